@@ -1,0 +1,95 @@
+"""The JAX backend. Entry points of the NumPyro face are jitted; nothing here is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+
+
+class JaxBackend:
+    """See :class:`mmppl._backend.protocol.Backend`."""
+
+    xp = jnp
+
+    def logsumexp(self, x, axis):
+        return special.logsumexp(x, axis=axis)
+
+    def log_softmax(self, x, axis):
+        return jax.nn.log_softmax(x, axis=axis)
+
+    def softplus(self, x):
+        return jax.nn.softplus(x)
+
+    def ndtr(self, x):
+        return special.ndtr(x)
+
+    def ndtri(self, x):
+        return special.ndtri(x)
+
+    def cholesky(self, x):
+        return jnp.linalg.cholesky(x)
+
+    def solve(self, a, b):
+        return jnp.linalg.solve(a, b)
+
+    def stop_gradient(self, x):
+        return jax.lax.stop_gradient(x)
+
+    def value_and_grad(self, f, x):
+        value, back = jax.vjp(f, jax.lax.stop_gradient(x))
+        (grad,) = back(jnp.ones_like(value))
+        return jax.lax.stop_gradient(value), jax.lax.stop_gradient(grad)
+
+    def grad(self, f, params):
+        return jax.grad(f)(params)
+
+    def zero_with_gradient(self, pull_back, params, aux):
+        dtype = jnp.result_type(*jax.tree.leaves(params), jnp.float32) if jax.tree.leaves(params) else jnp.float32
+
+        @jax.custom_vjp
+        def zero(params, aux):
+            return jnp.zeros((), dtype)
+
+        def forward(params, aux):
+            return jnp.zeros((), dtype), (params, aux)
+
+        def backward(residuals, cotangent):
+            params, aux = residuals
+            grads = pull_back(params, aux)
+            return jax.tree.map(lambda g: cotangent.astype(g.dtype) * g, grads), jax.tree.map(_no_gradient, aux)
+
+        zero.defvjp(forward, backward)
+        return zero(params, aux)
+
+    def scan(self, f, carry, xs):
+        return jax.lax.scan(f, carry, xs)
+
+    def normal(self, rng, shape, like):
+        return jax.random.normal(rng, shape, like.dtype)
+
+    def uniform(self, rng, shape, like):
+        return jax.random.uniform(rng, shape, like.dtype)
+
+    def split(self, rng, num):
+        return list(jax.random.split(rng, num))
+
+    def rng(self, seed):
+        return jax.random.key(seed)
+
+    def asarray(self, x, like=None):
+        return jnp.asarray(x, dtype=None if like is None else like.dtype)
+
+    def to_numpy(self, x):
+        return np.array(x)
+
+    def is_concrete(self, x):
+        return not isinstance(x, jax.core.Tracer)
+
+
+def _no_gradient(leaf):
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+BACKEND = JaxBackend()

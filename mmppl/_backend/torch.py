@@ -1,0 +1,101 @@
+"""The torch backend."""
+
+import array_api_compat.torch as xp
+import torch
+
+from mmppl._backend.loop import python_scan
+
+
+class _ZeroWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pull_back, aux, *params):
+        # The parameters are kept as they are, not as saved tensors: the pull-back differentiates with respect to
+        # these very tensors.
+        ctx.pull_back, ctx.aux, ctx.params = pull_back, aux, params
+        return params[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        (cotangent,) = cotangents
+        with torch.enable_grad():
+            grads = ctx.pull_back(ctx.params, ctx.aux)
+        return (None, None, *(cotangent * g for g in grads))
+
+
+class TorchBackend:
+    """See :class:`mmppl._backend.protocol.Backend`."""
+
+    xp = xp
+
+    def logsumexp(self, x, axis):
+        return torch.logsumexp(x, dim=axis)
+
+    def log_softmax(self, x, axis):
+        return torch.log_softmax(x, dim=axis)
+
+    def softplus(self, x):
+        return torch.logaddexp(x, torch.zeros_like(x))
+
+    def ndtr(self, x):
+        return torch.special.ndtr(x)
+
+    def ndtri(self, x):
+        return torch.special.ndtri(x)
+
+    def cholesky(self, x):
+        return torch.linalg.cholesky(x)
+
+    def solve(self, a, b):
+        return torch.linalg.solve(a, b)
+
+    def stop_gradient(self, x):
+        if isinstance(x, tuple):
+            return tuple(self.stop_gradient(leaf) for leaf in x)
+        return x.detach()
+
+    def value_and_grad(self, f, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = f(x)
+            (grad,) = torch.autograd.grad(value.sum(), x)
+        return value.detach(), grad
+
+    def grad(self, f, params):
+        with torch.enable_grad():
+            live = [p for p in params if p.requires_grad]
+            grads = iter(torch.autograd.grad(f(params), live, allow_unused=True, materialize_grads=True))
+        return tuple(next(grads) if p.requires_grad else torch.zeros_like(p) for p in params)
+
+    def zero_with_gradient(self, pull_back, params, aux):
+        if not (torch.is_grad_enabled() and any(p.requires_grad for p in params)):
+            return 0.0
+        return _ZeroWithGradient.apply(pull_back, aux, *params)
+
+    def scan(self, f, carry, xs):
+        return python_scan(f, carry, xs, torch.stack)
+
+    def normal(self, rng, shape, like):
+        return torch.randn(shape, generator=rng, dtype=like.dtype, device=like.device)
+
+    def uniform(self, rng, shape, like):
+        return torch.rand(shape, generator=rng, dtype=like.dtype, device=like.device)
+
+    def split(self, rng, num):
+        return [rng] * num
+
+    def rng(self, seed):
+        return torch.Generator().manual_seed(seed)
+
+    def asarray(self, x, like=None):
+        if like is None:
+            return torch.as_tensor(x)
+        return torch.as_tensor(x, dtype=like.dtype, device=like.device)
+
+    def to_numpy(self, x):
+        return x.detach().cpu().numpy().copy()
+
+    def is_concrete(self, x):
+        return True
+
+
+BACKEND = TorchBackend()

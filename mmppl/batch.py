@@ -1,0 +1,230 @@
+"""A batch knows what is missing: arrays by modality name and, for each, who has it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.errors import DataError, ModalityError
+
+Array = Any
+
+__all__ = ["Batch", "Modality"]
+
+KINDS = ("vector", "image", "tokens")
+
+
+@dataclass(frozen=True)
+class Modality:
+    r"""What a modality is: the shape of one datum, its kind, and how it is scored.
+
+    Arguments:
+        shape: Event shape of one datum: ``(D,)`` for vectors, ``(C, H, W)`` for images, ``(L,)`` for token texts.
+        kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first) or ``"tokens"`` (integer ids).
+        vocabulary: Number of token ids, for tokens.
+        likelihood: ``"normal"``, ``"laplace"`` or ``"bernoulli"``; tokens are always categorical.
+        scale: Fixed scale :math:`\sigma` of a normal or Laplace likelihood, in data units.
+        weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
+
+    Raises:
+        ModalityError: If the kind is unknown or tokens come without a vocabulary.
+
+    Example:
+        >>> Modality((1, 16, 16), kind="image").shape
+        (1, 16, 16)
+    """
+
+    shape: tuple[int, ...]
+    kind: str = "vector"
+    vocabulary: int | None = None
+    likelihood: str = "normal"
+    scale: float = 1.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
+        if self.kind == "tokens" and not self.vocabulary:
+            raise ModalityError("A modality of kind 'tokens' needs vocabulary=, the number of token ids.")
+        object.__setattr__(self, "shape", tuple(self.shape))
+
+
+@dataclass(frozen=True)
+class Batch:
+    r"""Arrays by modality name, and for each a boolean vector that says which rows have it.
+
+    A value stored where ``present`` is False is replaced by zero at once, so it can never change anything, and NaN
+    there is harmless. :meth:`only` and :meth:`without` hide modalities in the same way. In a batch made for several
+    encoding subsets at once ``present`` has leading axes, ``(*, N)``, while values keep the shape ``(N, *event)``.
+
+    Arguments:
+        values: Arrays :math:`x_m` of shape ``(N, *event)`` by modality name.
+        present: Boolean arrays of shape ``(N,)`` by modality name; a name left out is present everywhere.
+        label: Optional class labels of shape ``(N,)``.
+
+    Raises:
+        ModalityError: If numbers of rows differ or ``present`` names an unknown modality.
+
+    Example:
+        >>> import numpy as np
+        >>> batch = Batch({"a": np.ones((3, 2)), "b": np.ones((3, 4))}, {"b": np.array([True, False, True])})
+        >>> len(batch), batch.modalities, batch["b"][1].tolist()
+        (3, ('a', 'b'), [0.0, 0.0, 0.0, 0.0])
+        >>> batch.only("a").present["b"].tolist()
+        [False, False, False]
+    """
+
+    values: dict[str, Array]
+    present: dict[str, Array] = field(default_factory=dict)
+    label: Array | None = None
+    num: int | None = None
+
+    def __post_init__(self) -> None:
+        values = dict(self.values)
+        unknown = set(self.present) - set(values)
+        if unknown:
+            raise ModalityError(f"present names {sorted(unknown)}, but the batch has {sorted(values)}.")
+        num = self.num
+        for name, value in values.items():
+            rows = value.shape[0]
+            if num is None:
+                num = rows
+            elif rows != num:
+                raise ModalityError(f"Expected {num} rows in modality '{name}'; got {rows}.")
+        if num is None:
+            raise ModalityError("A batch needs at least one modality, or num=, the number of rows.")
+        present: dict[str, Array] = {}
+        for name, value in values.items():
+            if name not in self.present:
+                xp = get_backend(value).xp
+                like = {"device": value.device} if hasattr(value, "device") else {}
+                present[name] = xp.ones(num, dtype=xp.bool, **like)
+                continue
+            mask = get_backend(value).asarray(self.present[name])
+            if mask.shape[-1:] != (num,) or "bool" not in str(mask.dtype):
+                raise ModalityError(
+                    f"Expected present['{name}'] to be boolean of shape ({num},); got {mask.dtype} {mask.shape}."
+                )
+            present[name] = mask
+            values[name] = _hide(value, mask)
+        if self.label is not None and len(self.label) != num:
+            raise DataError(f"Expected {num} labels, one for each row; got {len(self.label)}.")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "present", present)
+        object.__setattr__(self, "num", num)
+
+    @classmethod
+    def trusted(cls, values: dict, present: dict, label: Array | None = None, num: int | None = None) -> "Batch":
+        """A batch of parts already checked and hidden; for the library's own loops."""
+        batch = object.__new__(cls)
+        for key, value in (("values", values), ("present", present), ("label", label), ("num", num)):
+            object.__setattr__(batch, key, value)
+        return batch
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in their order."""
+        return tuple(self.values)
+
+    def __len__(self) -> int:
+        return self.num  # type: ignore[return-value]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def __getitem__(self, key: Any) -> Any:
+        """``batch["image"]`` is the array of a modality; ``batch[:8]`` is a batch of those rows."""
+        if isinstance(key, str):
+            if key not in self.values:
+                raise ModalityError(f"Expected a modality among {list(self.values)}; got '{key}'.")
+            return self.values[key]
+        if isinstance(key, int):
+            key = [key]
+        values = {name: value[key] for name, value in self.values.items()}
+        present = {name: mask[..., key] for name, mask in self.present.items()}
+        label = None if self.label is None else self.label[key]
+        num = len(np.arange(self.num)[key])
+        return Batch.trusted(values, present, label, num)
+
+    def only(self, *names: str) -> "Batch":
+        """The same rows with every other modality hidden: what is observed is ``names``."""
+        self._check(names)
+        return self.with_present({n: m if n in names else m & False for n, m in self.present.items()})
+
+    def without(self, *names: str) -> "Batch":
+        """The same rows with the modalities ``names`` hidden."""
+        self._check(names)
+        return self.only(*(n for n in self.values if n not in names))
+
+    def select(self, *names: str) -> "Batch":
+        """A batch that holds the modalities ``names`` and no others."""
+        self._check(names)
+        return Batch.trusted(
+            {n: self.values[n] for n in names}, {n: self.present[n] for n in names}, self.label, self.num
+        )
+
+    def with_present(self, present: Mapping[str, Array]) -> "Batch":
+        """The same rows, seen through other masks (each may only hide more)."""
+        masks = {n: present[n] & self.present[n] if n in present else self.present[n] for n in self.values}
+        return replace(self, present=masks)
+
+    def observed(self) -> Array:
+        """Whether a row has any modality at all, of shape ``(*, N)``."""
+        masks = list(self.present.values())
+        out = masks[0]
+        for mask in masks[1:]:
+            out = out | mask
+        return out
+
+    def validate(self, modalities: Mapping[str, Modality], *, allow_empty_rows: bool = False) -> "Batch":
+        """Checks a batch of numpy arrays against what a program expects, and returns it in the program's order.
+
+        Raises:
+            ModalityError: If a modality is missing, or has another shape or dtype.
+            DataError: If a value that is present is not finite or out of range, or a row has no modality.
+        """
+        for name, modality in modalities.items():
+            if name not in self.values:
+                raise ModalityError(f"Modality '{name}' is missing from the batch, which has {list(self.values)}.")
+            value, mask = np.asarray(self.values[name]), np.asarray(self.present[name])
+            if value.shape[1:] != modality.shape:
+                raise ModalityError(
+                    f"Modality '{name}': expected shape (N, {', '.join(map(str, modality.shape))}); got {value.shape}."
+                )
+            integer = np.issubdtype(value.dtype, np.integer)
+            if integer != (modality.kind == "tokens") or value.dtype == bool:
+                wanted = "integer token ids" if modality.kind == "tokens" else "floats"
+                raise ModalityError(f"Modality '{name}': expected {wanted}; got dtype {value.dtype}.")
+            if integer:
+                bad = (value < 0) | (value >= modality.vocabulary)
+                what = f"token ids outside [0, {modality.vocabulary})"
+            else:
+                bad, what = ~np.isfinite(value), "NaN or Inf"
+            rows = np.flatnonzero(bad.reshape(len(value), -1).any(1) & mask)
+            if rows.size:
+                raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")
+        out = self.select(*modalities)
+        empty = np.flatnonzero(~np.asarray(out.observed()))
+        if empty.size and not allow_empty_rows:
+            raise DataError(f"No modality is present in rows {_few(empty)}. Remove these rows.")
+        return out
+
+    def _check(self, names: tuple[str, ...]) -> None:
+        unknown = [n for n in names if n not in self.values]
+        if unknown:
+            raise ModalityError(f"Expected modalities among {list(self.values)}; got {unknown}.")
+
+
+def _hide(value: Array, mask: Array) -> Array:
+    if mask.ndim > 1:
+        return value
+    xp = get_backend(value).xp
+    mask = xp.reshape(mask, (mask.shape[0],) + (1,) * (value.ndim - 1))
+    return xp.where(mask, value, xp.zeros_like(value))
+
+
+def _few(rows: np.ndarray) -> str:
+    shown = ", ".join(map(str, rows[:5]))
+    return f"{shown} and {rows.size - 5} more" if rows.size > 5 else shown

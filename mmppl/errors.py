@@ -1,0 +1,33 @@
+"""Typed errors: each message says what was expected, what was got, and what to do."""
+
+
+class MMPPLError(Exception):
+    """Base class of every error raised on purpose by mmppl."""
+
+
+class ModalityError(MMPPLError, ValueError):
+    """A modality is unknown, missing, or has the wrong shape or dtype."""
+
+
+class DataError(MMPPLError, ValueError):
+    """Data cannot be read, are not finite, or do not fit together."""
+
+
+class OptionError(MMPPLError, ValueError):
+    """An unknown model, data set or option, or a value out of range."""
+
+
+class ObjectiveError(MMPPLError, ValueError):
+    """An objective was asked for something that is mathematically wrong."""
+
+
+class RunError(MMPPLError, RuntimeError):
+    """A run folder cannot be read, is half-written, or already exists."""
+
+
+class TrainingError(MMPPLError, RuntimeError):
+    """Training stopped, for example on a loss that is not finite."""
+
+
+class HostError(MMPPLError, ImportError):
+    """A host (Pyro or NumPyro) is not installed."""
