@@ -1,0 +1,37 @@
+# Everything sets itself up: `make demo` and `make test` work on a fresh machine, and are quick the second time.
+
+PYTHON ?= python3
+SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
+INPUTS = pyproject.toml constraints.txt
+
+.PHONY: demo test bench table lint
+
+demo: .venv/all.stamp
+	.venv/bin/python -m mmppl.demo
+
+test: .venv/dev.stamp
+	.venv/bin/python -m pytest -q
+
+bench: .venv/dev.stamp
+	.venv/bin/python -m benchmarks
+
+table: .venv/dev.stamp
+	.venv/bin/python -m benchmarks.table
+
+lint: .venv/dev.stamp
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# The stamps say that .venv holds what pyproject.toml and constraints.txt ask for. The dev set includes all.
+.venv/all.stamp: $(INPUTS) | .venv/bin/python
+	@echo "Installing mmppl with both hosts into .venv (some minutes the first time) ..."
+	$(SETUP) '.[all]'
+	@touch $@
+
+.venv/dev.stamp: $(INPUTS) | .venv/bin/python
+	@echo "Installing mmppl with both hosts and the test tools into .venv (some minutes the first time) ..."
+	$(SETUP) '.[all,dev]'
+	@touch .venv/all.stamp $@
