@@ -1,0 +1,25 @@
+"""Nets: one description without a framework, built as ``nn.Module`` or as Equinox modules with the same weights.
+
+Build a spec with ``mmppl.nets.torch.build(spec, seed)`` or ``mmppl.nets.equinox.build(spec, seed)``; ``state`` and
+``load`` of either carry the weights to the other.
+"""
+
+from mmppl.nets.defaults import decoder, encoder, energy
+from mmppl.nets.init import initial_weights
+from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
+from mmppl.nets.spec import MLP, Energy, LocScale, Spec
+
+__all__ = [
+    "MLP",
+    "Energy",
+    "LocScale",
+    "PatchDecoder",
+    "PatchEncoder",
+    "Spec",
+    "TokenDecoder",
+    "TokenEncoder",
+    "decoder",
+    "encoder",
+    "energy",
+    "initial_weights",
+]

@@ -1,0 +1,92 @@
+"""A good small net for a modality: multi-layer perceptrons for small data, mixers for large images and texts."""
+
+from math import prod
+
+from mmppl.batch import Modality
+from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
+from mmppl.nets.spec import MLP, Energy, LocScale, Spec
+
+__all__ = ["decoder", "encoder", "energy"]
+
+SMALL = 1024
+MOST_PATCHES = 64
+
+
+def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str = "normal") -> LocScale:
+    """An encoder of a modality: ``(*, *modality.shape)`` to a location and a scale, each ``(*, latent_dim)``.
+
+    Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
+    (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder.
+
+    Arguments:
+        modality: The modality.
+        latent_dim: Dimension D of the latent.
+        hidden: Width of the hidden layers of an MLP; a quarter of it is the width of a patch or token.
+        family: ``"normal"`` or ``"laplace"``, kept on the spec.
+
+    Raises:
+        OptionError: If the family is unknown.
+
+    Example:
+        >>> encoder(Modality((1, 16, 16), kind="image"), 8).body
+        MLP(in_shape=(1, 16, 16), out_shape=(16,), hidden=(256, 256), activation='gelu', norm=False, zero_last=False)
+    """
+    out = (2 * latent_dim,)
+    size = _patch(modality)
+    body: Spec
+    if modality.vocabulary:
+        body = TokenEncoder(modality.shape[0], modality.vocabulary, out, width=_width(hidden))
+    elif size:
+        body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
+    else:
+        body = MLP(modality.shape, out, (hidden, hidden))
+    return LocScale(body, family)
+
+
+def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
+    """A decoder of a modality: latents ``(*, latent_dim)`` to a location or logit ``(*, *modality.shape)``.
+
+    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed.
+
+    Arguments:
+        modality: The modality.
+        latent_dim: Dimension D of the latent.
+        hidden: Width of the hidden layers of an MLP; a quarter of it is the width of a patch or token.
+
+    Example:
+        >>> decoder(Modality((5,), kind="tokens", vocabulary=27), 8).out_shape
+        (5, 27)
+    """
+    size = _patch(modality)
+    if modality.vocabulary:
+        return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
+    if size:
+        return PatchDecoder((latent_dim,), modality.shape, size, _width(hidden))  # type: ignore[arg-type]
+    return MLP((latent_dim,), modality.shape, (hidden, hidden))
+
+
+def energy(latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> Energy:
+    """The tilt of an energy-based prior: latents ``(*, latent_dim)`` to ``(*,)``.
+
+    Arguments:
+        latent_dim: Dimension D of the latent.
+        hidden: Widths of the hidden layers.
+
+    Example:
+        >>> energy(8).out_shape
+        ()
+    """
+    return Energy(latent_dim, hidden)
+
+
+def _width(hidden: int) -> int:
+    return max(hidden // 4, 1)
+
+
+def _patch(modality: Modality) -> int | None:
+    if modality.kind != "image" or len(modality.shape) != 3 or prod(modality.shape) <= SMALL:
+        return None
+    _, height, width = modality.shape
+    sizes = [p for p in (4, 8, 16) if height % p == 0 and width % p == 0]
+    few = [p for p in sizes if height * width <= MOST_PATCHES * p * p]
+    return min(few) if few else max(sizes, default=None)

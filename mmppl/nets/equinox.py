@@ -1,0 +1,185 @@
+"""Specs as Equinox modules, whose inexact arrays are the weights. No ``vmap``: leading axes pass through."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmppl.errors import OptionError
+from mmppl.nets import layers as L
+from mmppl.nets.init import initial_weights
+from mmppl.nets.spec import Spec
+from mmppl.nets.transfer import check_dtype, check_input, check_weights
+
+__all__ = ["Net", "build", "load", "state"]
+
+SOFTPLUS_ONE = float(np.log(np.expm1(1.0)))
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+class Net(eqx.Module):
+    """The net a spec describes: events ``(*, *in_shape)`` to ``(*, *out_shape)``, any leading axes."""
+
+    layers: tuple
+    spec: Any = eqx.field(static=True)
+
+    def __call__(self, x):
+        check_input(x.shape, self.spec.in_shape)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
+    """A new net with the weights of :func:`mmppl.nets.init.initial_weights`.
+
+    Arguments:
+        spec: The net.
+        seed: Seed of the initial weights; the same seed gives the same weights on both hosts.
+        dtype: ``"float32"`` or ``"float64"``.
+
+    Raises:
+        OptionError: If the dtype is another, or float64 while JAX's x64 flag is off.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> net = build(MLP((1, 4, 4), (3,), hidden=(8,)), seed=0)
+        >>> net(jnp.zeros((5, 2, 1, 4, 4))).shape
+        (5, 2, 3)
+    """
+    check_dtype(dtype)
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise OptionError("Expected JAX's x64 flag for float64 weights; got it off. Set jax_enable_x64 first.")
+    weights = {name: jnp.asarray(value, dtype) for name, value in initial_weights(spec, seed).items()}
+    return Net(_chain(spec.layers(), weights, ""), spec)
+
+
+def state(module: Any) -> dict[str, np.ndarray]:
+    """Copies of the arrays of a module by flat name."""
+    return {name: np.array(value) for name, value in _arrays(module).items()}
+
+
+def load(module: Any, weights: Mapping[str, np.ndarray]) -> Any:
+    """The module with weights given by flat name, in its own dtypes.
+
+    Raises:
+        DataError: If names or shapes are not the module's.
+    """
+    own = _arrays(module)
+    check_weights({name: value.shape for name, value in own.items()}, weights)
+    new = [jnp.asarray(weights[name], value.dtype) for name, value in own.items()]
+    return eqx.tree_at(lambda m: list(_arrays(m).values()), module, new)
+
+
+def _arrays(module: Any) -> dict[str, jax.Array]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(module)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves if eqx.is_array(x)}
+
+
+class _Linear(eqx.Module):
+    weight: jax.Array
+    bias: jax.Array
+
+    def __call__(self, x):
+        return x @ self.weight.T + self.bias
+
+
+class _Norm(eqx.Module):
+    weight: jax.Array
+    bias: jax.Array
+
+    def __call__(self, x):
+        centred = x - jnp.mean(x, -1, keepdims=True)
+        variance = jnp.mean(centred * centred, -1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + L.NORM_EPS) * self.weight + self.bias
+
+
+class _Embed(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, x):
+        return jnp.take(self.weight, x, axis=0)
+
+
+class _Residual(eqx.Module):
+    layers: tuple
+
+    def __call__(self, x):
+        out = x
+        for layer in self.layers:
+            out = layer(out)
+        return x + out
+
+
+class _Fixed(eqx.Module):
+    layer: L.Layer = eqx.field(static=True)
+
+
+class _Activation(_Fixed):
+    def __call__(self, x):
+        return ACTIVATIONS[self.layer.name](x)
+
+
+class _Reshape(_Fixed):
+    def __call__(self, x):
+        return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
+
+
+class _Swap(_Fixed):
+    def __call__(self, x):
+        return jnp.swapaxes(x, -1, -2)
+
+
+class _Patch(_Fixed):
+    def __call__(self, x):
+        (c, h, w), p = self.layer.shape, self.layer.size
+        k = x.ndim - 3
+        x = x.reshape(*x.shape[:k], c, h // p, p, w // p, p).transpose(*range(k), k + 1, k + 3, k, k + 2, k + 4)
+        return x.reshape(*x.shape[:k], self.layer.tokens, self.layer.values)
+
+
+class _Unpatch(_Fixed):
+    def __call__(self, x):
+        (c, h, w), p = self.layer.shape, self.layer.size
+        k = x.ndim - 2
+        x = x.reshape(*x.shape[:k], h // p, w // p, c, p, p).transpose(*range(k), k + 2, k, k + 3, k + 1, k + 4)
+        return x.reshape(*x.shape[:k], c, h, w)
+
+
+class _Split(_Fixed):
+    def __call__(self, x):
+        loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
+        return loc, jax.nn.softplus(raw + SOFTPLUS_ONE) + self.layer.floor
+
+
+_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed}
+_FIXED = {
+    L.Activation: _Activation,
+    L.Reshape: _Reshape,
+    L.Swap: _Swap,
+    L.Patch: _Patch,
+    L.Unpatch: _Unpatch,
+    L.Split: _Split,
+}
+
+
+def _chain(layers: tuple[L.Layer, ...], weights: Mapping[str, jax.Array], prefix: str) -> tuple:
+    out: list = []
+    for place, layer in enumerate(layers):
+        name = f"{prefix}layers.{place}."
+        if isinstance(layer, L.Residual):
+            out.append(_Residual(_chain(layer.layers, weights, name)))
+        elif type(layer) in _WEIGHTED:
+            own = {key: weights[name + key] for key in ("weight", "bias") if name + key in weights}
+            out.append(_WEIGHTED[type(layer)](**own))
+        else:
+            out.append(_FIXED[type(layer)](layer))
+    return tuple(out)

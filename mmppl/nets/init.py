@@ -1,0 +1,51 @@
+"""Initial weights, drawn once with numpy: both hosts start from exactly the same numbers."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mmppl.nets.layers import Embed, Layer, Linear, Norm, Residual
+from mmppl.nets.spec import Spec
+
+__all__ = ["initial_weights"]
+
+
+def initial_weights(spec: Spec, seed: int) -> dict[str, np.ndarray]:
+    r"""The weights of a new net by flat name, float64.
+
+    With n the number of inputs of a linear layer, and both hosts' own default for it,
+
+    .. math:: W_{ij}, b_i \sim \mathrm{U}(-n^{-1/2}, n^{-1/2});
+
+    rows of an embedding are standard normal; a normalisation starts at scale 1 and shift 0.
+
+    Arguments:
+        spec: The net.
+        seed: Seed of numpy's generator. No global generator is read or changed.
+
+    Returns:
+        Arrays by name: ``"layers.1.weight"`` of shape ``(outputs, inputs)``, ``"layers.1.bias"``, and so on, where
+        the number is the layer's place in ``spec.layers()``.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> {name: w.shape for name, w in initial_weights(MLP((3,), (), hidden=(4,)), seed=0).items()}
+        {'layers.1.weight': (4, 3), 'layers.1.bias': (4,), 'layers.3.weight': (1, 4), 'layers.3.bias': (1,)}
+    """
+    return dict(_chain(spec.layers(), np.random.default_rng(seed), ""))
+
+
+def _chain(layers: tuple[Layer, ...], rng: np.random.Generator, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    for place, layer in enumerate(layers):
+        name = f"{prefix}layers.{place}."
+        if isinstance(layer, Residual):
+            yield from _chain(layer.layers, rng, name)
+        elif isinstance(layer, Linear):
+            bound = 0.0 if layer.zero else layer.inputs**-0.5
+            yield name + "weight", rng.uniform(-bound, bound, (layer.outputs, layer.inputs))
+            yield name + "bias", rng.uniform(-bound, bound, layer.outputs)
+        elif isinstance(layer, Embed):
+            yield name + "weight", rng.standard_normal((layer.vocabulary, layer.dim))
+        elif isinstance(layer, Norm):
+            yield name + "weight", np.ones(layer.dim)
+            yield name + "bias", np.zeros(layer.dim)

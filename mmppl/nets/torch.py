@@ -1,0 +1,185 @@
+"""Specs as plain ``nn.Module``s. Parameter names are the flat names of :mod:`mmppl.nets.init`."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mmppl.nets import layers as L
+from mmppl.nets.init import initial_weights
+from mmppl.nets.spec import Spec
+from mmppl.nets.transfer import check_dtype, check_input, check_weights
+
+__all__ = ["Net", "build", "load", "state"]
+
+SOFTPLUS_ONE = float(np.log(np.expm1(1.0)))
+
+
+class Net(nn.Module):
+    """The net a spec describes: events ``(*, *in_shape)`` to ``(*, *out_shape)``, any leading axes."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.layers = _chain(spec.layers())
+
+    def forward(self, x):
+        check_input(x.shape, self.spec.in_shape)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
+    """A new net with the weights of :func:`mmppl.nets.init.initial_weights`; torch's own generator is not touched.
+
+    Arguments:
+        spec: The net.
+        seed: Seed of the initial weights; the same seed gives the same weights on both hosts.
+        dtype: ``"float32"`` or ``"float64"``.
+
+    Raises:
+        OptionError: If the dtype is another.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> net = build(MLP((1, 4, 4), (3,), hidden=(8,)), seed=0)
+        >>> net(torch.zeros(5, 2, 1, 4, 4)).shape
+        torch.Size([5, 2, 3])
+    """
+    check_dtype(dtype)
+    net = Net(spec).to(getattr(torch, dtype))
+    return load(net, initial_weights(spec, seed))
+
+
+def state(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of the weights of a module by flat name."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
+
+
+def load(module: nn.Module, weights: Mapping[str, np.ndarray]) -> nn.Module:
+    """Writes weights by flat name into a module, in its dtype and on its device, and returns it.
+
+    Raises:
+        DataError: If names or shapes are not the module's.
+    """
+    own = module.state_dict()
+    check_weights({name: tuple(value.shape) for name, value in own.items()}, weights)
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(torch.tensor(np.asarray(weights[name])))
+    return module
+
+
+class _Weighted(nn.Module):
+    def __init__(self, *shape: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+        if bias:
+            self.bias = nn.Parameter(torch.empty(shape[0]))
+
+    def extra_repr(self) -> str:
+        return str(tuple(self.weight.shape))
+
+
+class _Linear(_Weighted):
+    def __init__(self, layer: L.Linear) -> None:
+        super().__init__(layer.outputs, layer.inputs)
+
+    def forward(self, x):
+        return functional.linear(x, self.weight, self.bias)
+
+
+class _Norm(_Weighted):
+    def __init__(self, layer: L.Norm) -> None:
+        super().__init__(layer.dim)
+
+    def forward(self, x):
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, L.NORM_EPS)
+
+
+class _Embed(_Weighted):
+    def __init__(self, layer: L.Embed) -> None:
+        super().__init__(layer.vocabulary, layer.dim, bias=False)
+
+    def forward(self, x):
+        return functional.embedding(x.long(), self.weight)
+
+
+class _Residual(nn.Module):
+    def __init__(self, layer: L.Residual) -> None:
+        super().__init__()
+        self.layers = _chain(layer.layers)
+
+    def forward(self, x):
+        out = x
+        for layer in self.layers:
+            out = layer(out)
+        return x + out
+
+
+class _Fixed(nn.Module):
+    def __init__(self, layer: L.Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def extra_repr(self) -> str:
+        return str(self.layer)
+
+
+class _Activation(_Fixed):
+    def forward(self, x):
+        return getattr(functional, self.layer.name)(x)
+
+
+class _Reshape(_Fixed):
+    def forward(self, x):
+        return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
+
+
+class _Swap(_Fixed):
+    def forward(self, x):
+        return x.transpose(-1, -2)
+
+
+class _Patch(_Fixed):
+    def forward(self, x):
+        (c, h, w), p = self.layer.shape, self.layer.size
+        k = x.ndim - 3
+        x = x.reshape(*x.shape[:k], c, h // p, p, w // p, p).permute(*range(k), k + 1, k + 3, k, k + 2, k + 4)
+        return x.reshape(*x.shape[:k], self.layer.tokens, self.layer.values)
+
+
+class _Unpatch(_Fixed):
+    def forward(self, x):
+        (c, h, w), p = self.layer.shape, self.layer.size
+        k = x.ndim - 2
+        x = x.reshape(*x.shape[:k], h // p, w // p, c, p, p).permute(*range(k), k + 2, k, k + 3, k + 1, k + 4)
+        return x.reshape(*x.shape[:k], c, h, w)
+
+
+class _Split(_Fixed):
+    def forward(self, x):
+        loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
+        # Torch's own threshold of 20 is linear too early for float64.
+        return loc, functional.softplus(raw + SOFTPLUS_ONE, threshold=40.0) + self.layer.floor
+
+
+_MODULES = {
+    L.Linear: _Linear,
+    L.Norm: _Norm,
+    L.Embed: _Embed,
+    L.Residual: _Residual,
+    L.Activation: _Activation,
+    L.Reshape: _Reshape,
+    L.Swap: _Swap,
+    L.Patch: _Patch,
+    L.Unpatch: _Unpatch,
+    L.Split: _Split,
+}
+
+
+def _chain(layers: tuple[L.Layer, ...]) -> nn.ModuleList:
+    return nn.ModuleList(_MODULES[type(layer)](layer) for layer in layers)
