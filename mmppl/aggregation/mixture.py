@@ -1,0 +1,139 @@
+"""Mixture of experts, and mixture of products of experts."""
+
+from itertools import product as cartesian
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.aggregation.base import Experts
+from mmppl.aggregation.families import Factorised, product
+from mmppl.errors import OptionError
+
+Array = Any
+
+__all__ = ["MAX_SUBSETS", "Mixture", "all_subsets"]
+
+MAX_SUBSETS = 32
+
+
+def all_subsets(num: int, limit: int = MAX_SUBSETS, seed: int = 0) -> np.ndarray:
+    """Non-empty subsets of ``num`` modalities as boolean rows ``(S, num)``.
+
+    All of them up to ``limit``; beyond, the singles and the full set always, and others drawn with ``seed``.
+
+    Example:
+        >>> all_subsets(2).astype(int).tolist()
+        [[1, 0], [0, 1], [1, 1]]
+    """
+    if 2**num - 1 <= limit:
+        rows = [bits[::-1] for bits in cartesian([False, True], repeat=num)][1:]
+        return np.array(rows)
+    rng = np.random.default_rng(seed)
+    chosen = {tuple(row) for row in np.eye(num, dtype=bool)} | {(True,) * num}
+    while len(chosen) < max(limit, num + 1):
+        row = tuple(bool(b) for b in rng.random(num) < rng.random())
+        if any(row):
+            chosen.add(row)
+    return np.array(sorted(chosen, key=lambda row: (sum(row), row[::-1])))
+
+
+class Mixture:
+    r"""Uniform mixture of products of experts over subsets.
+
+    .. math:: q(z \mid x_P) = \frac{1}{|\mathcal{S}_P|} \sum_{S \in \mathcal{S}_P} q_S(z), \qquad
+        q_S(z) \propto \prod_{m \in S} q_m(z \mid x_m)
+
+    over those given subsets that lie inside the present set P. With singles it is the mixture of experts (MMVAE),
+    with every subset the mixture of products of experts (MoPoE). Rows with nothing present answer with the standard
+    density of the family. The component is drawn per datum, and the density is the mixture's.
+
+    References:
+        | Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models (Shi et al., 2019)
+        | https://arxiv.org/abs/1911.03393
+        | Generalized Multimodal ELBO (Sutter et al., 2021), section 3
+        | https://arxiv.org/abs/2105.02470
+
+    Arguments:
+        experts: Stacked experts, ``(*, M, D)``.
+        subsets: Boolean rows ``(S, M)``; None means the singles.
+        prior_expert: Whether every product has the standard density as a factor.
+
+    Raises:
+        OptionError: If ``subsets`` does not have one column for each expert.
+    """
+
+    def __init__(self, experts: Experts, subsets: np.ndarray | None = None, prior_expert: bool = False):
+        backend = get_backend(experts.loc)
+        xp = backend.xp
+        num = experts.loc.shape[-2]
+        rows = np.eye(num, dtype=bool) if subsets is None else np.asarray(subsets)
+        if rows.ndim != 2 or rows.shape[1] != num:
+            raise OptionError(f"Expected subsets of shape (S, {num}), a column for each expert; got {rows.shape}.")
+        table = backend.asarray(rows.astype(np.float64), like=experts.loc)
+        present = xp.astype(experts.present, experts.loc.dtype)
+        # A subset counts if none of its members is missing.
+        missing = xp.sum(table * (1.0 - present)[..., None, :], axis=-1)
+        valid = xp.astype(missing < 0.5, experts.loc.dtype)
+        count = xp.sum(valid, axis=-1, keepdims=True)
+        empty = count < 0.5
+        first = backend.asarray((np.arange(len(rows)) == 0).astype(np.float64), like=experts.loc)
+        weight = xp.where(empty, first * xp.ones_like(valid), valid / xp.where(empty, xp.ones_like(count), count))
+        self.log_weight = xp.where(weight > 0, xp.log(xp.where(weight > 0, weight, xp.ones_like(weight))), -xp.inf)
+        self.weight = weight
+        singles = bool((rows.sum(1) == 1).all()) and not prior_expert
+        if singles:
+            # A component of weight zero is made standard, so that what it holds cannot matter.
+            order = [int(i) for i in rows.argmax(1)]
+            loc = xp.stack([experts.loc[..., i, :] for i in order], axis=-2)
+            scale = xp.stack([experts.scale[..., i, :] for i in order], axis=-2)
+            live = (valid > 0.5)[..., None]
+            self.components = Factorised(
+                xp.where(live, loc, xp.zeros_like(loc)), xp.where(live, scale, xp.ones_like(scale)), experts.family
+            )
+        else:
+            members = table * xp.astype(~empty, experts.loc.dtype)[..., None]
+            self.components = product(
+                experts.loc[..., None, :, :], experts.scale[..., None, :, :], members, experts.family, prior_expert
+            )
+        self.batch_shape, self.dim = experts.batch_shape, experts.dim
+
+    def log_prob(self, z: Array) -> Array:
+        """The mixture's log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
+        return get_backend(z).logsumexp(self.log_weight + self.components.log_prob(z[..., None, :]), axis=-1)
+
+    def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Independent reparametrised samples of shape ``(*sample_shape, *batch_shape, D)``."""
+        backend, (pick, noise) = self._handles(rng)
+        u = backend.uniform(pick, (*sample_shape, *self.batch_shape), self.weight)
+        return self._sample(u, noise, sample_shape)
+
+    def stratified(self, rng: Any, sample_shape: tuple[int, ...]) -> Array:
+        r"""As :meth:`sample`, with components spread evenly over the first sample axis.
+
+        The k-th of K draws takes its component from :math:`u_k = (k + u) / K` with one u for each datum, so every
+        component appears its due number of times, up to one, for each datum.
+        """
+        backend, (pick, noise) = self._handles(rng)
+        num = sample_shape[0]
+        u = backend.uniform(pick, (1, *sample_shape[1:], *self.batch_shape), self.weight)
+        k = backend.asarray(np.arange(num, dtype=np.float64), like=self.weight)
+        u = (backend.xp.reshape(k, (num,) + (1,) * (u.ndim - 1)) + u) / num
+        return self._sample(u, noise, sample_shape)
+
+    def _handles(self, rng: Any) -> tuple[Any, list]:
+        backend = get_backend(self.weight)
+        return backend, [None, None] if rng is None else backend.split(rng, 2)
+
+    def _sample(self, u: Array, rng: Any, sample_shape: tuple[int, ...]) -> Array:
+        backend = get_backend(self.weight)
+        xp = backend.xp
+        upper = xp.cumulative_sum(self.weight, axis=-1)
+        lower = upper - self.weight
+        # The last component with weight also takes what rounding leaves above the total.
+        inside = (u[..., None] >= lower) & ((u[..., None] < upper) | (upper > 1.0 - 1e-5)) & (self.weight > 0)
+        chosen = xp.astype(inside, self.weight.dtype)
+        before = xp.cumulative_sum(chosen, axis=-1) - chosen
+        chosen = xp.where(before > 0, xp.zeros_like(chosen), chosen)
+        picked = self.components.pick(chosen)
+        return picked.sample(picked.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))

@@ -1,0 +1,54 @@
+"""Product of experts."""
+
+from typing import Any
+
+from mmppl._backend import get_backend
+from mmppl.aggregation.base import Experts
+from mmppl.aggregation.families import product
+
+Array = Any
+
+__all__ = ["Product"]
+
+
+class Product:
+    r"""Product of the experts that are present, weighted by precision.
+
+    .. math:: q(z \mid x_S) \propto p_0(z) \prod_{m \in S} q_m(z \mid x_m)
+
+    with :math:`p_0` the standard normal (or Laplace) density. Without the prior expert :math:`p_0` is left out, except
+    where nothing is present: there it is the answer.
+
+    References:
+        | Multimodal Generative Models for Scalable Weakly-Supervised Learning (Wu & Goodman, 2018), section 2.2
+        | https://arxiv.org/abs/1802.05335
+
+    Arguments:
+        experts: Stacked experts, ``(*, M, D)``.
+        prior_expert: Whether :math:`p_0` is a factor.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmppl.aggregation import stack_experts
+        >>> one = (np.ones((1, 1)), np.ones((1, 1)))
+        >>> q = Product(stack_experts({"a": one, "b": one}, {"a": np.array([True]), "b": np.array([True])}))
+        >>> round(float(q.component.loc[0, 0]), 4)
+        0.6667
+    """
+
+    def __init__(self, experts: Experts, prior_expert: bool = True):
+        xp = get_backend(experts.loc).xp
+        weight = xp.astype(experts.present, experts.loc.dtype)
+        self.component = product(experts.loc, experts.scale, weight, experts.family, prior_expert)
+        self.batch_shape, self.dim = experts.batch_shape, experts.dim
+
+    def log_prob(self, z: Array) -> Array:
+        """The log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
+        return self.component.log_prob(z)
+
+    def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Reparametrised samples of shape ``(*sample_shape, *batch_shape, D)``."""
+        backend = get_backend(self.component[0])
+        return self.component.sample(self.component.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
+
+    stratified = sample

@@ -1,0 +1,1 @@
+"""Stochastic dynamics: Langevin steps (diffusions follow)."""
