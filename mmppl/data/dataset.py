@@ -1,0 +1,52 @@
+"""What `load` returns: named modalities, a training and a test batch."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmppl.batch import Batch, Modality
+from mmppl.errors import DataError
+
+if TYPE_CHECKING:
+    from mmppl.data.linear_gaussian import LinearGaussian
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set: what its modalities are, and its tuples in two splits.
+
+    Arguments:
+        name: Name of the data set, or the stem of the file it was read from.
+        modalities: :class:`mmppl.batch.Modality` by name; iterating over it yields the names.
+        train: Training tuples, ``N_train`` rows.
+        test: Test tuples, ``N_test`` rows; no instance stands in both.
+        truth: The generating model where it is known exactly (``linear_gaussian``), else None.
+
+    Example:
+        >>> from mmppl.data import load
+        >>> data = load("linear_gaussian", latent_dim=2, dims={"a": 3, "b": 1}, num_train=10, num_test=5)
+        >>> list(data.modalities), len(data.train), len(data.test), data.train["a"].shape
+        (['a', 'b'], 10, 5, (10, 3))
+    """
+
+    name: str
+    modalities: dict[str, Modality]
+    train: Batch
+    test: Batch
+    truth: "LinearGaussian | None" = None
+
+
+def split_rows(num: int, seed: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of a seeded split: those of the training part, then of the test part (``share`` of all rows).
+
+    Raises:
+        DataError: If there are fewer than two rows.
+    """
+    if num < 2:
+        raise DataError(f"Expected at least 2 rows, to split them into train and test; got {num}.")
+    order = np.random.default_rng(seed).permutation(num)
+    held = max(1, round(share * num))
+    return order[held:], order[:held]

@@ -1,0 +1,66 @@
+"""`load`: a data set by its name, or from a file."""
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmppl.data.dataset import Dataset
+from mmppl.data.linear_gaussian import linear_gaussian
+from mmppl.data.npz import load_npz
+from mmppl.data.polydigits import polydigits
+from mmppl.data.polymnist import polymnist
+from mmppl.errors import OptionError
+
+__all__ = ["NAMES", "load"]
+
+_BUILDERS: dict[str, Callable[..., Dataset]] = {
+    "polydigits": polydigits,
+    "linear_gaussian": linear_gaussian,
+    "polymnist": polymnist,
+}
+NAMES = tuple(_BUILDERS)
+
+
+def load(
+    name_or_path: str | os.PathLike, *, root: str | os.PathLike | None = None, seed: int = 0, **options: Any
+) -> Dataset:
+    """Loads a data set.
+
+    Arguments:
+        name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers), ``"polymnist"``
+            (read from ``root``), or a path that ends in ``.npz``.
+        root: Folder of data that are not embedded.
+        seed: Seed of everything random: split, pairing, order.
+        options: Further options of the data set named (see :func:`mmppl.data.linear_gaussian.linear_gaussian` and
+            :func:`mmppl.data.polymnist.polymnist`).
+
+    Raises:
+        OptionError: If the name or an option is unknown, or ``root`` is missing or not needed.
+        DataError: If files cannot be read or do not fit together.
+
+    Example:
+        >>> digits = load("polydigits")
+        >>> list(digits.modalities), len(digits.train), len(digits.test)
+        (['ink', 'flower', 'china', 'word'], 8000, 2000)
+    """
+    name = os.fspath(name_or_path)
+    if Path(name).suffix == ".npz":
+        if options or root is not None:
+            raise OptionError(f"Expected no options with a .npz file; got {sorted(options) or 'root'}.")
+        return load_npz(name, seed)
+    if name not in _BUILDERS:
+        raise OptionError(f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, or a path that ends in .npz.")
+    builder = _BUILDERS[name]
+    known = list(inspect.signature(builder).parameters)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise OptionError(f"Unknown option '{unknown[0]}' of data '{name}'. Expected options among {known}.")
+    if "root" in known:
+        if root is None:
+            raise OptionError(f"Data '{name}' is read from a folder. Pass root (--data-root).")
+        options["root"] = root
+    elif root is not None:
+        raise OptionError(f"Data '{name}' is built in and needs no root; got root={os.fspath(root)!r}.")
+    return builder(seed=seed, **options)

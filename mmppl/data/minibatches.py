@@ -1,0 +1,40 @@
+"""Seeded shuffled minibatches, a function of (seed, epoch) alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+
+__all__ = ["minibatches"]
+
+
+def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bool = True) -> Iterator[Batch]:
+    """The rows of a batch in a random order, ``size`` at a time.
+
+    The order depends on ``(seed, epoch)`` and the number of rows alone, so that training resumed at an epoch sees
+    what the uninterrupted run would have seen.
+
+    Arguments:
+        batch: Data of N rows.
+        size: Rows in each minibatch, from 1 to N.
+        seed: Seed of the run, not negative.
+        epoch: Number of the pass over the data, not negative.
+        drop_last: Whether to leave out the last rows when they do not fill a minibatch.
+
+    Raises:
+        OptionError: If ``size`` is not in [1, N], or ``seed`` or ``epoch`` is negative.
+
+    Example:
+        >>> rows = Batch({"x": np.arange(5.0)[:, None]})
+        >>> [len(b) for b in minibatches(rows, 2, seed=0, epoch=0, drop_last=False)]
+        [2, 2, 1]
+    """
+    if not 1 <= size <= len(batch):
+        raise OptionError(f"Expected a minibatch size in [1, {len(batch)}], the number of rows; got {size}.")
+    if seed < 0 or epoch < 0:
+        raise OptionError(f"Expected a seed and an epoch that are not negative; got seed={seed}, epoch={epoch}.")
+    order = np.random.default_rng([seed, epoch]).permutation(len(batch))
+    stop = len(order) - len(order) % size if drop_last else len(order)
+    return (batch[order[start : start + size]] for start in range(0, stop, size))
