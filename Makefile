@@ -10,7 +10,7 @@ demo: .venv/all.stamp
 	.venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
-	.venv/bin/python -m pytest -q
+	.venv/bin/pytest -q
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m benchmarks
