@@ -68,7 +68,8 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise DataError(f"Expected a .npz file; got {path}, which is not a file.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves its own handle open when the archive is broken.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (
         OSError,
