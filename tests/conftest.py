@@ -1,6 +1,6 @@
 """What every test gets: no global state may change, doubles on request, and a choice of hosts.
 
-Tests that need torch or Pyro carry the marker ``pyro``. It is set here, not by hand: on every test in a folder or a
+Tests that need torch or Pyro carry the marker ``pyro``. It is set here: on every test in a folder or a
 file with the word ``pyro``, ``torch`` or ``parity`` in its name (``tests/pyro/``, ``test_nets_torch.py``), and on every
 test one of whose parameters is ``"pyro"`` or ``"torch"``. Only the files so named may import torch or Pyro at the top.
 ``pytest -m "not pyro"`` then runs, and even reads, nothing that needs torch; without it a missing torch is an error.
