@@ -1,0 +1,39 @@
+"""The NumPyro face: the same public names as :mod:`mmppl.pyro`, over NumPyro, JAX and Equinox."""
+
+try:
+    import equinox  # noqa: F401
+    import numpyro  # noqa: F401
+except ImportError as error:
+    from mmppl.errors import HostError
+
+    raise HostError("NumPyro is not installed; run: pip install 'mmppl[numpyro]'") from error
+
+from mmppl.numpyro import host
+from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.numpyro.energy import EnergyTilted
+from mmppl.numpyro.kernels import MALA, ULA
+from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
+from mmppl.numpyro.smoothed import SmoothedLaplace
+from mmppl.priors import Chains
+
+__all__ = [
+    "ELBO",
+    "MALA",
+    "MMVAE",
+    "MVAE",
+    "ULA",
+    "Chains",
+    "EnergyTilted",
+    "MixtureOfExperts",
+    "MixtureOfProducts",
+    "MoPoE",
+    "Product",
+    "SmoothedLaplace",
+    "as_batch",
+    "build",
+    "host",
+    "net",
+    "observe",
+    "plate",
+]

@@ -36,6 +36,7 @@ class Chains:
         adjusted: Whether steps are Metropolis-adjusted.
         buffer: Number of chains kept between gradients; 0 for short-run chains.
         restart: Share of the chains restarted from the base at each gradient, with a buffer.
+        draw_steps: Metropolis-adjusted steps from the base for each draw of ``sample``.
 
     Raises:
         OptionError: If a number is out of range, or the buffer is smaller than ``number``.
@@ -52,6 +53,7 @@ class Chains:
     adjusted: bool = False
     buffer: int = 0
     restart: float = 0.05
+    draw_steps: int = 500
 
     def __post_init__(self) -> None:
         if self.number < 1 or self.steps < 1 or self.step_size <= 0:

@@ -1,0 +1,56 @@
+"""MVAE's sub-sampled sum of ELBOs."""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
+
+Array = Any
+
+__all__ = ["MVAE"]
+
+
+class MVAE(Objective):
+    r"""The sum of the ELBOs of everything present, of each single modality, and of random subsets.
+
+    .. math:: L = \mathrm{ELBO}(x_P) + \sum_{m \in P} \mathrm{ELBO}(x_m) + \sum_{r=1}^{R} \mathrm{ELBO}(x_{S_r})
+
+    Each term encodes and scores the same subset, drawn anew for each datum within what it has.
+
+    References:
+        | Multimodal Generative Models for Scalable Weakly-Supervised Learning (Wu & Goodman, 2018), section 2.2
+        | https://arxiv.org/abs/1802.05335
+
+    Arguments:
+        particles: K.
+        random: R, the number of random subsets.
+        options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
+
+    Example:
+        >>> MVAE(random=2).random
+        2
+    """
+
+    def __init__(self, particles: int = 1, *, random: int = 1, **options: Any):
+        if random < 0:
+            raise OptionError(f"Expected random >= 0, the number of random subsets; got {random}.")
+        self.random = random
+        super().__init__(particles, **options)
+
+    def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
+        xp = backend.xp
+        present = present_table(backend, batch)
+        singles = table(backend, np.eye(len(batch.modalities), dtype=bool), like)
+        singles = xp.broadcast_to(singles, (singles.shape[0], *present.shape))
+        groups, valid = [present[None, ...], singles], [xp.any(present, axis=-1)[None, :]]
+        valid.append(inside(backend, singles, present))
+        if self.random:
+            groups.append(random_subsets(backend, rng, self.random, present, like))
+            valid.append(xp.any(groups[-1], axis=-1))
+        encode = xp.concat(groups, axis=0)
+        return Terms(encode, encode, xp.astype(xp.concat(valid, axis=0), like.dtype))

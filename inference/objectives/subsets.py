@@ -1,0 +1,42 @@
+"""Tables of subsets, as arrays of the batch's backend."""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.batch import Batch
+
+Array = Any
+
+__all__ = ["inside", "present_table", "random_subsets", "table"]
+
+
+def table(backend: Backend, rows: np.ndarray, like: Array) -> Array:
+    """Fixed subsets ``(T, M)`` as a boolean array ``(T, 1, M)``."""
+    return backend.asarray(rows.astype(np.float64), like=like)[:, None, :] > 0.5
+
+
+def present_table(backend: Backend, batch: Batch) -> Array:
+    """Who has what, ``(N, M)``."""
+    return backend.xp.stack([batch.present[name] for name in batch.modalities], axis=-1)
+
+
+def inside(backend: Backend, encode: Array, present: Array) -> Array:
+    """Whether every modality of a subset is present, ``(T, N)``."""
+    return backend.xp.all(~encode | present, axis=-1)
+
+
+def random_subsets(backend: Backend, rng: Any, num: int, present: Array, like: Array) -> Array:
+    """``num`` subsets for each datum, uniform over the non-empty subsets of what it has, ``(num, N, M)``.
+
+    Coins are thrown a fixed number of times and the first non-empty throw is taken; what a datum has stands in for
+    the negligible rest.
+    """
+    xp = backend.xp
+    coins = backend.uniform(rng, (16, num, *present.shape), like) < 0.5
+    chosen = xp.broadcast_to(present, (num, *present.shape))
+    for throw in range(15, -1, -1):
+        coin = coins[throw, ...] & present
+        chosen = xp.where(xp.any(coin, axis=-1)[..., None], coin, chosen)
+    return chosen

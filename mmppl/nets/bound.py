@@ -1,0 +1,61 @@
+"""A network bound to its name in a program."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["BoundNet", "detached", "evaluated_once"]
+
+_MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
+_DETACH: ContextVar[Callable | None] = ContextVar("mmppl_detach", default=None)
+
+
+@dataclass(frozen=True)
+class BoundNet:
+    """A host's network under its name: what ``mm.net`` returns. Call it like the network.
+
+    Arguments:
+        name: The name of its parameters in the program.
+        module: The host's network, an ``nn.Module`` or an Equinox module.
+    """
+
+    name: str
+    module: Any
+
+    def __call__(self, *args: Any) -> Any:
+        memo, detach = _MEMO.get(), _DETACH.get()
+        if memo is None:
+            out = self.module(*args)
+        else:
+            key = (self.name, *(id(arg) for arg in args))
+            if key not in memo:
+                # The arguments are kept beside the result, so that their identities stay taken.
+                memo[key] = (self.module(*args), args)
+            out = memo[key][0]
+        return out if detach is None else detach(out)
+
+
+@contextmanager
+def evaluated_once() -> Iterator[None]:
+    """Within, a network called again on the very same arrays answers from memory.
+
+    An objective asks the guide about many subsets of the same batch; each encoder then runs once, forward and
+    backward.
+    """
+    token = _MEMO.set({})
+    try:
+        yield
+    finally:
+        _MEMO.reset(token)
+
+
+@contextmanager
+def detached(stop_gradient: Callable) -> Iterator[None]:
+    """Within, what networks return carries no gradient to their parameters."""
+    token = _DETACH.set(stop_gradient)
+    try:
+        yield
+    finally:
+        _DETACH.reset(token)

@@ -1,0 +1,185 @@
+"""The energy-tilted prior as a NumPyro distribution."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro
+from numpyro.distributions import Distribution
+from numpyro.distributions.util import validate_sample
+
+from mmppl._backend.jax import BACKEND
+from mmppl.errors import OptionError
+from mmppl.nets.bound import BoundNet
+from mmppl.priors.chains import Chains
+from mmppl.priors.energy import contrastive_zero
+from mmppl.priors.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+
+__all__ = ["EnergyTilted"]
+
+
+class EnergyTilted(Distribution):
+    r"""A base distribution tilted by a learnable energy.
+
+    .. math:: p_\alpha(z) = \frac{1}{Z(\alpha)} \exp(f_\alpha(z))\, p_0(z)
+
+    ``log_prob`` is deterministic, :math:`f + \log p_0 - \log Z` with the given ``log_z`` (0 if it is not known), so
+    NUTS and MALA may use it. Its gradient with respect to parameters carries :math:`-\nabla \log Z`, estimated in
+    the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
+    for a gradient. Without an energy it is the base, bit for bit.
+
+    References:
+        | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
+        | https://arxiv.org/abs/2409.19862
+
+    Arguments:
+        base: :math:`p_0`, with event shape ``(D,)`` and no batch shape.
+        energy: f, maps ``(*, D)`` to ``(*,)``: what ``mm.net`` returns, an Equinox module, a function, or None.
+        chains: How negatives and samples are drawn.
+        log_z: log Z in nats, where it is known.
+        rng_key: Key for the negatives; taken from the enclosing ``seed`` handler by default.
+
+    Raises:
+        OptionError: If the base has a batch shape or is not a vector.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
+        >>> base = dist.Laplace(jnp.zeros(2), 1.0).to_event(1)
+        >>> prior = EnergyTilted(base, lambda z: -jnp.sum(z**2, -1))
+        >>> bool(prior.log_prob(jnp.ones(2)) == base.log_prob(jnp.ones(2)) - 2.0)
+        True
+    """
+
+    arg_constraints: dict = {}
+    pytree_data_fields = ("base", "energy_params", "log_z", "aux")
+    pytree_aux_fields = ("energy_static", "chains")
+
+    def __init__(
+        self,
+        base: Distribution,
+        energy: Any = None,
+        chains: Chains | None = None,
+        *,
+        log_z: Any = 0.0,
+        rng_key: jax.Array | None = None,
+        validate_args: bool | None = None,
+    ):
+        if base.batch_shape or len(base.event_shape) != 1:
+            raise OptionError(
+                f"Expected a base with batch shape () and event shape (D,); got {base.batch_shape} and "
+                f"{base.event_shape}. Use .to_event(1)."
+            )
+        self.base, self.log_z = base, log_z
+        self.chains = Chains() if chains is None else chains
+        module = energy.module if isinstance(energy, BoundNet) else energy
+        self.energy_params, self.energy_static = eqx.partition(module, eqx.is_inexact_array)
+        self.aux = None
+        super().__init__((), base.event_shape, validate_args=validate_args)
+        if energy is not None:
+            key = numpyro.prng_key() if rng_key is None else rng_key
+            key = jax.random.key(0) if key is None else key
+            self.aux = (key,) if not self.chains.buffer else (key, self._persist(energy, key))
+
+    @property
+    def support(self) -> Any:
+        return self.base.support
+
+    def energy(self, value: jax.Array) -> jax.Array:
+        """f at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
+        return _energy(self.energy_params, self.energy_static, value)
+
+    @validate_sample
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        if self.energy_static is None and self.energy_params is None:
+            return self.base.log_prob(value)
+        base_arrays, base_rest = eqx.partition(self.base, eqx.is_inexact_array)
+        static, chains = self.energy_static, self.chains
+
+        def log_density(params: tuple, z: jax.Array) -> jax.Array:
+            return _log_density(params[0], static, eqx.combine(params[1], base_rest), z)
+
+        def negatives(params: tuple, aux: tuple) -> jax.Array:
+            if len(aux) == 2:
+                return aux[1]
+            first, second = jax.random.split(aux[0])
+            start = eqx.combine(params[1], base_rest).sample(first, (chains.number,))
+            return chains.run(BACKEND, second, lambda z: log_density(params, z), start)[0]
+
+        params = (self.energy_params, base_arrays)
+        zero = contrastive_zero(BACKEND, log_density, params, negatives, self.aux)
+        return self.energy(value) + self.base.log_prob(value) - self.log_z + zero
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Draws by Metropolis-adjusted Langevin chains from the base, one chain for each draw."""
+        if self.energy_static is None and self.energy_params is None:
+            return self.base.sample(key, sample_shape)
+        num = math.prod(sample_shape)
+        draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, key, num)
+        return draws.reshape(*sample_shape, *self.event_shape)
+
+    def log_normalizer(self, rng_key: jax.Array, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
+        """log Z with its standard error, by annealed importance sampling from the base.
+
+        Arguments:
+            rng_key: Random key.
+            num_chains: Number of weights.
+            num_temperatures: Steps from the base to the tilted density.
+        """
+        if self.energy_static is None and self.energy_params is None:
+            return LogNormalizer(0.0, 0.0, float(num_chains))
+        args = (self.chains, self.energy_params, self.energy_static, self.base, rng_key, num_chains, num_temperatures)
+        return summarise(BACKEND.to_numpy(_anneal(*args)))
+
+    def _persist(self, energy: Any, key: jax.Array) -> jax.Array:
+        """Advances the buffer, a mutable site of the program; dead code, and so free, where it is not trained."""
+        name = f"{energy.name if isinstance(energy, BoundNet) else 'energy'}$chains"
+        first, second, third = jax.random.split(key, 3)
+        site = numpyro.primitives.mutable(name, {"chains": self.base.sample(first, (self.chains.buffer,))})
+        still = jax.lax.stop_gradient((self.energy_params, site["chains"]))
+        base = jax.lax.stop_gradient(self.base.sample(second, (self.chains.number,)))
+        chains, site["chains"] = jax.lax.stop_gradient(
+            self.chains.refresh(
+                BACKEND, third, lambda z: _log_density(still[0], self.energy_static, self.base, z), still[1], base
+            )
+        )
+        return chains
+
+
+def _energy(params: Any, static: Any, z: jax.Array) -> jax.Array:
+    module = eqx.combine(params, static)
+    return jnp.zeros(z.shape[:-1], z.dtype) if module is None else module(z)
+
+
+def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array) -> jax.Array:
+    return _energy(params, static, z) + base.log_prob(z)
+
+
+@eqx.filter_jit
+def _draw(chains: Chains, params: Any, static: Any, base: Distribution, key: jax.Array, num: int) -> jax.Array:
+    first, second = jax.random.split(key)
+    start = base.sample(first, (num,))
+    return chains.run(
+        BACKEND, second, lambda z: _log_density(params, static, base, z), start, chains.draw_steps, adjusted=True
+    )[0]
+
+
+@eqx.filter_jit
+def _anneal(
+    chains: Chains, params: Any, static: Any, base: Distribution, key: jax.Array, num: int, temperatures: int
+) -> jax.Array:
+    first, second, third = jax.random.split(key, 3)
+    start = base.sample(first, (num,))
+    noise = BACKEND.normal(second, (temperatures, *start.shape), start)
+    uniform = BACKEND.uniform(third, (temperatures, num), start)
+    return annealed_importance_sampling(
+        BACKEND,
+        base.log_prob,
+        lambda z: _energy(params, static, z),
+        start,
+        noise,
+        uniform,
+        chains.step_size,
+        chains.clip,
+    )

@@ -1,0 +1,95 @@
+"""What a program is written with, beside NumPyro's own primitives."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro
+from numpyro import handlers
+from numpyro.contrib.module import eqx_module
+from numpyro.distributions import Distribution
+
+from mmppl.batch import Batch
+from mmppl.errors import ModalityError
+from mmppl.nets.bound import BoundNet
+from mmppl.nets.equinox import build as build_net
+from mmppl.nets.spec import Spec
+
+__all__ = ["as_batch", "build", "net", "observe", "plate"]
+
+PLATE = "batch"
+
+
+def _flatten(batch: Batch) -> tuple[tuple, tuple]:
+    return (batch.values, batch.present, batch.label), (batch.num,)
+
+
+def _unflatten(aux: tuple, children: tuple) -> Batch:
+    values, present, label = children
+    return Batch.trusted(values, present, label, aux[0])
+
+
+jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
+
+
+def as_batch(batch: Batch) -> Batch:
+    """The batch with JAX arrays."""
+    return Batch.trusted(
+        {name: jnp.asarray(value) for name, value in batch.values.items()},
+        {name: jnp.asarray(mask) for name, mask in batch.present.items()},
+        None,
+        len(batch),
+    )
+
+
+def build(spec: Spec, seed: int = 0) -> Any:
+    """The network a spec describes, with the same initial weights on either host."""
+    return build_net(spec, seed)
+
+
+def net(name: str, module: Any) -> BoundNet:
+    """Registers a network's weights as parameters under ``name``, and returns it to be called.
+
+    Arguments:
+        name: Name of the parameters, unique in the program.
+        module: An Equinox module (or any pytree that can be called).
+    """
+    return BoundNet(name, eqx_module(name, module))
+
+
+def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
+    """The plate of the rows of a batch, at dimension -1.
+
+    Arguments:
+        batch: The batch, N rows.
+        size: Number of rows of the whole data set, where the bound is to be scaled to it.
+    """
+    num = len(batch)
+    return numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
+
+
+def observe(name: str, fn: Distribution, batch: Batch) -> Any:
+    """Scores a modality where it is present: a sample statement, observed and masked.
+
+    Arguments:
+        name: The modality, also the name of the site.
+        fn: Its likelihood, with batch shape ``(*, N)``.
+        batch: The batch.
+
+    Raises:
+        ModalityError: If the event shape of the likelihood is not that of the data.
+    """
+    value = batch[name]
+    if fn.event_shape != value.shape[1:]:
+        raise ModalityError(
+            f"Modality '{name}': expected a likelihood with event shape {tuple(value.shape[1:])}; got "
+            f"{tuple(fn.event_shape)}. Use .to_event({value.ndim - 1})."
+        )
+    with handlers.mask(mask=batch.present[name]):
+        return numpyro.sample(name, fn, obs=value)
+
+
+def arrays_of(module: Any) -> tuple[Any, Any]:
+    """The inexact arrays of a pytree, and the rest."""
+    return eqx.partition(module, eqx.is_inexact_array)
