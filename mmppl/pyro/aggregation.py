@@ -1,0 +1,89 @@
+"""Aggregated posteriors as Pyro distributions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.distributions import TorchDistribution, constraints
+
+from mmppl import aggregation as shared
+
+__all__ = ["MixtureOfExperts", "MixtureOfProducts", "Product"]
+
+
+class _Aggregated(TorchDistribution):
+    """Holds the experts; the mathematics is :mod:`mmppl.aggregation`'s."""
+
+    arg_constraints: dict = {}
+    support = constraints.real_vector
+    has_rsample = True
+    prior_expert = False
+
+    def __init__(self, experts, present, *, family=None, prior_expert=None, subsets=None, validate_args=None):
+        stacked = shared.stack_experts(experts, present, family)
+        self.loc, self.scale, self.present = stacked.loc, stacked.scale, stacked.present
+        self.family = stacked.family
+        self.prior_expert = type(self).prior_expert if prior_expert is None else prior_expert
+        self.subsets = self._rows(len(experts), subsets)
+        super().__init__(torch.Size(stacked.batch_shape), torch.Size((stacked.dim,)), validate_args=validate_args)
+
+    @staticmethod
+    def _rows(num: int, subsets: Any) -> tuple | None:
+        return None if subsets is None else tuple(tuple(bool(b) for b in row) for row in subsets)
+
+    @property
+    def shared(self) -> Any:
+        """The framework-free posterior behind this distribution."""
+        experts = shared.Experts(self.loc, self.scale, self.present, self.family)
+        if isinstance(self, Product):
+            return shared.Product(experts, self.prior_expert)
+        return shared.Mixture(experts, None if self.subsets is None else np.array(self.subsets), self.prior_expert)
+
+    def rsample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
+        return self.shared.sample(None, tuple(sample_shape))
+
+    def stratified(self, sample_shape: tuple[int, ...]) -> torch.Tensor:
+        """Reparametrised samples with components spread evenly over the first sample axis."""
+        return self.shared.stratified(None, tuple(sample_shape))
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self.shared.log_prob(value)
+
+
+class Product(_Aggregated):
+    __doc__ = shared.Product.__doc__
+    prior_expert = True
+
+
+class MixtureOfExperts(_Aggregated):
+    r"""Uniform mixture of the experts that are present (MMVAE).
+
+    See :class:`mmppl.aggregation.Mixture` for the formula.
+
+    Arguments:
+        experts: ``(loc, scale)`` or a Normal or Laplace distribution by modality name.
+        present: Boolean arrays by modality name.
+        family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
+    """
+
+
+class MixtureOfProducts(_Aggregated):
+    r"""Uniform mixture of products of experts over the subsets of what is present (MoPoE).
+
+    See :class:`mmppl.aggregation.Mixture` for the formula.
+
+    Arguments:
+        experts: ``(loc, scale)`` or a Normal or Laplace distribution by modality name.
+        present: Boolean arrays by modality name.
+        family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
+        prior_expert: Whether every product has the standard density as a factor.
+        subsets: Boolean rows ``(S, M)``; every subset by default, 32 of them where there are more.
+    """
+
+    @staticmethod
+    def _rows(num: int, subsets: Mapping | None) -> tuple | None:
+        rows = shared.all_subsets(num) if subsets is None else np.asarray(subsets)
+        return tuple(tuple(bool(b) for b in row) for row in rows)

@@ -1,0 +1,141 @@
+"""The energy-tilted prior as a Pyro distribution."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+
+from mmppl._backend.torch import BACKEND
+from mmppl.errors import OptionError
+from mmppl.nets.bound import BoundNet
+from mmppl.priors.chains import Chains
+from mmppl.priors.energy import contrastive_zero
+from mmppl.priors.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+
+__all__ = ["EnergyTilted"]
+
+
+class EnergyTilted(TorchDistribution):
+    r"""A base distribution tilted by a learnable energy.
+
+    .. math:: p_\alpha(z) = \frac{1}{Z(\alpha)} \exp(f_\alpha(z))\, p_0(z)
+
+    ``log_prob`` is deterministic, :math:`f + \log p_0 - \log Z` with the given ``log_z`` (0 if it is not known), so
+    NUTS and MALA may use it. Its gradient with respect to parameters carries :math:`-\nabla \log Z`, estimated in
+    the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
+    for a gradient. Without an energy it is the base, bit for bit.
+
+    References:
+        | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
+        | https://arxiv.org/abs/2409.19862
+
+    Arguments:
+        base: :math:`p_0`, with event shape ``(D,)`` and no batch shape.
+        energy: f, maps ``(*, D)`` to ``(*,)``: what ``mm.net`` returns, an ``nn.Module``, a function, or None.
+        chains: How negatives and samples are drawn. A buffer is kept in the module, as a torch buffer.
+        log_z: log Z in nats, where it is known.
+
+    Raises:
+        OptionError: If the base has a batch shape or is not a vector, or a function is to keep a buffer.
+
+    Example:
+        >>> import torch, pyro.distributions as dist
+        >>> base = dist.Laplace(torch.zeros(2), 1.0).to_event(1)
+        >>> prior = EnergyTilted(base, lambda z: -torch.sum(z**2, -1))
+        >>> bool(prior.log_prob(torch.ones(2)) == base.log_prob(torch.ones(2)) - 2.0)
+        True
+    """
+
+    arg_constraints: dict = {}
+    has_rsample = False
+
+    def __init__(
+        self,
+        base: TorchDistribution,
+        energy: Any = None,
+        chains: Chains | None = None,
+        *,
+        log_z: Any = 0.0,
+        validate_args: bool | None = None,
+    ):
+        if base.batch_shape or len(base.event_shape) != 1:
+            raise OptionError(
+                f"Expected a base with batch shape () and event shape (D,); got {tuple(base.batch_shape)} and "
+                f"{tuple(base.event_shape)}. Use .to_event(1)."
+            )
+        self.base, self.log_z = base, log_z
+        self.chains = Chains() if chains is None else chains
+        self.module = energy.module if isinstance(energy, BoundNet) else energy
+        if self.chains.buffer and energy is not None and not isinstance(self.module, torch.nn.Module):
+            raise OptionError("A buffer of chains needs an energy that is an nn.Module; got a function.")
+        super().__init__(torch.Size(), base.event_shape, validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:
+        return self.base.support
+
+    def energy(self, value: torch.Tensor) -> torch.Tensor:
+        """f at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
+        return value.new_zeros(value.shape[:-1]) if self.module is None else self.module(value)
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        if self.module is None:
+            return self.base.log_prob(value)
+        zero = contrastive_zero(
+            BACKEND, lambda _, z: self._log_density(z), tuple(self._parameters()), lambda *_: self._negatives(), ()
+        )
+        return self.energy(value) + self.base.log_prob(value) - self.log_z + zero
+
+    def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
+        """Draws by Metropolis-adjusted Langevin chains from the base, one chain for each draw."""
+        with torch.no_grad():
+            if self.module is None:
+                return self.base.sample(sample_shape)
+            start = self.base.sample((math.prod(sample_shape),))
+            draws, _ = self.chains.run(
+                BACKEND, None, self._log_density, start, self.chains.draw_steps, adjusted=True
+            )
+            return draws.reshape(*sample_shape, *self.event_shape)
+
+    def log_normalizer(self, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
+        """log Z with its standard error, by annealed importance sampling from the base.
+
+        Arguments:
+            num_chains: Number of weights.
+            num_temperatures: Steps from the base to the tilted density.
+        """
+        if self.module is None:
+            return LogNormalizer(0.0, 0.0, float(num_chains))
+        with torch.no_grad():
+            start = self.base.sample((num_chains,))
+            noise = BACKEND.normal(None, (num_temperatures, *start.shape), start)
+            uniform = BACKEND.uniform(None, (num_temperatures, num_chains), start)
+            args = (self.base.log_prob, self.module, start, noise, uniform, self.chains.step_size, self.chains.clip)
+            return summarise(BACKEND.to_numpy(annealed_importance_sampling(BACKEND, *args)))
+
+    def _log_density(self, z: torch.Tensor) -> torch.Tensor:
+        return self.energy(z) + self.base.log_prob(z)
+
+    def _parameters(self) -> Iterator[torch.Tensor]:
+        if isinstance(self.module, torch.nn.Module):
+            yield from self.module.parameters()
+        base = self.base
+        while hasattr(base, "base_dist"):
+            base = base.base_dist
+        yield from (x for x in vars(base).values() if isinstance(x, torch.Tensor) and x.is_floating_point())
+
+    def _negatives(self) -> torch.Tensor:
+        with torch.no_grad():
+            base = self.base.sample((self.chains.number,))
+            if not self.chains.buffer:
+                return self.chains.run(BACKEND, None, self._log_density, base)[0]
+            kept = getattr(self.module, "chains", None)
+            if kept is None:
+                kept = self.base.sample((self.chains.buffer,))
+            chains, kept = self.chains.refresh(BACKEND, None, self._log_density, kept, base)
+            self.module.register_buffer("chains", kept)
+            return chains

@@ -1,0 +1,2 @@
+class MALA: pass
+class ULA: pass

@@ -1,0 +1,205 @@
+"""Objectives as Pyro ELBO classes: ``SVI(model, guide, optim, mm.MoPoE(particles=8))``."""
+
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import elbo as host_elbo
+from pyro.infer.enum import get_importance_trace
+from pyro.poutine.messenger import Messenger
+
+from mmppl._backend.torch import BACKEND
+from mmppl.batch import Batch
+from mmppl.errors import ObjectiveError
+from mmppl.inference import objectives as rows
+from mmppl.inference.objectives.base import Draws
+from mmppl.nets.bound import detached, evaluated_once
+from mmppl.pyro.primitives import as_batch
+
+__all__ = ["ELBO", "MMVAE", "MVAE", "MoPoE"]
+
+OURS = ("_particles", "_terms")
+
+
+class Evaluation:
+    """Runs a program under Pyro's handlers for an objective; see the protocol of the same name."""
+
+    backend = BACKEND
+
+    def __init__(self, model: Any, guide: Any, batch: Batch, extra: tuple = ()):
+        self.model, self.guide, self.batch, self.extra = model, guide, batch, extra
+        floats = [v for v in batch.values.values() if v.is_floating_point()]
+        self.like = floats[0].new_zeros(()) if floats else torch.zeros(())
+        self.scale: Any = 1.0
+        self.global_ratio: Any = 0.0
+
+    def draw(self, masks: torch.Tensor, num: int) -> Draws:
+        self.shape = (num, masks.shape[0], len(self.batch))
+        with _plates(self.shape):
+            sites = self._trace(self.guide, self._seen(masks))
+        latents = {name: site["value"] for name, site in sites.items() if _is_latent(site)}
+        log_q = self._sum(sites, latents, self.shape, sign=-1.0)
+        return Draws({name: self._widen(z) for name, z in latents.items()}, log_q)
+
+    def density(self, draws: Draws, masks: torch.Tensor, *, cross: bool, detach: bool) -> torch.Tensor:
+        latents = draws.latents
+        if cross:
+            latents = {name: z.unsqueeze(2) for name, z in latents.items()}
+        shape = self.shape if not cross else (*self.shape[:2], masks.shape[0], self.shape[2])
+        if detach:
+            with detached(_detach), _DetachedParams():
+                sites = self._trace(self.guide, self._seen(masks), latents)
+        else:
+            sites = self._trace(self.guide, self._seen(masks), latents)
+        return self._sum(sites, latents, shape)
+
+    def score(
+        self, draws: Draws, names: tuple[str, ...], like: torch.Tensor
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        latents = {name: self._narrow(z) for name, z in draws.latents.items()}
+        with _plates(self.shape):
+            sites = self._trace(self.model, self.batch.select(*names), latents)
+        lost = [n for n, site in sites.items() if _is_latent(site) and n not in latents]
+        if lost:
+            raise ObjectiveError(f"The guide does not draw the latents {lost} of the model.")
+        for site in sites.values():
+            for frame in site["cond_indep_stack"]:
+                if frame.name not in OURS:
+                    self.scale = _outer_scale([frame])
+        log_lik = {n: self._sum(sites, [n], self.shape) for n in names if n in sites}
+        return log_lik, self._sum(sites, [n for n in sites if n not in log_lik], self.shape)
+
+    def _seen(self, masks: torch.Tensor) -> Batch:
+        """The batch as the terms see it; a single term hides values, several share them (see :class:`Batch`)."""
+        present = {name: masks[..., i] & self.batch.present[name] for i, name in enumerate(self.batch.modalities)}
+        if masks.shape[0] == 1:
+            return self.batch.with_present({name: mask[0] for name, mask in present.items()})
+        return Batch.trusted(self.batch.values, present, None, len(self.batch))
+
+    def _trace(self, fn: Any, batch: Batch, latents: dict | None = None) -> dict:
+        if latents is not None:
+            given = poutine.Trace()
+            for name, value in latents.items():
+                given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
+            fn = poutine.replay(fn, trace=given)
+        trace = poutine.trace(fn).get_trace(batch, *self.extra)
+        return {
+            name: site
+            for name, site in trace.nodes.items()
+            if site["type"] == "sample" and not site_is_subsample(site)
+        }
+
+    def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> torch.Tensor:
+        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``."""
+        total = self.like.new_zeros(shape)
+        for name in names:
+            site = sites[name]
+            log_prob = site["fn"].log_prob(site["value"])
+            plates = [frame for frame in site["cond_indep_stack"] if frame.name not in OURS]
+            if not plates:
+                if self.shape[:2] != (1, 1):
+                    raise ObjectiveError(
+                        f"Latent '{name}' is outside the plate of the data; this objective draws several particles or "
+                        "terms. Use mm.ELBO(), or put the site into the plate."
+                    )
+                self.global_ratio = self.global_ratio + sign * log_prob.sum()
+                continue
+            if log_prob.ndim > len(shape):
+                raise ObjectiveError(f"Site '{name}' lies in {len(plates)} plates; expected one, the data's.")
+            total = total + scale_and_mask(log_prob, site["scale"] / _outer_scale(plates), site["mask"])
+        return total
+
+    def _widen(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents with their axes of particles and terms, also where no plates were needed."""
+        return z[None, None] if self.shape[:2] == (1, 1) else z
+
+    def _narrow(self, z: torch.Tensor) -> torch.Tensor:
+        return z[0, 0] if self.shape[:2] == (1, 1) else z
+
+
+def site_is_subsample(site: dict) -> bool:
+    """Whether a sample site only picks the rows of a plate."""
+    return type(site["fn"]).__name__ == "_Subsample"
+
+
+def _is_latent(site: dict) -> bool:
+    return not site["is_observed"]
+
+
+def _outer_scale(plates: list) -> float:
+    """The scale that plates put on a site: it belongs outside the log-mean-exp."""
+    out = 1.0
+    for frame in plates:
+        out = out * (frame.full_size or frame.size) / frame.size
+    return out
+
+
+def _detach(x: Any) -> Any:
+    return tuple(_detach(leaf) for leaf in x) if isinstance(x, tuple) else x.detach()
+
+
+class _DetachedParams(Messenger):
+    def _pyro_post_param(self, msg: dict) -> None:
+        msg["value"] = msg["value"].detach()
+
+
+class _plates:
+    """Host plates for particles and terms, where there is more than one of them."""
+
+    def __init__(self, shape: tuple):
+        num, terms, _ = shape
+        wanted = (num, terms) != (1, 1)
+        self.plates = [pyro.plate(OURS[0], num, dim=-3), pyro.plate(OURS[1], terms, dim=-2)] if wanted else []
+
+    def __enter__(self) -> None:
+        for plate in self.plates:
+            plate.__enter__()
+
+    def __exit__(self, *args: Any) -> None:
+        for plate in reversed(self.plates):
+            plate.__exit__(*args)
+
+
+class HostObjective(host_elbo.ELBO):
+    """Joins an objective to Pyro's ELBO interface. ``record`` holds the terms of the last step."""
+
+    record: dict | None = None
+
+    def _get_trace(self, model: Any, guide: Any, args: tuple, kwargs: dict) -> tuple:
+        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+
+    def differentiable_loss(self, model: Any, guide: Any, batch: Batch, *extra: Any) -> torch.Tensor:
+        """The loss as a tensor that can be differentiated."""
+        batch = as_batch(batch)
+        run = Evaluation(model, guide, batch, extra)
+        with evaluated_once():
+            loss, self.record = self.evaluate(run, batch, None)
+        return loss - run.global_ratio
+
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()
+
+
+class ELBO(rows.ELBO, HostObjective):
+    __doc__ = rows.ELBO.__doc__
+
+
+class MVAE(rows.MVAE, HostObjective):
+    __doc__ = rows.MVAE.__doc__
+
+
+class MMVAE(rows.MMVAE, HostObjective):
+    __doc__ = rows.MMVAE.__doc__
+
+
+class MoPoE(rows.MoPoE, HostObjective):
+    __doc__ = rows.MoPoE.__doc__

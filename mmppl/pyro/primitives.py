@@ -1,0 +1,81 @@
+"""What a program is written with, beside Pyro's own primitives."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Distribution
+
+from mmppl.batch import Batch
+from mmppl.errors import ModalityError
+from mmppl.nets.bound import BoundNet
+from mmppl.nets.spec import Spec
+from mmppl.nets.torch import build as build_net
+
+__all__ = ["as_batch", "build", "net", "observe", "plate"]
+
+PLATE = "batch"
+
+
+def as_batch(batch: Batch) -> Batch:
+    """The batch with torch tensors."""
+    return Batch.trusted(
+        {name: _tensor(value) for name, value in batch.values.items()},
+        {name: _tensor(mask) for name, mask in batch.present.items()},
+        None,
+        len(batch),
+    )
+
+
+def _tensor(x: Any) -> torch.Tensor:
+    return x if isinstance(x, torch.Tensor) else torch.as_tensor(np.ascontiguousarray(x))
+
+
+def build(spec: Spec, seed: int = 0) -> Any:
+    """The network a spec describes, with the same initial weights on either host."""
+    return build_net(spec, seed)
+
+
+def net(name: str, module: Any) -> BoundNet:
+    """Registers a network's weights as parameters under ``name``, and returns it to be called.
+
+    Arguments:
+        name: Name of the parameters, unique in the program.
+        module: A ``torch.nn.Module``.
+    """
+    return BoundNet(name, pyro.module(name, module))
+
+
+def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
+    """The plate of the rows of a batch, at dimension -1.
+
+    Arguments:
+        batch: The batch, N rows.
+        size: Number of rows of the whole data set, where the bound is to be scaled to it.
+    """
+    num = len(batch)
+    return pyro.plate(PLATE, num if size is None else size, subsample=torch.arange(num), dim=-1)
+
+
+def observe(name: str, fn: Distribution, batch: Batch) -> Any:
+    """Scores a modality where it is present: a sample statement, observed and masked.
+
+    Arguments:
+        name: The modality, also the name of the site.
+        fn: Its likelihood, with batch shape ``(*, N)``.
+        batch: The batch.
+
+    Raises:
+        ModalityError: If the event shape of the likelihood is not that of the data.
+    """
+    value = batch[name]
+    if fn.event_shape != value.shape[1:]:
+        raise ModalityError(
+            f"Modality '{name}': expected a likelihood with event shape {tuple(value.shape[1:])}; got "
+            f"{tuple(fn.event_shape)}. Use .to_event({value.ndim - 1})."
+        )
+    with poutine.mask(mask=batch.present[name]):
+        return pyro.sample(name, fn, obs=value)
