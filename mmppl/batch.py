@@ -140,8 +140,10 @@ class Batch:
             if key not in self.values:
                 raise ModalityError(f"Expected a modality among {list(self.values)}; got '{key}'.")
             return self.values[key]
-        if isinstance(key, int):
+        if isinstance(key, int | np.integer):
             key = [key]
+        if isinstance(key, list):
+            key = np.asarray(key) if key else np.arange(0)  # JAX takes no lists
         values = {name: value[key] for name, value in self.values.items()}
         present = {name: mask[..., key] for name, mask in self.present.items()}
         label = None if self.label is None else self.label[key]

@@ -12,7 +12,10 @@ class JaxBackend:
     xp = jnp
 
     def logsumexp(self, x, axis):
-        return special.logsumexp(x, axis=axis)
+        # JAX's own gradient is NaN where every term is -inf, so those rows are replaced before and after.
+        empty = jnp.max(jax.lax.stop_gradient(x), axis=axis, keepdims=True) == -jnp.inf
+        out = special.logsumexp(jnp.where(empty, 0.0, x), axis=axis)
+        return jnp.where(jnp.reshape(empty, out.shape), -jnp.inf, out)
 
     def log_softmax(self, x, axis):
         return jax.nn.log_softmax(x, axis=axis)

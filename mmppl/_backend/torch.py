@@ -1,5 +1,7 @@
 """The torch backend."""
 
+import math
+
 import array_api_compat.torch as xp
 import torch
 
@@ -28,7 +30,10 @@ class TorchBackend:
     xp = xp
 
     def logsumexp(self, x, axis):
-        return torch.logsumexp(x, dim=axis)
+        # Torch's own gradient is NaN where every term is -inf, so those rows are replaced before and after.
+        empty = torch.amax(x.detach(), dim=axis, keepdim=True) == -math.inf
+        out = torch.logsumexp(torch.where(empty, 0.0, x), dim=axis)
+        return torch.where(empty.reshape(out.shape), -math.inf, out)
 
     def log_softmax(self, x, axis):
         return torch.log_softmax(x, dim=axis)
@@ -37,7 +42,8 @@ class TorchBackend:
         return torch.logaddexp(x, torch.zeros_like(x))
 
     def ndtr(self, x):
-        return torch.special.ndtr(x)
+        # torch.special.ndtr loses the far left tail to cancellation.
+        return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)
 
     def ndtri(self, x):
         return torch.special.ndtri(x)
