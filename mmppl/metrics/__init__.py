@@ -1,0 +1,29 @@
+"""How good samples and latents are: coherence, Frechet distance, latent probe; numpy and scikit-learn only."""
+
+from mmppl.metrics.coherence import (
+    Coherence,
+    CrossCoherence,
+    LeaveOneOutCoherence,
+    coherence,
+    cross_coherence,
+    leave_one_out_coherence,
+)
+from mmppl.metrics.estimate import Estimate
+from mmppl.metrics.frechet import frechet
+from mmppl.metrics.judges import Judges
+from mmppl.metrics.latent_probe import latent_probe
+from mmppl.metrics.train_judges import train_judges
+
+__all__ = [
+    "Coherence",
+    "CrossCoherence",
+    "Estimate",
+    "Judges",
+    "LeaveOneOutCoherence",
+    "coherence",
+    "cross_coherence",
+    "frechet",
+    "latent_probe",
+    "leave_one_out_coherence",
+    "train_judges",
+]

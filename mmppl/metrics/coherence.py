@@ -1,0 +1,208 @@
+"""Coherence: whether generated modalities show the same thing, as judges see it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.errors import DataError, ModalityError
+from mmppl.metrics.estimate import Estimate
+from mmppl.metrics.judges import Judges
+
+__all__ = [
+    "Coherence",
+    "CrossCoherence",
+    "LeaveOneOutCoherence",
+    "coherence",
+    "cross_coherence",
+    "leave_one_out_coherence",
+]
+
+Generate = Callable[[Batch, Sequence[str]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Coherence:
+    """Agreement of the judges on samples of several modalities.
+
+    Arguments:
+        joint: Share of samples on which all judges agree.
+        names: The modalities judged.
+        pairs: Share on which two judges agree, of shape ``(M, M)``, rows and columns as in ``names``.
+        accuracy: Share that each judge reads as the label, by name; None without labels.
+    """
+
+    joint: Estimate
+    names: tuple[str, ...]
+    pairs: np.ndarray
+    accuracy: dict[str, Estimate] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CrossCoherence:
+    """Accuracy of each modality generated from one other.
+
+    Arguments:
+        mean: Mean over all pairs of different modalities.
+        names: The modalities.
+        accuracy: Share of right labels, ``[source, target]`` of shape ``(M, M)``; NaN on the diagonal.
+        error: Standard errors of ``accuracy``.
+    """
+
+    mean: Estimate
+    names: tuple[str, ...]
+    accuracy: np.ndarray
+    error: np.ndarray
+
+
+@dataclass(frozen=True)
+class LeaveOneOutCoherence:
+    """Accuracy of each modality generated from all others.
+
+    Arguments:
+        mean: Mean over the modalities.
+        accuracy: Share of right labels, by name of the modality generated.
+    """
+
+    mean: Estimate
+    accuracy: dict[str, Estimate]
+
+
+def coherence(samples: Mapping[str, np.ndarray], judges: Judges, label: np.ndarray | None = None) -> Coherence:
+    """Joint coherence of samples, and with labels the accuracy of each modality.
+
+    Arguments:
+        samples: Arrays of shape ``(*, *event)`` by name, with the same leading axes ``(*)``: ``(K,)`` for unconditional
+            samples, ``(K, N)`` for K draws for each of N data. Draws for one datum are averaged before the standard
+            error is taken.
+        judges: Judges that have the modalities.
+        label: Labels of shape ``(N,)``, the last of the leading axes.
+
+    Raises:
+        ModalityError: If there is no judge for a modality, a shape does not fit, or leading axes differ.
+        DataError: If there are no samples, or the labels have another length.
+
+    Source:
+        Shi et al., "Variational Mixture-of-Experts Autoencoders" (2019), section 4; Sutter, Daunhawer and Vogt (2021).
+
+    Example:
+        >>> from mmppl.batch import Modality
+        >>> from mmppl.metrics.judges import Judge
+        >>> sign = Judge(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
+        >>> judges = Judges({"a": sign, "b": sign}, np.array([0, 1]), {"a": 1.0, "b": 1.0})
+        >>> a, b = np.array([[1.0], [2.0], [-1.0], [-3.0]]), np.array([[1.0], [-2.0], [-1.0], [-3.0]])
+        >>> coherence({"a": a, "b": b}, judges).joint.value
+        0.75
+    """
+    if not samples:
+        raise DataError("Expected samples of at least one modality; got none.")
+    seen = {name: judges.predict(name, x) for name, x in samples.items()}
+    names = tuple(seen)
+    lead = seen[names[0]].shape
+    for name, labels in seen.items():
+        if labels.shape != lead:
+            raise ModalityError(
+                f"Modality '{name}': expected leading axes {lead}, as '{names[0]}' has; got {labels.shape}."
+            )
+    if 0 in lead:
+        raise DataError(f"Expected at least one sample; got leading axes {lead}.")
+    votes = np.stack(list(seen.values()))
+    joint = Estimate.of((votes == votes[0]).all(axis=0))
+    pairs = (votes[:, None] == votes[None]).reshape(len(names), len(names), -1).mean(axis=-1)
+    if label is None:
+        return Coherence(joint, names, pairs)
+    label = np.asarray(label)
+    if label.shape != lead[-1:]:
+        raise DataError(
+            f"Expected labels of shape {lead[-1:]}, the last leading axis of the samples; got {label.shape}."
+        )
+    return Coherence(joint, names, pairs, {name: Estimate.of(labels == label) for name, labels in seen.items()})
+
+
+def cross_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> CrossCoherence:
+    """Accuracy of every modality generated from one single other, over all pairs.
+
+    Arguments:
+        generate_fn: Called with a batch in which one modality is present and the names wanted; returns arrays
+            ``(K, N, *event)`` by name.
+        batch: Data with labels; rows that lack the source are left out.
+        judges: Judges that have the modalities.
+
+    Raises:
+        DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
+        ModalityError: If there is no judge for a modality, or a generated shape does not fit.
+    """
+    names = _checked(batch, judges)
+    hits = np.full((len(names), len(names), len(batch)), np.nan)
+    for i, source in enumerate(names):
+        targets = [name for name in names if name != source]
+        for target, right in _hits(generate_fn, batch.only(source), targets, judges).items():
+            hits[i, names.index(target)] = right
+    pairs = ~np.eye(len(names), dtype=bool)
+    accuracy, error = np.full(pairs.shape, np.nan), np.full(pairs.shape, np.nan)
+    for i, j in np.argwhere(pairs):
+        estimate = Estimate.of(hits[i, j][~np.isnan(hits[i, j])])
+        accuracy[i, j], error[i, j] = estimate.value, estimate.error
+    return CrossCoherence(_mean(hits[pairs]), names, accuracy, error)
+
+
+def leave_one_out_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> LeaveOneOutCoherence:
+    """Accuracy of every modality generated from all the others.
+
+    Arguments:
+        generate_fn: Called with a batch in which one modality is hidden and its name; returns ``(K, N, *event)`` by
+            name.
+        batch: Data with labels; rows in which nothing else is present are left out.
+        judges: Judges that have the modalities.
+
+    Raises:
+        DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
+        ModalityError: If there is no judge for a modality, or a generated shape does not fit.
+    """
+    names = _checked(batch, judges)
+    hits = np.stack([_hits(generate_fn, batch.without(name), [name], judges)[name] for name in names])
+    accuracy = {name: Estimate.of(h[~np.isnan(h)]) for name, h in zip(names, hits, strict=True)}
+    return LeaveOneOutCoherence(_mean(hits), accuracy)
+
+
+def _checked(batch: Batch, judges: Judges) -> tuple[str, ...]:
+    names = batch.modalities
+    if batch.label is None:
+        raise DataError("Expected a batch with labels; got none. Coherence across modalities compares with the label.")
+    if len(names) < 2:
+        raise DataError(f"Expected at least two modalities; got {list(names)}.")
+    unknown = [name for name in names if name not in judges.judges]
+    if unknown:
+        raise ModalityError(f"Expected modalities among {list(judges.judges)}; got '{unknown[0]}', which has no judge.")
+    nowhere = [name for name in names if not np.any(batch.present[name])]
+    if nowhere:
+        raise DataError(f"Modality '{nowhere[0]}' is present in no row; select() the others.")
+    return names
+
+
+def _hits(generate_fn: Generate, given: Batch, want: Sequence[str], judges: Judges) -> dict[str, np.ndarray]:
+    """Share of right draws for each row, of shape (N,), by name wanted; NaN where nothing is given."""
+    rows = np.flatnonzero(given.observed())
+    given_rows = given[rows]
+    samples = generate_fn(given_rows, want)
+    out = {}
+    for name in want:
+        if name not in samples:
+            raise ModalityError(f"Expected '{name}' among what was generated; got {list(samples)}.")
+        seen = judges.predict(name, samples[name])
+        if seen.ndim != 2 or seen.shape[1] != len(rows):
+            raise ModalityError(f"Modality '{name}': expected generated axes (K, {len(rows)}); got {seen.shape}.")
+        out[name] = np.full(len(given), np.nan)
+        out[name][rows] = (seen == np.asarray(given_rows.label)).mean(axis=0)
+    return out
+
+
+def _mean(hits: np.ndarray) -> Estimate:
+    """Mean over cases (C, N) of their means over rows; a row counts in several cases, which its error respects."""
+    num = (~np.isnan(hits)).sum(axis=1, keepdims=True)
+    means = np.nansum(hits, axis=1, keepdims=True) / num
+    pull = np.nansum((hits - means) / num, axis=0) / len(hits)
+    rows = int((~np.isnan(hits)).any(axis=0).sum())
+    error = np.sqrt(np.sum(pull**2) * rows / (rows - 1)) if rows > 1 else np.nan
+    return Estimate(float(means.mean()), float(error), rows)

@@ -1,0 +1,146 @@
+"""Judges: a small classifier for each modality, kept as plain arrays and evaluated by numpy."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmppl.batch import Modality
+from mmppl.data.npz import read_arrays, write_npz
+from mmppl.errors import DataError, ModalityError
+
+__all__ = ["Judge", "Judges"]
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    r"""A classifier of one modality: :math:`h_0 = (x - c) / s`, :math:`h_l = \max(0, W_l^T h_{l-1} + b_l)`.
+
+    Arguments:
+        modality: The modality; token ids are one-hot coded first.
+        centre: :math:`c`, of shape ``(D,)`` or a scalar.
+        scale: :math:`s`, of shape ``(D,)`` or a scalar.
+        weights: :math:`W_l`, of shape ``(D_{l-1}, D_l)``; the last one gives the class scores.
+        biases: :math:`b_l`, of shape ``(D_l,)``.
+    """
+
+    modality: Modality
+    centre: np.ndarray
+    scale: np.ndarray
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+
+    def hidden(self, rows: np.ndarray) -> np.ndarray:
+        """The last hidden layer of rows ``(N, *event)``."""
+        h = (flatten(self.modality, rows) - self.centre) / self.scale
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            h = np.maximum(h @ weight + bias, 0)
+        return h
+
+    def scores(self, rows: np.ndarray) -> np.ndarray:
+        """Class scores (logits) of rows ``(N, *event)``."""
+        return self.hidden(rows) @ self.weights[-1] + self.biases[-1]
+
+
+def flatten(modality: Modality, rows: np.ndarray) -> np.ndarray:
+    """Rows ``(N, *event)`` as float32 vectors ``(N, D)``; token ids one-hot coded, other values as they are."""
+    if modality.kind == "tokens":
+        rows = rows[..., None] == np.arange(modality.vocabulary)
+    return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """A judge for each modality, all telling the same classes apart. See :func:`mmppl.metrics.train_judges`.
+
+    Arguments:
+        judges: The judges by name of modality.
+        classes: Labels that they answer with, of shape ``(C,)``.
+        accuracy: Share of test data that each judge gets right, by name.
+    """
+
+    judges: Mapping[str, Judge]
+    classes: np.ndarray
+    accuracy: Mapping[str, float]
+
+    def predict(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Labels of ``x``, of shape ``(*)`` where x is ``(*, *event)``.
+
+        Raises:
+            ModalityError: If there is no judge of that name, or x has another event shape.
+        """
+        return self.classes[self._apply(name, x, Judge.scores).argmax(axis=-1)]
+
+    def features(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Last hidden layer for ``x`` of shape ``(*, *event)``: features of shape ``(*, F)``.
+
+        Raises:
+            ModalityError: If there is no judge of that name, or x has another event shape.
+        """
+        return self._apply(name, x, Judge.hidden)
+
+    def save(self, path: str | os.PathLike, force: bool = False) -> Path:
+        """Writes a ``.npz`` of plain arrays; see :func:`mmppl.data.write_npz` for ``force`` and the errors."""
+        arrays: dict[str, np.ndarray] = {"classes": self.classes}
+        for name, judge in self.judges.items():
+            modality = judge.modality
+            arrays |= {
+                f"{name}/kind": np.array(modality.kind),
+                f"{name}/shape": np.array(modality.shape),
+                f"{name}/vocabulary": np.array(modality.vocabulary or 0),
+                f"{name}/centre": judge.centre,
+                f"{name}/scale": judge.scale,
+                f"{name}/accuracy": np.array(self.accuracy[name]),
+            }
+            for layer, (weight, bias) in enumerate(zip(judge.weights, judge.biases, strict=True)):
+                arrays |= {f"{name}/weight{layer}": weight, f"{name}/bias{layer}": bias}
+        return write_npz(path, arrays, force=force)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Judges":
+        """Reads what :meth:`save` wrote; nothing is unpickled.
+
+        Raises:
+            DataError: If the file cannot be read, or holds no judges.
+        """
+        arrays = read_arrays(path)
+        names = [key.removesuffix("/kind") for key in arrays if key.endswith("/kind")]
+        try:
+            judges = {name: _judge(name, arrays) for name in names}
+            accuracy = {name: float(arrays[f"{name}/accuracy"]) for name in names}
+            classes = arrays["classes"]
+        except (KeyError, ModalityError, TypeError) as error:
+            raise DataError(f"Expected judges written by Judges.save in {path}; {error} does not fit.") from error
+        if not judges:
+            raise DataError(f"Expected judges written by Judges.save in {path}; got none.")
+        return cls(judges, classes, accuracy)
+
+    def _apply(self, name, x, function):
+        if name not in self.judges:
+            raise ModalityError(f"Expected a modality among {list(self.judges)}; got '{name}', which has no judge.")
+        judge, x = self.judges[name], np.asarray(x)
+        shape = judge.modality.shape
+        lead = x.shape[: x.ndim - len(shape)]
+        if x.shape[len(lead) :] != shape or not lead:
+            raise ModalityError(f"Modality '{name}': expected shape (*, {', '.join(map(str, shape))}); got {x.shape}.")
+        rows = x.reshape(-1, *shape)
+        parts = [function(judge, rows[start : start + CHUNK]) for start in range(0, max(1, len(rows)), CHUNK)]
+        out = np.concatenate(parts)
+        return out.reshape(*lead, out.shape[-1])
+
+
+def _judge(name: str, arrays: Mapping[str, np.ndarray]) -> Judge:
+    shape = tuple(int(size) for size in arrays[f"{name}/shape"])
+    vocabulary = int(arrays[f"{name}/vocabulary"]) or None
+    layers = range(sum(key.startswith(f"{name}/weight") for key in arrays))
+    return Judge(
+        Modality(shape, kind=str(arrays[f"{name}/kind"]), vocabulary=vocabulary),
+        arrays[f"{name}/centre"],
+        arrays[f"{name}/scale"],
+        [arrays[f"{name}/weight{layer}"] for layer in layers],
+        [arrays[f"{name}/bias{layer}"] for layer in layers],
+    )

@@ -1,0 +1,47 @@
+"""What a linear classifier reads off the latents."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mmppl.errors import DataError
+from mmppl.metrics.estimate import Estimate
+
+__all__ = ["latent_probe"]
+
+
+def latent_probe(z_train: np.ndarray, y_train: np.ndarray, z_test: np.ndarray, y_test: np.ndarray) -> Estimate:
+    """Accuracy on test data of a logistic regression from latents (standardised) to labels.
+
+    Arguments:
+        z_train: Latents of shape ``(N, D)`` to fit on.
+        y_train: Their labels, of shape ``(N,)``, at least two different ones.
+        z_test: Latents of shape ``(N', D)`` to score.
+        y_test: Their labels, of shape ``(N',)``.
+
+    Returns:
+        Share of right answers, with its standard error over the test data.
+
+    Raises:
+        DataError: If shapes do not fit, a latent is not finite, or there is only one label.
+
+    Source:
+        The protocol of Sutter, Daunhawer and Vogt, "Generalized Multimodal ELBO" (2021), section 5.
+
+    Example:
+        >>> z = np.array([[-1.0], [-0.8], [0.9], [1.1]])
+        >>> latent_probe(z, np.array([0, 0, 1, 1]), z, np.array([0, 0, 1, 0])).value
+        0.75
+    """
+    parts = [(np.asarray(z, dtype=float), np.asarray(y)) for z, y in ((z_train, y_train), (z_test, y_test))]
+    for z, y in parts:
+        if z.ndim != 2 or y.shape != z.shape[:1] or z.shape[1] != parts[0][0].shape[-1]:
+            raise DataError(f"Expected latents (N, D) and labels (N,); got {z.shape} and {y.shape}.")
+        if not np.isfinite(z).all():
+            raise DataError("Expected finite latents; got NaN or Inf.")
+    (z_fit, y_fit), (z_score, y_score) = parts
+    if len(np.unique(y_fit)) < 2:
+        raise DataError(f"Expected at least two different labels to tell apart; got {np.unique(y_fit).tolist()}.")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z_fit, y_fit)
+    return Estimate.of(probe.predict(z_score) == y_score)

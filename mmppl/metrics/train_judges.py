@@ -1,0 +1,135 @@
+"""Training the judges of a data set, once: they are kept in a cache folder."""
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
+
+from mmppl.batch import Batch, Modality
+from mmppl.data import Dataset
+from mmppl.errors import DataError
+from mmppl.metrics.judges import Judge, Judges, flatten
+
+__all__ = ["train_judges"]
+
+RECIPE = 1  # part of the cache's key: raise it when the training below changes
+HIDDEN = {"image": (512, 128), "vector": (128, 64), "tokens": (64,)}
+ROWS_SHOWN = 160_000
+AVERAGED = 0.3
+
+
+def train_judges(dataset: Dataset, seed: int = 0) -> Judges:
+    """A classifier for each modality of a labelled data set, trained on ``train`` and scored on ``test``.
+
+    Each is a small perceptron with rectified units (two hidden layers for images and vectors, one for tokens), shown
+    160,000 rows in all; pictures are shifted at random by up to a sixteenth of their size. The weights are averaged
+    over the last epochs. Judges are kept in the folder ``MMPPL_CACHE`` (an environment variable; ``~/.cache/mmppl``
+    without it) under a name that depends on the data, the recipe and the seed.
+
+    Arguments:
+        dataset: Data with labels in both splits; rows where a modality is missing are left out of its judge's data.
+        seed: Seed of the initial weights, the order and the shifts.
+
+    Raises:
+        DataError: If labels are missing, of one class only, or a modality is present nowhere.
+
+    Example:
+        >>> from mmppl.data import load
+        >>> judges = train_judges(load("polydigits"))  # doctest: +SKIP
+        >>> judges.accuracy["word"]  # doctest: +SKIP
+        1.0
+    """
+    for split in (dataset.train, dataset.test):
+        if split.label is None:
+            raise DataError(f"Judges need labels; data '{dataset.name}' have none.")
+    file = _cache_folder() / f"judges-{dataset.name}-{_key(dataset, seed)}.npz"
+    if file.is_file():
+        try:
+            return Judges.load(file)
+        except DataError as error:
+            warnings.warn(f"The cached judges cannot be read and are trained again. {error}", stacklevel=2)
+    judges = _train(dataset, seed)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        judges.save(file, force=True)
+    except OSError as error:
+        warnings.warn(f"The judges are not cached: {error}. Set MMPPL_CACHE to a writable folder.", stacklevel=2)
+    return judges
+
+
+def _train(dataset: Dataset, seed: int) -> Judges:
+    classes = np.unique(dataset.train.label)
+    if len(classes) < 2:
+        raise DataError(f"Judges need at least two classes; the labels of '{dataset.name}' are {classes.tolist()}.")
+    judges, accuracy = {}, {}
+    for name, modality in dataset.modalities.items():
+        (x, y), (x_test, y_test) = (_rows(part, name) for part in (dataset.train, dataset.test))
+        # The matrices are small: more threads than one only wait for each other.
+        with threadpool_limits(1):
+            judges[name] = _fit(modality, x, y, classes, seed)
+        accuracy[name] = float(np.mean(classes[judges[name].scores(x_test).argmax(-1)] == y_test))
+    return Judges(judges, classes, accuracy)
+
+
+def _rows(batch: Batch, name: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.flatnonzero(batch.present[name])
+    if not rows.size:
+        raise DataError(f"Modality '{name}' is present nowhere in a split, so it cannot be judged.")
+    return np.asarray(batch[name])[rows], np.asarray(batch.label)[rows]
+
+
+def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int) -> Judge:
+    rng = np.random.default_rng(seed)
+    centre, scale = _standardisation(modality, x)
+    net = MLPClassifier(HIDDEN[modality.kind], alpha=1e-3, batch_size=min(128, len(x)), random_state=seed)
+    epochs = max(4, min(60, ROWS_SHOWN // len(x)))
+    averaged = max(1, int(AVERAGED * epochs))
+    total: list[np.ndarray] = []
+    for epoch in range(epochs):
+        shown = _shifted(x, rng) if modality.kind == "image" else x
+        net.partial_fit((flatten(modality, shown) - centre) / scale, y, classes=classes)
+        if epoch >= epochs - averaged:
+            now = [*net.coefs_, *net.intercepts_]
+            total = [a + b for a, b in zip(total, now, strict=True)] if total else [a.copy() for a in now]
+    mean = [(a / averaged).astype(np.float32) for a in total]
+    if len(classes) == 2:  # one score, that of the second class
+        mean = [np.stack([0 * a[..., 0], a[..., 0]], -1) if a.shape[-1] == 1 else a for a in mean]
+    return Judge(modality, centre, scale, mean[: len(net.coefs_)], mean[len(net.coefs_) :])
+
+
+def _standardisation(modality: Modality, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if modality.kind == "image":
+        return np.float32(0.5), np.float32(0.5)
+    if modality.kind == "tokens":
+        return np.float32(0), np.float32(1)
+    rows = flatten(modality, x)
+    return rows.mean(0), np.maximum(rows.std(0), np.float32(1e-6))
+
+
+def _shifted(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each picture moved by up to a sixteenth of its size, the border repeated."""
+    num, _, height, width = pictures.shape
+    reach = max(1, height // 16), max(1, width // 16)
+    rows = np.arange(height) + rng.integers(-reach[0], reach[0] + 1, (num, 1))
+    columns = np.arange(width) + rng.integers(-reach[1], reach[1] + 1, (num, 1))
+    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+    return pictures[np.arange(num)[:, None, None], :, rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2)
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("MMPPL_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "mmppl"
+
+
+def _key(dataset: Dataset, seed: int) -> str:
+    digest = hashlib.blake2b(f"{RECIPE} {seed} {dataset.modalities}".encode(), digest_size=8)
+    for split in (dataset.train, dataset.test):
+        digest.update(np.ascontiguousarray(split.label))
+        for name in dataset.modalities:
+            digest.update(np.ascontiguousarray(split[name]))
+            digest.update(np.ascontiguousarray(split.present[name]))
+    return digest.hexdigest()
