@@ -130,7 +130,7 @@ class _Residual(eqx.Module):
 
 
 class _Fixed(eqx.Module):
-    layer: L.Layer = eqx.field(static=True)
+    layer: Any = eqx.field(static=True)
 
 
 class _Activation(_Fixed):

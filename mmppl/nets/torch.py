@@ -1,6 +1,7 @@
 """Specs as plain ``nn.Module``s. Parameter names are the flat names of :mod:`mmppl.nets.init`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +122,7 @@ class _Residual(nn.Module):
 
 
 class _Fixed(nn.Module):
-    def __init__(self, layer: L.Layer) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer = layer
 

@@ -43,6 +43,15 @@ def test_any_leading_axes(spec):
         assert out.shape == (0, 3, *spec.out_shape)
 
 
+def test_scale_is_the_pinned_softplus():
+    net = build(LocScale(MLP((2,), (2,), hidden=())), 0, "float64")
+    load(net, {"layers.1.weight": np.eye(2), "layers.1.bias": np.zeros(2)})
+    raw = np.array([-800.0, -9.0, 0.0, 3.0, 20.0, 25.0, 60.0])
+    loc, scale = net(torch.tensor(np.stack([raw + 1, raw], -1)))
+    np.testing.assert_array_equal(loc[:, 0].detach(), raw + 1)
+    np.testing.assert_allclose(scale[:, 0].detach(), np.logaddexp(0, raw + np.log(np.e - 1)) + 1e-4, rtol=1e-14)
+
+
 @every_spec
 def test_parameters_are_the_weights(spec):
     net, weights = build(spec, 2), initial_weights(spec, 2)
