@@ -62,7 +62,7 @@ def polydigits(*, seed: int = 0) -> Dataset:
             values[name] = cut_into(photograph, digits[triples[:, column]] > INK, offsets)
         values["word"] = _SPELLED[label]
         parts.append(Batch(values, label=label))
-    return Dataset("polydigits", dict(MODALITIES), *parts)
+    return Dataset("polydigits", dict(MODALITIES), parts[0], parts[1])
 
 
 def read_words(tokens: np.ndarray) -> list[str]:

@@ -124,7 +124,7 @@ def _read_image(file: Path) -> np.ndarray:
     """A picture of shape (H, W, 3), float32 in [0, 1]."""
     try:
         with Image.open(file) as picture:
-            return np.divide(picture.convert("RGB"), 255, dtype=np.float32)
+            return np.divide(np.asarray(picture.convert("RGB")), 255, dtype=np.float32)
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"Cannot read the picture {file}: it is corrupt or of another format.") from error
 

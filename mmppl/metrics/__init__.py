@@ -12,7 +12,7 @@ from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.frechet import frechet
 from mmppl.metrics.judges import Judges
 from mmppl.metrics.latent_probe import latent_probe
-from mmppl.metrics.train_judges import train_judges
+from mmppl.metrics.training import train_judges
 
 __all__ = [
     "Coherence",

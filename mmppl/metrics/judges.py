@@ -1,5 +1,6 @@
 """Judges: a small classifier for each modality, kept as plain arrays and evaluated by numpy."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ class Judge:
 def flatten(modality: Modality, rows: np.ndarray) -> np.ndarray:
     """Rows ``(N, *event)`` as float32 vectors ``(N, D)``; token ids one-hot coded, other values as they are."""
     if modality.kind == "tokens":
-        rows = rows[..., None] == np.arange(modality.vocabulary)
-    return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
+        rows = rows[..., None] == np.arange(modality.vocabulary or 0)
+    return np.asarray(rows, dtype=np.float32).reshape(len(rows), math.prod(rows.shape[1:]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mmppl.batch import Batch, Modality
 from mmppl.data import Dataset
@@ -62,7 +62,7 @@ def train_judges(dataset: Dataset, seed: int = 0) -> Judges:
 
 
 def _train(dataset: Dataset, seed: int) -> Judges:
-    classes = np.unique(dataset.train.label)
+    classes = np.unique(np.asarray(dataset.train.label))
     if len(classes) < 2:
         raise DataError(f"Judges need at least two classes; the labels of '{dataset.name}' are {classes.tolist()}.")
     judges, accuracy = {}, {}
@@ -103,9 +103,9 @@ def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, 
 
 def _standardisation(modality: Modality, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if modality.kind == "image":
-        return np.float32(0.5), np.float32(0.5)
+        return np.array(0.5, np.float32), np.array(0.5, np.float32)
     if modality.kind == "tokens":
-        return np.float32(0), np.float32(1)
+        return np.array(0, np.float32), np.array(1, np.float32)
     rows = flatten(modality, x)
     return rows.mean(0), np.maximum(rows.std(0), np.float32(1e-6))
 
@@ -128,8 +128,8 @@ def _cache_folder() -> Path:
 def _key(dataset: Dataset, seed: int) -> str:
     digest = hashlib.blake2b(f"{RECIPE} {seed} {dataset.modalities}".encode(), digest_size=8)
     for split in (dataset.train, dataset.test):
-        digest.update(np.ascontiguousarray(split.label))
+        digest.update(np.ascontiguousarray(split.label).data)
         for name in dataset.modalities:
-            digest.update(np.ascontiguousarray(split[name]))
-            digest.update(np.ascontiguousarray(split.present[name]))
+            digest.update(np.ascontiguousarray(split[name]).data)
+            digest.update(np.ascontiguousarray(split.present[name]).data)
     return digest.hexdigest()

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from sklearn.neural_network import MLPClassifier
+
+from mmppl.batch import Batch, Modality
+from mmppl.data import Dataset
+from mmppl.data.polydigits import polydigits
+from mmppl.errors import DataError, ModalityError
+from mmppl.metrics import Judges, train_judges
+from mmppl.metrics.judges import Judge, flatten
+from mmppl.metrics.training import _shifted
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMPPL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def _dataset(num=300, classes=3, seed=0):
+    """Tiny data with a picture, a vector and a text, each of which tells the class."""
+    rng = np.random.default_rng(seed)
+    modalities = {
+        "picture": Modality((1, 6, 6), kind="image"),
+        "vector": Modality((2,)),
+        "text": Modality((3,), kind="tokens", vocabulary=5),
+    }
+
+    def part():
+        label = rng.integers(0, classes, num)
+        picture = 0.1 * rng.random((num, 1, 6, 6), dtype=np.float32)
+        picture[np.arange(num), 0, :, 2 * label] += 0.9
+        vector = 50 + 10.0 * label[:, None] + rng.standard_normal((num, 2))
+        text = np.stack([label, rng.integers(0, 5, num), 4 - label], axis=1)
+        missing = {"vector": np.arange(num) % 4 > 0}
+        return Batch({"picture": picture, "vector": vector, "text": text}, missing, 7 + label)
+
+    return Dataset("tiny", modalities, part(), part())
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_judges_read_every_kind_of_modality(classes):
+    data = _dataset(classes=classes)
+    judges = train_judges(data)
+    assert set(judges.classes) == set(range(7, 7 + classes))
+    for name in data.modalities:
+        assert judges.accuracy[name] > 0.98
+        rows = data.test.present[name]
+        right = judges.predict(name, data.test[name][rows]) == data.test.label[rows]
+        np.testing.assert_allclose(right.mean(), judges.accuracy[name])
+
+
+def test_leading_axes_and_features():
+    data = _dataset()
+    judges = train_judges(data)
+    x = data.test["picture"][:12].reshape(3, 4, 1, 6, 6)
+    np.testing.assert_array_equal(
+        judges.predict("picture", x).reshape(-1), judges.predict("picture", x.reshape(12, 1, 6, 6))
+    )
+    features = judges.features("picture", x)
+    assert features.shape == (3, 4, 128)
+    assert features.min() == 0
+    assert judges.predict("text", np.zeros((0, 3), int)).shape == (0,)
+    with pytest.raises(ModalityError, match="got 'sound', which has no judge"):
+        judges.predict("sound", x)
+    with pytest.raises(ModalityError, match=r"Modality 'picture': expected shape \(\*, 1, 6, 6\); got \(3, 4\)"):
+        judges.predict("picture", np.ones((3, 4)))
+    with pytest.raises(ModalityError, match=r"got \(1, 6, 6\)"):
+        judges.features("picture", np.ones((1, 6, 6)))
+
+
+def test_the_forward_pass_is_the_classifiers():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)), np.arange(50) % 3
+    net = MLPClassifier((8, 6), random_state=0)
+    net.partial_fit(x, y, classes=[0, 1, 2])
+    judge = Judge(Modality((4,)), np.float64(0), np.float64(1), net.coefs_, net.intercepts_)
+    scores = judge.scores(x)
+    odds = np.exp(scores - scores.max(1, keepdims=True))
+    np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), net.predict_proba(x), rtol=1e-5)
+
+
+def test_save_and_load_without_pickle(tmp_path):
+    data = _dataset()
+    judges = train_judges(data)
+    again = Judges.load(judges.save(tmp_path / "judges.npz"))
+    assert again.accuracy == judges.accuracy
+    for name in data.modalities:
+        np.testing.assert_array_equal(again.features(name, data.test[name]), judges.features(name, data.test[name]))
+        np.testing.assert_array_equal(again.predict(name, data.test[name]), judges.predict(name, data.test[name]))
+    with pytest.raises(DataError, match="which exists"):
+        judges.save(tmp_path / "judges.npz")
+    np.savez(tmp_path / "other.npz", x=np.ones(3))
+    with pytest.raises(DataError, match="Expected judges written by Judges.save"):
+        Judges.load(tmp_path / "other.npz")
+    arrays = dict(np.load(tmp_path / "judges.npz"))
+    del arrays["text/bias1"]
+    np.savez(tmp_path / "half.npz", **arrays)
+    with pytest.raises(DataError, match="'text/bias1' does not fit"):
+        Judges.load(tmp_path / "half.npz")
+
+
+def test_trained_once_and_cached_by_data_and_seed(cache, monkeypatch):
+    data = _dataset()
+    judges = train_judges(data)
+    (file,) = cache.iterdir()
+    assert file.name.startswith("judges-tiny-")
+
+    calls = []
+    monkeypatch.setattr("mmppl.metrics.training._train", lambda *args: calls.append(args) or judges)
+    again = train_judges(data)
+    assert calls == []
+    np.testing.assert_array_equal(again.judges["text"].weights[0], judges.judges["text"].weights[0])
+    train_judges(_dataset(seed=1))
+    train_judges(data, seed=1)
+    assert len(calls) == 2
+    assert len(list(cache.iterdir())) == 3
+
+    file.write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="cached judges cannot be read and are trained again"):
+        train_judges(data)
+    assert len(calls) == 3
+    assert Judges.load(file).accuracy == judges.accuracy
+
+
+def test_training_is_seeded(cache):
+    first = train_judges(_dataset())
+    for file in cache.iterdir():
+        file.unlink()
+    again = train_judges(_dataset())
+    for name, judge in first.judges.items():
+        np.testing.assert_array_equal(judge.weights[0], again.judges[name].weights[0])
+
+
+def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MMPPL_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="The judges are not cached: .*Set MMPPL_CACHE"):
+        assert train_judges(_dataset()).accuracy["text"] == 1
+
+
+def test_data_that_cannot_be_judged():
+    data = _dataset()
+    bare = Batch(data.train.values)
+    with pytest.raises(DataError, match="Judges need labels; data 'tiny' have none"):
+        train_judges(Dataset("tiny", data.modalities, bare, bare))
+    one = Batch(data.train.values, label=np.ones(len(bare)))
+    with pytest.raises(DataError, match="at least two classes"):
+        train_judges(Dataset("tiny", data.modalities, one, one))
+    nowhere = data.train.without("text")
+    with pytest.raises(DataError, match="Modality 'text' is present nowhere in a split"):
+        train_judges(Dataset("tiny", data.modalities, nowhere, nowhere))
+
+
+def test_one_hot_and_shift():
+    tokens = flatten(Modality((2,), kind="tokens", vocabulary=3), np.array([[2, 0]]))
+    np.testing.assert_array_equal(tokens, [[0, 0, 1, 1, 0, 0]])
+    picture = np.arange(16.0).reshape(1, 1, 4, 4).repeat(200, 0) + 100 * np.arange(2)[:, None, None]
+    padded = np.pad(picture[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
+    allowed = [padded[:, i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
+    seen = {
+        min(i for i, a in enumerate(allowed) if np.array_equal(a, row))
+        for row in _shifted(picture, np.random.default_rng(0))
+    }
+    assert seen == set(range(9))
+
+
+def test_ink_and_word_of_polydigits():
+    data = polydigits()
+    names = ("ink", "word")
+    small = Dataset(
+        "small", {n: data.modalities[n] for n in names}, data.train.select(*names), data.test.select(*names)
+    )
+    judges = train_judges(small)
+    assert judges.accuracy["ink"] > 0.97
+    assert judges.accuracy["word"] == 1
