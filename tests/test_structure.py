@@ -113,6 +113,7 @@ def backend_comparisons(source: str, module: str) -> list[str]:
     """Branches on which backend is in use; only the seam may know."""
     if within(module, "mmppl._backend"):
         return []
+    words = ("backend", "xp") if side(module) else ("backend", "xp", "type(")
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Compare):
@@ -124,7 +125,7 @@ def backend_comparisons(source: str, module: str) -> list[str]:
         named = any(
             isinstance(p, ast.Attribute)
             and p.attr in ("name", "__name__", "__module__")
-            and any(word in ast.unparse(p.value) for word in ("backend", "xp", "type("))
+            and any(word in ast.unparse(p.value) for word in words)
             for p in parts
         )
         framework = any(isinstance(p, ast.Constant) and p.value in ("torch", "jax") for p in parts)
