@@ -35,7 +35,7 @@ def test_published_folders_with_splits(tmp_path):
     assert data.train["m1"].dtype == np.float32
     train = _check(data.train)
     assert sorted(train) == list(range(12))
-    assert list(train) != sorted(train)
+    assert list(train) != sorted(train, key=str)
     assert sorted(_check(data.test)) == list(range(12, 17))
     np.testing.assert_array_equal(_check(load("polymnist", root=tmp_path).train), train)
     assert len(load("polymnist", root=tmp_path, num_train=3, num_test=2).train) == 3
