@@ -1,0 +1,22 @@
+"""Fitting, generating and judging: what a program is for."""
+
+from mmppl.inference.arviz_bridge import to_arviz
+from mmppl.inference.checkpoint import Run
+from mmppl.inference.fit import fit
+from mmppl.inference.fitted import Fitted
+from mmppl.inference.generate import generate
+from mmppl.inference.likelihood import LogLikelihood, log_likelihood, log_normalizer
+from mmppl.inference.program import Program, Stage
+
+__all__ = [
+    "Fitted",
+    "LogLikelihood",
+    "Program",
+    "Run",
+    "Stage",
+    "fit",
+    "generate",
+    "log_likelihood",
+    "log_normalizer",
+    "to_arviz",
+]

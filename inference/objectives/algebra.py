@@ -1,8 +1,7 @@
 """The algebra of bounds: from log densities per datum to a loss and its record."""
 
-from typing import Any, NamedTuple
-
 import math
+from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 
@@ -29,7 +28,7 @@ class Ingredients(NamedTuple):
     weights: dict[str, float]
 
     def log_weights(self, beta: float) -> Array:
-        """log p(x_T | z) + beta (log r - log q), ``(K, T, N)``."""
+        """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``."""
         total = beta * (self.log_r - self.log_q)
         for name, value in self.log_lik.items():
             total = total + self.weights.get(name, 1.0) * (self.masks[name] * value)
@@ -69,7 +68,10 @@ def bound_and_record(
     still = backend.stop_gradient
     total = xp.sum(weight, axis=0)
     share = weight / xp.where(total > 0, total, xp.ones_like(total))
-    record = {"loss": -xp.mean(still(per_datum)), "kl": xp.mean(xp.sum(share * _particle_mean(parts, xp, still), axis=0))}
+    record = {
+        "loss": -xp.mean(still(per_datum)),
+        "kl": xp.mean(xp.sum(share * _particle_mean(parts, xp, still), axis=0)),
+    }
     for name, value in parts.log_lik.items():
         scored = share * parts.masks[name]
         number = xp.sum(scored)

@@ -8,10 +8,11 @@ With K particles the expectation becomes a log-mean-exp, per datum, with the pla
 
 from typing import Any, NamedTuple, Protocol
 
+from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
+
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
 
 Array = Any
 
@@ -76,6 +77,8 @@ class Objective:
             terms.
         average: True averages the particles (ELBO); False takes the log-mean-exp (IWAE).
         weights: Factor on the log likelihood of each modality named; 1 for the others.
+        score: Modalities that the model scores; None for all. With none, a prior is learned from the guide's draws
+            and no decoder runs.
 
     Raises:
         OptionError: If an option is unknown or out of range.
@@ -96,6 +99,7 @@ class Objective:
         density: str = "own",
         average: bool = False,
         weights: dict[str, float] | None = None,
+        score: tuple[str, ...] | None = None,
     ):
         if particles < 1:
             raise OptionError(f"Expected particles >= 1; got {particles}.")
@@ -107,6 +111,7 @@ class Objective:
             raise ObjectiveError("DReG is an estimator of the importance-weighted bound: pass particles > 1.")
         self.particles, self.beta, self.gradient = particles, float(beta), gradient
         self.density, self.average, self.weights = density, average, dict(weights or {})
+        self.score = score
         super().__init__()
 
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
@@ -127,6 +132,11 @@ class Objective:
             draws = draws._replace(latents={k: _scaled(run.backend, z, factor) for k, z in draws.latents.items()})
         return bound_and_record(run.backend, self, terms, self._ingredients(run, batch, terms, draws), run.scale)
 
+    def log_weights(self, run: Evaluation, batch: Batch, rng: Any) -> Array:
+        """Log p(x_T, z) - log q(z) of every particle, term and datum, ``(K, T, N)``, with beta 1."""
+        terms = self.terms(run.backend, batch, rng, run.like)
+        return self._ingredients(run, batch, terms, run.draw(terms.encode, self.particles)).log_weights(1.0)
+
     def _ingredients(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> Ingredients:
         backend, xp = run.backend, run.backend.xp
         detach = self.gradient != "standard"
@@ -141,13 +151,15 @@ class Objective:
             log_q = run.density(draws, terms.encode, cross=False, detach=True)
         else:
             log_q = draws.log_q
-        log_lik, log_prior = run.score(draws, batch.modalities, log_q)
+        names = batch.modalities if self.score is None else self.score
+        log_lik, log_prior = run.score(draws, names, log_q)
         reference = log_prior
         if terms.reference is not None:
             reference = run.density(draws, terms.reference, cross=False, detach=False)
         masks = {
             name: xp.astype(terms.score[..., i] & batch.present[name], log_q.dtype)
             for i, name in enumerate(batch.modalities)
+            if name in names
         }
         return Ingredients(log_lik, masks, reference, log_q, self.weights)
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from mmppl._backend import Backend
-from mmppl.batch import Batch
 from mmppl.inference.objectives.base import Objective, Terms
 from mmppl.inference.objectives.subsets import present_table
+
+from mmppl._backend import Backend
+from mmppl.batch import Batch
 
 Array = Any
 
@@ -31,4 +32,3 @@ class ELBO(Objective):
         present = present_table(backend, batch)[None, ...]
         weight = backend.xp.astype(backend.xp.any(present, axis=-1), like.dtype)
         return Terms(present, present, weight)
-

@@ -87,7 +87,7 @@ class EnergyTilted(Distribution):
         return self.base.support
 
     def energy(self, value: jax.Array) -> jax.Array:
-        """f at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
+        """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         return _energy(self.energy_params, self.energy_static, value)
 
     @validate_sample
@@ -120,7 +120,7 @@ class EnergyTilted(Distribution):
         return draws.reshape(*sample_shape, *self.event_shape)
 
     def log_normalizer(self, rng_key: jax.Array, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
-        """log Z with its standard error, by annealed importance sampling from the base.
+        """Log Z with its standard error, by annealed importance sampling from the base.
 
         Arguments:
             rng_key: Random key.

@@ -1,2 +1,158 @@
-class MALA: pass
-class ULA: pass
+"""Langevin kernels for NumPyro's ``MCMC``: one word apart from ``NUTS(model)``."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from numpyro.distributions import biject_to
+from numpyro.infer import init_to_uniform
+from numpyro.infer.mcmc import MCMCKernel
+from numpyro.infer.util import initialize_model
+from numpyro.util import is_prng_key
+
+from mmppl._backend.jax import BACKEND
+from mmppl.errors import OptionError
+from mmppl.inference import kernels as shared
+from mmppl.inference.kernels.adaptation import DualAveraging
+from mmppl.numpyro import density
+from mmppl.sde.langevin import LangevinState
+
+__all__ = ["MALA", "ULA", "HostKernel", "HostState"]
+
+
+class HostState(NamedTuple):
+    """The state as NumPyro sees it; any field may be collected with ``extra_fields=("accept_prob",)``.
+
+    Where each datum of the plate is a chain of its own, fields have a value for each of the N data; else they are
+    scalars.
+
+    Arguments:
+        i: Steps taken so far.
+        z: Unconstrained latents, by site.
+        log_density: Log density over unconstrained latents, in nats, ``(N,)``.
+        score: Its gradient, ``(N, D)``; D counts all sites.
+        accept_prob: Acceptance probability of the last step, ``(N,)``.
+        mean_accept_prob: Its mean since the beginning of warm-up, or of sampling once that has begun, ``(N,)``.
+        step_size: Step size of the next step, ``(N,)``.
+        adapt_state: What adaptation remembers; None where step sizes are kept.
+        rng_key: Random key.
+    """
+
+    i: jax.Array
+    z: dict[str, jax.Array]
+    log_density: jax.Array
+    score: jax.Array
+    accept_prob: jax.Array
+    mean_accept_prob: jax.Array
+    step_size: jax.Array
+    adapt_state: DualAveraging | None
+    rng_key: jax.Array
+
+
+class HostKernel(MCMCKernel):
+    """Joins a shared kernel to NumPyro's interface: ``class Mine(HostKernel, MySharedKernel)``."""
+
+    sample_field = "z"
+
+    def get_diagnostics_str(self, state: HostState) -> str:
+        return f"step size {jnp.mean(state.step_size):.2e}. acc. prob={jnp.mean(state.mean_accept_prob):.2f}"
+
+    def postprocess_fn(self, args: tuple, kwargs: dict) -> Callable:
+        return self._postprocess_fn(*args, **kwargs)
+
+    def init(
+        self, rng_key: jax.Array, num_warmup: int, init_params: dict | None, model_args: tuple, model_kwargs: dict
+    ) -> HostState:
+        single = is_prng_key(rng_key)
+        keys = jax.random.split(rng_key) if single else jnp.swapaxes(jax.vmap(jax.random.split)(rng_key), 0, 1)
+        info, _, self._postprocess_fn, trace = initialize_model(
+            keys[0],
+            self.model,
+            dynamic_args=True,
+            init_strategy=init_to_uniform if self.init_strategy is None else self.init_strategy,
+            model_args=model_args,
+            model_kwargs=model_kwargs,
+        )
+        self._num_warmup = num_warmup
+        self._fixed = {name: site for name, site in trace.items() if site["type"] in ("param", "mutable")}
+        self._layout = _layout(trace)
+        z = dict(info.z if init_params is None else init_params)
+        self._layout.check(z if single else jax.tree.map(lambda x: x[0], z))
+        first = partial(self._first, args=model_args, kwargs=model_kwargs)
+        return first(z, keys[1]) if single else jax.vmap(first)(z, keys[1])
+
+    def sample(self, state: HostState, model_args: tuple, model_kwargs: dict) -> HostState:
+        step = partial(self._next, args=model_args, kwargs=model_kwargs)
+        return step(state) if state.i.ndim == 0 else jax.vmap(step)(state)
+
+    def _first(self, z: dict, key: jax.Array, *, args: tuple, kwargs: dict) -> HostState:
+        state = self.init_chains(partial(self._log_density, args, kwargs), self._layout.pack(z))
+        return self._to_host(state, key)
+
+    def _next(self, host: HostState, *, args: tuple, kwargs: dict) -> HostState:
+        key, now = jax.random.split(host.rng_key)
+        chains = LangevinState(self._layout.pack(host.z), host.log_density, host.score)
+        state = shared.KernelState(
+            host.i, chains, host.step_size, host.adapt_state, host.accept_prob, host.mean_accept_prob
+        )
+        noise = self.noise(BACKEND, now, state)
+        state, _ = self.step(partial(self._log_density, args, kwargs), state, noise, self._num_warmup)
+        return self._to_host(state, key)
+
+    def _to_host(self, state: shared.KernelState, key: jax.Array) -> HostState:
+        position, log_density, score = state.chains
+        z = self._layout.unpack(position)
+        return HostState(
+            state.i,
+            z,
+            log_density,
+            score,
+            state.accept_prob,
+            state.mean_accept_prob,
+            state.step_size,
+            state.adapt_state,
+            key,
+        )
+
+    def _log_density(self, args: tuple, kwargs: dict, position: jax.Array) -> jax.Array:
+        """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
+        z = self._layout.unpack(position)
+
+        def value(site: dict) -> Any:
+            name = site["name"]
+            if name in z and site["type"] == "sample":
+                return biject_to(site["fn"].support)(z[name])
+            if name in self._fixed:
+                kept = self._fixed[name]["value"]
+                # A program may write into a mutable site, so each run gets a copy.
+                return dict(kept) if isinstance(kept, dict) else kept
+            return None
+
+        sites = density.run(self.model, args, kwargs, value)
+        jacobian = {name: density.log_jacobian(sites[name], z[name]) for name in z}
+        if not self._layout.per_datum:
+            terms = [density.site_log_density(site) for site in sites.values() if site["type"] == "sample"]
+            return sum(jnp.sum(term) for term in (*terms, *jacobian.values()))
+        total = density.sum_per_datum(sites, density.data_plate(sites))
+        return total + sum(jnp.sum(term, axis=tuple(range(term.ndim - 1))) for term in jacobian.values())
+
+
+def _layout(trace: dict) -> shared.Layout:
+    shapes, axes = {}, {}
+    for name in density.latent_sites(trace):
+        fn, value = trace[name]["fn"], trace[name]["value"]
+        if fn.support.is_discrete:
+            raise OptionError(f"Latent '{name}' is discrete; Langevin kernels need real latents. Sum it out.")
+        shapes[name] = jnp.shape(biject_to(fn.support).inv(value))
+        axes[name] = len(fn.batch_shape) - 1
+    return shared.Layout(shapes, None if density.data_plate(trace) is None else axes)
+
+
+class MALA(HostKernel, shared.MALA):
+    __doc__ = shared.MALA.__doc__
+
+
+class ULA(HostKernel, shared.ULA):
+    __doc__ = shared.ULA.__doc__

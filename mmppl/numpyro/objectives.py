@@ -139,7 +139,6 @@ class _plates:
             plate.__exit__(*args)
 
 
-
 class HostObjective(host_elbo.ELBO):
     """Joins an objective to NumPyro's ELBO interface."""
 

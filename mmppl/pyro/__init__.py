@@ -1,13 +1,14 @@
 """The Pyro face: the same public names as :mod:`mmppl.numpyro`, over Pyro and torch."""
 
 try:
-    import torch  # noqa: F401
     import pyro  # noqa: F401
+    import torch  # noqa: F401
 except ImportError as error:
     from mmppl.errors import HostError
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
+from mmppl.priors import Chains
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
@@ -15,7 +16,6 @@ from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains
 
 __all__ = [
     "ELBO",

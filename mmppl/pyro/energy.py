@@ -77,7 +77,7 @@ class EnergyTilted(TorchDistribution):
         return self.base.support
 
     def energy(self, value: torch.Tensor) -> torch.Tensor:
-        """f at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
+        """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         return value.new_zeros(value.shape[:-1]) if self.module is None else self.module(value)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
@@ -96,13 +96,11 @@ class EnergyTilted(TorchDistribution):
             if self.module is None:
                 return self.base.sample(sample_shape)
             start = self.base.sample((math.prod(sample_shape),))
-            draws, _ = self.chains.run(
-                BACKEND, None, self._log_density, start, self.chains.draw_steps, adjusted=True
-            )
+            draws, _ = self.chains.run(BACKEND, None, self._log_density, start, self.chains.draw_steps, adjusted=True)
             return draws.reshape(*sample_shape, *self.event_shape)
 
     def log_normalizer(self, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
-        """log Z with its standard error, by annealed importance sampling from the base.
+        """Log Z with its standard error, by annealed importance sampling from the base.
 
         Arguments:
             num_chains: Number of weights.

@@ -1,1 +1,332 @@
-"""host"""
+"""How programs of this face are trained and run, for :mod:`mmppl.inference`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import MCMC
+
+from mmppl._backend.torch import BACKEND
+from mmppl.batch import Batch
+from mmppl.errors import DataError
+from mmppl.nets.bound import noted
+from mmppl.nets.spec import Spec
+from mmppl.pyro.objectives import Evaluation, site_is_subsample
+from mmppl.pyro.primitives import as_batch, build
+
+__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "sample", "simulate", "zeros"]
+
+NAME = "pyro"
+CHAINS = "chains"
+sample = pyro.sample
+
+
+def zeros(*shape: int) -> torch.Tensor:
+    """Zeros of a shape."""
+    return torch.zeros(*shape)
+
+
+def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
+    """Networks by name, each with initial weights of its own from the seed."""
+    seeds = np.random.SeedSequence(seed).generate_state(len(specs))
+    return {name: build(spec, int(s)) for (name, spec), s in zip(specs.items(), seeds, strict=True)}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Pyro's random stream started from a seed, and given back as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+class _Store:
+    """A parameter store of a program's own, so that programs do not meet in Pyro's global one."""
+
+    def __init__(self) -> None:
+        self.state: dict = {"params": {}, "constraints": {}}
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        with pyro.get_param_store().scope(self.state):
+            yield
+
+
+class Trainer:
+    """Trains a program stage by stage; the parameters are those that its model and guide register."""
+
+    def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
+        self.program, self.rate, self.clip, self.ema = program, learning_rate, clip, ema
+        self.store, self.modules = _Store(), {}
+        with seeded(seed):
+            self.rng = torch.get_rng_state()
+            with self.store.open():
+                self.modules = _register(program, batch)
+        self.params = dict(self.store.state["params"])
+        self.average = {name: p.detach().clone() for name, p in self.params.items()}
+
+    def begin(self, stage: Any) -> None:
+        """Starts a stage: what moves, by which objective, with a new optimiser."""
+        self.moving = {name: p for name, p in self.params.items() if stage.moves(_public(name))}
+        for name, p in self.params.items():
+            p.requires_grad_(name in self.moving)
+        rate = self.rate * stage.learning_rate
+        self.optimiser = torch.optim.Adam(self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8)
+        self.objective = stage.objective or self.program.objective
+        self.model = stage.model or self.program.model
+
+    def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
+        """One step: whether it was finite (else nothing has moved), and the record of the objective."""
+        batch = as_batch(batch)
+        kept = {name: m.chains for name, m in self.modules.items() if hasattr(m, CHAINS)}
+        with torch.random.fork_rng(), self.store.open():
+            torch.set_rng_state(self.rng)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss = self.objective.differentiable_loss(self.model, self.program.guide, batch) / len(batch)
+            loss.backward()
+            grads = [p.grad for p in self.moving.values() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(grads)
+            record = {name: float(value) for name, value in self.objective.record.items()}
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                for name, value in kept.items():
+                    self.modules[name].chains = value
+                return False, record
+            if self.clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
+            self.optimiser.step()
+            self.rng = torch.get_rng_state()
+        with torch.no_grad():
+            for name, average in self.average.items():
+                average.mul_(self.ema).add_(self.params[name], alpha=1.0 - self.ema)
+        return True, record
+
+    def finish(self) -> None:
+        """Ends a stage on the averaged weights, where an average is kept."""
+        with torch.no_grad():
+            for name, average in self.average.items():
+                (self.params[name] if self.ema else average).copy_(average if self.ema else self.params[name])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Parameters by public name, the same on both hosts; the averaged ones where an average is kept."""
+        from_state = {"params": dict(self.average if self.ema else self.params)}
+        with pyro.get_param_store().scope({**from_state, "constraints": self.store.state["constraints"]}):
+            out = {_public(n): BACKEND.to_numpy(v) for n, v in pyro.get_param_store().items()}
+        for name, module in self.modules.items():
+            out |= {f"{name}.{b}": BACKEND.to_numpy(value) for b, value in module.named_buffers()}
+        return out
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything that going on bit for bit needs."""
+        out = {f"param.{n}": BACKEND.to_numpy(p) for n, p in self.params.items()}
+        out |= {f"average.{n}": BACKEND.to_numpy(p) for n, p in self.average.items()}
+        for name, p in self.moving.items():
+            for key, value in self.optimiser.state.get(p, {}).items():
+                out[f"optimiser.{name}.{key}"] = BACKEND.to_numpy(value)
+        for name, module in self.modules.items():
+            out |= {f"buffer.{name}.{b}": BACKEND.to_numpy(value) for b, value in module.named_buffers()}
+        return out | {"rng": self.rng.numpy().copy()}
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot of the same program and stage."""
+        lost = [n for n in self.params if f"param.{n}" not in snapshot]
+        if lost:
+            raise DataError(f"The state has no parameters {lost[:3]}; it is another program's.")
+        with torch.no_grad():
+            for name, p in self.params.items():
+                p.copy_(torch.tensor(snapshot[f"param.{name}"]))
+                self.average[name].copy_(torch.tensor(snapshot[f"average.{name}"]))
+        for name, p in self.moving.items():
+            prefix = f"optimiser.{name}."
+            state = {k.removeprefix(prefix): torch.tensor(v) for k, v in snapshot.items() if k.startswith(prefix)}
+            if state:
+                self.optimiser.state[p] = state
+        for name, module in self.modules.items():
+            _load_buffers(module, {k.removeprefix("buffer."): v for k, v in snapshot.items()}, name)
+        self.rng = torch.tensor(snapshot["rng"])
+
+
+def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
+    """The program's model and guide with these weights: ordinary Pyro callables with a store of their own.
+
+    The weights are written into the program's own modules.
+    """
+    store = _Store()
+    with store.open(), seeded(0):
+        modules = _register(program, batch)
+        with torch.no_grad():
+            for name, value in pyro.get_param_store().items():
+                given = torch.tensor(np.asarray(weights[_public(name)]))
+                if "$$$" in name:
+                    value.copy_(given)
+                else:
+                    pyro.get_param_store()[name] = given
+        for name, module in modules.items():
+            _load_buffers(module, weights, name)
+    for p in store.state["params"].values():
+        p.requires_grad_(False)
+
+    def within(fn: Callable) -> Callable:
+        def bound(*args: Any, **kwargs: Any) -> Any:
+            with store.open():
+                return fn(*args, **kwargs)
+
+        return bound
+
+    return within(program.model), within(program.guide)
+
+
+def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
+    """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
+    out = {}
+    with seeded(0), torch.no_grad():
+        sites = _sites(poutine.trace(model).get_trace(as_batch(batch).select()))
+    for name, site in sites.items():
+        fn = site["fn"]
+        while not hasattr(fn, "log_normalizer") and hasattr(fn, "base_dist"):
+            fn = fn.base_dist
+        if hasattr(fn, "log_normalizer"):
+            out[name] = fn
+    return out
+
+
+def log_normalizer(prior: Any, seed: int) -> Any:
+    """The prior's log Z, from a seed."""
+    with seeded(seed):
+        return prior.log_normalizer()
+
+
+def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
+    """The objective's log importance weights of its first term, ``(K, N)``."""
+    batch = as_batch(batch)
+    with seeded(seed), torch.no_grad():
+        return BACKEND.to_numpy(objective.log_weights(Evaluation(model, guide, batch), batch, None)[:, 0, :])
+
+
+def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
+    """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
+    batch = as_batch(batch)
+    with seeded(seed), torch.no_grad():
+        out, drawn = {}, {}
+        if not prior_rows.all():
+            with pyro.plate("_draws", num, dim=-2):
+                out = _hidden(poutine.trace(guide).get_trace(batch))
+        if prior_rows.any():
+            with pyro.plate("_draws", num, dim=-2):
+                drawn = _hidden(poutine.trace(model).get_trace(batch.select()))
+    rows = torch.as_tensor(prior_rows)
+    if not out or not drawn:
+        return out or drawn
+    return {n: torch.where(rows.reshape(rows.shape + (1,) * (z.ndim - 2)), drawn[n], z) for n, z in out.items()}
+
+
+def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
+    """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
+    num = next(iter(hidden.values())).shape[0]
+    given = poutine.Trace()
+    for name, value in hidden.items():
+        given.add_node(name, name=name, type="sample", value=torch.as_tensor(value), is_observed=False, infer={})
+    with seeded(seed), torch.no_grad(), pyro.plate("_draws", num, dim=-2):
+        free = poutine.uncondition(poutine.replay(model, trace=given))
+        sites = _sites(poutine.trace(free).get_trace(as_batch(batch)))
+    names = batch.modalities
+    return {n: BACKEND.to_numpy(_mean(sites[n]["fn"]) if mean else sites[n]["value"]) for n in names}
+
+
+def _mean(fn: Any) -> torch.Tensor:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return fn.logits.argmax(-1) if isinstance(fn, dist.Categorical) else fn.mean
+
+
+def simulate(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, mean: bool, prior_rows: np.ndarray):
+    """Draws of latents and of every modality: two dictionaries of ``(num, N, *event)``."""
+    hidden = latents(model, guide, batch, num, seed, prior_rows)
+    return {n: BACKEND.to_numpy(z) for n, z in hidden.items()}, decode(model, hidden, batch, seed + 1, mean)
+
+
+def _register(program: Any, batch: Batch) -> dict[str, Any]:
+    """Runs the guide and the model once, so that every parameter is in the store; the modules by name."""
+    batch = as_batch(batch[:1])
+    with noted() as modules, torch.no_grad():
+        trace = poutine.trace(program.guide).get_trace(batch)
+        poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
+    return modules
+
+
+def _load_buffers(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
+    """Buffers of a module, the chains of an energy among them, which it has only once it was trained."""
+    if f"{name}.{CHAINS}" in weights:
+        module.register_buffer(CHAINS, torch.tensor(weights[f"{name}.{CHAINS}"]))
+
+
+def _sites(trace: Any) -> dict:
+    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+
+
+def _hidden(trace: Any) -> dict:
+    return {n: s["value"] for n, s in _sites(trace).items() if not s["is_observed"]}
+
+
+def _public(name: str) -> str:
+    return name.replace("$$$", ".")
+
+
+def scores(model: Callable, hidden: Mapping, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``."""
+    with torch.no_grad():
+        log_lik, log_prior = _scores(model, {n: torch.as_tensor(z) for n, z in hidden.items()}, as_batch(batch))
+    return {name: BACKEND.to_numpy(value) for name, value in log_lik.items()}, BACKEND.to_numpy(log_prior)
+
+
+def _scores(model: Callable, hidden: Mapping, batch: Batch) -> tuple[dict, torch.Tensor]:
+    num = next(iter(hidden.values())).shape[0]
+    given = poutine.Trace()
+    for name, value in hidden.items():
+        given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
+    with pyro.plate("_draws", num, dim=-2):
+        sites = _sites(poutine.trace(poutine.replay(model, trace=given)).get_trace(batch))
+    shape = (num, len(batch))
+    values = {n: scale_and_mask(s["fn"].log_prob(s["value"]), 1.0, s["mask"]).expand(shape) for n, s in sites.items()}
+    log_prior = sum(values[n] for n in values if n not in batch.modalities)
+    return {n: values[n] for n in batch.modalities if n in values}, log_prior
+
+
+def refine(model: Callable, hidden: Mapping, batch: Batch, sampler: Any, seed: int) -> dict[str, torch.Tensor]:
+    """Moves draws of the latents ``(K, N, D)`` towards the exact posterior, every draw of every datum a chain."""
+    batch = as_batch(batch)
+
+    def log_density(parts: dict) -> torch.Tensor:
+        log_lik, log_prior = _scores(model, parts, batch)
+        return sum(log_lik.values()) + log_prior
+
+    with seeded(seed):
+        return sampler.refine(BACKEND, None, log_density, dict(hidden))
+
+
+def chains(fitted: Any, batch: Batch, kernel: Any, *, num_chains: int, num_samples: int, num_warmup: int, seed: int):
+    """Runs a kernel by Pyro's MCMC from the guide's draws: latents and statistics, ``(chain, draw, *)``."""
+    none = np.zeros(len(batch), bool)
+    start = latents(fitted.model, fitted.guide, batch, num_chains, seed, none)
+    draws: list[dict] = []
+    stats: list[dict] = []
+    for chain in range(num_chains):
+        made = kernel(fitted.model)
+        mcmc = MCMC(
+            made,
+            num_samples=num_samples,
+            warmup_steps=num_warmup,
+            initial_params={name: z[chain] for name, z in start.items()},
+            disable_progbar=True,
+        )
+        with seeded(seed + chain):
+            mcmc.run(as_batch(batch))
+        draws.append({k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()})
+        stats.append(made.sample_stats())
+    together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in (draws, stats)]
+    return together[0], together[1]

@@ -1,2 +1,6 @@
-class MALA: pass
-class ULA: pass
+class MALA:
+    pass
+
+
+class ULA:
+    pass

@@ -86,9 +86,7 @@ class Evaluation:
             fn = poutine.replay(fn, trace=given)
         trace = poutine.trace(fn).get_trace(batch, *self.extra)
         return {
-            name: site
-            for name, site in trace.nodes.items()
-            if site["type"] == "sample" and not site_is_subsample(site)
+            name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)
         }
 
     def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> torch.Tensor:

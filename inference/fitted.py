@@ -1,0 +1,51 @@
+"""A program with its weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from mmppl.inference.program import Program
+
+from mmppl.batch import Batch, Modality
+
+__all__ = ["Fitted", "example"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A program with its weights: what :func:`~mmppl.inference.fit` returns.
+
+    Arguments:
+        program: The program.
+        weights: Parameters by public name, host-neutral numpy arrays.
+        history: A record for each epoch: loss, log-likelihood of each modality, KL.
+    """
+
+    program: Program
+    weights: Mapping[str, np.ndarray]
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def _bound(self) -> tuple[Callable, Callable]:
+        return self.program.ppl.host.bind(self.program, self.weights, example(self.program.modalities))
+
+    @property
+    def model(self) -> Callable:
+        """The host's model with these weights, to be used with any tool of the host."""
+        return self._bound[0]
+
+    @property
+    def guide(self) -> Callable:
+        """The host's guide with these weights."""
+        return self._bound[1]
+
+
+def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:
+    """A batch of zeros in the shapes of the modalities, everything present."""
+    values = {}
+    for name, modality in modalities.items():
+        kind = np.int64 if modality.kind == "tokens" else np.float32
+        values[name] = np.zeros((num, *modality.shape), kind)
+    return Batch(values)

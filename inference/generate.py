@@ -1,0 +1,93 @@
+"""Any modality from any subset of the others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmppl.inference.fitted import Fitted, example
+from mmppl.inference.samplers import SAMPLERS, refine
+
+from mmppl.batch import Batch
+from mmppl.errors import ModalityError, OptionError
+
+__all__ = ["generate"]
+
+
+def generate(
+    fitted: Fitted,
+    given: Batch | None = None,
+    num: int = 1,
+    *,
+    want: Sequence[str] | None = None,
+    mean: bool = False,
+    sampler: str | None = None,
+    seed: int = 0,
+    chunk: int = 4096,
+) -> dict[str, np.ndarray]:
+    r"""Draws modalities given what is present in each row, or from the prior.
+
+    .. math:: z \sim q(z \mid x_S), \qquad x_m \sim p(x_m \mid z)
+
+    In rows with nothing present z comes from the prior. With a sampler, draws of z are moved towards the exact
+    posterior :math:`p(z \mid x_S)` by Langevin steps that start at the guide's.
+
+    Arguments:
+        fitted: A fitted program.
+        given: A batch; each row may have another pattern of present modalities. None draws from the prior.
+        num: Number of draws K for each row.
+        want: Modalities to return; all by default.
+        mean: Whether to return the likelihood's mean (the most likely token for texts) instead of a draw.
+        sampler: None for the guide's draws, ``"mala"`` or ``"ula"``.
+        seed: Of everything random.
+        chunk: Most rows times draws at once.
+
+    Returns:
+        For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``. Observed values come back
+        unchanged.
+
+    Raises:
+        ModalityError, DataError: If ``given`` does not fit the program or ``want`` names an unknown modality.
+        OptionError: If the sampler is unknown or ``num`` is out of range.
+    """
+    modalities = fitted.program.modalities
+    names = tuple(modalities) if want is None else tuple(want)
+    unknown = [n for n in names if n not in modalities]
+    if unknown:
+        raise ModalityError(f"Expected wanted modalities among {list(modalities)}; got {unknown}.")
+    if num < 1:
+        raise OptionError(f"Expected num >= 1; got {num}.")
+    if sampler is not None and sampler not in SAMPLERS:
+        raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(SAMPLERS)}.")
+    if given is None:
+        empty = example(modalities, num).only()
+        return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk).items()}
+    given = _complete(given, fitted).validate(modalities, allow_empty_rows=True)
+    return _rows(fitted, given, num, names, mean, sampler, seed, chunk)
+
+
+def _complete(given: Batch, fitted: Fitted) -> Batch:
+    """A modality that the batch does not hold at all is missing in every row."""
+    blank = example(fitted.program.modalities, len(given)).only()
+    values = {n: given.values.get(n, blank.values[n]) for n in fitted.program.modalities}
+    present = {n: given.present.get(n, blank.present[n]) for n in fitted.program.modalities}
+    return Batch(values, present)
+
+
+def _rows(fitted: Fitted, batch: Batch, num: int, names: tuple, mean: bool, sampler: str | None, seed: int, chunk: int):
+    host = fitted.program.ppl.host
+    size = max(1, min(len(batch), chunk // num))
+    parts: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(batch), size):
+        rows = batch[start : start + size]
+        empty = ~np.asarray(rows.observed())
+        again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+        hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
+        if sampler is not None:
+            hidden = refine(fitted, rows, hidden, sampler, again)
+        draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
+        parts.append({n: _keep(draws[n], rows, n) for n in names})
+    return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
+
+
+def _keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:
+    value, mask = np.asarray(rows[name]), np.asarray(rows.present[name])
+    return np.where(mask.reshape(mask.shape + (1,) * (value.ndim - 1)), value, draws).astype(value.dtype)

@@ -1,0 +1,127 @@
+"""A kernel is ``init_chains`` and ``step``, for many chains at once; each face joins it to its host's ``MCMC``."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mmppl.inference.kernels import adaptation
+
+from mmppl._backend import Backend, get_backend
+from mmppl.errors import OptionError
+from mmppl.sde import langevin
+from mmppl.sde.langevin import LangevinInfo, LangevinState
+
+Array = Any
+LogDensity = Callable[[Array], Array]
+
+__all__ = ["Kernel", "KernelState"]
+
+
+class KernelState(NamedTuple):
+    """Where the chains are, and the step each will take next.
+
+    Arguments:
+        i: Steps taken so far, a 0-d integer array.
+        chains: Position, log density and score.
+        step_size: s of the next step, ``(*chains,)``, in units of the (unconstrained) latent.
+        adapt_state: What adaptation remembers, or None where step sizes are kept.
+        accept_prob: Acceptance probability of the last step, ``(*chains,)``.
+        mean_accept_prob: Its mean since the beginning of warm-up, or of sampling once that has begun, ``(*chains,)``.
+    """
+
+    i: Array
+    chains: LangevinState
+    step_size: Array
+    adapt_state: adaptation.DualAveraging | None
+    accept_prob: Array
+    mean_accept_prob: Array
+
+
+class Kernel:
+    """Base of the kernels: a subclass says what noise a transition takes, and what the transition is.
+
+    Every leading axis of a position is a chain of its own, with its own acceptance and its own step size.
+
+    Arguments:
+        model: A host program, whose posterior is the target.
+        step_size: First step size, in units of the unconstrained latent.
+        adapt_step_size: Whether each chain learns its step size in warm-up.
+        target_accept_prob: The acceptance probability that adaptation aims at.
+        clip: Bound on each coordinate of the score; None for none.
+        init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        step_size: float = 0.1,
+        adapt_step_size: bool = True,
+        target_accept_prob: float = 0.574,
+        clip: float | None = None,
+        init_strategy: Any = None,
+    ):
+        if not step_size > 0.0:
+            raise OptionError(f"Expected step_size > 0; got {step_size}.")
+        if not 0.0 < target_accept_prob < 1.0:
+            raise OptionError(f"Expected target_accept_prob in (0, 1); got {target_accept_prob}.")
+        if clip is not None and not clip > 0.0:
+            raise OptionError(f"Expected clip > 0, or None; got {clip}.")
+        self.step_size, self.adapt_step_size = float(step_size), adapt_step_size
+        self.target_accept_prob, self.clip = target_accept_prob, clip
+        self.model, self.init_strategy = model, init_strategy
+
+    def noise(self, backend: Backend, rng: Any, state: KernelState) -> tuple[Array, ...]:
+        """The noise of one transition.
+
+        Arguments:
+            backend: The backend of the arrays.
+            rng: A random handle.
+            state: Where the chains are.
+        """
+        raise NotImplementedError
+
+    def transition(
+        self, log_density: LogDensity, chains: LangevinState, noise: tuple[Array, ...], step_size: Array
+    ) -> tuple[LangevinState, LangevinInfo]:
+        """One move of every chain, given its noise."""
+        raise NotImplementedError
+
+    def init_chains(self, log_density: LogDensity, position: Array) -> KernelState:
+        """The state of chains that stand at ``position``, ``(*chains, D)``."""
+        chains = langevin.init(log_density, position)
+        xp = get_backend(position).xp
+        zeros = xp.zeros_like(chains.log_density)
+        memory = adaptation.start(self.step_size, zeros) if self.adapt_step_size else None
+        i = xp.zeros_like(xp.sum(zeros), dtype=xp.int32)
+        return KernelState(i, chains, zeros + self.step_size, memory, zeros, zeros)
+
+    def step(
+        self, log_density: LogDensity, state: KernelState, noise: tuple[Array, ...], num_warmup: int
+    ) -> tuple[KernelState, LangevinInfo]:
+        """One move of every chain; within the first ``num_warmup`` steps it also adapts the step sizes.
+
+        Arguments:
+            log_density: Maps ``(*chains, D)`` to ``(*chains,)``.
+            state: Where the chains are.
+            noise: What :meth:`noise` returns.
+            num_warmup: Number of steps of warm-up.
+        """
+        xp = get_backend(state.chains.position).xp
+        chains, info = self.transition(log_density, state.chains, noise, state.step_size)
+        warming = state.i < num_warmup
+        since = xp.where(warming, state.i, state.i - num_warmup) + 1
+        # The first step after warm-up begins a new mean.
+        mean = state.mean_accept_prob + (info.accept_prob - state.mean_accept_prob) / since
+        step_size, memory = state.step_size, state.adapt_state
+        if memory is not None:
+            learned = adaptation.update(memory, info.accept_prob, self.target_accept_prob)
+            last = state.i + 1 == num_warmup
+            walk = xp.exp(xp.where(last, learned.log_average, learned.log_step))
+            step_size = xp.where(warming, walk, step_size)
+            memory = adaptation.DualAveraging(
+                *(xp.where(warming, new, old) for new, old in zip(learned, memory, strict=True))
+            )
+        return KernelState(state.i + 1, chains, step_size, memory, info.accept_prob, mean), info

@@ -1,0 +1,47 @@
+"""The unadjusted Langevin kernel."""
+
+from typing import Any
+
+from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
+
+from mmppl._backend import Backend
+from mmppl.sde.langevin import LangevinInfo, LangevinState, ula_step
+
+Array = Any
+
+__all__ = ["ULA"]
+
+
+class ULA(Kernel):
+    r"""Unadjusted Langevin steps: every proposal is taken, so the draws carry a bias that grows with the step.
+
+    .. math:: z' = z + \tfrac{s^2}{2} \nabla \log p(z, x) + s\,\epsilon
+
+    For a standard normal target the stationary variance is :math:`1 / (1 - s^2 / 4)`, not 1. The step size is kept:
+    there is no acceptance to learn it from. Which log density is meant is told in :class:`MALA`.
+
+    References:
+        | Exponential convergence of Langevin distributions and their discrete approximations
+        | (Roberts & Tweedie, 1996), https://doi.org/10.2307/3318418
+
+    Arguments:
+        model: A host program, whose posterior is the target.
+        step_size: Step size s, in units of the unconstrained latent.
+        clip: Bound on each coordinate of the score.
+        init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
+
+    Raises:
+        OptionError: If an option is out of range, or a latent is discrete.
+    """
+
+    def __init__(self, model: Any, *, step_size: float = 0.1, clip: float | None = None, init_strategy: Any = None):
+        super().__init__(model, step_size=step_size, adapt_step_size=False, clip=clip, init_strategy=init_strategy)
+
+    def noise(self, backend: Backend, rng: Any, state: KernelState) -> tuple[Array, ...]:
+        position = state.chains.position
+        return (backend.normal(rng, tuple(position.shape), position),)
+
+    def transition(
+        self, log_density: LogDensity, chains: LangevinState, noise: tuple[Array, ...], step_size: Array
+    ) -> tuple[LangevinState, LangevinInfo]:
+        return ula_step(log_density, chains, noise[0], step_size, self.clip)

@@ -1,0 +1,142 @@
+"""Importance-weighted likelihoods, each with its error and a PSIS k."""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from mmppl.inference.fitted import Fitted, example
+
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+from mmppl.priors import LogNormalizer
+
+__all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]
+
+
+class LogLikelihood(NamedTuple):
+    """Log likelihoods of N data.
+
+    Arguments:
+        value: Estimates, in nats, ``(N,)``.
+        error: Their standard errors, that of log Z included, ``(N,)``.
+        pareto_k: PSIS k of each datum's weights; above 0.7 an estimate is not to be trusted, ``(N,)``.
+        mean: Mean over data.
+        mean_error: Standard error of the mean as an estimate of its exact value for these data; the error of log Z is
+            shared by all of them.
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    pareto_k: np.ndarray
+    mean: float
+    mean_error: float
+
+
+def log_likelihood(
+    fitted: Fitted, data: Batch, *, num: int = 1000, given: Sequence[str] = (), seed: int = 0, chunk: int = 8192
+) -> LogLikelihood:
+    r"""Estimates the log likelihood of what is present, by importance sampling from the guide.
+
+    .. math:: \log p(x_P) \approx \log \frac{1}{K} \sum_k \frac{p(x_P, z_k)}{q(z_k \mid x_P)}, \qquad z_k \sim q(z \mid x_P)
+
+    With ``given`` = S it is the conditional :math:`\log p(x_{P \setminus S} \mid x_S) = \log p(x_P) - \log p(x_S)`, both
+    weighted. An energy-tilted prior's log Z is estimated by annealed importance sampling and taken off; in the
+    conditional it cancels.
+
+    Arguments:
+        fitted: A fitted program.
+        data: The data; modalities may be missing.
+        num: K.
+        given: Modalities conditioned on.
+        seed: Of everything random.
+        chunk: Most draws times rows at once.
+
+    Raises:
+        OptionError: If ``num`` is less than 2.
+
+    References:
+        | Pareto smoothed importance sampling (Vehtari et al., 2024), https://arxiv.org/abs/1507.02646
+    """
+    if num < 2:
+        raise OptionError(f"Expected num >= 2; got {num}.")
+    data = data.validate(fitted.program.modalities)
+    weights = _log_weights(fitted, data, num, seed, chunk)
+    value, error, pareto_k = _summarise(weights)
+    if given:
+        known = data.only(*given)
+        rows = np.asarray(known.observed())
+        other = np.zeros_like(weights)
+        if rows.any():
+            other[:, rows] = _log_weights(fitted, known[np.flatnonzero(rows)], num, seed + 1, chunk)
+        second, second_error, second_k = _summarise(other)
+        if not rows.all():
+            z = log_normalizer(fitted, seed=seed)
+            second[~rows], second_error[~rows], second_k[~rows] = z.value, z.error, -np.inf
+        value, error = value - second, np.hypot(error, second_error)
+        return _pack(value, error, np.fmax(pareto_k, second_k), 0.0)
+    z = log_normalizer(fitted, seed=seed)
+    return _pack(value - z.value, error, pareto_k, z.error)
+
+
+def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
+    """Log Z of the program's priors, summed where there are several; 0 without error for normalised priors."""
+    host = fitted.program.ppl.host
+    total = LogNormalizer(0.0, 0.0, np.inf)
+    for prior in host.find_prior(fitted.model, example(fitted.program.modalities)).values():
+        z = host.log_normalizer(prior, seed)
+        total = LogNormalizer(total.value + z.value, float(np.hypot(total.error, z.error)), min(total.ess, z.ess))
+    return total
+
+
+def _log_weights(fitted: Fitted, data: Batch, num: int, seed: int, chunk: int) -> np.ndarray:
+    host = fitted.program.ppl.host
+    objective = fitted.program.ppl.ELBO(particles=num)
+    size = max(1, chunk // num)
+    out = []
+    for start in range(0, len(data), size):
+        rows = data[start : start + size]
+        number = len(rows)
+        if number < size and start:
+            # The last rows are filled up to a full block, so that nothing is compiled for them alone.
+            rows = data[np.arange(start, start + size) % len(data)]
+        again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+        weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
+        out.append(weights[:, :number].astype(np.float64))
+    return np.concatenate(out, axis=1)
+
+
+def _summarise(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log mean, its delta-method standard error and PSIS k of weights ``(K, N)``."""
+    peak = log_weight.max(axis=0)
+    weight = np.exp(log_weight - peak)
+    mean = weight.mean(axis=0)
+    error = weight.std(axis=0, ddof=1) / (np.sqrt(len(weight)) * mean)
+    return np.log(mean) + peak, error, pareto_k(log_weight)
+
+
+def pareto_k(log_weight: np.ndarray) -> np.ndarray:
+    """PSIS k for each datum of log weights ``(K, N)``; -inf where the weights are all equal."""
+    varied = np.ptp(log_weight, axis=0) > 1e-9
+    out = np.full(log_weight.shape[1], -np.inf)
+    if varied.any():
+        out[varied] = _psis(log_weight[:, varied].T)
+    return out
+
+
+def _psis(log_weight: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from arviz import psislw
+        except ImportError:
+            # ArviZ 1.x keeps it among its array functions.
+            from arviz_stats.base import array_stats
+
+            return np.asarray(array_stats.psislw(log_weight, axis=-1)[1])
+        return np.asarray(psislw(log_weight)[1])
+
+
+def _pack(value: np.ndarray, error: np.ndarray, k: np.ndarray, shared: float) -> LogLikelihood:
+    mean_error = float(np.hypot(np.sqrt((error**2).sum()) / len(error), shared))
+    return LogLikelihood(value, np.hypot(error, shared), k, float(value.mean()), mean_error)

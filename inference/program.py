@@ -1,0 +1,90 @@
+"""A program: a model and a guide that take a batch, and what it takes to fit them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+from mmppl.inference.objectives import Objective
+
+from mmppl.batch import Modality
+from mmppl.errors import OptionError
+
+__all__ = ["Program", "Stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training that moves some parameters and leaves the others as they are.
+
+    Arguments:
+        name: Its name in the record.
+        share: Its share of the epochs.
+        train: Beginnings of the names of the parameters that move; empty for all.
+        objective: Its objective, if not the program's.
+        model: Its model, if not the program's.
+        learning_rate: Factor on the learning rate.
+        momentum: Adam's decay of the first moment.
+    """
+
+    name: str = "joint"
+    share: float = 1.0
+    train: tuple[str, ...] = ()
+    objective: Objective | None = None
+    model: Callable[..., Any] | None = None
+    learning_rate: float = 1.0
+    momentum: float = 0.9
+
+    def moves(self, parameter: str) -> bool:
+        """Whether a parameter is trained in this stage."""
+        return not self.train or parameter.startswith(self.train)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A (model, guide) pair of host callables that take a batch.
+
+    The model scores what is present; the guide answers from what is present. That is all a program must promise.
+
+    Arguments:
+        model: Host callable of a :class:`~mmppl.batch.Batch`.
+        guide: Host callable of a batch, drawing every latent of the model.
+        objective: The default objective, of the same face.
+        ppl: The face, ``mmppl.numpyro`` or ``mmppl.pyro``.
+        modalities: What each modality is, by name.
+        name: Name of the system; "custom" for a program of one's own.
+        stages: How it is trained.
+        options: The options it was made with, for the run folder.
+        remake: Makes the program anew with other initial weights, from a seed.
+
+    Example:
+        >>> Stage(train=("energy",)).moves("energy.0.weight")
+        True
+    """
+
+    model: Callable[..., Any]
+    guide: Callable[..., Any]
+    objective: Objective
+    ppl: ModuleType
+    modalities: Mapping[str, Modality]
+    name: str = "custom"
+    stages: tuple[Stage, ...] = (Stage(),)
+    options: dict[str, Any] = field(default_factory=dict)
+    remake: Callable[[int], "Program"] | None = None
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.ppl, "host"):
+            raise OptionError(f"Expected ppl to be mmppl.numpyro or mmppl.pyro; got {self.ppl!r}.")
+
+    def fresh(self, seed: int) -> "Program":
+        """The same program with initial weights drawn from ``seed``, if it is known how to make it."""
+        return self if self.remake is None else self.remake(seed)
+
+    def with_objective(self, objective: Objective) -> "Program":
+        """The same program with another objective, except in stages that learn a prior alone."""
+        remake = self.remake
+        again = None if remake is None else lambda seed: remake(seed).with_objective(objective)
+        stages = tuple(
+            s if s.objective and s.objective.score == () else replace(s, objective=None) for s in self.stages
+        )
+        return replace(self, objective=objective, stages=stages, remake=again)

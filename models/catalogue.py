@@ -1,0 +1,41 @@
+"""The systems by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from mmppl.inference.program import Program
+from mmppl.models.ebm import ebm
+from mmppl.models.mmvae import mmvae
+from mmppl.models.mopoe import mopoe
+from mmppl.models.mvae import mvae
+
+from mmppl.batch import Modality
+from mmppl.errors import OptionError
+
+__all__ = ["SYSTEMS", "make", "settings"]
+
+SYSTEMS: dict[str, Callable[..., Program]] = {"mvae": mvae, "mmvae": mmvae, "mopoe": mopoe, "ebm": ebm}
+
+
+def make(name: str, modalities: Mapping[str, Modality], *, ppl: ModuleType, **options: Any) -> Program:
+    """The program of a published system by name.
+
+    Raises:
+        OptionError: If the name or an option is unknown.
+    """
+    if name not in SYSTEMS:
+        raise OptionError(f"Unknown model '{name}'; expected one of {sorted(SYSTEMS)}.")
+    return SYSTEMS[name](modalities, ppl=ppl, **options)
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The options of a system with their defaults.
+
+    Example:
+        >>> settings("mvae")["random"]
+        1
+    """
+    parameters = inspect.signature(SYSTEMS[name]).parameters
+    return {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty and k != "seed"}

@@ -1,0 +1,63 @@
+"""MoPoE-VAE: a mixture of products of experts."""
+
+from types import ModuleType
+
+from mmppl.inference.program import Program
+from mmppl.models.parts import autoencoders, likelihood, system, weights
+
+from mmppl.batch import Modality
+
+__all__ = ["mopoe"]
+
+
+@system
+def mopoe(
+    modalities: dict[str, Modality],
+    *,
+    ppl: ModuleType,
+    latent_dim: int = 16,
+    hidden: int = 256,
+    beta: float = 1.0,
+    particles: int = 1,
+    density: str = "own",
+    seed: int = 0,
+) -> Program:
+    r"""MoPoE-VAE.
+
+    .. math:: z \sim N(0, I), \quad x_m \sim p(x_m \mid z), \qquad
+        q(z \mid x_P) = \frac{1}{|\mathcal{S}_P|} \sum_{S} q_S(z), \quad q_S(z) \propto \prod_{m \in S} q_m(z \mid x_m)
+
+    The objective visits every subset, so the guide answers a subset with its product; given a subset, the product is
+    what generation uses too, as in the paper.
+
+    References:
+        | Generalized Multimodal ELBO (Sutter et al., 2021)
+        | https://arxiv.org/abs/2105.02470
+
+    Arguments:
+        modalities: What each modality is, by name.
+        ppl: The face.
+        latent_dim: Dimension D of z.
+        hidden: Width of the nets.
+        beta: Factor on the KL term.
+        particles: K.
+        density: ``"own"``: mean of the KLs; ``"mixture"``: density of the mixture over subsets.
+        seed: Of the initial weights.
+    """
+    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
+    dist, sample = ppl.host.dist, ppl.host.sample
+
+    def model(batch):
+        with ppl.plate(batch):
+            z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+            for name in batch.modalities:
+                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
+                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+
+    def guide(batch):
+        with ppl.plate(batch):
+            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+            sample("z", ppl.Product(experts, batch.present, prior_expert=False))
+
+    objective = ppl.MoPoE(particles, beta=beta, density=density, weights=weights(modalities))
+    return Program(model, guide, objective, ppl, modalities)
