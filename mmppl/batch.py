@@ -147,7 +147,7 @@ class Batch:
         values = {name: value[key] for name, value in self.values.items()}
         present = {name: mask[..., key] for name, mask in self.present.items()}
         label = None if self.label is None else self.label[key]
-        num = len(np.arange(self.num)[key])
+        num = len(np.arange(len(self))[key])
         return Batch.trusted(values, present, label, num)
 
     def only(self, *names: str) -> "Batch":

@@ -13,9 +13,11 @@ Tree = Any
 
 
 class Backend(Protocol):
-    """The functions of the seam; ``xp`` is the array API namespace."""
+    """The functions of the seam."""
 
-    xp: ModuleType
+    @property
+    def xp(self) -> ModuleType:
+        """The array API namespace."""
 
     # Special functions -------------------------------------------------------------------------------------------
     def logsumexp(self, x: Array, axis: int | tuple[int, ...]) -> Array:
