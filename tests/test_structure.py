@@ -140,12 +140,20 @@ def in_place_writes(source: str, module: str) -> list[str]:
     Dictionaries made in the same file may be filled, and counters may count by a constant.
     """
     tree = ast.parse(source)
-    dictionaries = set()
+    pairs = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            is_dict = isinstance(node.value, ast.Dict | ast.DictComp) or ast.unparse(node.value).startswith("dict(")
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            dictionaries |= {ast.unparse(t) for t in targets if is_dict}
+        if isinstance(node, ast.AnnAssign):
+            pairs.append((node.target, node.value))
+        elif isinstance(node, ast.Assign):
+            pairs += [(target, node.value) for target in node.targets]
+            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs += zip(node.targets[0].elts, node.value.elts, strict=False)
+    dictionaries = {
+        ast.unparse(target)
+        for target, value in pairs
+        if isinstance(value, ast.Dict | ast.DictComp)
+        or (isinstance(value, ast.Call) and ast.unparse(value.func) in ("dict", "defaultdict"))
+    }
     found = []
     for node in ast.walk(tree):
         what = None
@@ -203,6 +211,7 @@ PLANTED = [
     ("comparisons", "mmppl.priors.energy", "if kind == 'jax': pass"),
     ("comparisons", "mmppl.priors.energy", "match backend.name:\n    case _: pass"),
     ("in place", "mmppl.priors.energy", "x[0] = 1.0"),
+    ("in place", "mmppl.priors.energy", "x, begin = y, {}\nx[0] = 1.0"),
     ("in place", "mmppl.priors.energy", "x[mask] += y"),
     ("in place", "mmppl.priors.energy", "total += y"),
     ("in place", "mmppl.priors.energy", "x.add_(y)"),
@@ -219,6 +228,7 @@ HARMLESS = [
     ("comparisons", "mmppl.cli", "if modality.name == 'image' or host == 'numpyro': pass"),
     ("comparisons", "mmppl._backend", "if backend.name == 'torch': pass"),
     ("in place", "mmppl.priors.energy", "out = {}\nout['a'] = x\ncount += 1"),
+    ("in place", "mmppl.priors.energy", "out, begin = {}, 0\nout[name] = x"),
 ]
 
 
