@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from mmppl.inference.fitted import Fitted
 
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.fitted import Fitted
 
 __all__ = ["to_arviz"]
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from mmppl.inference.checkpoint import Run
-from mmppl.inference.fitted import Fitted
-from mmppl.inference.program import Program, Stage
 from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.data import minibatches
 from mmppl.errors import OptionError, RunError, TrainingError
+from mmppl.inference.checkpoint import Run
+from mmppl.inference.fitted import Fitted
+from mmppl.inference.program import Program, Stage
 
 __all__ = ["fit"]
 

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from mmppl.inference.program import Program
 
 from mmppl.batch import Batch, Modality
+from mmppl.inference.program import Program
 
 __all__ = ["Fitted", "example"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mmppl.inference.fitted import Fitted, example
-from mmppl.inference.samplers import SAMPLERS, refine
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.fitted import Fitted, example
+from mmppl.inference.samplers import SAMPLERS, refine
 
 __all__ = ["generate"]
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from mmppl.inference.fitted import Fitted, example
 
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.fitted import Fitted, example
 from mmppl.priors import LogNormalizer
 
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from mmppl.inference.objectives import Objective
-
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
+from mmppl.inference.objectives import Objective
 
 __all__ = ["Program", "Stage"]
 

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from mmppl.batch import Modality
+from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 from mmppl.models.ebm import ebm
 from mmppl.models.mmvae import mmvae
 from mmppl.models.mopoe import mopoe
 from mmppl.models.mvae import mvae
-
-from mmppl.batch import Modality
-from mmppl.errors import OptionError
 
 __all__ = ["SYSTEMS", "make", "settings"]
 

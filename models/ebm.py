@@ -2,11 +2,10 @@
 
 from types import ModuleType
 
-from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import autoencoders, likelihood, system, weights
-
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
+from mmppl.inference.program import Program, Stage
+from mmppl.models.parts import autoencoders, likelihood, system, weights
 from mmppl.nets import energy as energy_spec
 
 __all__ = ["ebm"]

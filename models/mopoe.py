@@ -2,10 +2,9 @@
 
 from types import ModuleType
 
+from mmppl.batch import Modality
 from mmppl.inference.program import Program
 from mmppl.models.parts import autoencoders, likelihood, system, weights
-
-from mmppl.batch import Modality
 
 __all__ = ["mopoe"]
 

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mmppl.inference.kernels import adaptation
-
 from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
+from mmppl.inference.kernels import adaptation
 from mmppl.sde import langevin
 from mmppl.sde.langevin import LangevinInfo, LangevinState
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
-
 from mmppl._backend import Backend
+from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
 from mmppl.sde.langevin import LangevinInfo, LangevinState, mala_step
 
 Array = Any

@@ -8,11 +8,10 @@ With K particles the expectation becomes a log-mean-exp, per datum, with the pla
 
 from typing import Any, NamedTuple, Protocol
 
-from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
-
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError, OptionError
+from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
 
 Array = Any
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from mmppl.inference.objectives.base import Objective, Terms
-from mmppl.inference.objectives.subsets import present_table
-
 from mmppl._backend import Backend
 from mmppl.batch import Batch
+from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.subsets import present_table
 
 Array = Any
 

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from mmppl.inference.objectives.base import Objective, Terms
-from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
-
 from mmppl._backend import Backend
 from mmppl.aggregation import all_subsets
 from mmppl.aggregation.mixture import MAX_SUBSETS
 from mmppl.batch import Batch
+from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
 
 Array = Any
 

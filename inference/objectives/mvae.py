@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from mmppl.inference.objectives.base import Objective, Terms
-from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
 
 Array = Any
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
+from mmppl.batch import Batch
 from mmppl.inference.fitted import Fitted
 from mmppl.inference.samplers.langevin import Langevin
-
-from mmppl.batch import Batch
 
 __all__ = ["SAMPLERS", "Langevin", "refine"]
 
