@@ -92,7 +92,8 @@ class Mixture:
                 xp.where(live, loc, xp.zeros_like(loc)), xp.where(live, scale, xp.ones_like(scale)), experts.family
             )
         else:
-            members = table * xp.astype(~empty, experts.loc.dtype)[..., None]
+            # A subset that is not there has no members, so that what its experts hold cannot matter.
+            members = table * valid[..., None]
             self.components = product(
                 experts.loc[..., None, :, :], experts.scale[..., None, :, :], members, experts.family, prior_expert
             )
