@@ -1,6 +1,106 @@
-class MALA:
-    pass
+"""Langevin kernels for Pyro's ``MCMC``: one word apart from ``NUTS(model)``."""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from pyro.infer.autoguide import init_to_uniform
+from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
+from pyro.infer.mcmc.util import initialize_model
+
+from mmppl._backend.torch import BACKEND
+from mmppl.errors import OptionError
+from mmppl.inference import kernels as shared
+from mmppl.pyro import density
+
+__all__ = ["MALA", "ULA", "HostKernel"]
 
 
-class ULA:
-    pass
+class HostKernel(MCMCKernel):
+    """Joins a shared kernel to Pyro's interface: ``class Mine(HostKernel, MySharedKernel)``.
+
+    ``MCMC(...).diagnostics()`` returns by chain, where each datum of the plate is a chain of its own with a value for
+    each of the N data: ``"acceptance rate"`` and ``"step size"`` ``(N,)``, ``"accept_prob"`` and ``"log_density"`` of
+    every draw, ``(draws, N)``.
+    """
+
+    transforms: dict | None = None
+    state: shared.KernelState | None = None
+    _initial_params: dict | None = None
+
+    @property
+    def initial_params(self) -> dict | None:
+        return self._initial_params
+
+    @initial_params.setter
+    def initial_params(self, params: dict) -> None:
+        self._initial_params = params
+
+    def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
+        self._num_warmup, self._args, self._kwargs = warmup_steps, args, kwargs
+        found, _, self.transforms, trace = initialize_model(
+            self.model,
+            args,
+            kwargs,
+            init_strategy=init_to_uniform if self.init_strategy is None else self.init_strategy,
+            initial_params=self._initial_params,
+        )
+        params = [site["value"] for site in trace.nodes.values() if site["type"] == "param"]
+        self._params = [p.unconstrained() if hasattr(p, "unconstrained") else p for p in params]
+        self._layout = _layout(density.sample_sites(trace), self.transforms)
+        self._layout.check(found)
+        self._initial_params = {name: z.detach() for name, z in found.items()}
+        with torch.no_grad(), density.frozen(self._params):
+            self.state = self.init_chains(self._log_density, self._layout.pack(self._initial_params))
+        self._draws: list[tuple] = []
+
+    def sample(self, params: dict) -> dict:
+        with torch.no_grad(), density.frozen(self._params):
+            noise = self.noise(BACKEND, None, self.state)
+            self.state, info = self.step(self._log_density, self.state, noise, self._num_warmup)
+        if self.state.i > self._num_warmup:
+            self._draws.append((info.accept_prob, self.state.chains.log_density))
+        return self._layout.unpack(self.state.chains.position)
+
+    def logging(self) -> OrderedDict:
+        step_size, accept = self.state.step_size.mean(), self.state.mean_accept_prob.mean()
+        return OrderedDict([("step size", f"{step_size:.2e}"), ("acc. prob", f"{accept:.3f}")])
+
+    def diagnostics(self) -> dict[str, torch.Tensor]:
+        out = {"acceptance rate": self.state.mean_accept_prob, "step size": self.state.step_size}
+        for name, values in zip(("accept_prob", "log_density"), zip(*self._draws, strict=True), strict=False):
+            out[name] = torch.stack(values)
+        return out
+
+    def cleanup(self) -> None:
+        self.state = self._initial_params = None
+
+    def _log_density(self, position: torch.Tensor) -> torch.Tensor:
+        """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
+        z = self._layout.unpack(position)
+        values = {name: self.transforms[name].inv(z[name]) for name in z}
+        sites = density.run(self.model, self._args, self._kwargs, values)
+        jacobian = [density.log_jacobian(sites[name], self.transforms[name], z[name]) for name in z]
+        if not self._layout.per_datum:
+            return sum(term.sum() for term in (*map(density.site_log_density, sites.values()), *jacobian))
+        total = density.sum_per_datum(sites, density.data_plate(sites))
+        return total + sum(term.reshape(-1, term.shape[-1]).sum(0) for term in jacobian)
+
+
+def _layout(sites: dict, to_real: dict) -> shared.Layout:
+    shapes, axes = {}, {}
+    for name in density.latent_sites(sites):
+        fn, value = sites[name]["fn"], sites[name]["value"]
+        if name not in to_real or fn.support.is_discrete:
+            raise OptionError(f"Latent '{name}' is discrete; Langevin kernels need real latents. Sum it out.")
+        shapes[name] = tuple(to_real[name](value).shape)
+        axes[name] = len(fn.batch_shape) - 1
+    return shared.Layout(shapes, None if density.data_plate(sites) is None else axes)
+
+
+class MALA(HostKernel, shared.MALA):
+    __doc__ = shared.MALA.__doc__
+
+
+class ULA(HostKernel, shared.ULA):
+    __doc__ = shared.ULA.__doc__

@@ -1,0 +1,119 @@
+"""The log density of a program, datum by datum."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions.transforms import Transform
+from pyro.distributions.util import scale_and_mask
+
+from mmppl.errors import OptionError
+from mmppl.pyro.objectives import site_is_subsample
+
+__all__ = ["data_plate", "frozen", "latent_sites", "log_density_per_datum", "run", "site_log_density"]
+
+DATA_DIM = -1
+
+
+def log_density_per_datum(model: Callable, args: tuple, kwargs: dict, latents: Mapping[str, torch.Tensor]) -> Any:
+    r"""The joint log density :math:`\log p(x_n, z_n)` of each datum of the plate, given its latents.
+
+    Masks and ``poutine.scale`` count. The scale that the plate puts on its rows for standing for a larger data set
+    does not: it is a matter of bounds over the data set, not of a datum.
+
+    Arguments:
+        model: A Pyro program whose sample sites all lie in one plate at dimension -1, of N rows.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        latents: The value z of every latent site, constrained, ``(N, *event)``; leading axes are kept.
+
+    Returns:
+        Log densities in nats, ``(*, N)``.
+
+    Raises:
+        OptionError: If a latent is not given, or a site is outside the plate.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("rows", 2):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> log_density_per_datum(model, (torch.zeros(2),), {}, {"z": torch.zeros(2)})
+        tensor([-1.8379, -1.8379])
+    """
+    sites = run(model, args, kwargs, latents)
+    missing = [name for name in latent_sites(sites) if name not in latents]
+    if missing:
+        raise OptionError(f"Expected a value for every latent; got none for {missing}. Pass them in latents.")
+    plate = data_plate(sites)
+    if plate is None:
+        raise OptionError("Expected every sample site in one plate at dimension -1; got sites outside it.")
+    return sum_per_datum(sites, plate)
+
+
+def run(model: Callable, args: tuple, kwargs: dict, values: Mapping[str, torch.Tensor]) -> dict:
+    """The sites of one run of the program under given values of latents."""
+    given = poutine.Trace()
+    for name, value in values.items():
+        given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
+    return sample_sites(poutine.trace(poutine.replay(model, trace=given)).get_trace(*args, **kwargs))
+
+
+def sample_sites(trace: poutine.Trace) -> dict:
+    """Sample sites by name, without those that only pick the rows of a plate."""
+    nodes = trace.nodes.items()
+    return {name: site for name, site in nodes if site["type"] == "sample" and not site_is_subsample(site)}
+
+
+def latent_sites(sites: dict) -> list[str]:
+    """Names of the latents."""
+    return [name for name, site in sites.items() if not site["is_observed"]]
+
+
+def data_plate(sites: dict) -> str | None:
+    """Name of the plate at dimension -1 that holds every sample site, latent and observed; None if there is none."""
+    stacks = [site["cond_indep_stack"] for site in sites.values()]
+    common = [{frame.name for frame in stack if frame.dim == DATA_DIM} for stack in stacks]
+    shared = set.intersection(*common) if common else set()
+    return shared.pop() if shared else None
+
+
+def sum_per_datum(sites: dict, plate: str) -> torch.Tensor:
+    """Log densities summed over sites and over plates inside the data's: ``(*, N)``."""
+    nested = max(-frame.dim for site in sites.values() for frame in site["cond_indep_stack"] if frame.vectorized)
+    total: Any = 0.0
+    for site in sites.values():
+        frame = next(frame for frame in site["cond_indep_stack"] if frame.name == plate)
+        log_prob = site_log_density(site)
+        if frame.full_size and frame.full_size != frame.size:
+            log_prob = log_prob * (frame.size / frame.full_size)
+        inside = tuple(range(-min(nested, log_prob.ndim), DATA_DIM))
+        total = total + (log_prob.sum(inside) if inside else log_prob)
+    return total
+
+
+def site_log_density(site: dict) -> torch.Tensor:
+    """The log density of a sample site over its batch shape, masked and scaled as the host does."""
+    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
+
+
+def log_jacobian(site: dict, to_real: Transform, unconstrained: torch.Tensor) -> torch.Tensor:
+    """The log Jacobian of the map from the real line to the support of a latent, over its batch shape."""
+    log_det = -to_real.log_abs_det_jacobian(site["value"], unconstrained)
+    return log_det.reshape(*site["fn"].batch_shape, -1).sum(-1)
+
+
+@contextmanager
+def frozen(params: list[torch.Tensor]) -> Iterator[None]:
+    """Within, parameters ask for no gradient, so that no graph is kept for them."""
+    live = [p for p in params if p.requires_grad]
+    for p in live:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in live:
+            p.requires_grad_(True)
