@@ -55,11 +55,11 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
         program = declare(dict(modalities), ppl=ppl, seed=seed, **options)
-        fields = dict(
-            name=declare.__name__,
-            options=options,
-            remake=lambda again: make(modalities, ppl=ppl, seed=again, **options),
-        )
+        fields = {
+            "name": declare.__name__,
+            "options": options,
+            "remake": lambda again: make(modalities, ppl=ppl, seed=again, **options),
+        }
         return Program(**{**vars(program), **fields})
 
     make.__name__, make.__qualname__, make.__doc__ = declare.__name__, declare.__name__, declare.__doc__

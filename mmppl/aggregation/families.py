@@ -147,9 +147,16 @@ def _open(u: Array, xp: Any) -> Array:
 
 
 def _pick(x: Array, weight: Array, trailing: int = 1) -> Array:
+    """The entry that a one-hot ``weight`` selects along the axis before the trailing ones.
+
+    A matrix product, and not a sum of products: XLA's CPU backend (jaxlib 0.10.2) returns garbage for two such sums
+    fused with the comparison that made the weight, once a leading axis has size 1.
+    """
     xp = get_backend(x).xp
-    weight = xp.reshape(weight, tuple(weight.shape) + (1,) * trailing)
-    return xp.sum(weight * x, axis=-1 - trailing)
+    shape = tuple(x.shape[x.ndim - trailing :])
+    flat = xp.reshape(x, (*x.shape[: x.ndim - trailing], -1))
+    picked = xp.matmul(weight[..., None, :], flat)[..., 0, :]
+    return xp.reshape(picked, (*picked.shape[:-1], *shape))
 
 
 def _log_integral(slope: Array, width: Array, xp: Any) -> Array:

@@ -76,6 +76,9 @@ class Trainer:
         self.moving = {name: p for name, p in self.params.items() if stage.moves(_public(name))}
         for name, p in self.params.items():
             p.requires_grad_(name in self.moving)
+        for module in self.modules.values():
+            # Pyro asks for evaluation mode where a module's parameters are frozen.
+            module.train(any(p.requires_grad for p in module.parameters()))
         rate = self.rate * stage.learning_rate
         self.optimiser = torch.optim.Adam(self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8)
         self.objective = stage.objective or self.program.objective
@@ -111,6 +114,8 @@ class Trainer:
         with torch.no_grad():
             for name, average in self.average.items():
                 (self.params[name] if self.ema else average).copy_(average if self.ema else self.params[name])
+        for p in self.params.values():
+            p.requires_grad_(True)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Parameters by public name, the same on both hosts; the averaged ones where an average is kept."""
@@ -168,8 +173,8 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
                     pyro.get_param_store()[name] = given
         for name, module in modules.items():
             _load_buffers(module, weights, name)
-    for p in store.state["params"].values():
-        p.requires_grad_(False)
+    for module in modules.values():
+        module.eval()
 
     def within(fn: Callable) -> Callable:
         def bound(*args: Any, **kwargs: Any) -> Any:
