@@ -20,7 +20,7 @@ FLOORS = (
     ("inference",),
     ("pyro", "numpyro"),
     ("models",),
-    ("metrics", "diagnostics", "testing", "cli", "demo"),
+    ("metrics", "diagnostics", "testing", "cli", "demo", "__main__"),
 )
 # Upward imports that cannot be avoided: (importing module, imported room) -> why.
 ALLOWED_UPWARD: dict[tuple[str, str], str] = {}

@@ -1,0 +1,59 @@
+"""The commands together, and what becomes of errors: one line on stderr and exit code 2, never a traceback."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+import typer
+
+from mmppl.cli.diagnose import diagnose
+from mmppl.cli.evaluate import evaluate
+from mmppl.cli.fit import fit
+from mmppl.cli.generate import generate
+from mmppl.cli.report import report
+from mmppl.cli.systems import systems
+from mmppl.errors import MMPPLError, TrainingError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mmppl",
+    help="Multi-modal generative models as ordinary Pyro and NumPyro programs.",
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (systems, fit, generate, evaluate, diagnose, report):
+    app.command()(command)
+
+# Typer has had Click inside since 0.20 or so; its base error is the same class by either way.
+USAGE_ERROR = typer.BadParameter.__mro__[2]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0, 2 on bad input, 1 where training broke down, 130 on interruption.
+
+    Arguments:
+        args: The command line without the program's name; that of the process by default.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
+        try:
+            code = typer.main.get_command(app).main(args, prog_name="mmppl", standalone_mode=False)
+        except USAGE_ERROR as error:
+            return _say(error.format_message(), 2)  # type: ignore[attr-defined]
+        except TrainingError as error:
+            return _say(error, 1)
+        except MMPPLError as error:
+            return _say(error, 2)
+        except OSError as error:
+            return _say(f"{error.strerror or error}: {error.filename}" if error.filename else error, 2)
+    if code == 130:
+        return _say("Interrupted. A run folder keeps its last full epoch; go on with --resume.", 130)
+    return code if isinstance(code, int) else 0
+
+
+def _say(error: object, code: int) -> int:
+    print(f"mmppl: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

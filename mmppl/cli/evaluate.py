@@ -1,0 +1,36 @@
+"""`mmppl evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmppl.cli.options import Force, RunFolder, Seed, new_file
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(metavar="test|train", help="The rows to evaluate on.")] = "test",
+    judges: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Judges saved by Judges.save; trained, once, by default.")
+    ] = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Coherence, Frechet distances, latent probe and log likelihood: a table, and RUN/evaluation.json."""
+    from mmppl import diagnostics
+    from mmppl.diagnostics.tables import evaluation_table
+    from mmppl.inference import Run
+    from mmppl.metrics import Judges
+
+    folder = Run(run)
+    folder.info()
+    new_file(folder.path / "evaluation.json", force)
+    chosen = None if judges is None else Judges.load(judges)
+    fitted, dataset = diagnostics.load_run(run)
+    result = diagnostics.evaluate(fitted, dataset, split=split, judges=chosen, seed=seed, progress=True)
+    file = folder.write_json("evaluation.json", result)
+    print(evaluation_table(result))
+    print(f"Wrote {file}")

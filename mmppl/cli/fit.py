@@ -1,0 +1,65 @@
+"""`mmppl fit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmppl.cli.options import Force, Seed, parse_settings
+from mmppl.errors import OptionError
+
+__all__ = ["fit"]
+
+
+def fit(
+    model: Annotated[str, typer.Option(metavar="NAME", help="The model; see 'mmppl systems'.")],
+    data: Annotated[str, typer.Option(metavar="NAME|FILE.npz", help="Name of the data, or a .npz file.")],
+    backend: Annotated[str, typer.Option(metavar="numpyro|pyro", help="The host.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
+    data_root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training data, all stages together.", min=1)] = 30,
+    seed: Seed = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the model, or batch_size, learning_rate, ema, clip; may be given again and again.",
+        ),
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Number of devices; more than one is not there yet.", min=1)] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with the same options.")] = False,
+    force: Force = False,
+) -> None:
+    """Fit a model to data and write a run folder."""
+    from mmppl import inference, models
+    from mmppl.data import load
+    from mmppl.diagnostics.loading import face, run_info
+    from mmppl.models.catalogue import SYSTEMS, settings
+
+    if devices > 1:
+        raise OptionError(f"Expected --devices 1; got {devices}. Fitting on several devices is not there yet.")
+    if resume and force:
+        raise OptionError("Expected --resume or --force; got both.")
+    if model not in SYSTEMS:
+        raise OptionError(f"Unknown model '{model}'; expected one of {', '.join(SYSTEMS)}.")
+    options, fit_settings = parse_settings(set_ or [], model, settings(model))
+    ppl = face(backend)
+    dataset = load(data, root=data_root)
+    program = models.make(model, dataset.modalities, ppl=ppl, seed=seed, **options)
+    info = run_info(data, data_root, dataset)
+    fitted = inference.fit(
+        program,
+        dataset.train,
+        epochs=epochs,
+        seed=seed,
+        out=out,
+        resume=resume,
+        force=force,
+        info=info,
+        **fit_settings,
+    )
+    last = fitted.history[-1]
+    print(f"Fitted {model} to {dataset.name} ({len(dataset.train)} tuples) with {backend}: epoch {last['epoch']}.")
+    print("  ".join(f"{k}={v:.4g}" for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")))
+    print(f"Run folder: {out}")

@@ -1,0 +1,84 @@
+"""Options that several commands have, and `--set key=value`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmppl.errors import OptionError, RunError
+
+__all__ = ["FIT_SETTINGS", "Force", "RunFolder", "Seed", "new_file", "parse_settings"]
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder written by 'mmppl fit'.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random; the same seed gives the same result.", min=0)]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+
+# What --set may change beside the options of the model: the type, and whether "none" is a value.
+FIT_SETTINGS: dict[str, tuple[type, bool]] = {
+    "batch_size": (int, False),
+    "learning_rate": (float, False),
+    "ema": (float, False),
+    "clip": (float, True),
+}
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -> tuple[dict, dict]:
+    """Splits ``key=value`` texts into options of the model and settings of ``fit``, each in its option's type.
+
+    Arguments:
+        pairs: The texts.
+        model: Name of the model, for messages.
+        defaults: The options of the model with their defaults, whose types the values take.
+
+    Raises:
+        OptionError: If a text has no ``=``, the key is unknown, or the value is of another type or negative.
+
+    Example:
+        >>> parse_settings(["latent_dim=8", "tilt=no", "clip=5"], "ebm", {"latent_dim": 24, "tilt": True})
+        ({'latent_dim': 8, 'tilt': False}, {'clip': 5.0})
+    """
+    options: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, found, text = pair.partition("=")
+        if not found:
+            raise OptionError(f"Expected --set key=value; got '{pair}'.")
+        if key in FIT_SETTINGS:
+            kind, optional = FIT_SETTINGS[key]
+            settings[key] = None if optional and text.lower() == "none" else _value(key, text, kind)
+        elif key in defaults:
+            options[key] = _value(key, text, type(defaults[key]))
+        else:
+            known = ", ".join((*defaults, *FIT_SETTINGS))
+            raise OptionError(f"Unknown option '{key}' of model '{model}'. Expected one of {known}.")
+    return options, settings
+
+
+def _value(key: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in WORDS:
+            raise OptionError(f"Expected option '{key}' to be true or false; got '{text}'.")
+        return WORDS[text.lower()]
+    if kind is str:
+        return text
+    try:
+        value = kind(text)
+    except ValueError:
+        name = {int: "a whole number", float: "a number"}.get(kind, f"of type {kind.__name__}")
+        raise OptionError(f"Expected option '{key}' to be {name}; got '{text}'.") from None
+    if not 0 <= value < float("inf"):
+        raise OptionError(f"Expected option '{key}' to be finite and not negative; got {text}.")
+    return value
+
+
+def new_file(path: Path, force: bool) -> Path:
+    """Refuses, before any work is done, an output that exists or that has no folder to be in."""
+    if path.is_dir():
+        raise RunError(f"Expected a file to write; '{path}' is a folder.")
+    if path.exists() and not force:
+        raise RunError(f"'{path}' exists already; pass --force to replace it.")
+    if not path.parent.is_dir():
+        raise RunError(f"The folder of '{path}' does not exist; make it first.")
+    return path

@@ -1,0 +1,19 @@
+"""`mmppl report`."""
+
+from mmppl.cli.options import Force, RunFolder, Seed, new_file
+
+__all__ = ["report"]
+
+
+def report(run: RunFolder, seed: Seed = 0, force: Force = False) -> None:
+    """One self-contained page, RUN/report.html: curves, pictures, coherence, chains.
+
+    What 'mmppl evaluate' and 'mmppl diagnose' have not yet computed is computed first.
+    """
+    from mmppl import diagnostics
+    from mmppl.inference import Run
+
+    folder = Run(run)
+    folder.info()
+    new_file(folder.path / "report.html", force)
+    print(f"Wrote {diagnostics.report(run, seed=seed, progress=True)}")

@@ -1,0 +1,172 @@
+"""How good a fitted program is: every number of ``mmppl evaluate``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from mmppl.batch import Batch
+from mmppl.data import Dataset
+from mmppl.errors import OptionError
+from mmppl.inference import Fitted, generate, log_likelihood
+from mmppl.metrics import (
+    Estimate,
+    Judges,
+    coherence,
+    cross_coherence,
+    frechet,
+    latent_probe,
+    leave_one_out_coherence,
+    train_judges,
+)
+
+__all__ = ["evaluate", "guide_latents"]
+
+SPLITS = ("train", "test")
+LIMIT_K = 0.7
+
+
+def evaluate(
+    fitted: Fitted,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    judges: Judges | None = None,
+    num: int = 1000,
+    likelihood_rows: int = 200,
+    particles: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    r"""Coherence, Frechet distances, latent probe and log likelihood of a fitted program, ready for JSON.
+
+    Pictures are judged on the likelihood's means: draws carry the observation noise, which hides what they show.
+    Without labels there are no judges; what needs them is then None, and ``skipped`` says why.
+
+    Arguments:
+        fitted: A fitted program.
+        dataset: Its data.
+        split: ``"test"`` or ``"train"``: the rows that are encoded, compared and scored.
+        judges: Judges of the modalities; trained on the data (once, then kept) if None.
+        num: Joint samples K, and most rows of the split for coherence and the probe.
+        likelihood_rows: Most rows for the log likelihood.
+        particles: Importance samples for each of them.
+        seed: Of everything random.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence``, ``frechet``, ``latent_probe``,
+        ``log_likelihood``; estimates as ``{"value", "error", "num"}``.
+
+    Raises:
+        OptionError: If the split is unknown.
+        ModalityError: If the judges do not have the modalities.
+    """
+    if split not in SPLITS:
+        raise OptionError(f"Unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
+    every = getattr(dataset, split)
+    rows = every[np.flatnonzero(np.asarray(every.observed()))][:num]
+    skipped = _why_not(rows)
+    bar = tqdm(total=7, disable=not progress, leave=False)
+
+    def say(what: str) -> None:
+        bar.set_description(what)
+        bar.update()
+
+    out: dict[str, Any] = {"split": split, "seed": seed, "epochs": len(fitted.history), "skipped": skipped}
+    names = ("judges", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "latent_probe")
+    out |= dict.fromkeys(names)
+    try:
+        if skipped is None:
+            say("judges")
+            judges = judges or train_judges(dataset)
+            out["judges"] = {name: judges.accuracy.get(name) for name in rows.modalities}
+            say("joint samples")
+            samples = generate(fitted, num=num, mean=True, seed=seed)
+            out["coherence"] = _joint(samples, judges)
+            out["frechet"] = _frechet(samples, rows, judges)
+            if len(rows.modalities) > 1:
+
+                def draw(given: Batch, want: Any) -> Mapping[str, np.ndarray]:
+                    return generate(fitted, given, want=want, mean=True, seed=seed)
+
+                say("one modality from another")
+                cross = cross_coherence(draw, rows, judges)
+                out["cross_coherence"] = {
+                    "mean": _plain(cross.mean),
+                    "names": list(cross.names),
+                    "accuracy": _matrix(cross.accuracy),
+                    "error": _matrix(cross.error),
+                }
+                say("one modality from all others")
+                left = leave_one_out_coherence(draw, rows, judges)
+                accuracy = {name: _plain(estimate) for name, estimate in left.accuracy.items()}
+                out["leave_one_out_coherence"] = {"mean": _plain(left.mean), "accuracy": accuracy}
+            say("latent probe")
+            out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
+        say("log likelihood")
+        value = log_likelihood(fitted, rows[:likelihood_rows], num=particles, seed=seed)
+        out["log_likelihood"] = {
+            "value": _number(value.mean),
+            "error": _number(value.mean_error),
+            "num": len(value.value),
+            "particles": particles,
+            "share_k_above_0.7": float(np.mean(value.pareto_k > LIMIT_K)),
+        }
+    finally:
+        bar.close()
+    return out
+
+
+def guide_latents(fitted: Fitted, batch: Batch, seed: int) -> dict[str, np.ndarray]:
+    """One draw of every latent from the guide, ``(N, *event)`` by site."""
+    host = fitted.program.ppl.host
+    drawn = host.latents(fitted.model, fitted.guide, batch, 1, seed, np.zeros(len(batch), bool))
+    return {name: np.asarray(z)[0] for name, z in drawn.items()}
+
+
+def _why_not(rows: Batch) -> str | None:
+    if rows.label is None:
+        return "The data have no labels: coherence, Frechet distance and latent probe are left out."
+    if len(np.unique(rows.label)) < 2:
+        return "The labels are of one class: coherence, Frechet distance and latent probe are left out."
+    return None
+
+
+def _joint(samples: Mapping[str, np.ndarray], judges: Judges) -> dict[str, Any]:
+    joint = coherence(samples, judges)
+    return {"joint": _plain(joint.joint), "names": list(joint.names), "pairs": _matrix(joint.pairs)}
+
+
+def _frechet(samples: Mapping[str, np.ndarray], rows: Batch, judges: Judges) -> dict[str, float | None]:
+    out: dict[str, float | None] = {}
+    for name in rows.modalities:
+        real = np.asarray(rows[name])[np.flatnonzero(np.asarray(rows.present[name]))]
+        features = judges.features(name, samples[name])
+        out[name] = _number(frechet(features, judges.features(name, real))) if len(real) > 1 else None
+    return out
+
+
+def _probe(fitted: Fitted, train: Batch, rows: Batch, num: int, seed: int) -> dict[str, Any]:
+    start = train[np.flatnonzero(np.asarray(train.observed()))][: 2 * num]
+    z_train, z_test = (
+        np.concatenate(
+            [z.reshape(len(b), -1) for z in guide_latents(fitted, b.select(*rows.modalities), s).values()], 1
+        )
+        for b, s in ((start, seed), (rows, seed + 1))
+    )
+    return _plain(latent_probe(z_train, np.asarray(start.label), z_test, np.asarray(rows.label)))
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    return {"value": _number(estimate.value), "error": _number(estimate.error), "num": estimate.num}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _matrix(values: np.ndarray) -> list[list[float | None]]:
+    return [[_number(v) for v in row] for row in values]

@@ -1,0 +1,118 @@
+"""The report's page: its style, and the few elements it is made of. Nothing is loaded from elsewhere."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = ["box", "chart", "facts", "grid", "page", "paragraph", "section", "table"]
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --text: #1c2330; --soft: #5a6475; --line: #d9dee7; --panel: #f5f7fa;
+  --first: #1f5fbf; --second: #c2571a; }
+@media (prefers-color-scheme: dark) { :root { --ground: #14181f; --text: #e6e9ef; --soft: #a3adbd; --line: #343c4a;
+  --panel: #1c222c; --first: #7fb2ff; --second: #ff9f68; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 68rem; background: var(--ground); color: var(--text);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .25rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
+p { margin: .5rem 0; max-width: 44rem; }
+.lead, .note, caption, figcaption { color: var(--soft); }
+.note, caption, figcaption { font-size: .875rem; }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; margin: 1rem 0 0; list-style: none; }
+a { color: var(--first); }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem; margin: 1rem 0; }
+dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+.box { overflow-x: auto; margin: .75rem 0; border: 1px solid var(--line); border-radius: .5rem; }
+.box:focus-visible { outline: 2px solid var(--first); outline-offset: 2px; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding: .5rem .75rem; }
+th, td { padding: .4rem .75rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line); }
+th { font-weight: 600; }
+tbody th { text-align: left; position: sticky; left: 0; background: var(--panel); }
+thead th:first-child { position: sticky; left: 0; }
+thead th { background: var(--panel); }
+.grid td { padding: .25rem; text-align: center; }
+.grid tr.given td, .grid tr.given th { background: var(--panel); }
+.grid img { display: block; margin: auto; }
+.pixels { width: 4rem; height: 4rem; object-fit: contain; image-rendering: pixelated; }
+.strip { width: 4rem; height: 1.5rem; image-rendering: pixelated; }
+.word { font-family: ui-monospace, Menlo, Consolas, monospace; padding: 0 .25rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1rem; }
+figure { margin: 0; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
+figure svg { display: block; width: 100%; height: auto; }
+figure.wide { max-width: 40rem; }
+figcaption { padding: 0 .25rem .25rem; }
+@media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
+  .pixels, .strip { width: 3.25rem; } .pixels { height: 3.25rem; } th, td { padding: .4rem .5rem; } }
+@media print { .box { overflow: visible; } nav { display: none; } }
+"""
+
+
+def page(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """A whole page of sections ``(id, heading, content)``."""
+    links = "".join(f'<li><a href="#{key}">{escape(heading)}</a></li>' for key, heading, _ in sections)
+    body = "\n".join(section(*parts) for parts in sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>{STYLE}</style>\n</head>\n<body>\n'
+        f'<header>\n<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n</header>\n<main>\n{body}\n</main>\n</body>\n</html>\n'
+    )
+
+
+def section(key: str, heading: str, content: str) -> str:
+    """A section with its heading."""
+    return f'<section aria-labelledby="{key}">\n<h2 id="{key}">{escape(heading)}</h2>\n{content}\n</section>'
+
+
+def paragraph(text: str, kind: str = "note") -> str:
+    """A paragraph of plain text."""
+    return f'<p class="{kind}">{escape(text)}</p>'
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """A list of names and what they are."""
+    return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in pairs) + "</dl>"
+
+
+def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain texts, each row headed by its first cell."""
+    lines = ["<tr>" + _head(row[0]) + "".join(f"<td>{escape(c)}</td>" for c in row[1:]) + "</tr>" for row in rows]
+    return box(caption, _columns(header) + "<tbody>" + "".join(lines) + "</tbody>")
+
+
+def grid(caption: str, header: Sequence[str], rows: Iterable[tuple[str, Sequence[str], bool]]) -> str:
+    """A table of ready HTML cells: rows of a head, the cells, and whether they were given."""
+    lines = []
+    for head, cells, given in rows:
+        mark = ' class="given"' if given else ""
+        lines.append(f"<tr{mark}>{_head(head)}" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+    return box(caption, _columns(header) + "<tbody>" + "".join(lines) + "</tbody>", "grid")
+
+
+def chart(svg: str, what: str, caption: str, kind: str = "") -> str:
+    """An inline SVG with a description and a caption."""
+    marked = svg.replace("<svg", f'<svg role="img" aria-label="{escape(what)}"', 1)
+    mark = f' class="{kind}"' if kind else ""
+    return f"<figure{mark}>{marked}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def box(caption: str, content: str, kind: str = "") -> str:
+    """A table that scrolls inside its own box, by keyboard too."""
+    mark = f' class="{kind}"' if kind else ""
+    return (
+        f'<div class="box" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f"<table{mark}><caption>{escape(caption)}</caption>{content}</table></div>"
+    )
+
+
+def _columns(header: Sequence[str]) -> str:
+    cells = "".join(f'<th scope="col">{escape(h)}</th>' if h else "<td></td>" for h in header)
+    return f"<thead><tr>{cells}</tr></thead>"
+
+
+def _head(text: str) -> str:
+    return f'<th scope="row">{escape(text)}</th>'

@@ -1,0 +1,85 @@
+"""Evaluation and summary as plain text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["estimate_text", "evaluation_table", "posterior_table"]
+
+
+def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with its standard error.
+
+    Example:
+        >>> estimate_text({"value": 0.875, "error": 0.01}), estimate_text(None)
+        ('0.875 ± 0.010', '–')
+    """
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    error = "" if estimate["error"] is None else f" ± {estimate['error']:.{digits}f}"
+    return f"{estimate['value']:.{digits}f}{error}"
+
+
+def evaluation_table(result: Mapping[str, Any]) -> str:
+    """What :func:`mmppl.diagnostics.evaluate` returns, as text."""
+    lines = [f"Split: {result['split']}"]
+    if result["skipped"]:
+        lines.append(result["skipped"])
+    if result["coherence"]:
+        joint = result["coherence"]["joint"]
+        lines.append(f"Joint coherence of all modalities: {estimate_text(joint)} ({joint['num']} samples)")
+    if result["cross_coherence"]:
+        cross = result["cross_coherence"]
+        lines += [f"Cross coherence, mean: {estimate_text(cross['mean'])}", "  row given, column generated:"]
+        lines += _grid(["", *cross["names"]], cross_rows(cross))
+    if result["leave_one_out_coherence"]:
+        left = result["leave_one_out_coherence"]
+        lines.append(f"Coherence given all others, mean: {estimate_text(left['mean'])}")
+        lines += _grid(list(left["accuracy"]), [[estimate_text(e) for e in left["accuracy"].values()]])
+    if result["frechet"]:
+        lines.append("Frechet distance of joint samples, on judge features:")
+        lines += _grid(
+            list(result["frechet"]), [["–" if v is None else f"{v:.2f}" for v in result["frechet"].values()]]
+        )
+    if result["latent_probe"]:
+        lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
+    value = result["log_likelihood"]
+    share = 100 * value["share_k_above_0.7"]
+    lines.append(
+        f"Log likelihood: {estimate_text(value, 2)} nats a tuple ({value['num']} tuples, {value['particles']} "
+        f"particles; PSIS k > 0.7 for {share:.0f}% of them)"
+    )
+    return "\n".join(lines)
+
+
+def cross_rows(cross: Mapping[str, Any]) -> list[list[str]]:
+    """The cells of the cross-coherence matrix, each row after the name of what is given."""
+    return [
+        [name, *(estimate_text({"value": v, "error": e}) for v, e in zip(values, errors, strict=True))]
+        for name, values, errors in zip(cross["names"], cross["accuracy"], cross["error"], strict=True)
+    ]
+
+
+def posterior_table(summary: Mapping[str, Any]) -> str:
+    """What :func:`mmppl.diagnostics.summarise_posterior` returns, as text."""
+    lines = [
+        f"Posterior of {summary['data']} tuples by {summary['sampler']}: "
+        f"{summary['chains']} chains of {summary['draws']} draws"
+    ]
+    if not summary["sites"]:
+        lines.append("Independent draws: R-hat and ESS do not apply.")
+    for name, site in summary["sites"].items():
+        lines.append(
+            f"  {name}: R-hat max {site['r_hat_max']:.3f}, median {site['r_hat_median']:.3f}, at most 1.01 for "
+            f"{100 * site['share_r_hat_good']:.0f}%; bulk ESS min {site['ess_bulk_min']:.0f}, median "
+            f"{site['ess_bulk_median']:.0f}; tail ESS min {site['ess_tail_min']:.0f}"
+        )
+    if summary["acceptance"] is not None:
+        lines.append(f"  acceptance {summary['acceptance']:.2f}")
+    return "\n".join(lines)
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows under a header, in columns of equal width, indented."""
+    columns = [header, *rows]
+    width = [max(len(row[i]) for row in columns) for i in range(len(header))]
+    return ["  " + "  ".join(text.rjust(w) for text, w in zip(row, width, strict=True)) for row in columns]
