@@ -2,7 +2,9 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,10 +40,11 @@ def log_likelihood(
 ) -> LogLikelihood:
     r"""Estimates the log likelihood of what is present, by importance sampling from the guide.
 
-    .. math:: \log p(x_P) \approx \log \frac{1}{K} \sum_k \frac{p(x_P, z_k)}{q(z_k \mid x_P)}, \qquad z_k \sim q(z \mid x_P)
+    .. math:: \log p(x_P) \approx \log \frac{1}{K} \sum_k \frac{p(x_P, z_k)}{q(z_k \mid x_P)}, \qquad
+        z_k \sim q(z \mid x_P)
 
-    With ``given`` = S it is the conditional :math:`\log p(x_{P \setminus S} \mid x_S) = \log p(x_P) - \log p(x_S)`, both
-    weighted. An energy-tilted prior's log Z is estimated by annealed importance sampling and taken off; in the
+    With ``given`` = S it is the conditional :math:`\log p(x_{P \setminus S} \mid x_S) = \log p(x_P) - \log p(x_S)`,
+    both weighted. An energy-tilted prior's log Z is estimated by annealed importance sampling and taken off; in the
     conditional it cancels.
 
     Arguments:
@@ -89,9 +92,15 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
     return total
 
 
+@cache
+def _bound(ppl: ModuleType, num: int) -> Any:
+    """One objective for all calls, so that a host compiles its weights once."""
+    return ppl.ELBO(particles=num)
+
+
 def _log_weights(fitted: Fitted, data: Batch, num: int, seed: int, chunk: int) -> np.ndarray:
     host = fitted.program.ppl.host
-    objective = fitted.program.ppl.ELBO(particles=num)
+    objective = _bound(fitted.program.ppl, num)
     size = max(1, chunk // num)
     out = []
     for start in range(0, len(data), size):

@@ -1,0 +1,98 @@
+"""A choice of hosts, and programs whose answers are known exactly."""
+
+import importlib
+from contextlib import nullcontext
+from functools import cache, partial
+
+import numpy as np
+import pytest
+
+from mmppl import models
+from mmppl._backend import get_backend
+from mmppl.data import LinearGaussian
+from mmppl.inference import Fitted, Program
+
+
+@pytest.fixture(params=["numpyro", "pyro"])
+def ppl(request):
+    """Either face; tests with "pyro" need torch."""
+    return importlib.import_module(f"mmppl.{request.param}")
+
+
+@pytest.fixture
+def double(ppl):
+    """Double precision: JAX's flag for this test only; torch follows its inputs."""
+    if ppl.host.NAME == "pyro":
+        context = nullcontext()
+    else:
+        context = importlib.import_module("jax").enable_x64(True)
+    with context:
+        yield
+
+
+@pytest.fixture(scope="session")
+def truth():
+    return LinearGaussian(2, {"a": 3, "b": 2, "c": 1}, seed=3, noise={"a": 0.5, "b": 0.7, "c": 0.4})
+
+
+@pytest.fixture(scope="session")
+def make_linear(truth):
+    """Makes each program once, so that what is compiled for it serves every test."""
+
+    @cache
+    def make(ppl, *, shift=0.0, widen=1.0, tilt=None):
+        host, dist = ppl.host, ppl.host.dist
+        backend = get_backend(host.zeros(1))
+        weight = {m: backend.asarray(w) for m, w in truth.weight.items()}
+        bias = {m: backend.asarray(b) for m, b in truth.bias.items()}
+        origin, eye = backend.asarray(np.zeros(truth.latent_dim)), backend.asarray(np.eye(truth.latent_dim))
+        theta = origin if tilt is None else backend.asarray(np.array(tilt))
+
+        def energy(z):
+            return z @ theta
+
+        def model(batch):
+            prior = dist.Normal(origin, 1.0).to_event(1)
+            if tilt is not None:
+                prior = ppl.EnergyTilted(prior, energy)
+            with ppl.plate(batch):
+                z = host.sample("z", prior)
+                for m in batch.modalities:
+                    ppl.observe(m, dist.Normal(z @ weight[m].T + bias[m], truth.noise[m]).to_event(1), batch)
+
+        def guide(batch):
+            precision, pull = eye, theta
+            for m in batch.modalities:
+                scaled = weight[m] / truth.noise[m] ** 2
+                precision = precision + batch.present[m][..., None, None] * (scaled.T @ weight[m])
+                pull = pull + batch.present[m][..., None] * ((batch[m] - bias[m]) @ scaled)
+            loc = backend.solve(precision, pull[..., None])[..., 0] + shift
+            with ppl.plate(batch):
+                host.sample("z", dist.MultivariateNormal(loc, precision_matrix=precision / widen))
+
+        return Fitted(Program(model, guide, ppl.ELBO(), ppl, truth.modalities), {})
+
+    return make
+
+
+@pytest.fixture
+def linear(ppl, double, make_linear):
+    """Makes the linear-Gaussian model by hand, in double precision, with its exact posterior as the guide.
+
+    ``shift`` and ``widen`` spoil the guide: its mean by an offset, its covariance by a factor. ``tilt`` puts the
+    energy f(z) = tilt . z on the prior, which makes it N(tilt, I) with log Z = |tilt|^2 / 2; the guide knows.
+    """
+    return partial(make_linear, ppl)
+
+
+@pytest.fixture
+def small(ppl):
+    """Makes a published system with nets small enough for a test."""
+    sizes = {"ebm": {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3}}
+
+    def make(name, modalities, **options):
+        return models.make(
+            name, modalities, ppl=ppl, **{"latent_dim": 2, "hidden": 8, **sizes.get(name, {}), **options}
+        )
+
+    return make
