@@ -88,7 +88,8 @@ def _dataset(values: dict[str, np.ndarray], attrs: dict | None = None, *, chains
     import xarray as xr
 
     lead = ("chain", "draw", "datum") if chains else ("datum",)
-    variables, coords = {}, {}
+    variables: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
     for name, value in values.items():
         dims = (*lead[: value.ndim], *(f"{name}_dim_{i}" for i in range(value.ndim - len(lead))))
         variables[name] = (dims, value)

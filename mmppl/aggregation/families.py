@@ -66,7 +66,9 @@ class LaplaceProduct(NamedTuple):
         """Log density at the knots, slopes of the J + 1 segments, widths of the J - 1 inner ones, log masses."""
         xp = get_backend(self.knots).xp
         total = xp.sum(self.rates, axis=-1, keepdims=True)
-        height = -xp.sum(self.rates[..., None, :] * xp.abs(self.knots[..., :, None] - self.knots[..., None, :]), axis=-1)
+        height = -xp.sum(
+            self.rates[..., None, :] * xp.abs(self.knots[..., :, None] - self.knots[..., None, :]), axis=-1
+        )
         below = xp.cumulative_sum(self.rates, axis=-1)
         slopes = xp.concat([total, total - 2.0 * below], axis=-1)
         width = self.knots[..., 1:] - self.knots[..., :-1]
@@ -99,7 +101,9 @@ class LaplaceProduct(NamedTuple):
         last = xp.concat([upper[..., :-1], xp.ones_like(upper[..., -1:]) + 1.0], axis=-1)
         chosen = xp.astype((noise >= before) & (noise < last), mass.dtype)
         # Only the chosen segment's v lies in (0, 1); the others are moved to 1/2 so that no gradient is NaN.
-        v = xp.where(chosen > 0, (noise - before) / xp.where(mass > 0, mass, xp.ones_like(mass)), 0.5 * xp.ones_like(mass))
+        v = xp.where(
+            chosen > 0, (noise - before) / xp.where(mass > 0, mass, xp.ones_like(mass)), 0.5 * xp.ones_like(mass)
+        )
         tiny = 1e-7
         v = xp.clip(v, tiny, 1.0 - tiny)
         total = slopes[..., :1]

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.aggregation.base import Experts
-from mmppl.aggregation.families import Factorised, product
+from mmppl.aggregation.families import Factorised, LaplaceProduct, product
 from mmppl.errors import OptionError
 
 Array = Any
@@ -88,7 +88,7 @@ class Mixture:
             loc = xp.stack([experts.loc[..., i, :] for i in order], axis=-2)
             scale = xp.stack([experts.scale[..., i, :] for i in order], axis=-2)
             live = (valid > 0.5)[..., None]
-            self.components = Factorised(
+            self.components: Factorised | LaplaceProduct = Factorised(
                 xp.where(live, loc, xp.zeros_like(loc)), xp.where(live, scale, xp.ones_like(scale)), experts.family
             )
         else:

@@ -2,8 +2,6 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import gaussian_filter, zoom
-from sklearn.datasets import load_digits, load_sample_image
 
 from mmppl.batch import Batch, Modality
 from mmppl.data.composites import cut_into, pair_instances
@@ -47,6 +45,10 @@ def polydigits(*, seed: int = 0) -> Dataset:
         >>> digits.train["flower"].shape, read_words(digits.train["word"][:1]) == [WORDS[digits.train.label[0]]]
         ((8000, 3, 16, 16), True)
     """
+    # Imported here: both change global state (random streams, warning filters) and are slow to load.
+    from scipy.ndimage import zoom
+    from sklearn.datasets import load_digits
+
     rng = np.random.default_rng(seed)
     source = load_digits()
     digits = zoom(source.images / 16, (1, 2, 2), order=3, mode="nearest", grid_mode=True).clip(0, 1)
@@ -80,6 +82,9 @@ _SPELLED = np.array([[ord(c) - ord("a") + 1 for c in word] + [0] * (LETTERS - le
 
 def _photograph(file: str) -> tuple[np.ndarray, np.ndarray]:
     """A smoothed photograph (H, W, 3) and the corners (P, 2) of the crops in which a digit can be seen."""
+    from scipy.ndimage import gaussian_filter
+    from sklearn.datasets import load_sample_image
+
     small = gaussian_filter(load_sample_image(file) / np.float32(255), (BLUR, BLUR, 0))[::STEP, ::STEP]
     contrast = np.abs(1 - 2 * small).mean(axis=-1)
     seen = sliding_window_view(contrast, (SIZE, SIZE)).mean(axis=(2, 3))

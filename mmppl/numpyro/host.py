@@ -78,7 +78,7 @@ class Trainer:
         updates, state = self.optimiser.update(grads, state, train)
         params = {**still, **optax.apply_updates(train, updates)}
         average = jax.tree.map(lambda a, p: self.ema * a + (1.0 - self.ema) * p, average, params)
-        finite = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(grads))
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
         return params, {**mutable, **changed}, average, state, key, record, finite
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
