@@ -1,13 +1,13 @@
 """The log density of a program, datum by datum."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.distributions.transforms import Transform
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
 
 from mmppl.errors import OptionError
 from mmppl.pyro.objectives import site_is_subsample
@@ -106,14 +106,22 @@ def log_jacobian(site: dict, to_real: Transform, unconstrained: torch.Tensor) ->
     return log_det.reshape(*site["fn"].batch_shape, -1).sum(-1)
 
 
-@contextmanager
-def frozen(params: list[torch.Tensor]) -> Iterator[None]:
-    """Within, parameters ask for no gradient, so that no graph is kept for them."""
-    live = [p for p in params if p.requires_grad]
-    for p in live:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in live:
-            p.requires_grad_(True)
+class frozen(Messenger):
+    """Within, the parameters of a program ask for no gradient, so that no graph is kept for them."""
+
+    def __enter__(self) -> Any:
+        self.live: list[torch.Tensor] = []
+        return super().__enter__()
+
+    def __exit__(self, *args: Any) -> Any:
+        for param in self.live:
+            param.requires_grad_(True)
+        return super().__exit__(*args)
+
+    def _pyro_post_param(self, msg: dict) -> None:
+        value = msg["value"]
+        if not value.is_leaf:
+            msg["value"] = value.detach()
+        elif value.requires_grad:
+            # A module holds the very tensor, so it is frozen in place.
+            self.live.append(value.requires_grad_(False))

@@ -39,23 +39,21 @@ class HostKernel(MCMCKernel):
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         self._num_warmup, self._args, self._kwargs = warmup_steps, args, kwargs
         found, _, self.transforms, trace = initialize_model(
-            self.model,
+            density.frozen()(self.model),
             args,
             kwargs,
             init_strategy=init_to_uniform if self.init_strategy is None else self.init_strategy,
             initial_params=self._initial_params,
         )
-        params = [site["value"] for site in trace.nodes.values() if site["type"] == "param"]
-        self._params = [p.unconstrained() if hasattr(p, "unconstrained") else p for p in params]
         self._layout = _layout(density.sample_sites(trace), self.transforms)
         self._layout.check(found)
         self._initial_params = {name: z.detach() for name, z in found.items()}
-        with torch.no_grad(), density.frozen(self._params):
+        with torch.no_grad():
             self.state = self.init_chains(self._log_density, self._layout.pack(self._initial_params))
         self._draws: list[tuple] = []
 
     def sample(self, params: dict) -> dict:
-        with torch.no_grad(), density.frozen(self._params):
+        with torch.no_grad():
             noise = self.noise(BACKEND, None, self.state)
             self.state, info = self.step(self._log_density, self.state, noise, self._num_warmup)
         if self.state.i > self._num_warmup:
@@ -79,11 +77,12 @@ class HostKernel(MCMCKernel):
         """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
         z = self._layout.unpack(position)
         values = {name: self.transforms[name].inv(z[name]) for name in z}
-        sites = density.run(self.model, self._args, self._kwargs, values)
-        jacobian = [density.log_jacobian(sites[name], self.transforms[name], z[name]) for name in z]
-        if not self._layout.per_datum:
-            return sum(term.sum() for term in (*map(density.site_log_density, sites.values()), *jacobian))
-        total = density.sum_per_datum(sites, density.data_plate(sites))
+        with density.frozen():
+            sites = density.run(self.model, self._args, self._kwargs, values)
+            jacobian = [density.log_jacobian(sites[name], self.transforms[name], z[name]) for name in z]
+            if not self._layout.per_datum:
+                return sum(term.sum() for term in (*map(density.site_log_density, sites.values()), *jacobian))
+            total = density.sum_per_datum(sites, density.data_plate(sites))
         return total + sum(term.reshape(-1, term.shape[-1]).sum(0) for term in jacobian)
 
 
