@@ -15,7 +15,10 @@ def diagnose(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Sample the posterior of test tuples by MALA chains: RUN/posterior.nc (ArviZ), and a summary."""
+    """Sample posteriors: RUN/posterior.nc, and a summary.
+
+    The latents of test tuples are drawn by MALA chains and written for ArviZ, with R-hat and effective sample sizes.
+    """
     from mmppl import diagnostics
     from mmppl.diagnostics.tables import posterior_table
     from mmppl.inference import Run

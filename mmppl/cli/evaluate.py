@@ -19,7 +19,10 @@ def evaluate(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Coherence, Frechet distances, latent probe and log likelihood: a table, and RUN/evaluation.json."""
+    """Measure a run: a table, and RUN/evaluation.json.
+
+    Joint, cross and leave-one-out coherence, Frechet distances, a latent probe and the log likelihood.
+    """
     from mmppl import diagnostics
     from mmppl.diagnostics.tables import evaluation_table
     from mmppl.inference import Run

@@ -6,9 +6,10 @@ __all__ = ["report"]
 
 
 def report(run: RunFolder, seed: Seed = 0, force: Force = False) -> None:
-    """One self-contained page, RUN/report.html: curves, pictures, coherence, chains.
+    """Write one self-contained page, RUN/report.html.
 
-    What 'mmppl evaluate' and 'mmppl diagnose' have not yet computed is computed first.
+    Curves, pictures, coherence, chains and energies; what "mmppl evaluate" and "mmppl diagnose" have not yet
+    computed is computed first.
     """
     from mmppl import diagnostics
     from mmppl.inference import Run

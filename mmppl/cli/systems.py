@@ -6,7 +6,7 @@ __all__ = ["systems"]
 
 
 def systems() -> None:
-    """Every model, its paper, and its settings with their defaults."""
+    """List the models, their papers and settings."""
     from mmppl.models.catalogue import SYSTEMS, settings
 
     for name, make in SYSTEMS.items():

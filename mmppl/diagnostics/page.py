@@ -24,16 +24,17 @@ a { color: var(--first); }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem; margin: 1rem 0; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-.box { overflow-x: auto; margin: .75rem 0; border: 1px solid var(--line); border-radius: .5rem; }
+.box { overflow-x: auto; width: fit-content; max-width: 100%; margin: .75rem 0; border: 1px solid var(--line);
+  border-radius: .5rem; }
 .box:focus-visible { outline: 2px solid var(--first); outline-offset: 2px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .5rem .75rem; }
 th, td { padding: .4rem .75rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line); }
 th { font-weight: 600; }
 tbody th { text-align: left; position: sticky; left: 0; background: var(--panel); }
-thead th:first-child { position: sticky; left: 0; }
+thead > tr > :first-child { position: sticky; left: 0; text-align: left; background: var(--panel); }
 thead th { background: var(--panel); }
-.grid td { padding: .25rem; text-align: center; }
+.grid td, .grid thead th { padding: .25rem; text-align: center; }
 .grid tr.given td, .grid tr.given th { background: var(--panel); }
 .grid img { display: block; margin: auto; }
 .pixels { width: 4rem; height: 4rem; object-fit: contain; image-rendering: pixelated; }
@@ -42,10 +43,12 @@ thead th { background: var(--panel); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; }
-figure.wide { max-width: 40rem; }
+figure.wide { max-width: 34rem; }
 figcaption { padding: 0 .25rem .25rem; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  .pixels, .strip { width: 3.25rem; } .pixels { height: 3.25rem; } th, td { padding: .4rem .5rem; } }
+  .pixels, .strip { width: 3.25rem; } .pixels { height: 3.25rem; } th, td { padding: .4rem .5rem; }
+  .grid tbody th { min-width: 0; }
+  tbody th { min-width: 8rem; white-space: normal; max-width: 9rem; } }
 @media print { .box { overflow: visible; } nav { display: none; } }
 """
 

@@ -15,41 +15,40 @@ COLOURS = {INK: "currentColor", FIRST: "var(--first)", SECOND: "var(--second)"}
 NOT_TERMS = ("epoch", "stage", "steps", "seconds")
 
 
-def loss_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """A chart for each term of the objective over the epochs, with the stages marked: SVG by name of the term."""
-    terms = dict.fromkeys(name for record in history for name in record if name not in NOT_TERMS)
-    ordered = sorted(terms, key=lambda name: (name != "loss", name))
-    stages = [record["stage"] for record in history]
-    starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
-    return {name: _curve(name, history, starts) for name in ordered}
+def loss_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """A chart of each term of the objective over the epochs of each stage: SVG by stage and name of the term."""
+    out: dict[str, dict[str, str]] = {}
+    for stage in dict.fromkeys(record["stage"] for record in history):
+        records = [record for record in history if record["stage"] == stage]
+        terms = sorted(set(records[0]) - set(NOT_TERMS), key=lambda name: (name != "loss", name))
+        out[stage] = {name: _curve(stage, name, records) for name in terms}
+    return out
 
 
-def _curve(name: str, history: Sequence[Mapping[str, Any]], starts: Sequence[int]) -> str:
+def _curve(stage: str, name: str, records: Sequence[Mapping[str, Any]]) -> str:
     figure, axes = _axes("epoch", "nats a tuple")
-    for start, end in zip(starts, [*starts[1:], len(history)], strict=True):
-        points = [(r["epoch"], r[name]) for r in history[start:end] if r.get(name) is not None]
-        if points:
-            mark = "o" if len(points) == 1 else None
-            axes.plot(*zip(*points, strict=True), color=FIRST, linewidth=1.8, marker=mark, markersize=4)
-    axes.set_xlim(0.5, len(history) + 0.5)
+    epochs = [record["epoch"] for record in records]
+    axes.plot(
+        epochs,
+        [record[name] for record in records],
+        color=FIRST,
+        linewidth=1.8,
+        marker="o" if len(epochs) < 3 else None,
+    )
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if len(starts) > 1:
-        for start in starts:
-            if start:
-                axes.axvline(start + 0.5, color=INK, linewidth=0.8, linestyle=":")
-            axes.text(start + 0.6, 1.02, history[start]["stage"], transform=axes.get_xaxis_transform(), color=INK)
-    return _svg(figure, f"curve-{name}")
+    return _svg(figure, f"{stage}-{name}")
 
 
 def energy_histogram(posterior: np.ndarray, prior: np.ndarray) -> str:
     """Histograms of the energy f over draws from the posterior and from the prior."""
-    figure, axes = _axes("energy f(z)", "density", width=5.6)
+    figure, axes = _axes("energy f(z)", "density", width=4.8)
     low, high = np.quantile(np.concatenate([posterior, prior]), [0.002, 0.998])
     bins = np.linspace(low, high, 41) if high > low else 10
     for values, colour, label in ((posterior, FIRST, "posterior draws"), (prior, SECOND, "prior draws")):
         axes.hist(values, bins=bins, density=True, color=colour, alpha=0.3)
         axes.hist(values, bins=bins, density=True, histtype="step", color=colour, linewidth=1.5, label=label)
-    legend = axes.legend(frameon=False, loc="upper left")
+    legend = axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     for text in legend.get_texts():
         text.set_color(INK)
     return _svg(figure, "energy")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
     what = [
         ("Model", info["model"]),
         ("Options", options),
-        ("Data", f"{info['data']}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
+        ("Data", f"{Path(info['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
         ("Host", info["backend"]),
         ("Training", f"{len(fitted.history)} of {info['epochs']} epochs, {training}, {seconds:.0f} s"),
         ("Numbers learnt", f"{weights:,}"),
@@ -114,16 +115,21 @@ def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
 
 
 def _curves(fitted: Fitted) -> str:
-    first, last = fitted.history[0], fitted.history[-1]
-    charts = []
-    for name, svg in loss_curves(fitted.history).items():
-        ends = f"from {first[name]:.4g} to {last[name]:.4g}" if name in first and name in last else "over the epochs"
-        charts.append(chart(svg, f"{name} {ends}", _term(name)))
-    stages = list(dict.fromkeys(record["stage"] for record in fitted.history))
-    note = "Means over the tuples of an epoch. A term stands only in the stages that compute it."
+    stages = loss_curves(fitted.history)
+    parts = [paragraph("Means over the tuples of an epoch.")]
     if len(stages) > 1:
-        note += f" Stages: {', '.join(stages)}; each has a loss of its own, so levels do not compare across them."
-    return paragraph(note) + f'<div class="charts">{"".join(charts)}</div>'
+        parts = [
+            paragraph("Means over the tuples of an epoch. Each stage has an objective, and so a loss, of its own.")
+        ]
+    for stage, terms in stages.items():
+        records = [record for record in fitted.history if record["stage"] == stage]
+        charts = [
+            chart(svg, f"{_term(name)}, from {records[0][name]:.4g} to {records[-1][name]:.4g}", _term(name))
+            for name, svg in terms.items()
+        ]
+        heading = f"<h3>Stage: {escape(stage)}</h3>" if len(stages) > 1 else ""
+        parts.append(f'{heading}<div class="charts">{"".join(charts)}</div>')
+    return "".join(parts)
 
 
 def _term(name: str) -> str:
@@ -154,7 +160,7 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
             if name != source:
                 lines.append((name, _cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
         header = ["", *(str(i + 1) for i in range(len(has)))]
-        parts += [f"<h3>Given {source}</h3>", grid(f"Drawn given {source}", header, lines)]
+        parts += [f"<h3>Given {escape(source)}</h3>", grid(f"Drawn given {source}", header, lines)]
     return "".join(parts)
 
 
@@ -197,7 +203,7 @@ def _numbers(result: dict[str, Any]) -> str:
         by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in result["judges"].values())])
         parts.append(table("By modality", ["", *result["judges"]], by_name))
     if value["share_k_above_0.7"] > 0.1:
-        advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far from the posterior."
+        advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far off."
         parts.append(paragraph(advice))
     return "".join(parts)
 
