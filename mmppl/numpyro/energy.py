@@ -1,6 +1,7 @@
 """The energy-tilted prior as a NumPyro distribution."""
 
 import math
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -78,8 +79,7 @@ class EnergyTilted(Distribution):
         self.aux = None
         super().__init__((), base.event_shape, validate_args=validate_args)
         if energy is not None:
-            key = numpyro.prng_key() if rng_key is None else rng_key
-            key = jax.random.key(0) if key is None else key
+            key = _ambient_key() if rng_key is None else rng_key
             self.aux = (key,) if not self.chains.buffer else (key, self._persist(energy, key))
 
     @property
@@ -95,10 +95,11 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return self.base.log_prob(value)
         base_arrays, base_rest = eqx.partition(self.base, eqx.is_inexact_array)
-        static, chains = self.energy_static, self.chains
+        chains = self.chains
+        evaluate, own = self._functional()
 
         def log_density(params: tuple, z: jax.Array) -> jax.Array:
-            return _log_density(params[0], static, eqx.combine(params[1], base_rest), z)
+            return evaluate(params[0], z) + eqx.combine(params[1], base_rest).log_prob(z)
 
         def negatives(params: tuple, aux: tuple) -> jax.Array:
             if len(aux) == 2:
@@ -107,9 +108,22 @@ class EnergyTilted(Distribution):
             start = eqx.combine(params[1], base_rest).sample(first, (chains.number,))
             return chains.run(BACKEND, second, lambda z: log_density(params, z), start)[0]
 
-        params = (self.energy_params, base_arrays)
+        params = (own, base_arrays)
         zero = contrastive_zero(BACKEND, log_density, params, negatives, self.aux)
         return self.energy(value) + self.base.log_prob(value) - self.log_z + zero
+
+    def _functional(self) -> tuple[Any, Any]:
+        """The energy as a function of its parameters and z, and the parameters."""
+        static = self.energy_static
+        if jax.tree.leaves(self.energy_params):
+            return lambda params, z: _energy(params, static, z), self.energy_params
+        # A function may close over parameters; these are found for the shape of the negatives.
+        example = jax.ShapeDtypeStruct((self.chains.number, *self.event_shape), self._dtype())
+        closed, found = jax.closure_convert(lambda z: _energy(None, static, z), example)
+        return lambda params, z: closed(z, *params), tuple(found)
+
+    def _dtype(self) -> Any:
+        return jnp.result_type(float, *(x for x in jax.tree.leaves(self.base) if eqx.is_inexact_array(x)))
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draws by Metropolis-adjusted Langevin chains from the base, one chain for each draw."""
@@ -145,6 +159,14 @@ class EnergyTilted(Distribution):
             )
         )
         return chains
+
+
+def _ambient_key() -> jax.Array:
+    """The key of the enclosing program; a fixed one outside of any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        key = numpyro.prng_key()
+    return jax.random.key(0) if key is None else key
 
 
 def _energy(params: Any, static: Any, z: jax.Array) -> jax.Array:

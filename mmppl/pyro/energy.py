@@ -38,7 +38,8 @@ class EnergyTilted(TorchDistribution):
         log_z: log Z in nats, where it is known.
 
     Raises:
-        OptionError: If the base has a batch shape or is not a vector, or a function is to keep a buffer.
+        OptionError: If the base has a batch shape or is not a vector, or a function is to keep a buffer; in
+            ``log_prob``, if a function has parameters.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -88,7 +89,16 @@ class EnergyTilted(TorchDistribution):
         zero = contrastive_zero(
             BACKEND, lambda _, z: self._log_density(z), tuple(self._parameters()), lambda *_: self._negatives(), ()
         )
+        if torch.is_grad_enabled() and not isinstance(self.module, torch.nn.Module):
+            self._refuse_hidden_parameters(value)
         return self.energy(value) + self.base.log_prob(value) - self.log_z + zero
+
+    def _refuse_hidden_parameters(self, value: torch.Tensor) -> None:
+        if self.module(value.detach()).requires_grad:
+            raise OptionError(
+                "Expected an energy with parameters to be an nn.Module; got a function, whose parameters would miss "
+                "the gradient of log Z. Make it a module."
+            )
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         """Draws by Metropolis-adjusted Langevin chains from the base, one chain for each draw."""

@@ -1,0 +1,9 @@
+"""Contracts for pytest: subclass one, name a host, give a constructor, and the tests hold your own class to them."""
+
+from mmppl.testing.aggregation import AggregationContract
+from mmppl.testing.drivers import Driver, Step, driver
+from mmppl.testing.kernel import KernelContract
+from mmppl.testing.objective import ObjectiveContract
+from mmppl.testing.prior import PriorContract
+
+__all__ = ["AggregationContract", "Driver", "KernelContract", "ObjectiveContract", "PriorContract", "Step", "driver"]

@@ -1,0 +1,108 @@
+"""Drives NumPyro for the contracts."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro import handlers
+from numpyro.infer import SVI
+from numpyro.infer.util import log_density
+
+import mmppl.numpyro as mm
+from mmppl.testing.drivers import Step
+
+__all__ = ["NumPyroDriver"]
+
+
+class NumPyroDriver:
+    """See :class:`mmppl.testing.drivers.Driver`."""
+
+    name, mm, ppl, dist = "numpyro", mm, numpyro, dist
+
+    def double(self):
+        return jax.enable_x64(True)
+
+    def array(self, x):
+        return jnp.asarray(x)
+
+    def numpy(self, x):
+        return np.asarray(x)
+
+    def call(self, f, seed):
+        return handlers.seed(f, jax.random.key(seed))()
+
+    def sample(self, fn, shape, seed):
+        return np.asarray(_sample(fn, jax.random.key(seed), shape))
+
+    def log_prob(self, fn, value):
+        return np.asarray(_log_prob(fn, jnp.asarray(value)))
+
+    def stratified(self, fn, shape, seed):
+        return np.asarray(fn.stratified(jax.random.key(seed), shape))
+
+    def value_and_grad(self, f, params, seed):
+        params = jax.tree.map(jnp.asarray, dict(params))
+        value, grads = jax.jit(jax.value_and_grad(handlers.seed(f, jax.random.key(seed))))(params)
+        return float(value), jax.tree.map(np.asarray, grads)
+
+    def repeat_grad(self, f, params, xs):
+        params = jax.tree.map(jnp.asarray, dict(params))
+
+        def one(x, key):
+            return jax.grad(handlers.seed(f, key))(params, x)
+
+        keys = jax.random.split(jax.random.key(0), len(xs))
+        return jax.tree.map(np.asarray, jax.jit(partial(jax.lax.map, lambda pair: one(*pair)))((jnp.asarray(xs), keys)))
+
+    def log_joint(self, program, values, seed=0):
+        seeded = handlers.seed(program, jax.random.key(seed))
+        return float(log_density(seeded, (), {}, {k: jnp.asarray(v) for k, v in values.items()})[0])
+
+    def stepper(self, objective, model, guide):
+        svi = SVI(model, guide, numpyro.optim.SGD(0.0), objective)
+        first = []
+
+        @jax.jit
+        def evaluate(params, key, batch):
+            def loss(params):
+                value, (record, _) = objective.loss_and_record(key, params, model, guide, batch)
+                return value, record
+
+            return jax.value_and_grad(loss, has_aux=True)(params)
+
+        def step(batch, seed, params=None):
+            batch, key = mm.as_batch(batch), jax.random.key(seed)
+            if not first:
+                start = jax.jit(svi.init)(key, batch)
+                first.append((svi.get_params(start), start.mutable_state or {}))
+            wanted, state = first[0]
+            wanted = {**wanted, **jax.tree.map(jnp.asarray, dict(params or {}))}
+            (value, record), grads = evaluate({**wanted, **state}, key, batch)
+            grads = {name: grad for name, grad in grads.items() if name not in state}
+            return Step(float(value), {k: float(v) for k, v in record.items()}, _flat(grads))
+
+        return step
+
+    def fit(self, objective, model, guide, batch, *, steps, rate, seed=0):
+        svi = SVI(model, guide, numpyro.optim.Adam(rate), objective)
+        out = svi.run(jax.random.key(seed), steps, mm.as_batch(batch), progress_bar=False)
+        return np.asarray(out.losses), _flat(out.params)
+
+
+@partial(jax.jit, static_argnums=2)
+def _sample(fn, key, shape):
+    return fn.sample(key, shape)
+
+
+@jax.jit
+def _log_prob(fn, value):
+    return fn.log_prob(value)
+
+
+def _flat(params):
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    return {name.replace("$params", ""): np.asarray(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}

@@ -1,0 +1,110 @@
+"""The project's own classes keep the contracts that third parties subclass."""
+
+import numpy as np
+import pytest
+
+from mmppl.priors import Chains
+from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract
+
+HOST = "pyro"
+SHORT = Chains(number=500, steps=60, step_size=0.7, adjusted=True, draw_steps=60)
+
+
+def energy(z):
+    return 1.5 * z[..., 0] - 0.5 * (z[..., 0] - z[..., 1]) ** 2
+
+
+def normal(d, params):
+    return d.dist.Normal(d.array(np.zeros(2)), params["scale"]).to_event(1)
+
+
+def laplace(d, params):
+    return d.dist.Laplace(params["loc"], d.array(np.array([0.5, 1.5]))).to_event(1)
+
+
+def smoothed(d, params):
+    return d.mm.SmoothedLaplace(params["loc"], params["scale"], 0.3).to_event(1)
+
+
+SCALE, LOC = {"scale": np.array([0.6, 1.3])}, {"loc": np.array([0.3, -0.4])}
+PRIORS = {
+    "Normal": (normal, SCALE),
+    "Laplace": (laplace, LOC),
+    "SmoothedLaplace": (smoothed, SCALE | LOC),
+    "EnergyTilted, no energy": (lambda d, params: d.mm.EnergyTilted(normal(d, params)), SCALE),
+    "EnergyTilted Normal": (lambda d, params: d.mm.EnergyTilted(normal(d, params), energy, SHORT), SCALE),
+    "EnergyTilted SmoothedLaplace": (
+        lambda d, params: d.mm.EnergyTilted(smoothed(d, params), energy, SHORT),
+        SCALE | LOC,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PRIORS.values(), ids=PRIORS)
+class TestPrior(PriorContract):
+    host, dim = HOST, 2
+
+    @pytest.fixture(autouse=True)
+    def choose(self, case):
+        self.constructor, self.params = case
+
+    def prior(self, params):
+        return self.constructor(self.driver, params)
+
+
+AGGREGATIONS = {
+    f"{name}, {family}": (name, {"family": family, **options})
+    for family in ("normal", "laplace")
+    for name, options in (("Product", {}), ("MixtureOfExperts", {}), ("MixtureOfProducts", {"prior_expert": True}))
+} | {"Product without prior": ("Product", {"prior_expert": False}), "MixtureOfProducts": ("MixtureOfProducts", {})}
+
+
+@pytest.mark.parametrize("case", AGGREGATIONS.values(), ids=AGGREGATIONS)
+class TestAggregation(AggregationContract):
+    host = HOST
+
+    @pytest.fixture(autouse=True)
+    def choose(self, case):
+        self.case = case
+
+    def posterior(self, experts, present):
+        name, options = self.case
+        return getattr(self.driver.mm, name)(experts, present, **options)
+
+
+class TestELBO(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.ELBO(particles)
+
+
+class TestSticking(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.ELBO(particles, gradient="stl")
+
+
+class TestMVAE(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.MVAE(particles, random=0)
+
+    def bound(self, truth, batch):
+        return truth.evidence(batch) + sum(truth.evidence(batch.only(name)) for name in batch.modalities)
+
+
+class TestMMVAE(ObjectiveContract):
+    host, exact = HOST, False
+
+    def objective(self, particles):
+        return self.driver.mm.MMVAE(particles)
+
+
+class TestMoPoE(ObjectiveContract):
+    host, exact = HOST, False
+
+    def objective(self, particles):
+        return self.driver.mm.MoPoE(particles)
