@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
 INPUTS = pyproject.toml constraints.txt
 
-.PHONY: demo test bench table lint
+.PHONY: demo test bench lint
 
 demo: .venv/all.stamp
 	.venv/bin/python -m mmppl.demo
@@ -14,9 +14,6 @@ test: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m benchmarks
-
-table: .venv/dev.stamp
-	.venv/bin/python -m benchmarks.table
 
 lint: .venv/dev.stamp
 	.venv/bin/ruff format --check .
