@@ -33,8 +33,7 @@ def fit(
 ) -> None:
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
-    from mmppl.data import load
-    from mmppl.diagnostics.loading import face, run_info
+    from mmppl.diagnostics.loading import face, open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
 
     if devices > 1:
@@ -45,7 +44,7 @@ def fit(
         raise OptionError(f"Unknown model '{model}'; expected one of {', '.join(SYSTEMS)}.")
     options, fit_settings = parse_settings(set_ or [], model, settings(model))
     ppl = face(backend)
-    dataset = load(data, root=data_root)
+    dataset = open_data(data, data_root)
     program = models.make(model, dataset.modalities, ppl=ppl, seed=seed, **options)
     info = run_info(data, data_root, dataset)
     fitted = inference.fit(

@@ -1,19 +1,21 @@
 """Run folders back into programs with their weights, and into the data they were fitted to."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from mmppl import models
-from mmppl.batch import Modality
+from mmppl.batch import Batch, Modality
 from mmppl.data import Dataset, load
 from mmppl.errors import MMPPLError, OptionError, RunError
 from mmppl.inference import Fitted, Run
 
-__all__ = ["BACKENDS", "face", "load_data", "load_fitted", "load_run", "run_info"]
+__all__ = ["BACKENDS", "face", "load_data", "load_fitted", "load_run", "open_data", "run_info", "single"]
 
 BACKENDS = ("numpyro", "pyro")
 
@@ -48,6 +50,27 @@ def run_info(data: str | os.PathLike, root: str | os.PathLike | None, dataset: D
         "data_root": None if root is None else str(Path(root).resolve()),
         "modalities": {n: asdict(m) | {"shape": list(m.shape)} for n, m in dataset.modalities.items()},
     }
+
+
+def single(batch: Batch) -> Batch:
+    """The same rows with floats in single precision, that of the published systems' weights.
+
+    Example:
+        >>> str(single(Batch({"a": np.zeros((2, 3))}))["a"].dtype)
+        'float32'
+    """
+    floats = {n: x.astype(np.float32) for n, x in batch.values.items() if np.issubdtype(x.dtype, np.floating)}
+    return replace(batch, values={**batch.values, **floats})
+
+
+def open_data(data: str | os.PathLike, root: str | os.PathLike | None = None) -> Dataset:
+    """The data by name or path as published systems take them, in single precision.
+
+    Raises:
+        OptionError, DataError: As :func:`mmppl.data.load`.
+    """
+    dataset = load(data, root=root)
+    return replace(dataset, train=single(dataset.train), test=single(dataset.test))
 
 
 def load_fitted(path: str | os.PathLike) -> Fitted:
@@ -98,7 +121,7 @@ def load_data(path: str | os.PathLike) -> Dataset:
     info = Run(path).info()
     if "data" not in info or "modalities" not in info:
         raise RunError(f"'{path}' does not say which data it was fitted to. Fit with info=run_info(...).")
-    dataset = load(info["data"], root=info.get("data_root"))
+    dataset = open_data(info["data"], info.get("data_root"))
     if run_info(info["data"], None, dataset)["modalities"] != info["modalities"]:
         raise RunError(f"The data '{info['data']}' have other modalities than when '{path}' was fitted. Fit it again.")
     return dataset
