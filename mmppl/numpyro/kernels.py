@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import biject_to
@@ -76,20 +77,15 @@ class HostKernel(MCMCKernel):
             model_kwargs=model_kwargs,
         )
         self._num_warmup = num_warmup
-        self._fixed = {name: site for name, site in trace.items() if site["type"] in ("param", "mutable")}
+        self._fixed = {name: site["value"] for name, site in trace.items() if site["type"] in ("param", "mutable")}
         self._layout = _layout(trace)
         z = dict(info.z if init_params is None else init_params)
         self._layout.check(z if single else jax.tree.map(lambda x: x[0], z))
-        first = partial(self._first, args=model_args, kwargs=model_kwargs)
-        return first(z, keys[1]) if single else jax.vmap(first)(z, keys[1])
+        return _first(self, self._fixed, model_args, model_kwargs, z, keys[1], single)
 
     def sample(self, state: HostState, model_args: tuple, model_kwargs: dict) -> HostState:
         step = partial(self._next, args=model_args, kwargs=model_kwargs)
         return step(state) if state.i.ndim == 0 else jax.vmap(step)(state)
-
-    def _first(self, z: dict, key: jax.Array, *, args: tuple, kwargs: dict) -> HostState:
-        state = self.init_chains(partial(self._log_density, args, kwargs), self._layout.pack(z))
-        return self._to_host(state, key)
 
     def _next(self, host: HostState, *, args: tuple, kwargs: dict) -> HostState:
         key, now = jax.random.split(host.rng_key)
@@ -98,7 +94,7 @@ class HostKernel(MCMCKernel):
             host.i, chains, host.step_size, host.adapt_state, host.accept_prob, host.mean_accept_prob
         )
         noise = self.noise(BACKEND, now, state)
-        state, _ = self.step(partial(self._log_density, args, kwargs), state, noise, self._num_warmup)
+        state, _ = self.step(partial(self._log_density, self._fixed, args, kwargs), state, noise, self._num_warmup)
         return self._to_host(state, key)
 
     def _to_host(self, state: shared.KernelState, key: jax.Array) -> HostState:
@@ -116,7 +112,7 @@ class HostKernel(MCMCKernel):
             key,
         )
 
-    def _log_density(self, args: tuple, kwargs: dict, position: jax.Array) -> jax.Array:
+    def _log_density(self, fixed: dict, args: tuple, kwargs: dict, position: jax.Array) -> jax.Array:
         """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
         z = self._layout.unpack(position)
 
@@ -124,11 +120,9 @@ class HostKernel(MCMCKernel):
             name = site["name"]
             if name in z and site["type"] == "sample":
                 return biject_to(site["fn"].support)(z[name])
-            if name in self._fixed:
-                kept = self._fixed[name]["value"]
-                # A program may write into a mutable site, so each run gets a copy.
-                return dict(kept) if isinstance(kept, dict) else kept
-            return None
+            kept = fixed.get(name)
+            # A program may write into a mutable site, so each run gets a copy.
+            return dict(kept) if isinstance(kept, dict) else kept
 
         sites = density.run(self.model, args, kwargs, value)
         jacobian = {name: density.log_jacobian(sites[name], z[name]) for name in z}
@@ -137,6 +131,19 @@ class HostKernel(MCMCKernel):
             return sum(jnp.sum(term) for term in (*terms, *jacobian.values()))
         total = density.sum_per_datum(sites, density.data_plate(sites))
         return total + sum(jnp.sum(term, axis=tuple(range(term.ndim - 1))) for term in jacobian.values())
+
+
+@eqx.filter_jit
+def _first(
+    kernel: HostKernel, fixed: dict, args: tuple, kwargs: dict, z: dict, keys: jax.Array, single: bool
+) -> HostState:
+    """The first state; compiled, since one by one the operations of a program are many times slower."""
+
+    def first(z: dict, key: jax.Array) -> HostState:
+        log_density = partial(kernel._log_density, fixed, args, kwargs)
+        return kernel._to_host(kernel.init_chains(log_density, kernel._layout.pack(z)), key)
+
+    return first(z, keys) if single else jax.vmap(first)(z, keys)
 
 
 def _layout(trace: dict) -> shared.Layout:

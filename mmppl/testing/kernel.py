@@ -110,20 +110,21 @@ class KernelContract:
                 host.sample("z", dist.Normal(batch["loc"], batch["scale"]).to_event(1))
 
         run = {"numpyro": _on_numpyro, "pyro": _on_pyro}[self.host]
+        mcmc = import_module(f"{self.host}.infer").MCMC
         warmup = self.num_warmup if num_warmup is None else num_warmup
         with warnings.catch_warnings():
             # Chains may be drawn one after the other, or in forked processes; either is fine here.
             warnings.simplefilter("ignore")
-            return run(self.kernel(model), batch, seed, num_chains, warmup, num_samples or self.num_samples)
+            return run(mcmc, self.kernel(model), batch, seed, num_chains, warmup, num_samples or self.num_samples)
 
     def _effective_size(self, draws: np.ndarray) -> Any:
-        if self.host == "numpyro":
-            return import_module("numpyro.diagnostics").effective_sample_size(draws)
-        return import_module("pyro.ops.stats").effective_sample_size(import_module("torch").as_tensor(draws))
+        own = import_module(f"mmppl.{self.host}").as_batch(Batch({"draws": draws}))["draws"]
+        home = {"numpyro": "numpyro.diagnostics", "pyro": "pyro.ops.stats"}[self.host]
+        return import_module(home).effective_sample_size(own)
 
 
-def _on_numpyro(kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, samples: int) -> tuple:
-    mcmc = import_module("numpyro.infer").MCMC(
+def _on_numpyro(host: Any, kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, samples: int) -> tuple:
+    mcmc = host(
         kernel,
         num_warmup=warmup,
         num_samples=samples,
@@ -138,11 +139,9 @@ def _on_numpyro(kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, 
     return np.asarray(mcmc.get_samples(group_by_chain=True)["z"], dtype=float), fields
 
 
-def _on_pyro(kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, samples: int) -> tuple:
-    import_module("pyro").set_rng_seed(seed)
-    mcmc = import_module("pyro.infer").MCMC(
-        kernel, warmup_steps=warmup, num_samples=samples, num_chains=chains, disable_progbar=True
-    )
+def _on_pyro(host: Any, kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, samples: int) -> tuple:
+    import_module(host.__module__.partition(".")[0]).set_rng_seed(seed)
+    mcmc = host(kernel, warmup_steps=warmup, num_samples=samples, num_chains=chains, disable_progbar=True)
     mcmc.run(batch)
     found = mcmc.diagnostics()
     names = {"accept_prob": "accept_prob", "log_density": "log_density", "step_size": "step size"}

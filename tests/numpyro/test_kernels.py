@@ -261,6 +261,17 @@ def test_chains_start_where_they_are_told():
     np.testing.assert_allclose(run.get_samples(group_by_chain=True)["z"][:, 0], start["z"], atol=1e-4)
 
 
+def test_chains_start_as_the_strategy_says():
+    def model():
+        with numpyro.plate("rows", 500):
+            numpyro.sample("z", dist.Normal(10.0, 3.0))
+
+    z = mm.MALA(model, init_strategy=init_to_sample).init(jax.random.key(0), 0, None, (), {}).z["z"]
+    assert stats.kstest(z, stats.norm(10.0, 3.0).cdf).pvalue > 0.01
+    z = mm.MALA(model).init(jax.random.key(0), 0, None, (), {}).z["z"]
+    assert abs(z).max() < 2.0
+
+
 def test_a_second_batch_of_the_same_size_compiles_nothing():
     runs = []
 
