@@ -1,5 +1,6 @@
 """Objectives as NumPyro ELBO classes: ``SVI(model, guide, optim, mm.MoPoE(particles=8))``."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference import objectives as rows
 from mmppl.inference.objectives.base import Draws
-from mmppl.nets.bound import evaluated_once
+from mmppl.nets.bound import detached, evaluated_once
 from mmppl.numpyro.primitives import as_batch
 
 __all__ = ["ELBO", "MMVAE", "MVAE", "MoPoE"]
@@ -49,9 +50,11 @@ class Evaluation:
         if cross:
             latents = {name: jnp.expand_dims(z, 2) for name, z in latents.items()}
         params = jax.lax.stop_gradient(self.params) if detach else self.params
-        sites = self._trace(self.guide, params, self._seen(masks), self.keys[0], latents)
+        # A network that answers from memory does so with the live parameters, hence the second guard.
+        with detached(jax.lax.stop_gradient) if detach else nullcontext():
+            sites = self._trace(self.guide, params, self._seen(masks), self.keys[0], latents)
         shape = self.shape if not cross else (*self.shape[:2], masks.shape[0], self.shape[2])
-        return self._sum(sites, latents, shape)
+        return self._sum(sites, latents, shape, sign=0.0)
 
     def score(self, draws: Draws, names: tuple[str, ...], like: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
         latents = {name: self._narrow(z) for name, z in draws.latents.items()}
@@ -81,7 +84,7 @@ class Evaluation:
         return handlers.trace(seeded).get_trace(batch, *self.extra)
 
     def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> jax.Array:
-        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``."""
+        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``, ``sign`` times."""
         total = jnp.zeros(shape, self.like.dtype)
         for name in names:
             site = sites[name]

@@ -53,7 +53,7 @@ class Evaluation:
                 sites = self._trace(self.guide, self._seen(masks), latents)
         else:
             sites = self._trace(self.guide, self._seen(masks), latents)
-        return self._sum(sites, latents, shape)
+        return self._sum(sites, latents, shape, sign=0.0)
 
     def score(
         self, draws: Draws, names: tuple[str, ...], like: torch.Tensor
@@ -90,7 +90,7 @@ class Evaluation:
         }
 
     def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> torch.Tensor:
-        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``."""
+        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``, ``sign`` times."""
         total = self.like.new_zeros(shape)
         for name in names:
             site = sites[name]
