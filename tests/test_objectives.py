@@ -290,11 +290,12 @@ def test_a_row_with_nothing_present_adds_nothing(d):
     present = {name: np.append(PRESENT[:, i], False) for i, name in enumerate("abc")}
     values = {name: np.concatenate([x, np.full((1, x.shape[1]), np.nan)]) for name, x in BATCH.values.items()}
     program = LinearProgram(d, TRUTH)
-    for row in ("ELBO", "MMVAE"):
-        step = d.stepper(getattr(d.mm, row)(), program.model, program.guide)
+    for row, options in (("ELBO", {}), ("MoPoE", {"particles": 2, "density": "mixture"})):
+        step = d.stepper(getattr(d.mm, row)(**options), program.model, program.guide)
         out = step(Batch(values, present), 0)
         assert np.isfinite(out.loss), row
         assert all(np.isfinite(grad).all() for grad in out.grads.values()), row
+        assert all(np.isfinite(list(out.record.values()))), row
         if row == "ELBO":
             close(out.loss, -TRUTH.evidence(BATCH).sum())
 

@@ -143,7 +143,8 @@ class Objective:
             subsets, weight = terms.mixture or (terms.encode, terms.weight)
             across = run.density(draws, subsets, cross=True, detach=detach)
             total = xp.sum(weight, axis=0, keepdims=True)
-            share = weight / xp.where(total > 0, total, xp.ones_like(total))
+            # A datum without a term gets even shares: its density is not used, but must be finite.
+            share = xp.where(total > 0, weight / xp.where(total > 0, total, xp.ones_like(total)), 1.0 / weight.shape[0])
             log_share = xp.where(share > 0, xp.log(xp.where(share > 0, share, xp.ones_like(share))), -xp.inf)
             log_q = backend.logsumexp(across + log_share, axis=2)
         elif detach:

@@ -84,7 +84,7 @@ class Evaluation:
         return handlers.trace(seeded).get_trace(batch, *self.extra)
 
     def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> jax.Array:
-        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``, ``sign`` times."""
+        """The summed log densities of sites of the data plate; others go to ``global_ratio``, ``sign`` times."""
         total = jnp.zeros(shape, self.like.dtype)
         for name in names:
             site = sites[name]

@@ -90,7 +90,7 @@ class Evaluation:
         }
 
     def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> torch.Tensor:
-        """The summed log densities of sites of the data plate; those outside it go to ``global_ratio``, ``sign`` times."""
+        """The summed log densities of sites of the data plate; others go to ``global_ratio``, ``sign`` times."""
         total = self.like.new_zeros(shape)
         for name in names:
             site = sites[name]
