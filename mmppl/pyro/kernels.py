@@ -15,6 +15,8 @@ from mmppl.pyro import density
 
 __all__ = ["MALA", "ULA", "HostKernel"]
 
+MAX_PLATES = 10
+
 
 class HostKernel(MCMCKernel):
     """Joins a shared kernel to Pyro's interface: ``class Mine(HostKernel, MySharedKernel)``.
@@ -42,6 +44,8 @@ class HostKernel(MCMCKernel):
             density.frozen()(self.model),
             args,
             kwargs,
+            # Nothing is enumerated, so any bound will do; guessing one would run the program once more.
+            max_plate_nesting=MAX_PLATES,
             init_strategy=init_to_uniform if self.init_strategy is None else self.init_strategy,
             initial_params=self._initial_params,
         )
