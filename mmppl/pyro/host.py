@@ -321,9 +321,8 @@ def chains(fitted: Any, batch: Batch, kernel: Any, *, num_chains: int, num_sampl
     draws: list[dict] = []
     stats: list[dict] = []
     for chain in range(num_chains):
-        made = kernel(fitted.model)
         mcmc = MCMC(
-            made,
+            kernel(fitted.model),
             num_samples=num_samples,
             warmup_steps=num_warmup,
             initial_params={name: z[chain] for name, z in start.items()},
@@ -332,6 +331,13 @@ def chains(fitted: Any, batch: Batch, kernel: Any, *, num_chains: int, num_sampl
         with seeded(seed + chain):
             mcmc.run(as_batch(batch))
         draws.append({k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()})
-        stats.append(made.sample_stats())
+        stats.append(_sample_stats(mcmc.diagnostics()))
     together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in (draws, stats)]
     return together[0], together[1]
+
+
+def _sample_stats(found: Mapping) -> dict[str, np.ndarray]:
+    """What a kernel's chain says of each draw and datum, ``(draws, N)``, by ArviZ's names."""
+    accept = BACKEND.to_numpy(found["accept_prob"]["chain 0"])
+    step_size = np.broadcast_to(BACKEND.to_numpy(found["step size"]["chain 0"]), accept.shape)
+    return {"lp": BACKEND.to_numpy(found["log_density"]["chain 0"]), "acceptance_rate": accept, "step_size": step_size}

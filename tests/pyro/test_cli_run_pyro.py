@@ -1,0 +1,68 @@
+"""The command line on a small run by Pyro; what does not depend on the host is tested with NumPyro."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmppl.cli import main
+from mmppl.data import load, write_npz
+from mmppl.diagnostics import load_run, read_posterior
+from mmppl.diagnostics.energies import energies
+from mmppl.inference import generate, log_likelihood
+
+SETTINGS = ["latent_dim=3", "hidden=16", "energy_hidden=8", "chains=8", "buffer=0", "steps=2", "batch_size=64"]
+
+
+def command(*args):
+    return main([str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    data = load("linear_gaussian", num_train=160, num_test=40, dims={"a": 2, "b": 3})
+    write_npz(folder / "data.npz", data.train)
+    settings = [word for pair in SETTINGS for word in ("--set", pair)]
+    named = ["--model", "ebm", "--data", folder / "data.npz", "--backend", "pyro", "--out", folder / "run"]
+    assert command("fit", *named, "--epochs", 2, *settings) == 0
+    return folder / "run"
+
+
+def test_generate_is_repeatable_and_keeps_what_is_observed(run, tmp_path):
+    fitted, dataset = load_run(run)
+    given = dataset.test[:5].only("b")
+    write_npz(tmp_path / "given.npz", given)
+    for name in ("one", "two"):
+        assert (
+            command(
+                "generate", run, "--given", tmp_path / "given.npz", "--num", 3, "--seed", 2, "--out", tmp_path / name
+            )
+            == 0
+        )
+    one, two = (dict(np.load(tmp_path / name)) for name in ("one", "two"))
+    assert {name: x.shape for name, x in one.items()} == {"a": (3, 5, 2), "b": (3, 5, 3)}
+    assert np.array_equal(one["b"], np.repeat(given["b"][None], 3, 0))
+    library = generate(fitted, given, 3, seed=2)
+    assert all(np.array_equal(one[name], two[name]) and np.array_equal(one[name], library[name]) for name in one)
+
+
+def test_evaluate_diagnose_report(run, capsys):
+    fitted, dataset = load_run(run)
+    assert command("evaluate", run) == 0
+    assert "have no labels" in capsys.readouterr().out
+    result = json.loads((run / "evaluation.json").read_text())
+    value = log_likelihood(fitted, dataset.test, num=1000)
+    assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
+    assert result["log_likelihood"]["num"] == len(dataset.test)
+    assert command("diagnose", run, "--num", 2) == 0
+    tree = read_posterior(run / "posterior.nc")
+    assert tree["posterior"]["z"].shape == (4, 250, 2, 3)
+    assert {name: x.shape for name, x in tree["sample_stats"].data_vars.items()} == dict.fromkeys(
+        ("lp", "acceptance_rate", "step_size"), (4, 250, 2)
+    )
+    assert command("report", run) == 0
+    text = (run / "report.html").read_text()
+    assert all(heading in text for heading in ("Given a", "Given b", "Energy of the prior", "R-hat max"))
+    posterior, prior = energies(fitted, dataset.test)["z"]
+    assert posterior.shape == prior.shape == (len(dataset.test),)
