@@ -1,5 +1,6 @@
 """The command line on a small run by Pyro; what does not depend on the host is tested with NumPyro."""
 
+import functools
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from mmppl.cli import main
 from mmppl.data import load, write_npz
-from mmppl.diagnostics import load_run, read_posterior
+from mmppl.diagnostics import load_run, read_posterior, summary
 from mmppl.diagnostics.energies import energies
 from mmppl.inference import generate, log_likelihood
 
@@ -47,7 +48,9 @@ def test_generate_is_repeatable_and_keeps_what_is_observed(run, tmp_path):
     assert all(np.array_equal(one[name], two[name]) and np.array_equal(one[name], library[name]) for name in one)
 
 
-def test_evaluate_diagnose_report(run, capsys):
+def test_evaluate_diagnose_report(run, capsys, monkeypatch):
+    short = functools.partial(summary.to_arviz, num_samples=20, num_warmup=20)
+    monkeypatch.setattr(summary, "to_arviz", short)
     fitted, dataset = load_run(run)
     assert command("evaluate", run) == 0
     assert "have no labels" in capsys.readouterr().out
@@ -57,9 +60,9 @@ def test_evaluate_diagnose_report(run, capsys):
     assert result["log_likelihood"]["num"] == len(dataset.test)
     assert command("diagnose", run, "--num", 2) == 0
     tree = read_posterior(run / "posterior.nc")
-    assert tree["posterior"]["z"].shape == (4, 250, 2, 3)
+    assert tree["posterior"]["z"].shape == (4, 20, 2, 3)
     assert {name: x.shape for name, x in tree["sample_stats"].data_vars.items()} == dict.fromkeys(
-        ("lp", "acceptance_rate", "step_size"), (4, 250, 2)
+        ("lp", "acceptance_rate", "step_size"), (4, 20, 2)
     )
     assert command("report", run) == 0
     text = (run / "report.html").read_text()
