@@ -115,7 +115,7 @@ class Run:
 
     def _write_arrays(self, name: str, arrays: Mapping[str, np.ndarray], meta: dict[str, str]) -> None:
         temporary = self.path / f"{name}.part"
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata=meta or None)
+        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, metadata=meta or None)
         os.replace(temporary, self.path / name)
 
     def _read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

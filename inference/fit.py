@@ -69,8 +69,8 @@ def fit(
         >>> len(fitted.history)
         2
     """
-    if epochs < 1 or batch_size < 1 or learning_rate <= 0 or not 0.0 <= ema < 1.0:
-        raise OptionError("Expected epochs >= 1, batch_size >= 1, learning_rate > 0 and 0 <= ema < 1.")
+    if epochs < 1 or batch_size < 1 or learning_rate <= 0 or not 0.0 <= ema < 1.0 or (clip is not None and clip <= 0):
+        raise OptionError("Expected epochs >= 1, batch_size >= 1, learning_rate > 0, 0 <= ema < 1 and clip > 0.")
     data = data.validate(program.modalities)
     batch_size = min(batch_size, len(data))
     plan = _plan(program.stages, epochs)
@@ -112,8 +112,9 @@ def fit(
                 line = {"epoch": epoch, "stage": stage.name, **record}
                 history.append(line)
                 if run:
-                    run.save(trainer.weights(), trainer.snapshot(), {"epoch": epoch})
+                    # The line first: resuming drops a line too many, but could not make one up.
                     run.log(line)
+                    run.save(trainer.weights(), trainer.snapshot(), {"epoch": epoch})
                 bar.set_description(stage.name)
                 bar.set_postfix(loss=f"{record['loss']:.4g}")
                 bar.update()
