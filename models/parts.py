@@ -52,6 +52,9 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         if unknown:
             own = [name for name in known if name not in ("modalities", "ppl", "seed")]
             raise OptionError(f"Unknown options {unknown} of '{declare.__name__}'; it has {own}.")
+        for name, value in options.items():
+            if (name == "latent_dim" or name.endswith("hidden")) and value < 1:
+                raise OptionError(f"Expected option '{name}' of '{declare.__name__}' to be at least 1; got {value}.")
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
         program = declare(dict(modalities), ppl=ppl, seed=seed, **options)
