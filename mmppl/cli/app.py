@@ -27,8 +27,8 @@ app = typer.Typer(
 for command in (systems, fit, generate, evaluate, diagnose, report):
     app.command()(command)
 
-# Typer has had Click inside since 0.20 or so; its base error is the same class by either way.
-USAGE_ERROR = typer.BadParameter.__mro__[2]
+# The base of Typer's usage errors. It is Click's, which new versions of Typer hold inside and older ones import.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main(args: Sequence[str] | None = None) -> int:
