@@ -79,6 +79,7 @@ class Mixture:
         empty = count < 0.5
         first = backend.asarray((np.arange(len(rows)) == 0).astype(np.float64), like=experts.loc)
         weight = xp.where(empty, first * xp.ones_like(valid), valid / xp.where(empty, xp.ones_like(count), count))
+        self.unmasked: Factorised | None = None
         self.log_weight = xp.where(weight > 0, xp.log(xp.where(weight > 0, weight, xp.ones_like(weight))), -xp.inf)
         self.weight = weight
         singles = bool((rows.sum(1) == 1).all()) and not prior_expert
@@ -87,10 +88,13 @@ class Mixture:
             order = [int(i) for i in rows.argmax(1)]
             loc = xp.stack([experts.loc[..., i, :] for i in order], axis=-2)
             scale = xp.stack([experts.scale[..., i, :] for i in order], axis=-2)
-            live = (valid > 0.5)[..., None]
-            self.components: Factorised | LaplaceProduct = Factorised(
-                xp.where(live, loc, xp.zeros_like(loc)), xp.where(live, scale, xp.ones_like(scale)), experts.family
-            )
+            live = valid > 0.5
+            self.components: Factorised | LaplaceProduct = _shown(loc, scale, live, experts.family)
+            masks_only = live.ndim - (loc.ndim - 1)
+            if masks_only > 0:
+                # Under many masks at once each expert is scored once, where any mask shows it.
+                anywhere = xp.any(live, axis=tuple(range(masks_only)))
+                self.unmasked, self.live = _shown(loc, scale, anywhere, experts.family), live
         else:
             # A subset that is not there has no members, so that what its experts hold cannot matter.
             members = table * valid[..., None]
@@ -101,7 +105,13 @@ class Mixture:
 
     def log_prob(self, z: Array) -> Array:
         """The mixture's log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
-        return get_backend(z).logsumexp(self.log_weight + self.components.log_prob(z[..., None, :]), axis=-1)
+        backend = get_backend(z)
+        if self.unmasked is None:
+            parts = self.components.log_prob(z[..., None, :])
+        else:
+            standard = _standard(z, self.unmasked.family).log_prob(z)[..., None]
+            parts = backend.xp.where(self.live, self.unmasked.log_prob(z[..., None, :]), standard)
+        return backend.logsumexp(self.log_weight + parts, axis=-1)
 
     def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Independent reparametrised samples of shape ``(*sample_shape, *batch_shape, D)``."""
@@ -138,3 +148,14 @@ class Mixture:
         chosen = xp.where(before > 0, xp.zeros_like(chosen), chosen)
         picked = self.components.pick(chosen)
         return picked.sample(picked.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
+
+
+def _shown(loc: Array, scale: Array, live: Array, family: str) -> Factorised:
+    """Components side by side, ``(*, S, D)``, standard where they are not ``live``, ``(*, S)``."""
+    xp, live = get_backend(loc).xp, live[..., None]
+    return Factorised(xp.where(live, loc, xp.zeros_like(loc)), xp.where(live, scale, xp.ones_like(scale)), family)
+
+
+def _standard(like: Array, family: str) -> Factorised:
+    xp = get_backend(like).xp
+    return Factorised(xp.zeros_like(like), xp.ones_like(like), family)
