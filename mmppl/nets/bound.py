@@ -6,10 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BoundNet", "detached", "evaluated_once", "noted"]
+__all__ = ["BoundNet", "detached", "evaluated_once"]
 
 _MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
-_NOTED: ContextVar[dict | None] = ContextVar("mmppl_noted", default=None)
 _DETACH: ContextVar[Callable | None] = ContextVar("mmppl_detach", default=None)
 
 
@@ -24,11 +23,6 @@ class BoundNet:
 
     name: str
     module: Any
-
-    def __post_init__(self) -> None:
-        noted = _NOTED.get()
-        if noted is not None:
-            noted[self.name] = self.module
 
     def __call__(self, *args: Any) -> Any:
         memo, detach = _MEMO.get(), _DETACH.get()
@@ -65,14 +59,3 @@ def detached(stop_gradient: Callable) -> Iterator[None]:
         yield
     finally:
         _DETACH.reset(token)
-
-
-@contextmanager
-def noted() -> Iterator[dict[str, Any]]:
-    """Within, every network that is bound is noted by name in the dictionary given."""
-    modules: dict[str, Any] = {}
-    token = _NOTED.set(modules)
-    try:
-        yield modules
-    finally:
-        _NOTED.reset(token)

@@ -47,7 +47,7 @@ class Trainer:
         self.program, self.rate, self.clip, self.ema = program, learning_rate, clip, ema
         key, first = jax.random.split(jax.random.key(seed))
         svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
-        start = svi.init(first, as_batch(batch))
+        start = _start(svi, first, as_batch(batch))
         self.constrain = svi.constrain_fn
         self.params = svi.optim.get_params(start.optim_state)
         self.mutable = start.mutable_state or {}
@@ -120,7 +120,7 @@ class Trainer:
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary NumPyro callables."""
     svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
-    start = svi.init(jax.random.key(0), as_batch(batch))
+    start = _start(svi, jax.random.key(0), as_batch(batch))
     params = {**svi.get_params(start), **(start.mutable_state or {})}
     full = _unflat(params, weights)
     return handlers.substitute(program.model, data=full), handlers.substitute(program.guide, data=full)
@@ -128,8 +128,7 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
 
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
-    none = as_batch(batch).select()
-    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(none)
+    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(as_batch(batch))
     out = {}
     for name, site in sites.items():
         fn = site.get("fn")
@@ -174,7 +173,7 @@ def _latents(program: Any, batch: Batch, num: int, key: jax.Array, rows: Any) ->
     if rows is None:
         return out
     with numpyro.plate("_draws", num, dim=-2):
-        drawn = _hidden(handlers.trace(handlers.seed(model, second)).get_trace(batch.select()))
+        drawn = _hidden(handlers.trace(handlers.seed(model, second)).get_trace(batch.only()))
     if rows is True:
         return drawn
     return {n: jnp.where(rows.reshape(rows.shape + (1,) * (z.ndim - 2)), drawn[n], z) for n, z in out.items()}
@@ -212,6 +211,17 @@ def simulate(model: Callable, guide: Callable, batch: Batch, num: int, seed: int
     """Draws of latents and of every modality: two dictionaries of ``(num, N, *event)``."""
     hidden = latents(model, guide, batch, num, seed, prior_rows)
     return {n: np.array(z) for n, z in hidden.items()}, decode(model, hidden, batch, seed + 1, mean)
+
+
+def _start(svi: SVI, key: jax.Array, batch: Batch) -> Any:
+    """SVI's first state, compiled: run operation by operation a program takes seconds."""
+    start = jax.jit(svi.init)(key, batch)
+    try:
+        svi.constrain_fn(svi.optim.get_params(start.optim_state))
+    except jax.errors.UnexpectedTracerError:
+        # A bound of a constraint is an array that the program computes, so the program has to run.
+        start = svi.init(key, batch)
+    return start
 
 
 class _Static(eqx.Module):

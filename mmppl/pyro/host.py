@@ -15,10 +15,9 @@ from pyro.infer import MCMC
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import DataError
-from mmppl.nets.bound import noted
 from mmppl.nets.spec import Spec
 from mmppl.pyro.objectives import Evaluation, site_is_subsample
-from mmppl.pyro.primitives import as_batch, build
+from mmppl.pyro.primitives import as_batch, build, own_modules
 
 __all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "sample", "simulate", "zeros"]
 
@@ -47,14 +46,15 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class _Store:
-    """A parameter store of a program's own, so that programs do not meet in Pyro's global one."""
+    """Parameters and networks of a fit's own, so that fits meet neither in Pyro's global store nor in a program."""
 
     def __init__(self) -> None:
         self.state: dict = {"params": {}, "constraints": {}}
+        self.modules: dict[str, torch.nn.Module] = {}
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        with pyro.get_param_store().scope(self.state):
+        with pyro.get_param_store().scope(self.state), own_modules(self.modules):
             yield
 
 
@@ -63,11 +63,12 @@ class Trainer:
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
         self.program, self.rate, self.clip, self.ema = program, learning_rate, clip, ema
-        self.store, self.modules = _Store(), {}
+        self.store = _Store()
         with seeded(seed):
             self.rng = torch.get_rng_state()
             with self.store.open():
-                self.modules = _register(program, batch)
+                _register(program, batch)
+        self.modules = self.store.modules
         self.params = dict(self.store.state["params"])
         self.average = {name: p.detach().clone() for name, p in self.params.items()}
 
@@ -88,7 +89,8 @@ class Trainer:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
         batch = as_batch(batch)
         kept = {name: m.chains for name, m in self.modules.items() if hasattr(m, CHAINS)}
-        with torch.random.fork_rng(), self.store.open():
+        # Pyro's validation would raise on the first NaN; here it is told by the loss.
+        with torch.random.fork_rng(), self.store.open(), pyro.validation_enabled(False):
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad(set_to_none=True)
             loss = self.objective.differentiable_loss(self.model, self.program.guide, batch) / len(batch)
@@ -157,13 +159,10 @@ class Trainer:
 
 
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
-    """The program's model and guide with these weights: ordinary Pyro callables with a store of their own.
-
-    The weights are written into the program's own modules.
-    """
+    """The program's model and guide with these weights: ordinary Pyro callables with a store of their own."""
     store = _Store()
     with store.open(), seeded(0):
-        modules = _register(program, batch)
+        _register(program, batch)
         with torch.no_grad():
             for name, value in pyro.get_param_store().items():
                 given = torch.tensor(np.asarray(weights[_public(name)]))
@@ -171,10 +170,9 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
                     value.copy_(given)
                 else:
                     pyro.get_param_store()[name] = given
-        for name, module in modules.items():
+        for name, module in store.modules.items():
             _load_buffers(module, weights, name)
-    for module in modules.values():
-        module.eval()
+            module.eval()
 
     def within(fn: Callable) -> Callable:
         def bound(*args: Any, **kwargs: Any) -> Any:
@@ -190,7 +188,7 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     out = {}
     with seeded(0), torch.no_grad():
-        sites = _sites(poutine.trace(model).get_trace(as_batch(batch).select()))
+        sites = _sites(poutine.trace(model).get_trace(as_batch(batch)))
     for name, site in sites.items():
         fn = site["fn"]
         while not hasattr(fn, "log_normalizer") and hasattr(fn, "base_dist"):
@@ -223,7 +221,7 @@ def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int,
                 out = _hidden(poutine.trace(guide).get_trace(batch))
         if prior_rows.any():
             with pyro.plate("_draws", num, dim=-2):
-                drawn = _hidden(poutine.trace(model).get_trace(batch.select()))
+                drawn = _hidden(poutine.trace(model).get_trace(batch.only()))
     rows = torch.as_tensor(prior_rows)
     if not out or not drawn:
         return out or drawn
@@ -255,13 +253,12 @@ def simulate(model: Callable, guide: Callable, batch: Batch, num: int, seed: int
     return {n: BACKEND.to_numpy(z) for n, z in hidden.items()}, decode(model, hidden, batch, seed + 1, mean)
 
 
-def _register(program: Any, batch: Batch) -> dict[str, Any]:
-    """Runs the guide and the model once, so that every parameter is in the store; the modules by name."""
+def _register(program: Any, batch: Batch) -> None:
+    """Runs the guide and the model once, so that every parameter and network is in the store."""
     batch = as_batch(batch[:1])
-    with noted() as modules, torch.no_grad():
+    with torch.no_grad():
         trace = poutine.trace(program.guide).get_trace(batch)
         poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
-    return modules
 
 
 def _load_buffers(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:

@@ -1,6 +1,9 @@
 """What a program is written with, beside Pyro's own primitives."""
 
-from contextlib import AbstractContextManager
+import copy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from mmppl.nets.torch import build as build_net
 __all__ = ["as_batch", "build", "net", "observe", "plate"]
 
 PLATE = "batch"
+_OWN: ContextVar[dict | None] = ContextVar("mmppl_own_modules", default=None)
 
 
 def as_batch(batch: Batch) -> Batch:
@@ -46,7 +50,22 @@ def net(name: str, module: Any) -> BoundNet:
         name: Name of the parameters, unique in the program.
         module: A ``torch.nn.Module``.
     """
+    own = _OWN.get()
+    if own is not None:
+        if name not in own:
+            own[name] = copy.deepcopy(module)
+        module = own[name]
     return BoundNet(name, pyro.module(name, module))
+
+
+@contextmanager
+def own_modules(modules: dict[str, torch.nn.Module]) -> Iterator[None]:
+    """Within, networks are copies, kept by name in the dictionary given, and those of the program stay as they are."""
+    token = _OWN.set(modules)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
 
 
 def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:

@@ -13,9 +13,24 @@ from mmppl.data import LinearGaussian
 from mmppl.inference import Fitted, Program
 
 
+@pytest.fixture(scope="session")
+def jax_with_cache(tmp_path_factory):
+    """JAX, keeping what it compiles in a folder: fits of one program compile alike, and tests make many."""
+    jax = importlib.import_module("jax")
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.2), strict=True):
+        jax.config.update(name, value)
+    yield jax
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
 @pytest.fixture(params=["numpyro", "pyro"])
 def ppl(request):
     """Either face; tests with "pyro" need torch."""
+    if request.param == "numpyro":
+        request.getfixturevalue("jax_with_cache")
     return importlib.import_module(f"mmppl.{request.param}")
 
 
