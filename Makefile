@@ -1,4 +1,5 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh machine, and are quick the second time.
+# Small networks on few cores: threads of torch that wait for each other cost more than they give.
 
 PYTHON ?= python3
 SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
@@ -7,10 +8,10 @@ INPUTS = pyproject.toml constraints.txt
 .PHONY: demo test bench lint
 
 demo: .venv/all.stamp
-	.venv/bin/python -m mmppl.demo
+	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
-	.venv/bin/pytest -q
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m benchmarks
