@@ -58,7 +58,7 @@ def to_arviz(
         hidden = host.latents(fitted.model, fitted.guide, data, num_samples, seed, none)
         draws, stats = {name: np.asarray(z)[None] for name, z in hidden.items()}, {}
     else:
-        sizes = dict(num_chains=num_chains, num_samples=num_samples, num_warmup=num_warmup, seed=seed)
+        sizes = {"num_chains": num_chains, "num_samples": num_samples, "num_warmup": num_warmup, "seed": seed}
         draws, stats = host.chains(fitted, data, getattr(program.ppl, KERNELS[kernel]), **sizes)
     flat = {name: z.reshape(-1, *z.shape[2:]) for name, z in draws.items()}
     shape = next(iter(draws.values())).shape[:2]

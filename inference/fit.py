@@ -74,7 +74,14 @@ def fit(
     data = data.validate(program.modalities)
     batch_size = min(batch_size, len(data))
     plan = _plan(program.stages, epochs)
-    settings = dict(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, ema=ema, clip=clip)
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "ema": ema,
+        "clip": clip,
+    }
     host = program.ppl.host
     about = {"model": program.name, "options": program.options, "backend": host.NAME, **settings, **(info or {})}
     run, done, snapshot = None, 0, None

@@ -49,8 +49,8 @@ def ebm(
         ppl: The face.
         latent_dim: Dimension D of z.
         hidden: Width of the encoders and decoders.
-        beta: Factor on the ratio of prior and posterior in the backbone's stage; below 1 posteriors are sharp, and the hole
-            this leaves in the base prior is for the energy to fill.
+        beta: Factor on the ratio of prior and posterior in the backbone's stage; below 1 posteriors are sharp, and
+            the hole this leaves in the base prior is for the energy to fill.
         particles: K.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         tilt: False leaves the energy out: the same program with f = 0.

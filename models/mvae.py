@@ -23,7 +23,8 @@ def mvae(
 ) -> Program:
     r"""MVAE.
 
-    .. math:: z \sim N(0, I), \quad x_m \sim p(x_m \mid z), \qquad q(z \mid x_S) \propto N(0, I) \prod_{m \in S} q_m(z \mid x_m)
+    .. math:: z \sim N(0, I), \quad x_m \sim p(x_m \mid z), \qquad
+        q(z \mid x_S) \propto N(0, I) \prod_{m \in S} q_m(z \mid x_m)
 
     trained by the sum of the ELBOs of everything present, of each single modality and of random subsets.
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from mmppl.inference.program import Program
-
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.program import Program
 from mmppl.nets import decoder, encoder
 
 __all__ = ["autoencoders", "likelihood", "system", "weights"]
