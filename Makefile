@@ -1,5 +1,6 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh machine, and are quick the second time.
-# Small networks on few cores: threads of torch that wait for each other cost more than they give.
+# Small networks on few cores: threads of torch that wait for each other cost more than they give. Tests compile much
+# and run little, so XLA need not optimise there.
 
 PYTHON ?= python3
 SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
@@ -11,7 +12,7 @@ demo: .venv/all.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 .venv/bin/pytest -q
+	OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0 .venv/bin/pytest -q
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m benchmarks
