@@ -338,7 +338,7 @@ def test_missing_modalities_cost_little(ppl):
     missing = data.train.with_present(present)
     exact = data.truth.evidence(data.test).mean()
     for train in (data.train, missing):
-        fitted = fit(program, single(train), epochs=40, batch_size=100, learning_rate=2e-2, ema=0.99, progress=False)
+        fitted = fit(program, single(train), epochs=20, batch_size=200, learning_rate=5e-2, ema=0.95, progress=False)
         found = log_likelihood(fitted, single(data.test), num=200)
         assert found.mean == pytest.approx(exact, rel=0.01)
         assert found.mean_error < 0.02

@@ -1,0 +1,107 @@
+"""The published systems as programs: their contract, on either host."""
+
+import numpy as np
+import pytest
+
+from mmppl import models
+from mmppl.batch import Batch, Modality
+from mmppl.data import load
+from mmppl.errors import ModalityError, OptionError
+from mmppl.inference import Fitted, Program, fit, generate, log_likelihood
+from mmppl.models.catalogue import settings
+
+LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=256, num_test=50)
+TRAIN = Batch({n: x.astype(np.float32) for n, x in LINEAR.train.values.items()})
+
+
+@pytest.mark.parametrize("name", sorted(models.SYSTEMS))
+def test_contract_of_a_system(small, ppl, name):
+    program = small(name, LINEAR.modalities, seed=4)
+    assert isinstance(program, Program)
+    assert (program.name, program.ppl) == (name, ppl)
+    assert program.options["hidden"] == 8  # what was asked for, for the run folder
+    assert dict(program.modalities) == LINEAR.modalities
+    assert set(program.options) <= set(settings(name))
+    fitted = fit(program, TRAIN, epochs=8, batch_size=64, learning_rate=1e-2, progress=False)
+    backbone = [r["loss"] for r in fitted.history if r["stage"] in ("joint", "backbone")]
+    assert backbone[-1] < 0.9 * backbone[0]
+    # The names of the run folder: a net for each modality and role, and an energy where there is one.
+    heads = {weight.split(".layers")[0] for weight in fitted.weights} - {"energy.chains"}
+    expected = {f"{m}.{role}" for m in "ab" for role in ("encoder", "decoder")}
+    assert heads == expected | ({"energy"} if name == "ebm" else set())
+    out = generate(fitted, TRAIN[:3].only("a"), 2)
+    assert {m: x.shape for m, x in out.items()} == {"a": (2, 3, 3), "b": (2, 3, 2)}
+
+
+def test_make_is_the_function(ppl):
+    program = models.make("mvae", LINEAR.modalities, ppl=ppl, latent_dim=3, hidden=4)
+    assert program.name == "mvae"
+    assert program.options == {"latent_dim": 3, "hidden": 4}
+    with pytest.raises(OptionError, match=r"Unknown model 'gan'; expected one of \['ebm', 'mmvae', 'mopoe', 'mvae'\]"):
+        models.make("gan", LINEAR.modalities, ppl=ppl)
+
+
+@pytest.mark.parametrize("name", sorted(models.SYSTEMS))
+def test_bad_options(ppl, name):
+    make = models.SYSTEMS[name]
+    with pytest.raises(OptionError, match=rf"Unknown options \['latent'\] of '{name}'; it has \['latent_dim', "):
+        make(LINEAR.modalities, ppl=ppl, latent=3)
+    with pytest.raises(ModalityError, match=f"'{name}' needs at least one modality; got none"):
+        make({}, ppl=ppl)
+    with pytest.raises(OptionError, match="Expected particles >= 1; got 0"):
+        make(LINEAR.modalities, ppl=ppl, particles=0)
+
+
+def test_bad_options_of_one_system(ppl):
+    with pytest.raises(OptionError, match="Expected schedule 'staged' or 'joint'; got 'both'"):
+        models.ebm(LINEAR.modalities, ppl=ppl, schedule="both")
+    with pytest.raises(OptionError, match="Expected strata 'all' or 'one'; got 'two'"):
+        models.mmvae(LINEAR.modalities, ppl=ppl, strata="two")
+
+
+def test_untilted_ebm_is_the_backbone(small):
+    """The same program with f = 0: one stage, no energy, and likelihoods without a log Z."""
+    flat, tilted = (small("ebm", LINEAR.modalities, tilt=tilt) for tilt in (False, True))
+    assert [s.name for s in flat.stages] == ["joint"]
+    assert [s.name for s in tilted.stages] == ["backbone", "energy"]
+    fitted = fit(flat, TRAIN, epochs=2, batch_size=64, seed=3, progress=False)
+    assert not any(name.startswith("energy") for name in fitted.weights)
+    # Two epochs of the other program's backbone, with one of its energy after them, leave the same weights.
+    other = fit(tilted, TRAIN, epochs=3, batch_size=64, seed=3, progress=False)
+    assert [r["stage"] for r in other.history] == ["backbone", "backbone", "energy"]
+    moved = [n for n, w in fitted.weights.items() if not np.allclose(w, other.weights[n], rtol=1e-4, atol=1e-5)]
+    assert moved == []
+    first, again = (log_likelihood(fitted, TRAIN[:3], num=10, seed=0) for _ in range(2))
+    np.testing.assert_array_equal(first.value, again.value)
+
+
+def test_modalities_are_scored_as_they_say(ppl):
+    """Every likelihood by name, against its formula, through the program itself."""
+    modalities = {
+        "n": Modality((2,), scale=0.5),
+        "l": Modality((2,), likelihood="laplace", scale=0.75),
+        "b": Modality((1, 4, 4), kind="image", likelihood="bernoulli"),
+        "t": Modality((3,), kind="tokens", vocabulary=5),
+    }
+    rng = np.random.default_rng(0)
+    batch = Batch(
+        {
+            "n": rng.standard_normal((2, 2)).astype("f"),
+            "l": rng.standard_normal((2, 2)).astype("f"),
+            "b": (rng.random((2, 1, 4, 4)) < 0.5).astype("f"),
+            "t": rng.integers(0, 5, (2, 3)),
+        }
+    )
+    program = models.mvae(modalities, ppl=ppl, latent_dim=2, hidden=4)
+    start = fit(program, batch, epochs=1, learning_rate=1e-30, progress=False)
+    zeroed = {n: np.zeros_like(w) if ".decoder." in n else w for n, w in start.weights.items()}
+    fitted = Fitted(start.program, zeroed)  # every decoder answers 0, whatever z is
+    log_lik, _ = ppl.host.scores(fitted.model, {"z": ppl.host.zeros(1, 2, 2)}, batch)
+    normal = (-0.5 * (batch["n"] / 0.5) ** 2 - 0.5 * np.log(2 * np.pi) - np.log(0.5)).sum(-1)
+    laplace = (-np.abs(batch["l"]) / 0.75 - np.log(1.5)).sum(-1)
+    exact = {"n": normal, "l": laplace, "b": np.full(2, 16 * np.log(0.5)), "t": np.full(2, 3 * np.log(0.2))}
+    for name, value in exact.items():
+        np.testing.assert_allclose(log_lik[name][0], value, rtol=1e-5)
+    wrong = models.mvae({"x": Modality((2,), likelihood="cauchy")}, ppl=ppl, latent_dim=2, hidden=4)
+    with pytest.raises(ModalityError, match="likelihood among normal, laplace, bernoulli; got 'cauchy'"):
+        fit(wrong, Batch({"x": batch["n"]}), epochs=1, progress=False)
