@@ -16,6 +16,9 @@ from mmppl.testing.drivers import Step
 
 __all__ = ["NumPyroDriver"]
 
+# Tests compile much and run little.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 
 class NumPyroDriver:
     """See :class:`mmppl.testing.drivers.Driver`."""
@@ -45,7 +48,7 @@ class NumPyroDriver:
 
     def value_and_grad(self, f, params, seed):
         params = jax.tree.map(jnp.asarray, dict(params))
-        value, grads = jax.jit(jax.value_and_grad(handlers.seed(f, jax.random.key(seed))))(params)
+        value, grads = jit(jax.value_and_grad(handlers.seed(f, jax.random.key(seed))))(params)
         return float(value), jax.tree.map(np.asarray, grads)
 
     def repeat_grad(self, f, params, xs):
@@ -55,7 +58,7 @@ class NumPyroDriver:
             return jax.grad(handlers.seed(f, key))(params, x)
 
         keys = jax.random.split(jax.random.key(0), len(xs))
-        return jax.tree.map(np.asarray, jax.jit(partial(jax.lax.map, lambda pair: one(*pair)))((jnp.asarray(xs), keys)))
+        return jax.tree.map(np.asarray, jit(partial(jax.lax.map, lambda pair: one(*pair)))((jnp.asarray(xs), keys)))
 
     def log_joint(self, program, values, seed=0):
         seeded = handlers.seed(program, jax.random.key(seed))
@@ -65,7 +68,7 @@ class NumPyroDriver:
         svi = SVI(model, guide, numpyro.optim.SGD(0.0), objective)
         first = []
 
-        @jax.jit
+        @jit
         def evaluate(params, key, batch):
             def loss(params):
                 value, (record, _) = objective.loss_and_record(key, params, model, guide, batch)
@@ -76,7 +79,7 @@ class NumPyroDriver:
         def step(batch, seed, params=None):
             batch, key = mm.as_batch(batch), jax.random.key(seed)
             if not first:
-                start = jax.jit(svi.init)(key, batch)
+                start = jit(svi.init)(key, batch)
                 first.append((svi.get_params(start), start.mutable_state or {}))
             wanted, state = first[0]
             wanted = {**wanted, **jax.tree.map(jnp.asarray, dict(params or {}))}
@@ -88,16 +91,20 @@ class NumPyroDriver:
 
     def fit(self, objective, model, guide, batch, *, steps, rate, seed=0):
         svi = SVI(model, guide, numpyro.optim.Adam(rate), objective)
-        out = svi.run(jax.random.key(seed), steps, mm.as_batch(batch), progress_bar=False)
-        return np.asarray(out.losses), _flat(out.params)
+        batch, update, losses = mm.as_batch(batch), jit(svi.update), []
+        state = jit(svi.init)(jax.random.key(seed), batch)
+        for _ in range(steps):
+            state, loss = update(state, batch)
+            losses.append(float(loss))
+        return np.array(losses), _flat(svi.get_params(state))
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(jit, static_argnums=2)
 def _sample(fn, key, shape):
     return fn.sample(key, shape)
 
 
-@jax.jit
+@jit
 def _log_prob(fn, value):
     return fn.log_prob(value)
 
