@@ -16,6 +16,7 @@ KINDS = ("MMVAE", "ELBO")
 class Setting(NamedTuple):
     """A program with its objective, its networks by name, the modalities and a batch of the host's arrays."""
 
+    kind: str
     model: Any
     guide: Any
     objective: Any
@@ -55,4 +56,4 @@ def declare(ppl: ModuleType, kind: str) -> Setting:
 
     objective = ppl.MMVAE() if mixture else ppl.ELBO()
     batch = ppl.as_batch(next(iter(minibatches(digits.train, BATCH, seed=0, epoch=0))))
-    return Setting(model, guide, objective, nets, modalities, batch)
+    return Setting(kind, model, guide, objective, nets, modalities, batch)
