@@ -31,13 +31,8 @@ def main() -> None:
         print(what, value, flush=True)
         lines.append(f"| nets: {what} | {value:.3g} | |")
     stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
-    head = [
-        "# Benchmarks",
-        "",
-        f"Written by `make bench` on {stamp}.",
-        "Ratios within one run; lowest and highest part in",
-    ]
-    head += ["brackets.", "", "| what | value | bound |", "| --- | --- | --- |"]
+    head = ["# Benchmarks", "", f"Written by `make bench` on {stamp}.", "Ratios within one run; in brackets the lowest"]
+    head += ["and highest part.", "", "| what | value | bound |", "| --- | --- | --- |"]
     Path("docs/benchmarks.md").write_text("\n".join([*head, *lines]) + "\n")
 
 

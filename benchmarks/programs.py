@@ -38,20 +38,20 @@ def declare(ppl: ModuleType, kind: str) -> Setting:
     sample = ppl.host.sample
 
     def model(batch):
+        # Networks are bound before the plate, as in Pyro's own examples: there each parameter passes fewer handlers.
+        decoders = {name: ppl.net(f"{name}.decoder", nets[f"{name}.decoder"]) for name in batch.modalities}
         with ppl.plate(batch):
             z = sample("z", prior_family(ppl.host.zeros(LATENT), 1.0).to_event(1))
             for name in batch.modalities:
-                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+                ppl.observe(name, likelihood(ppl, modalities[name], decoders[name](z)), batch)
 
     def guide(batch):
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        if mixture:
+            q = ppl.MixtureOfExperts(experts, batch.present, family="laplace")
+        else:
+            q = ppl.Product(experts, batch.present)
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
-            q = (
-                ppl.MixtureOfExperts(experts, batch.present, family="laplace")
-                if mixture
-                else ppl.Product(experts, batch.present)
-            )
             sample("z", q)
 
     objective = ppl.MMVAE() if mixture else ppl.ELBO()
