@@ -22,7 +22,7 @@ from mmppl.metrics import Judges, coherence, cross_coherence, train_judges
 __all__ = ["main", "measure"]
 
 HOSTS = ("numpyro", "pyro")
-SETTINGS = {"batch_size": 256, "learning_rate": 2e-3, "ema": 0.99}
+SETTINGS: dict[str, Any] = {"batch_size": 256, "learning_rate": 2e-3, "ema": 0.99}
 
 
 def measure(host: str, digits: Dataset, judges: Judges, *, epochs: int, seed: int, num: int = 2000) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def data_plate(sites: dict) -> str | None:
     return shared.pop() if shared else None
 
 
-def sum_per_datum(sites: dict, plate: str) -> jax.Array:
+def sum_per_datum(sites: dict, plate: str | None) -> jax.Array:
     """Log densities summed over sites and over plates inside the data's: ``(*, N)``."""
     samples = [site for site in sites.values() if site["type"] == "sample"]
     nested = max(-frame.dim for site in samples for frame in site["cond_indep_stack"])

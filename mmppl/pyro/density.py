@@ -81,7 +81,7 @@ def data_plate(sites: dict) -> str | None:
     return shared.pop() if shared else None
 
 
-def sum_per_datum(sites: dict, plate: str) -> torch.Tensor:
+def sum_per_datum(sites: dict, plate: str | None) -> torch.Tensor:
     """Log densities summed over sites and over plates inside the data's: ``(*, N)``."""
     nested = max(-frame.dim for site in sites.values() for frame in site["cond_indep_stack"] if frame.vectorized)
     total: Any = 0.0

@@ -26,8 +26,8 @@ class HostKernel(MCMCKernel):
     every draw, ``(draws, N)``.
     """
 
-    transforms: dict | None = None
-    state: shared.KernelState | None = None
+    transforms: Any = None
+    state: Any = None
     _initial_params: dict | None = None
 
     @property

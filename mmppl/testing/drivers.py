@@ -81,7 +81,7 @@ class Driver(Protocol):
         """Losses ``(steps,)`` and parameters after training by the host's own ``SVI`` with Adam."""
 
 
-def driver(host: str) -> Driver:
+def driver(host: str) -> Any:
     """The driver of a host.
 
     Arguments:

@@ -66,7 +66,7 @@ class NumPyroDriver:
 
     def stepper(self, objective, model, guide):
         svi = SVI(model, guide, numpyro.optim.SGD(0.0), objective)
-        first = []
+        first: list = []
 
         @jit
         def evaluate(params, key, batch):
