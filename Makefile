@@ -12,7 +12,7 @@ demo: .venv/all.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0 .venv/bin/pytest -q
+	OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0 .venv/bin/pytest -q -n 2 --dist worksteal
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m benchmarks

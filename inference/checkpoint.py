@@ -38,16 +38,24 @@ class Run:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
 
-    def create(self, info: Mapping[str, Any], *, force: bool = False) -> None:
-        """Makes the folder anew and writes ``run.json``."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    def check_free(self, *, force: bool = False) -> None:
+        """Raises if :meth:`create` would."""
+        if self._taken():
             if not force:
                 raise RunError(f"'{self.path}' exists already; choose another folder, or pass force (--force).")
             if not (self.path / "run.json").exists():
                 raise RunError(f"'{self.path}' is not a run folder, so it is not replaced; choose another folder.")
+
+    def create(self, info: Mapping[str, Any], *, force: bool = False) -> None:
+        """Makes the folder anew and writes ``run.json``."""
+        self.check_free(force=force)
+        if self._taken():
             shutil.rmtree(self.path)
         (self.path / "state").mkdir(parents=True, exist_ok=True)
         self._write_json("run.json", {"format": FORMAT, **info, "versions": _versions(), "commit": _commit()})
+
+    def _taken(self) -> bool:
+        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def info(self) -> dict[str, Any]:
         """What ``run.json`` says."""

@@ -13,6 +13,7 @@ from mmppl.data import minibatches
 from mmppl.errors import OptionError, RunError, TrainingError
 from mmppl.inference.checkpoint import Run
 from mmppl.inference.fitted import Fitted
+from mmppl.inference.peeking import refuse_peeking
 from mmppl.inference.program import Program, Stage
 
 __all__ = ["fit"]
@@ -55,6 +56,7 @@ def fit(
     Raises:
         ModalityError, DataError: If the data do not fit the program.
         OptionError: If a number is out of range.
+        ObjectiveError: If the guide of a program of one's own looks at what an objective of several terms hides.
         RunError: If ``out`` exists, or is not this run.
         TrainingError: If a loss or gradient is not finite; its ``fitted`` holds the last good state, which is also
             what the run folder keeps.
@@ -93,12 +95,16 @@ def fit(
             done = int(progress_made["epoch"])
             run.truncate(done)
         else:
-            run.create(about, force=force)
+            run.check_free(force=force)
     elif resume:
         raise OptionError("resume needs out=, the run folder.")
     program = program.fresh(seed)
-    history = run.history() if run else []
+    history = run.history() if run and resume else []
     trainer = host.Trainer(program, data[:batch_size], seed=seed, learning_rate=learning_rate, clip=clip, ema=ema)
+    if program.remake is None and not resume:
+        refuse_peeking(Fitted(program, trainer.weights()), data)
+    if run and not resume:
+        run.create(about, force=force)
     bar = tqdm(total=epochs, initial=done, disable=not progress, unit="epoch")
     epoch = 0
     try:

@@ -45,7 +45,7 @@ def generate(
         unchanged.
 
     Raises:
-        ModalityError, DataError: If ``given`` does not fit the program or ``want`` names an unknown modality.
+        ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
         OptionError: If the sampler is unknown or ``num`` is out of range.
     """
     modalities = fitted.program.modalities
@@ -66,9 +66,13 @@ def generate(
 
 def _complete(given: Batch, fitted: Fitted) -> Batch:
     """A modality that the batch does not hold at all is missing in every row."""
-    blank = example(fitted.program.modalities, len(given)).only()
-    values = {n: given.values.get(n, blank.values[n]) for n in fitted.program.modalities}
-    present = {n: given.present.get(n, blank.present[n]) for n in fitted.program.modalities}
+    modalities = fitted.program.modalities
+    unknown = [n for n in given.modalities if n not in modalities]
+    if unknown:
+        raise ModalityError(f"Expected given modalities among {list(modalities)}; got {unknown}. Leave them out.")
+    blank = example(modalities, len(given)).only()
+    values = {n: given.values.get(n, blank.values[n]) for n in modalities}
+    present = {n: given.present.get(n, blank.present[n]) for n in modalities}
     return Batch(values, present)
 
 

@@ -83,6 +83,14 @@ def guard_global_state():
         pytest.fail("The test changed global state: " + "; ".join(changes))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    """Drops what JAX compiled for a file of tests: thousands of programs in one process exhaust its memory maps."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture
 def x64():
     """JAX in double precision, for this test only."""

@@ -25,7 +25,7 @@ _OWN: ContextVar[dict | None] = ContextVar("mmppl_own_modules", default=None)
 
 
 def as_batch(batch: Batch) -> Batch:
-    """The batch with torch tensors."""
+    """The batch with torch tensors; doubles of numpy come in torch's default precision, as JAX has it too."""
     return Batch.trusted(
         {name: _tensor(value) for name, value in batch.values.items()},
         {name: _tensor(mask) for name, mask in batch.present.items()},
@@ -35,7 +35,10 @@ def as_batch(batch: Batch) -> Batch:
 
 
 def _tensor(x: Any) -> torch.Tensor:
-    return x if isinstance(x, torch.Tensor) else torch.as_tensor(np.ascontiguousarray(x))
+    if isinstance(x, torch.Tensor):
+        return x
+    tensor = torch.as_tensor(np.ascontiguousarray(x))
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
 
 
 def build(spec: Spec, seed: int = 0) -> Any:

@@ -1,7 +1,6 @@
 """A choice of hosts, and programs whose answers are known exactly."""
 
 import importlib
-from contextlib import nullcontext
 from functools import cache, partial
 
 import numpy as np
@@ -13,36 +12,24 @@ from mmppl.data import LinearGaussian
 from mmppl.inference import Fitted, Program
 
 
-@pytest.fixture(scope="session")
-def jax_with_cache(tmp_path_factory):
-    """JAX, keeping what it compiles in a folder: fits of one program compile alike, and tests make many."""
-    jax = importlib.import_module("jax")
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.2), strict=True):
-        jax.config.update(name, value)
-    yield jax
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 @pytest.fixture(params=["numpyro", "pyro"])
 def ppl(request):
     """Either face; tests with "pyro" need torch."""
-    if request.param == "numpyro":
-        request.getfixturevalue("jax_with_cache")
     return importlib.import_module(f"mmppl.{request.param}")
 
 
 @pytest.fixture
 def double(ppl):
-    """Double precision: JAX's flag for this test only; torch follows its inputs."""
-    if ppl.host.NAME == "pyro":
-        context = nullcontext()
-    else:
-        context = importlib.import_module("jax").enable_x64(True)
-    with context:
-        yield
+    """Double precision: JAX's flag or torch's default type, for this test only."""
+    if ppl.host.NAME == "numpyro":
+        with importlib.import_module("jax").enable_x64(True):
+            yield
+        return
+    torch = importlib.import_module("torch")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 @pytest.fixture(scope="session")

@@ -120,3 +120,5 @@ def test_bad_options(linear, given, options, error, message):
 def test_bad_data(linear, given):
     with pytest.raises(ModalityError, match=r"Modality 'a': expected shape \(N, 3\)"):
         generate(linear(), Batch({"a": given["b"]}))
+    with pytest.raises(ModalityError, match=r"Expected given modalities among \['a', 'b', 'c'\]; got \['x'\]"):
+        generate(linear(), Batch({"x": given["b"]}))

@@ -11,7 +11,7 @@ from mmppl.inference import Fitted, Program, fit, generate, log_likelihood
 from mmppl.models.catalogue import settings
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=256, num_test=50)
-TRAIN = Batch({n: x.astype(np.float32) for n, x in LINEAR.train.values.items()})
+TRAIN = LINEAR.train
 
 
 @pytest.mark.parametrize("name", sorted(models.SYSTEMS))
