@@ -6,7 +6,7 @@ import pytest
 from mmppl.data import load
 from mmppl.errors import ObjectiveError
 from mmppl.inference import Program, fit
-from mmppl.nets import MLP, LocScale
+from mmppl.nets import MLP
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64, num_test=10)
 SETTINGS = {"epochs": 1, "batch_size": 32, "progress": False}
