@@ -2,31 +2,43 @@
 
 import datetime
 import os
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import nets, steps_numpyro, steps_pyro
-from benchmarks.timing import Measure, interleave, ratio
+from benchmarks import langevin, mala, nets, steps_numpyro, steps_pyro
+from benchmarks.timing import Measure, interleave, rate, ratio
 
-BOUND = 1.10
+STEP, CHAIN = 1.10, 1.15
 PACKAGES = ("torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 
 
-def steps() -> Iterator[tuple[str, Measure]]:
-    """A training step with our objective over the same step written by hand, in processor time."""
+def measures() -> Iterator[tuple[str, Measure]]:
+    """What is measured, one after the other; ratios are of processor time."""
     for host, module in (("NumPyro", steps_numpyro), ("Pyro", steps_pyro)):
         for kind in ("ELBO", "MMVAE"):
-            times = interleave(module.competitors(kind), rounds=40)
-            yield f"{host}, {kind}: SVI step, ours over by hand", ratio(times, "ours", "by hand", BOUND)
+            times = interleave(module.competitors(kind), rounds=60)
+            yield f"{host}, {kind}: SVI step, ours over by hand", ratio(times, "ours", "by hand", STEP)
+    times = interleave(mala.numpyro_competitors(), rounds=20)
+    yield "NumPyro: batched MALA, ours over BlackJAX vmapped", ratio(times, "ours", "BlackJAX", CHAIN)
+    times = interleave(mala.pyro_competitors(), rounds=20)
+    yield "Pyro: batched MALA, ours over a loop by hand", ratio(times, "ours", "by hand", CHAIN)
+    learning = {"NumPyro": langevin.numpyro_step(), "Pyro": langevin.pyro_step()}
+    times = interleave(learning, rounds=60, clock=time.perf_counter)
+    for host in learning:
+        yield (
+            f"{host}: training steps with {langevin.STEPS} Langevin steps on {langevin.CHAINS} chains",
+            rate(times, host),
+        )
 
 
 def main() -> None:
     """Prints every measure and writes the table."""
     lines = []
-    for what, measure in steps():
+    for what, measure in measures():
         print(what, measure, flush=True)
-        lines.append(f"| {what} | {measure} | at most {measure.bound} |")
+        lines.append(f"| {what} | {measure} | {f'at most {measure.bound}' if measure.bound else ''} |")
     for what, value in nets.run().items():
         print(what, value, flush=True)
         lines.append(f"| nets: {what} | {value:.3g} | |")

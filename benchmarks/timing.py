@@ -33,9 +33,13 @@ class Measure(NamedTuple):
 
 
 def interleave(
-    steps: Mapping[str, Callable[[], object]], rounds: int, inner: int = 1, warm: int = 3
+    steps: Mapping[str, Callable[[], object]],
+    rounds: int,
+    inner: int = 1,
+    warm: int = 3,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, np.ndarray]:
-    """Seconds of one call of each function in every round, ``(rounds,)``.
+    """Seconds of one call of each function in every round, ``(rounds,)``: of processor time, or by another clock.
 
     In a round each is called ``inner`` times in a row, and every other round goes backwards (A B B A). A step must
     return only when its work is done.
@@ -47,10 +51,10 @@ def interleave(
     order = list(steps.items())
     for number in range(rounds):
         for name, step in order:
-            start = time.process_time()
+            start = clock()
             for _ in range(inner):
                 step()
-            times[name][number] = (time.process_time() - start) / inner
+            times[name][number] = (clock() - start) / inner
         order.reverse()
     return times
 

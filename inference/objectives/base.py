@@ -41,7 +41,10 @@ class Terms(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Latents drawn from the guide, by site, ``(K, T, N, *event)``, and their own log density ``(K, T, N)``."""
+    """Latents drawn from the guide, by site, ``(K, T, N, *event)``, and their own log density ``(K, T, N)``.
+
+    The density is zero where it was not asked for.
+    """
 
     latents: dict[str, Array]
     log_q: Array
@@ -54,7 +57,7 @@ class Evaluation(Protocol):
     like: Array  # an array of the parameters' floating type
     scale: Any  # the plate's scale, total over batch size; known once the program has run
 
-    def draw(self, masks: Array, num: int) -> Draws:
+    def draw(self, masks: Array, num: int, density: bool = True) -> Draws:
         """Draws ``num`` particles from the guide for each of the encoding masks ``(T, N, M)``."""
 
     def density(self, draws: Draws, masks: Array, *, cross: bool, detach: bool) -> Array:
@@ -123,7 +126,7 @@ class Objective:
         if unknown:
             raise OptionError(f"weights name {sorted(unknown)}, but the batch has {list(batch.modalities)}.")
         terms = self.terms(run.backend, batch, rng, run.like)
-        draws = run.draw(terms.encode, self.particles)
+        draws = self._draw(run, terms)
         if self.gradient == "dreg":
             # The factor of the latents' gradient is a normalised weight, so the weights come first.
             first = self._ingredients(run, batch, terms, draws)
@@ -134,7 +137,11 @@ class Objective:
     def log_weights(self, run: Evaluation, batch: Batch, rng: Any) -> Array:
         """Log p(x_T, z) - log q(z) of every particle, term and datum, ``(K, T, N)``, with beta 1."""
         terms = self.terms(run.backend, batch, rng, run.like)
-        return self._ingredients(run, batch, terms, run.draw(terms.encode, self.particles)).log_weights(1.0)
+        return self._ingredients(run, batch, terms, self._draw(run, terms)).log_weights(1.0)
+
+    def _draw(self, run: Evaluation, terms: Terms) -> Draws:
+        own = self.density == "own" and self.gradient == "standard"
+        return run.draw(terms.encode, self.particles, density=own)
 
     def _ingredients(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> Ingredients:
         backend, xp = run.backend, run.backend.xp

@@ -85,6 +85,7 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
     shape = masks[0].shape
     for mask in masks[1:]:
         shape = mask.shape if mask.ndim > len(shape) else shape
-    loc = xp.stack([xp.broadcast_arrays(*pair)[0] for pair in pairs], axis=-2)
-    scale = xp.stack([xp.broadcast_arrays(*pair)[1] for pair in pairs], axis=-2)
-    return Experts(loc, scale, xp.stack([xp.broadcast_to(m, shape) for m in masks], axis=-1), family)
+    masks = [mask if mask.shape == shape else xp.broadcast_to(mask, shape) for mask in masks]
+    pairs = [pair if pair[0].shape == pair[1].shape else xp.broadcast_arrays(*pair) for pair in pairs]
+    loc, scale = (xp.stack(side, axis=-2) for side in zip(*pairs, strict=True))
+    return Experts(loc, scale, xp.stack(masks, axis=-1), family)

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BoundNet", "detached", "evaluated_once"]
+__all__ = ["BoundNet", "detached", "evaluated_once", "registered_once"]
 
 _MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
 _DETACH: ContextVar[Callable | None] = ContextVar("mmppl_detach", default=None)
@@ -42,13 +42,24 @@ def evaluated_once() -> Iterator[None]:
     """Within, a network called again on the very same arrays answers from memory.
 
     An objective asks the guide about many subsets of the same batch; each encoder then runs once, forward and
-    backward.
+    backward, and its weights become parameters of the host once.
     """
     token = _MEMO.set({})
     try:
         yield
     finally:
         _MEMO.reset(token)
+
+
+def registered_once(name: str, module: Any, register: Callable[[str, Any], Any]) -> Any:
+    """``register(name, module)``, from memory where :func:`evaluated_once` keeps one."""
+    memo = _MEMO.get()
+    if memo is None:
+        return register(name, module)
+    key = (None, name, id(module))
+    if key not in memo:
+        memo[key] = (register(name, module), module)
+    return memo[key][0]
 
 
 @contextmanager

@@ -36,12 +36,13 @@ class Evaluation:
         self.mutable: dict = {}
         self.global_ratio: Any = 0.0
 
-    def draw(self, masks: jax.Array, num: int) -> Draws:
+    def draw(self, masks: jax.Array, num: int, density: bool = True) -> Draws:
         self.shape = (num, masks.shape[0], len(self.batch))
         with _plates(self.shape):
             sites = self._trace(self.guide, self.params, self._seen(masks), self.keys[0])
         latents = {name: site["value"] for name, site in sites.items() if _is_latent(site)}
-        log_q = self._sum(sites, latents, self.shape, sign=-1.0)
+        scored = latents if density else [name for name in latents if not _plates_of(sites[name])]
+        log_q = self._sum(sites, scored, self.shape, sign=-1.0)
         wide = {name: self._widen(z) for name, z in latents.items()}
         return Draws(wide, log_q)
 
@@ -89,7 +90,7 @@ class Evaluation:
         for name in names:
             site = sites[name]
             log_prob = site["fn"].log_prob(site["value"])
-            plates = [frame for frame in site["cond_indep_stack"] if frame.name not in OURS]
+            plates = _plates_of(site)
             if not plates:
                 if self.shape[:2] != (1, 1):
                     raise ObjectiveError(
@@ -110,6 +111,11 @@ class Evaluation:
 
     def _narrow(self, z: jax.Array) -> jax.Array:
         return z[0, 0] if self.shape[:2] == (1, 1) else z
+
+
+def _plates_of(site: dict) -> list:
+    """The plates of the program that a site lies in."""
+    return [frame for frame in site["cond_indep_stack"] if frame.name not in OURS]
 
 
 def _is_latent(site: dict) -> bool:

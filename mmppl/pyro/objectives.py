@@ -35,12 +35,13 @@ class Evaluation:
         self.scale: Any = 1.0
         self.global_ratio: Any = 0.0
 
-    def draw(self, masks: torch.Tensor, num: int) -> Draws:
+    def draw(self, masks: torch.Tensor, num: int, density: bool = True) -> Draws:
         self.shape = (num, masks.shape[0], len(self.batch))
         with _plates(self.shape):
             sites = self._trace(self.guide, self._seen(masks))
         latents = {name: site["value"] for name, site in sites.items() if _is_latent(site)}
-        log_q = self._sum(sites, latents, self.shape, sign=-1.0)
+        scored = latents if density else [name for name in latents if not _plates_of(sites[name])]
+        log_q = self._sum(sites, scored, self.shape, sign=-1.0)
         return Draws({name: self._widen(z) for name, z in latents.items()}, log_q)
 
     def density(self, draws: Draws, masks: torch.Tensor, *, cross: bool, detach: bool) -> torch.Tensor:
@@ -95,7 +96,7 @@ class Evaluation:
         for name in names:
             site = sites[name]
             log_prob = site["fn"].log_prob(site["value"])
-            plates = [frame for frame in site["cond_indep_stack"] if frame.name not in OURS]
+            plates = _plates_of(site)
             if not plates:
                 if self.shape[:2] != (1, 1):
                     raise ObjectiveError(
@@ -120,6 +121,11 @@ class Evaluation:
 def site_is_subsample(site: dict) -> bool:
     """Whether a sample site only picks the rows of a plate."""
     return type(site["fn"]).__name__ == "_Subsample"
+
+
+def _plates_of(site: dict) -> list:
+    """The plates of the program that a site lies in."""
+    return [frame for frame in site["cond_indep_stack"] if frame.name not in OURS]
 
 
 def _is_latent(site: dict) -> bool:

@@ -14,7 +14,7 @@ from pyro.distributions import Distribution
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError
-from mmppl.nets.bound import BoundNet
+from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
 
@@ -58,7 +58,7 @@ def net(name: str, module: Any) -> BoundNet:
         if name not in own:
             own[name] = copy.deepcopy(module)
         module = own[name]
-    return BoundNet(name, pyro.module(name, module))
+    return BoundNet(name, registered_once(name, module, pyro.module))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Drives Pyro for the contracts."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import pyro
@@ -20,8 +20,14 @@ class PyroDriver:
 
     name, mm, ppl, dist = "pyro", mm, pyro, dist
 
+    @contextmanager
     def double(self):
-        return nullcontext()
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
     def array(self, x):
         return torch.tensor(np.asarray(x))
