@@ -11,26 +11,27 @@ import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyro
 import torch
 
 import mmppl.numpyro
 import mmppl.pyro
 from benchmarks import by_hand_jax, by_hand_torch
-from benchmarks.programs import BATCH, LATENT, Setting, declare
+from benchmarks.programs import LATENT, Setting, declare
 
 __all__ = ["numpyro_competitors", "pyro_competitors"]
 
-STEPS, STEP_SIZE = 25, 0.02
+ROWS, STEPS, STEP_SIZE = 256, 25, 0.02
 
 
 def start() -> np.ndarray:
     """Where all chains begin, ``(N, D)``."""
-    return np.random.default_rng(0).laplace(size=(BATCH, LATENT)).astype("float32")
+    return np.random.default_rng(0).laplace(size=(ROWS, LATENT)).astype("float32")
 
 
 def numpyro_competitors() -> dict[str, Callable[[], object]]:
     """``ours``: the kernel under NumPyro; ``BlackJAX``: its MALA on a density of one row, vmapped over rows."""
-    setting = declare(mmppl.numpyro, "MMVAE")
+    setting = declare(mmppl.numpyro, "MMVAE", ROWS)
     kernel = mmppl.numpyro.MALA(setting.model, step_size=STEP_SIZE, adapt_step_size=False)
     args = ((setting.batch,), {})
     first = kernel.init(jax.random.key(0), 0, {"z": jnp.asarray(start())}, *args)
@@ -51,7 +52,7 @@ def numpyro_competitors() -> dict[str, Callable[[], object]]:
             def one(key, state, row):
                 return rival(key, state, lambda z: density(z, row), STEP_SIZE**2 / 2)[0]
 
-            return jax.vmap(one)(jax.random.split(key, BATCH), state, values), None
+            return jax.vmap(one)(jax.random.split(key, ROWS), state, values), None
 
         return jax.lax.scan(step, state, jax.random.split(key, STEPS))[0]
 
@@ -70,7 +71,7 @@ def _density_jax(setting: Setting, values: dict, z: jax.Array) -> jax.Array:
 
 def pyro_competitors() -> dict[str, Callable[[], object]]:
     """``ours``: the kernel under Pyro; ``by hand``: a loop in torch, on a formula for the density."""
-    setting = declare(mmppl.pyro, "MMVAE")
+    setting = declare(mmppl.pyro, "MMVAE", ROWS)
     kernel = mmppl.pyro.MALA(setting.model, step_size=STEP_SIZE, adapt_step_size=False)
     kernel.initial_params = {"z": torch.tensor(start())}
     kernel.setup(0, setting.batch)
@@ -80,8 +81,9 @@ def pyro_competitors() -> dict[str, Callable[[], object]]:
 
     def ours():
         z = kernel.initial_params
-        for _ in range(STEPS):
-            z = kernel.sample(z)
+        with pyro.validation_enabled(False):  # as Pyro's MCMC runs kernels
+            for _ in range(STEPS):
+                z = kernel.sample(z)
         return z
 
     def by_hand():
@@ -94,7 +96,7 @@ def pyro_competitors() -> dict[str, Callable[[], object]]:
             new_value, new_score = _value_and_score(setting, new)
             back = (z - new - half * new_score) / STEP_SIZE
             log_ratio = new_value - value + 0.5 * (noise**2).sum(-1) - 0.5 * (back**2).sum(-1)
-            accept = torch.rand(BATCH) < log_ratio.exp()
+            accept = torch.rand(ROWS) < log_ratio.exp()
             z = torch.where(accept[:, None], new, z)
             value = torch.where(accept, new_value, value)
             score = torch.where(accept[:, None], new_score, score)

@@ -25,10 +25,10 @@ class Setting(NamedTuple):
     batch: Batch
 
 
-def declare(ppl: ModuleType, kind: str) -> Setting:
+def declare(ppl: ModuleType, kind: str, rows: int = BATCH) -> Setting:
     """``"MMVAE"``: mixture of Laplace experts, all strata; ``"ELBO"``: product of normal experts; K = 1.
 
-    Modalities are those of polydigits.
+    Modalities are those of polydigits, of which the batch holds ``rows`` tuples.
     """
     digits = load("polydigits")
     modalities = digits.modalities
@@ -55,5 +55,5 @@ def declare(ppl: ModuleType, kind: str) -> Setting:
             sample("z", q)
 
     objective = ppl.MMVAE() if mixture else ppl.ELBO()
-    batch = ppl.as_batch(next(iter(minibatches(digits.train, BATCH, seed=0, epoch=0))))
+    batch = ppl.as_batch(next(iter(minibatches(digits.train, rows, seed=0, epoch=0))))
     return Setting(kind, model, guide, objective, nets, modalities, batch)

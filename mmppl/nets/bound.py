@@ -6,9 +6,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BoundNet", "detached", "evaluated_once", "registered_once"]
+__all__ = ["BoundNet", "detached", "evaluated_once", "registered_in", "registered_once"]
 
 _MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
+_REGISTERED: ContextVar[dict | None] = ContextVar("mmppl_registered", default=None)
 _DETACH: ContextVar[Callable | None] = ContextVar("mmppl_detach", default=None)
 
 
@@ -46,20 +47,32 @@ def evaluated_once() -> Iterator[None]:
     """
     token = _MEMO.set({})
     try:
-        yield
+        with registered_in({}):
+            yield
     finally:
         _MEMO.reset(token)
 
 
+@contextmanager
+def registered_in(memory: dict) -> Iterator[None]:
+    """Within, the weights of a network become parameters of the host once; ``memory`` holds what that gave."""
+    token = _REGISTERED.set(memory)
+    try:
+        yield
+    finally:
+        _REGISTERED.reset(token)
+
+
 def registered_once(name: str, module: Any, register: Callable[[str, Any], Any]) -> Any:
-    """``register(name, module)``, from memory where :func:`evaluated_once` keeps one."""
-    memo = _MEMO.get()
-    if memo is None:
+    """``register(name, module)``, or what it gave before within :func:`registered_in`."""
+    memory = _REGISTERED.get()
+    if memory is None:
         return register(name, module)
-    key = (None, name, id(module))
-    if key not in memo:
-        memo[key] = (register(name, module), module)
-    return memo[key][0]
+    key = (name, id(module))
+    if key not in memory:
+        # The module is kept beside the result, so that its identity stays taken.
+        memory[key] = (register(name, module), module)
+    return memory[key][0]
 
 
 @contextmanager

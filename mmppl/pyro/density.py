@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 
 from mmppl.errors import OptionError
+from mmppl.nets.bound import registered_in
 from mmppl.pyro.objectives import site_is_subsample
 
 __all__ = ["data_plate", "frozen", "latent_sites", "log_density_per_datum", "run", "site_log_density"]
@@ -107,13 +108,26 @@ def log_jacobian(site: dict, to_real: Transform, unconstrained: torch.Tensor) ->
 
 
 class frozen(Messenger):
-    """Within, the parameters of a program ask for no gradient, so that no graph is kept for them."""
+    """Within, the parameters of a program ask for no gradient, so that no graph is kept for them.
+
+    One object may be entered again and again, for a program whose parameters stay as they are: networks are then
+    registered once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: list[torch.Tensor] = []
+        self.memory: dict = {}
 
     def __enter__(self) -> Any:
-        self.live: list[torch.Tensor] = []
+        for param in self.live:
+            param.requires_grad_(False)
+        self.registered = registered_in(self.memory)
+        self.registered.__enter__()
         return super().__enter__()
 
     def __exit__(self, *args: Any) -> Any:
+        self.registered.__exit__(*args)
         for param in self.live:
             param.requires_grad_(True)
         return super().__exit__(*args)

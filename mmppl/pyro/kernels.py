@@ -40,6 +40,7 @@ class HostKernel(MCMCKernel):
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         self._num_warmup, self._args, self._kwargs = warmup_steps, args, kwargs
+        self._frozen = density.frozen()
         found, _, self.transforms, trace = initialize_model(
             density.frozen()(self.model),
             args,
@@ -81,7 +82,7 @@ class HostKernel(MCMCKernel):
         """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
         z = self._layout.unpack(position)
         values = {name: self.transforms[name].inv(z[name]) for name in z}
-        with density.frozen():
+        with self._frozen:
             sites = density.run(self.model, self._args, self._kwargs, values)
             jacobian = [density.log_jacobian(sites[name], self.transforms[name], z[name]) for name in z]
             if not self._layout.per_datum:
