@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
@@ -22,6 +23,7 @@ def generate(
     sampler: str | None = None,
     seed: int = 0,
     chunk: int = 4096,
+    progress: bool = False,
 ) -> dict[str, np.ndarray]:
     r"""Draws modalities given what is present in each row, or from the prior.
 
@@ -39,6 +41,7 @@ def generate(
         sampler: None for the guide's draws, ``"mala"`` or ``"ula"``.
         seed: Of everything random.
         chunk: Most rows times draws at once.
+        progress: Whether to show a progress bar.
 
     Returns:
         For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``. Observed values come back
@@ -59,9 +62,9 @@ def generate(
         raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(SAMPLERS)}.")
     if given is None:
         empty = example(modalities, num).only()
-        return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk).items()}
+        return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress).items()}
     given = _complete(given, fitted).validate(modalities, allow_empty_rows=True)
-    return _rows(fitted, given, num, names, mean, sampler, seed, chunk)
+    return _rows(fitted, given, num, names, mean, sampler, seed, chunk, progress)
 
 
 def _complete(given: Batch, fitted: Fitted) -> Batch:
@@ -76,11 +79,21 @@ def _complete(given: Batch, fitted: Fitted) -> Batch:
     return Batch(values, present)
 
 
-def _rows(fitted: Fitted, batch: Batch, num: int, names: tuple, mean: bool, sampler: str | None, seed: int, chunk: int):
+def _rows(
+    fitted: Fitted,
+    batch: Batch,
+    num: int,
+    names: tuple,
+    mean: bool,
+    sampler: str | None,
+    seed: int,
+    chunk: int,
+    progress: bool,
+) -> dict[str, np.ndarray]:
     host = fitted.program.ppl.host
     size = max(1, min(len(batch), chunk // num))
     parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, len(batch), size):
+    for start in tqdm(range(0, len(batch), size), desc="generate", disable=not progress, leave=False):
         rows = batch[start : start + size]
         empty = ~np.asarray(rows.observed())
         again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])

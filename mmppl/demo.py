@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmppl import models
-from mmppl.data import load
+from mmppl.data import load, write_npz
 from mmppl.data.dataset import Dataset
 from mmppl.data.polydigits import read_words
 from mmppl.inference import Fitted, fit, generate
@@ -75,11 +75,8 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     words = digits.test[np.array([np.flatnonzero(digits.test.label == d)[0] for d in range(COLUMNS)])]
     prior = generate(fitted, num=COLUMNS, mean=True, seed=1)
     given = {n: x[0] for n, x in generate(fitted, words.only("word"), mean=True, seed=1).items()}
-    np.savez(
-        folder / f"{host}.npz",
-        **{f"prior.{n}": x for n, x in prior.items()},
-        **{f"given.{n}": x for n, x in given.items()},
-    )
+    draws = {f"prior.{n}": x for n, x in prior.items()} | {f"given.{n}": x for n, x in given.items()}
+    write_npz(folder / f"{host}.npz", draws, force=True)
 
 
 def picture(folder: Path, hosts: list[str], images: list[str]) -> Path:

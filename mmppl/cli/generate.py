@@ -48,7 +48,7 @@ def generate(
             )
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
     rows = None if observed is None else single(observed)
-    draws = inference.generate(fitted, rows, num, want=names, mean=mean, sampler=sampler, seed=seed)
+    draws = inference.generate(fitted, rows, num, want=names, mean=mean, sampler=sampler, seed=seed, progress=True)
     if observed is not None:
         draws = {name: _as_given(value, observed, name) for name, value in draws.items()}
     write_npz(out, draws, force=force)

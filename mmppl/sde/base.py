@@ -1,0 +1,68 @@
+r"""Linear diffusions on the time interval [0, 1], from data at 0 to noise at 1.
+
+.. math:: dz = f(t)\, z\, dt + g(t)\, dW, \qquad z_t \mid z_0 \sim \mathcal{N}(a(t)\, z_0,\ \sigma(t)^2 I)
+
+Every coordinate diffuses alone, so a diffusion of some coordinates with the others held fixed is the same diffusion.
+Times are arrays of any backend; a float stands for one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.errors import OptionError
+
+Array = Any
+
+__all__ = ["SDE", "check_time"]
+
+
+class SDE:
+    """Base of the diffusions: a subclass gives :meth:`rate`, :meth:`noise_rate`, :meth:`mean_factor`, :meth:`scale`."""
+
+    def rate(self, t: Array) -> Array:
+        """The drift's factor f(t), ``(*,)`` to ``(*,)``; the drift is f(t) z."""
+        raise NotImplementedError
+
+    def noise_rate(self, t: Array) -> Array:
+        """The squared diffusion coefficient g(t)^2, ``(*,)`` to ``(*,)``."""
+        raise NotImplementedError
+
+    def mean_factor(self, t: Array) -> Array:
+        """The factor a(t) of the marginal's mean, ``(*,)`` to ``(*,)``."""
+        raise NotImplementedError
+
+    def scale(self, t: Array) -> Array:
+        r"""The marginal's standard deviation :math:`\sigma(t)`, ``(*,)`` to ``(*,)``."""
+        raise NotImplementedError
+
+    @property
+    def prior_scale(self) -> float:
+        r"""The standard deviation :math:`\sigma(1)` of the noise that sampling starts from."""
+        return float(self.scale(np.ones(())))
+
+    def diffuse(self, z: Array, t: Array, noise: Array) -> Array:
+        r"""A draw of the marginal, :math:`a(t) z_0 + \sigma(t) \epsilon`.
+
+        Arguments:
+            z: Data :math:`z_0`, ``(*, D)``.
+            t: Times, ``(*, 1)`` or ``(*, D)``, or such that they broadcast against ``z``.
+            noise: Standard normal :math:`\epsilon`, ``(*, D)``.
+        """
+        return self.mean_factor(t) * z + self.scale(t) * noise
+
+    def denoise(self, z: Array, t: Array, score: Array) -> Array:
+        r"""The mean of the data given :math:`z_t`, by Tweedie's formula: :math:`(z_t + \sigma^2 s) / a`."""
+        return (z + self.scale(t) ** 2 * score) / self.mean_factor(t)
+
+
+def check_time(first: float, last: float) -> None:
+    """Raises :class:`OptionError` unless ``0 < first < last <= 1``."""
+    if not 0.0 < first < last <= 1.0:
+        raise OptionError(f"Expected times 0 < first < last <= 1; got {first} and {last}.")
+
+
+def namespace(t: Array) -> Any:
+    """The array namespace of a time."""
+    return get_backend(t).xp

@@ -1,0 +1,74 @@
+"""What every solver of the reverse diffusion is: noise in, sample out, observed coordinates untouched."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.sde.base import SDE
+
+Array = Any
+Score = Callable[[Array, Array], Array]
+
+__all__ = ["Score", "Solver", "keep", "table", "uniform_grid"]
+
+
+class Solver:
+    """Base of the solvers: a subclass says what noise it takes and how it goes from noise to data.
+
+    A score is a function ``(z, t)`` of positions ``(*, D)`` and one time (a 0-d array), to ``(*, D)``: the gradient of
+    the log density of the diffused coordinates at that time.
+    """
+
+    @property
+    def evaluations(self) -> int:
+        """How often a run asks for the score."""
+        raise NotImplementedError
+
+    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
+        """The standard normal noise of a run, ``(draws, *, D)`` for positions ``like``."""
+        raise NotImplementedError
+
+    def run(
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+    ) -> Array:
+        """Goes from noise to data.
+
+        Arguments:
+            backend: The backend of the arrays.
+            sde: The diffusion.
+            score: The score of the diffused coordinates.
+            start: ``(*, D)``: draws of N(0, prior_scale^2) where it moves, and what is observed elsewhere.
+            noise: What :meth:`draw` gives.
+            moves: Boolean, broadcasts against ``start``: where False, a coordinate keeps its value bit for bit. None
+                moves all.
+        """
+        raise NotImplementedError
+
+    def sample(
+        self, backend: Backend, rng: Any, sde: SDE, score: Score, observed: Array, moves: Array | None = None
+    ) -> Array:
+        """A run from fresh noise; ``observed`` ``(*, D)`` gives the shape, and the values that do not move."""
+        first, second = backend.split(rng, 2)
+        start = sde.prior_scale * backend.normal(first, tuple(observed.shape), observed)
+        start = keep(backend, start, observed, moves)
+        return self.run(backend, sde, score, start, self.draw(backend, second, observed), moves)
+
+
+def keep(backend: Backend, new: Array, old: Array, moves: Array | None) -> Array:
+    """``new`` where it moves, ``old`` elsewhere."""
+    return new if moves is None else backend.xp.where(moves, new, old)
+
+
+def uniform_grid(steps: int, last: float) -> np.ndarray:
+    """``steps + 1`` times from 1 down to ``last``, evenly spaced."""
+    if steps < 1 or not 0.0 < last < 1.0:
+        raise OptionError(f"Expected steps >= 1 and 0 < last < 1; got {steps} and {last}.")
+    return np.linspace(1.0, last, steps + 1)
+
+
+def table(backend: Backend, like: Array, *columns: np.ndarray) -> tuple[Array, ...]:
+    """Columns of numbers for a scan, in the precision of ``like``."""
+    return tuple(backend.asarray(np.asarray(column, dtype=np.float64), like=like) for column in columns)

@@ -1,0 +1,75 @@
+"""The multistep exponential solver DPM-Solver++."""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.sde.base import SDE
+from mmppl.sde.solvers.base import Score, Solver, keep, table
+from mmppl.sde.solvers.signal import signal_grid
+
+Array = Any
+
+__all__ = ["DPMSolver"]
+
+BEND = 0.2
+
+
+class DPMSolver(Solver):
+    r"""DPM-Solver++, second-order multistep: the probability flow with the data predicted linear along each step.
+
+    .. math::
+        z_u = \frac{\sigma_u}{\sigma_t} z_t + a_u (1 - e^{-h}) D_t + a_u (h - 1 + e^{-h})
+        \frac{D_t - D_{\text{before}}}{h_{\text{before}}}, \qquad h = \lambda_u - \lambda_t,\
+        \lambda = \log \frac{a}{\sigma}
+
+    The slope is that of the two predictions before, and its integral is exact (2M of the source takes it to second
+    order in h, which costs accuracy where steps are few).
+    One evaluation a step. The last step goes to the data predicted.
+
+    References:
+        | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models (Lu et al., 2022), algorithm 2
+        | https://arxiv.org/abs/2211.01095
+
+    Arguments:
+        evaluations: Evaluations of the score.
+        last: The last time before 0.
+
+    Raises:
+        OptionError: If an option is out of range.
+
+    Example:
+        >>> DPMSolver(20).evaluations
+        20
+    """
+
+    def __init__(self, evaluations: int = 20, last: float = 1e-2):
+        self.number, self.last = evaluations, last
+
+    @property
+    def evaluations(self) -> int:
+        return self.number
+
+    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
+        return backend.normal(rng, (0, *like.shape), like)
+
+    def run(
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+    ) -> Array:
+        grid = signal_grid(sde, self.number, self.last, BEND)
+        factor, sigma = sde.mean_factor(grid), sde.scale(grid)
+        width = np.diff(np.log(factor / sigma))
+        # The first step knows no step before it, and is of first order.
+        linear = np.concatenate([[0.0], factor[2:] * (width + np.expm1(-width))[1:] / width[:-1]])
+
+        def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
+            (z, before), (t, own, constant, linear) = carry, xs
+            data = sde.denoise(z, t, score(z, t))
+            new = own * z + constant * data + linear * (data - before)
+            return (keep(backend, new, z, moves), data), None
+
+        columns = table(backend, start, grid[:-1], sigma[1:] / sigma[:-1], -factor[1:] * np.expm1(-width), linear)
+        (z, _), _ = backend.scan(step, (start, backend.xp.zeros_like(start)), columns)
+        end = backend.asarray(grid[-1], like=start)
+        return keep(backend, sde.denoise(z, end, score(z, end)), z, moves)

@@ -1,0 +1,74 @@
+"""The predictor-corrector solver."""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.sde.base import SDE
+from mmppl.sde.solvers.ancestral import posterior
+from mmppl.sde.solvers.base import Score, Solver, keep, table, uniform_grid
+
+Array = Any
+
+__all__ = ["PredictorCorrector"]
+
+
+class PredictorCorrector(Solver):
+    r"""Ancestral steps from t to u, each followed by Langevin steps at u.
+
+    .. math:: z \leftarrow z + e\, s + \sqrt{2 e}\, \xi, \qquad
+        e = 2 \Big(\frac{a_t}{a_u}\Big)^2 (r \sigma_u)^2
+
+    The source has :math:`\lVert \xi \rVert / \lVert s \rVert`, averaged over the batch, where this has its value
+    :math:`\sigma_u` under noise alone: the average makes one datum's draw depend on the others of its batch.
+
+    References:
+        | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), appendix G
+        | https://arxiv.org/abs/2011.13456
+
+    Arguments:
+        steps: Number of steps.
+        corrections: Langevin steps after each.
+        ratio: r, the signal-to-noise ratio of a Langevin step.
+        last: The time of the last Langevin steps; data are then predicted from it.
+
+    Raises:
+        OptionError: If an option is out of range.
+
+    Example:
+        >>> PredictorCorrector(100).evaluations
+        201
+    """
+
+    def __init__(self, steps: int = 250, corrections: int = 1, ratio: float = 0.16, last: float = 1e-3):
+        if corrections < 1 or not ratio > 0.0:
+            raise OptionError(f"Expected corrections >= 1 and ratio > 0; got {corrections} and {ratio}.")
+        self.grid, self.corrections, self.ratio = uniform_grid(steps, last), corrections, float(ratio)
+
+    @property
+    def evaluations(self) -> int:
+        return (len(self.grid) - 1) * (1 + self.corrections) + 1
+
+    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
+        return backend.normal(rng, (len(self.grid) - 1, 1 + self.corrections, *like.shape), like)
+
+    def run(
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+    ) -> Array:
+        times, after = self.grid[:-1], self.grid[1:]
+        damp = (sde.mean_factor(times) / sde.mean_factor(after)) ** 2
+        size = 2.0 * damp * (self.ratio * sde.scale(after)) ** 2
+
+        def step(z: Array, xs: tuple) -> tuple[Array, None]:
+            t, u, own, pull, spread, size, jolt, xi = xs
+            z = keep(backend, own * z + pull * score(z, t) + spread * xi[0, ...], z, moves)
+            for i in range(1, 1 + self.corrections):
+                z = keep(backend, z + size * score(z, u) + jolt * xi[i, ...], z, moves)
+            return z, None
+
+        columns = table(backend, start, times, after, *posterior(sde, times, after), size, np.sqrt(2.0 * size))
+        z = backend.scan(step, start, (*columns, noise))[0]
+        end = backend.asarray(self.grid[-1], like=start)
+        return keep(backend, sde.denoise(z, end, score(z, end)), z, moves)

@@ -1,0 +1,69 @@
+"""The variance-preserving diffusion."""
+
+import math
+from typing import Any
+
+from mmppl.errors import OptionError
+from mmppl.sde.base import SDE, namespace
+
+Array = Any
+
+__all__ = ["VP"]
+
+
+class VP(SDE):
+    r"""Variance-preserving diffusion with a linear noise schedule.
+
+    .. math::
+        \beta(t) = \beta_0 + t (\beta_1 - \beta_0), \quad f = -\tfrac12 \beta, \quad g^2 = \beta, \quad
+        B(t) = \beta_0 t + \tfrac12 (\beta_1 - \beta_0) t^2, \quad a = e^{-B/2}, \quad \sigma^2 = 1 - e^{-B}
+
+    References:
+        | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), appendix B
+        | https://arxiv.org/abs/2011.13456
+
+    Arguments:
+        beta_0: :math:`\beta_0`, per unit of time.
+        beta_1: :math:`\beta_1`, per unit of time.
+
+    Raises:
+        OptionError: Unless ``0 < beta_0 < beta_1``.
+
+    Example:
+        >>> import numpy as np
+        >>> round(float(VP().mean_factor(np.array(1.0))), 7)
+        0.0065716
+    """
+
+    def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
+        if not 0.0 < beta_0 < beta_1:
+            raise OptionError(f"Expected 0 < beta_0 < beta_1; got {beta_0} and {beta_1}.")
+        self.beta_0, self.beta_1 = float(beta_0), float(beta_1)
+
+    def integral(self, t: Array) -> Array:
+        r"""B(t), the integral of :math:`\beta` from 0 to t."""
+        return self.beta_0 * t + 0.5 * (self.beta_1 - self.beta_0) * t * t
+
+    def time_of(self, integral: Array) -> Array:
+        """The time at which :meth:`integral` has a value."""
+        slope = self.beta_1 - self.beta_0
+        root = namespace(integral).sqrt(self.beta_0**2 + 2.0 * slope * integral)
+        # The stable form of (root - beta_0) / slope.
+        return 2.0 * integral / (root + self.beta_0)
+
+    def rate(self, t: Array) -> Array:
+        return -0.5 * self.noise_rate(t)
+
+    def noise_rate(self, t: Array) -> Array:
+        return self.beta_0 + (self.beta_1 - self.beta_0) * t
+
+    def mean_factor(self, t: Array) -> Array:
+        return namespace(t).exp(-0.5 * self.integral(t))
+
+    def scale(self, t: Array) -> Array:
+        xp = namespace(t)
+        return xp.sqrt(-xp.expm1(-self.integral(t)))
+
+    def log_signal_ratio(self, t: float) -> float:
+        r""":math:`\log(a / \sigma)` at a time."""
+        return -0.5 * math.log(math.expm1(self.integral(t)))
