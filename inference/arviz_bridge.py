@@ -101,6 +101,6 @@ def _wrap(groups: dict[str, Any]) -> Any:
     import arviz
     import xarray as xr
 
-    if hasattr(arviz, "InferenceData"):
+    if arviz.__version__.startswith("0."):
         return arviz.InferenceData(**groups)
     return xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
