@@ -72,9 +72,12 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
         f"{result['cross']}, fitted in {seconds:.0f} s",
         flush=True,
     )
-    words = digits.test[np.array([np.flatnonzero(digits.test.label == d)[0] for d in range(COLUMNS)])]
-    prior = generate(fitted, num=COLUMNS, mean=True, seed=1)
-    given = {n: x[0] for n, x in generate(fitted, words.only("word"), mean=True, seed=1).items()}
+    # As many rows as above, since NumPyro compiles anew for another number.
+    words = digits.test[:CHUNK]
+    one_each = np.array([np.flatnonzero(words.label == d)[0] for d in range(COLUMNS)])
+    prior = {n: x[:COLUMNS] for n, x in generate(fitted, num=CHUNK, mean=True, seed=1, chunk=CHUNK).items()}
+    given = generate(fitted, words.only("word"), mean=True, seed=1, chunk=CHUNK)
+    given = {n: x[0, one_each] for n, x in given.items()}
     draws = {f"prior.{n}": x for n, x in prior.items()} | {f"given.{n}": x for n, x in given.items()}
     write_npz(folder / f"{host}.npz", draws, force=True)
 
