@@ -15,7 +15,7 @@ from mmppl.errors import OptionError
 
 Array = Any
 
-__all__ = ["SDE", "check_time"]
+__all__ = ["SDE", "check_time", "namespace"]
 
 
 class SDE:

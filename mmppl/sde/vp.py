@@ -1,6 +1,5 @@
 """The variance-preserving diffusion."""
 
-import math
 from typing import Any
 
 from mmppl.errors import OptionError
@@ -63,7 +62,3 @@ class VP(SDE):
     def scale(self, t: Array) -> Array:
         xp = namespace(t)
         return xp.sqrt(-xp.expm1(-self.integral(t)))
-
-    def log_signal_ratio(self, t: float) -> float:
-        r""":math:`\log(a / \sigma)` at a time."""
-        return -0.5 * math.log(math.expm1(self.integral(t)))

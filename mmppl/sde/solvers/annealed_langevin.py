@@ -7,8 +7,8 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, table
-from mmppl.sde.solvers.signal import signal_grid
+from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
+from mmppl.sde.solvers.signal import check_grid, signal_grid
 
 Array = Any
 
@@ -47,14 +47,16 @@ class AnnealedLangevin(Solver):
             raise OptionError(
                 f"Expected levels >= 2, repeats >= 1 and 0 < ratio < 1; got {levels}, {repeats} and {ratio}."
             )
+        check_grid(levels, last)
         self.levels, self.repeats, self.ratio, self.last = levels, repeats, float(ratio), last
 
     @property
     def evaluations(self) -> int:
         return self.levels * self.repeats + 1
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        return backend.normal(rng, (self.levels * self.repeats, *like.shape), like)
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        return (self.levels * self.repeats,)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
@@ -72,5 +74,4 @@ class AnnealedLangevin(Solver):
 
         columns = table(backend, start, times, rescale, size, np.sqrt(2.0 * size))
         z = backend.scan(step, start, (*columns, noise))[0]
-        end = backend.asarray(grid[-1], like=start)
-        return keep(backend, sde.denoise(z, end, score(z, end)), z, moves)
+        return predict(backend, sde, score, z, grid[-1], moves)

@@ -12,7 +12,7 @@ from mmppl.sde.base import SDE
 Array = Any
 Score = Callable[[Array, Array], Array]
 
-__all__ = ["Score", "Solver", "keep", "table", "uniform_grid"]
+__all__ = ["Score", "Solver", "keep", "predict", "table", "uniform_grid"]
 
 
 class Solver:
@@ -27,9 +27,14 @@ class Solver:
         """How often a run asks for the score."""
         raise NotImplementedError
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        """The standard normal noise of a run, ``(draws, *, D)`` for positions ``like``."""
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        """Leading axes of the noise of a run; ``(0,)`` where none is added."""
         raise NotImplementedError
+
+    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
+        """The standard normal noise of a run, ``(*noise_axes, *, D)`` for positions ``like``."""
+        return backend.normal(rng, (*self.noise_axes, *like.shape), like)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
@@ -60,6 +65,12 @@ class Solver:
 def keep(backend: Backend, new: Array, old: Array, moves: Array | None) -> Array:
     """``new`` where it moves, ``old`` elsewhere."""
     return new if moves is None else backend.xp.where(moves, new, old)
+
+
+def predict(backend: Backend, sde: SDE, score: Score, z: Array, time: float, moves: Array | None) -> Array:
+    """The end of a run: the data that the score predicts from the last time."""
+    t = backend.asarray(np.asarray(time), like=z)
+    return keep(backend, sde.denoise(z, t, score(z, t)), z, moves)
 
 
 def uniform_grid(steps: int, last: float) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, table
-from mmppl.sde.solvers.signal import signal_grid
+from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
+from mmppl.sde.solvers.signal import check_grid, linear_part, signal_grid
 
 Array = Any
 
@@ -45,23 +45,25 @@ class DPMSolver(Solver):
     """
 
     def __init__(self, evaluations: int = 20, last: float = 1e-2):
+        check_grid(evaluations, last)
         self.number, self.last = evaluations, last
 
     @property
     def evaluations(self) -> int:
         return self.number
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        return backend.normal(rng, (0, *like.shape), like)
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        return (0,)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, self.number, self.last, BEND)
-        factor, sigma = sde.mean_factor(grid), sde.scale(grid)
-        width = np.diff(np.log(factor / sigma))
+        own, constant, width = linear_part(sde, grid)
+        rise = sde.mean_factor(grid[1:]) * (width + np.expm1(-width))
         # The first step knows no step before it, and is of first order.
-        linear = np.concatenate([[0.0], factor[2:] * (width + np.expm1(-width))[1:] / width[:-1]])
+        linear = np.concatenate([[0.0], rise[1:] / width[:-1]])
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
             (z, before), (t, own, constant, linear) = carry, xs
@@ -69,7 +71,6 @@ class DPMSolver(Solver):
             new = own * z + constant * data + linear * (data - before)
             return (keep(backend, new, z, moves), data), None
 
-        columns = table(backend, start, grid[:-1], sigma[1:] / sigma[:-1], -factor[1:] * np.expm1(-width), linear)
+        columns = table(backend, start, grid[:-1], own, constant, linear)
         (z, _), _ = backend.scan(step, (start, backend.xp.zeros_like(start)), columns)
-        end = backend.asarray(grid[-1], like=start)
-        return keep(backend, sde.denoise(z, end, score(z, end)), z, moves)
+        return predict(backend, sde, score, z, grid[-1], moves)

@@ -45,8 +45,9 @@ class EulerMaruyama(Solver):
     def evaluations(self) -> int:
         return len(self.grid) - 1
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        return backend.normal(rng, (self.evaluations, *like.shape), like)
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        return (self.evaluations,)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None

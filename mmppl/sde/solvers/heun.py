@@ -7,8 +7,8 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, table
-from mmppl.sde.solvers.signal import signal_grid
+from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
+from mmppl.sde.solvers.signal import check_grid, linear_part, signal_grid
 
 Array = Any
 
@@ -48,21 +48,23 @@ class Heun(Solver):
     def __init__(self, evaluations: int = 39, last: float = 1e-2):
         if evaluations < 3 or evaluations % 2 == 0:
             raise OptionError(f"Expected an odd number of evaluations, at least 3; got {evaluations}.")
+        check_grid((evaluations + 1) // 2, last)
         self.number, self.last = evaluations, last
 
     @property
     def evaluations(self) -> int:
         return self.number
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        return backend.normal(rng, (0, *like.shape), like)
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        return (0,)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, (self.number + 1) // 2, self.last, BEND)
-        factor, sigma = sde.mean_factor(grid), sde.scale(grid)
-        width = np.diff(np.log(factor / sigma))
+        own, constant, width = linear_part(sde, grid)
+        linear = sde.mean_factor(grid[1:]) * (1.0 + np.expm1(-width) / width)
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, u, own, constant, linear = xs
@@ -71,7 +73,6 @@ class Heun(Solver):
             change = sde.denoise(guess, u, score(guess, u)) - data
             return keep(backend, guess + linear * change, z, moves), None
 
-        weights = sigma[1:] / sigma[:-1], -factor[1:] * np.expm1(-width), factor[1:] * (1.0 + np.expm1(-width) / width)
-        z = backend.scan(step, start, table(backend, start, grid[:-1], grid[1:], *weights))[0]
-        end = backend.asarray(grid[-1], like=start)
-        return keep(backend, sde.denoise(z, end, score(z, end)), z, moves)
+        columns = table(backend, start, grid[:-1], grid[1:], own, constant, linear)
+        z = backend.scan(step, start, columns)[0]
+        return predict(backend, sde, score, z, grid[-1], moves)

@@ -8,7 +8,7 @@ from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.ancestral import posterior
-from mmppl.sde.solvers.base import Score, Solver, keep, table, uniform_grid
+from mmppl.sde.solvers.base import Score, Solver, keep, predict, table, uniform_grid
 
 Array = Any
 
@@ -51,8 +51,9 @@ class PredictorCorrector(Solver):
     def evaluations(self) -> int:
         return (len(self.grid) - 1) * (1 + self.corrections) + 1
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        return backend.normal(rng, (len(self.grid) - 1, 1 + self.corrections, *like.shape), like)
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        return (len(self.grid) - 1, 1 + self.corrections)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
@@ -70,5 +71,4 @@ class PredictorCorrector(Solver):
 
         columns = table(backend, start, times, after, *posterior(sde, times, after), size, np.sqrt(2.0 * size))
         z = backend.scan(step, start, (*columns, noise))[0]
-        end = backend.asarray(self.grid[-1], like=start)
-        return keep(backend, sde.denoise(z, end, score(z, end)), z, moves)
+        return predict(backend, sde, score, z, self.grid[-1], moves)

@@ -49,8 +49,9 @@ class RePaint(Solver):
     def evaluations(self) -> int:
         return len(self.path)
 
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        return backend.normal(rng, (len(self.path), 2, *like.shape), like)
+    @property
+    def noise_axes(self) -> tuple[int, ...]:
+        return (len(self.path), 2)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None

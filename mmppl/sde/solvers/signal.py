@@ -5,7 +5,7 @@ import numpy as np
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 
-__all__ = ["signal_grid"]
+__all__ = ["check_grid", "linear_part", "signal_grid"]
 
 HALVINGS = 60
 
@@ -25,8 +25,7 @@ def signal_grid(sde: SDE, number: int, last: float, bend: float) -> np.ndarray:
     Raises:
         OptionError: If an option is out of range.
     """
-    if number < 2 or not 0.0 < last < 1.0:
-        raise OptionError(f"Expected at least two times and 0 < last < 1; got {number} and {last}.")
+    check_grid(number, last)
 
     def position(t: np.ndarray) -> np.ndarray:
         noise = sde.scale(t) / sde.mean_factor(t)
@@ -42,3 +41,23 @@ def signal_grid(sde: SDE, number: int, last: float, bend: float) -> np.ndarray:
         below = position(middle) < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.concatenate([[1.0], 0.5 * (low + high)[1:-1], [last]])
+
+
+def check_grid(number: int, last: float) -> None:
+    """Raises :class:`OptionError` unless there are two times or more, and the last is inside (0, 1)."""
+    if number < 2 or not 0.0 < last < 1.0:
+        raise OptionError(f"Expected at least two times and 0 < last < 1; got {number} and {last}.")
+
+
+def linear_part(sde: SDE, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""What the steps of a grid have in common for solvers that are exact in the flow's linear part.
+
+    .. math:: z_u = \frac{\sigma_u}{\sigma_t} z_t + a_u (1 - e^{-h}) D_t + \ldots, \qquad
+        h = \lambda_u - \lambda_t,\ \lambda = \log \frac{a}{\sigma}
+
+    Returns:
+        Factors of z and of the data predicted D, and the widths h, one for each step.
+    """
+    factor, sigma = sde.mean_factor(grid), sde.scale(grid)
+    width = np.diff(np.log(factor / sigma))
+    return sigma[1:] / sigma[:-1], -factor[1:] * np.expm1(-width), width
