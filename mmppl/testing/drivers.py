@@ -80,6 +80,18 @@ class Driver(Protocol):
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Losses ``(steps,)`` and parameters after training by the host's own ``SVI`` with Adam."""
 
+    def run_chains(
+        self, kernel: Any, batch: Batch, *, chains: int, warmup: int, samples: int, seed: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Draws ``(chains, samples, *)`` by the host's ``MCMC``, and the kernel's diagnostics.
+
+        Of the diagnostics ``accept_prob`` and ``log_density`` are of every draw, ``(chains, samples, N)``, and
+        ``step_size`` is the last, ``(chains, N)``.
+        """
+
+    def effective_size(self, draws: np.ndarray) -> np.ndarray:
+        """The host's effective sample size of draws ``(chains, samples, *)``."""
+
 
 def driver(host: str) -> Any:
     """The driver of a host.

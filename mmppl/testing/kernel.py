@@ -1,14 +1,13 @@
 """The contract of a kernel, for third parties too."""
 
 import warnings
-from importlib import import_module
 from typing import Any
 from unittest import SkipTest
 
 import numpy as np
 
-from mmppl._backend import get_backend
 from mmppl.batch import Batch
+from mmppl.testing.drivers import driver
 
 __all__ = ["KernelContract"]
 
@@ -92,7 +91,7 @@ class KernelContract:
 
     def _within(self, draws: np.ndarray, truth: float) -> None:
         error = draws.mean((0, 1)) - truth
-        size = np.asarray(self._effective_size(draws))
+        size = driver(self.host).effective_size(draws)
         assert (size > 20.0).all(), f"Too few effective draws to tell: {size.min():.0f}. Raise num_samples."
         worst = np.abs(error / (draws.std((0, 1)) / np.sqrt(size))).max()
         assert worst < 4.0, f"Off by {worst:.1f} Monte-Carlo standard errors; the largest error is {error}."
@@ -101,49 +100,20 @@ class KernelContract:
         self, scale: np.ndarray, *, seed: int, num_chains: int = 1, num_warmup: int | None = None, num_samples: int = 0
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Draws ``(chains, draws, N, D)`` and diagnostics, each with a leading axis of chains."""
-        face, host = import_module(f"mmppl.{self.host}"), import_module(self.host)
-        dist = import_module(f"{self.host}.distributions")
-        batch = face.as_batch(Batch({"loc": LOC.astype("float32"), "scale": scale[:, None].astype("float32")}))
+        host = driver(self.host)
+        batch = host.mm.as_batch(Batch({"loc": LOC.astype("float32"), "scale": scale[:, None].astype("float32")}))
 
         def model(batch: Batch) -> None:
-            with face.plate(batch):
-                host.sample("z", dist.Normal(batch["loc"], batch["scale"]).to_event(1))
+            with host.mm.plate(batch):
+                host.ppl.sample("z", host.dist.Normal(batch["loc"], batch["scale"]).to_event(1))
 
-        run = {"numpyro": _on_numpyro, "pyro": _on_pyro}[self.host]
-        mcmc = import_module(f"{self.host}.infer").MCMC
-        warmup = self.num_warmup if num_warmup is None else num_warmup
+        sizes = {
+            "chains": num_chains,
+            "warmup": self.num_warmup if num_warmup is None else num_warmup,
+            "samples": num_samples or self.num_samples,
+        }
         with warnings.catch_warnings():
             # Chains may be drawn one after the other, or in forked processes; either is fine here.
             warnings.simplefilter("ignore")
-            return run(mcmc, self.kernel(model), batch, seed, num_chains, warmup, num_samples or self.num_samples)
-
-    def _effective_size(self, draws: np.ndarray) -> Any:
-        own = import_module(f"mmppl.{self.host}").as_batch(Batch({"draws": draws}))["draws"]
-        home = {"numpyro": "numpyro.diagnostics", "pyro": "pyro.ops.stats"}[self.host]
-        return import_module(home).effective_sample_size(own)
-
-
-def _on_numpyro(host: Any, kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, samples: int) -> tuple:
-    mcmc = host(
-        kernel,
-        num_warmup=warmup,
-        num_samples=samples,
-        num_chains=chains,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    key = get_backend(batch["loc"]).rng(seed)
-    mcmc.run(key, batch, extra_fields=("accept_prob", "log_density", "step_size"))
-    fields = {name: np.asarray(x) for name, x in mcmc.get_extra_fields(group_by_chain=True).items()}
-    fields["step_size"] = fields["step_size"][:, -1]
-    return np.asarray(mcmc.get_samples(group_by_chain=True)["z"], dtype=float), fields
-
-
-def _on_pyro(host: Any, kernel: Any, batch: Batch, seed: int, chains: int, warmup: int, samples: int) -> tuple:
-    import_module(host.__module__.partition(".")[0]).set_rng_seed(seed)
-    mcmc = host(kernel, warmup_steps=warmup, num_samples=samples, num_chains=chains, disable_progbar=True)
-    mcmc.run(batch)
-    found = mcmc.diagnostics()
-    names = {"accept_prob": "accept_prob", "log_density": "log_density", "step_size": "step size"}
-    fields = {name: np.stack([x.numpy() for x in found[theirs].values()]) for name, theirs in names.items()}
-    return mcmc.get_samples(group_by_chain=True)["z"].numpy().astype(float), fields
+            draws, fields = host.run_chains(self.kernel(model), batch, seed=seed, **sizes)
+        return draws["z"].astype(float), fields

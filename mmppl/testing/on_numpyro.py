@@ -8,7 +8,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
-from numpyro.infer import SVI
+from numpyro.diagnostics import effective_sample_size
+from numpyro.infer import MCMC, SVI
 from numpyro.infer.util import log_density
 
 import mmppl.numpyro as mm
@@ -97,6 +98,23 @@ class NumPyroDriver:
             state, loss = update(state, batch)
             losses.append(float(loss))
         return np.array(losses), _flat(svi.get_params(state))
+
+    def run_chains(self, kernel, batch, *, chains, warmup, samples, seed):
+        mcmc = MCMC(
+            kernel,
+            num_warmup=warmup,
+            num_samples=samples,
+            num_chains=chains,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
+        mcmc.run(jax.random.key(seed), batch, extra_fields=("accept_prob", "log_density", "step_size"))
+        fields = jax.tree.map(np.asarray, dict(mcmc.get_extra_fields(group_by_chain=True)))
+        fields["step_size"] = fields["step_size"][:, -1]
+        return jax.tree.map(np.asarray, dict(mcmc.get_samples(group_by_chain=True))), fields
+
+    def effective_size(self, draws):
+        return np.asarray(effective_sample_size(draws))
 
 
 @partial(jit, static_argnums=2)

@@ -7,7 +7,8 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.infer import SVI
+from pyro.infer import MCMC, SVI
+from pyro.ops.stats import effective_sample_size
 
 import mmppl.pyro as mm
 from mmppl.testing.drivers import Step
@@ -92,6 +93,18 @@ class PyroDriver:
             losses = [svi.step(batch) for _ in range(steps)]
             params = {name.replace("$$$", "."): p.detach().numpy().copy() for name, p in store.items()}
         return np.array(losses), params
+
+    def run_chains(self, kernel, batch, *, chains, warmup, samples, seed):
+        mcmc = MCMC(kernel, warmup_steps=warmup, num_samples=samples, num_chains=chains, disable_progbar=True)
+        with _seeded(seed):
+            mcmc.run(batch)
+        found = mcmc.diagnostics()
+        names = {"accept_prob": "accept_prob", "log_density": "log_density", "step_size": "step size"}
+        fields = {name: np.stack([x.numpy() for x in found[theirs].values()]) for name, theirs in names.items()}
+        return {name: z.numpy() for name, z in mcmc.get_samples(group_by_chain=True).items()}, fields
+
+    def effective_size(self, draws):
+        return effective_sample_size(torch.tensor(draws)).numpy()
 
 
 @contextmanager
