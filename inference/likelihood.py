@@ -125,8 +125,12 @@ def _summarise(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def pareto_k(log_weight: np.ndarray) -> np.ndarray:
-    """PSIS k for each datum of log weights ``(K, N)``; -inf where the weights are all equal."""
-    varied = np.ptp(log_weight, axis=0) > 1e-9
+    """PSIS k for each datum of log weights ``(K, N)``; -inf where the tail is flat, inf for fewer than 25 weights."""
+    number = len(log_weight)
+    if number < 25:
+        return np.full(log_weight.shape[1], np.inf)
+    tail = np.sort(log_weight, axis=0)[-int(np.ceil(min(number / 5, 3 * np.sqrt(number)))) :]
+    varied = np.ptp(tail, axis=0) > 1e-9
     out = np.full(log_weight.shape[1], -np.inf)
     if varied.any():
         out[varied] = _psis(log_weight[:, varied].T)
@@ -139,10 +143,10 @@ def _psis(log_weight: np.ndarray) -> np.ndarray:
         try:
             from arviz import psislw
         except ImportError:
-            # ArviZ 1.x keeps it among its array functions.
+            # ArviZ 1.x keeps it among its array functions, and takes log likelihoods: minus log weights.
             from arviz_stats.base import array_stats
 
-            return np.asarray(array_stats.psislw(log_weight, axis=-1)[1])
+            return np.asarray(array_stats.psislw(-log_weight, axis=-1)[1])
         return np.asarray(psislw(log_weight)[1])
 
 

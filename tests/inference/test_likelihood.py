@@ -54,6 +54,10 @@ def test_k_of_pareto_weights():
     shape = np.array([0.2, 0.5, 0.9])
     log_weight = -shape * np.log(rng.random((20_000, 3)))  # tails with P(w > t) = t^(-1/k)
     np.testing.assert_allclose(pareto_k(log_weight), shape, atol=0.2)
+    flat = np.log(np.ones((200, 1)))
+    assert pareto_k(flat) == -np.inf
+    assert pareto_k(np.minimum(rng.normal(size=(200, 1)), -1.0)) == -np.inf  # the tail is flat, the rest is not
+    assert np.all(pareto_k(log_weight[:24]) == np.inf)
 
 
 def test_conditional_is_exact(linear, truth, data):
