@@ -27,7 +27,7 @@ MEAN, COV = np.array([0.5, -1.0, 0.3]), ROOT @ ROOT.T
 def score_of(sde, mean=MEAN, cov=COV):
     """The score of the diffused Gaussian N(mean, cov)."""
 
-    def score(z, t):
+    def score(z, t, xi=None):
         a, sigma = sde.mean_factor(t), sde.scale(t)
         spread = a**2 * cov + sigma**2 * np.eye(len(mean))
         return (a * mean - z) @ np.linalg.inv(spread)
@@ -154,7 +154,7 @@ def test_conditional_draws_and_observed_coordinates(solver):
     observed = np.tile([0.0, 0.0, 0.9], (10_000, 1))
     mean = MEAN[:2] + gain * (0.9 - MEAN[2])
 
-    def score(z, t):
+    def score(z, t, xi=None):
         part = score_of(sde, mean, cov)(z[..., :2], t)
         # What the score says of an observed coordinate must not matter.
         return np.concatenate([part, np.full_like(z[..., 2:], 1e3)], axis=-1)
@@ -170,7 +170,7 @@ def test_conditional_draws_and_observed_coordinates(solver):
 def test_evaluations_are_counted_rightly(solver):
     calls = []
 
-    def score(z, t):
+    def score(z, t, xi=None):
         calls.append(float(t))
         return -z
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
+from mmppl.subsets import THROWS, first_fit
 
 Array = Any
 
@@ -28,15 +29,7 @@ def inside(backend: Backend, encode: Array, present: Array) -> Array:
 
 
 def random_subsets(backend: Backend, rng: Any, num: int, present: Array, like: Array) -> Array:
-    """``num`` subsets for each datum, uniform over the non-empty subsets of what it has, ``(num, N, M)``.
-
-    Coins are thrown a fixed number of times and the first non-empty throw is taken; what a datum has stands in for
-    the negligible rest.
-    """
+    """``num`` subsets for each datum, uniform over the non-empty subsets of what it has, ``(num, N, M)``."""
     xp = backend.xp
-    coins = backend.uniform(rng, (16, num, *present.shape), like) < 0.5
-    chosen = xp.broadcast_to(present, (num, *present.shape))
-    for throw in range(15, -1, -1):
-        coin = coins[throw, ...] & present
-        chosen = xp.where(xp.any(coin, axis=-1)[..., None], coin, chosen)
-    return chosen
+    coins = (backend.uniform(rng, (THROWS, num, *present.shape), like) < 0.5) & present
+    return first_fit(backend, coins, lambda coin: xp.any(coin, axis=-1), xp.broadcast_to(present, (num, *present.shape)))

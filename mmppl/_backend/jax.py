@@ -67,6 +67,21 @@ class JaxBackend:
     def scan(self, f, carry, xs):
         return jax.lax.scan(f, carry, xs)
 
+    def odeint(self, f, y, first, last, rtol, atol):
+        import diffrax
+
+        out = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: f(jnp.asarray(t, y.dtype), y)),
+            diffrax.Dopri5(),
+            t0=first,
+            t1=last,
+            dt0=None,
+            y0=y,
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+            max_steps=None,
+        )
+        return out.ys[-1]
+
     def normal(self, rng, shape, like):
         return jax.random.normal(rng, shape, like.dtype)
 

@@ -2,7 +2,7 @@
 
 import array_api_compat.numpy as xp
 import numpy as np
-from scipy import special
+from scipy import integrate, special
 
 from mmppl._backend.loop import python_scan
 
@@ -67,6 +67,13 @@ class NumpyBackend:
 
     def scan(self, f, carry, xs):
         return python_scan(f, carry, xs, np.stack)
+
+    def odeint(self, f, y, first, last, rtol, atol):
+        def flat(t, state):
+            return f(np.asarray(t), state.reshape(y.shape)).ravel()
+
+        out = integrate.solve_ivp(flat, (first, last), y.ravel(), method="RK45", rtol=rtol, atol=atol)
+        return out.y[:, -1].reshape(y.shape)
 
     def normal(self, rng, shape, like):
         return rng.standard_normal(shape).astype(like.dtype)

@@ -61,6 +61,9 @@ class Backend(Protocol):
     def scan(self, f: Callable[[Tree, Tree], tuple[Tree, Tree]], carry: Tree, xs: Tree) -> tuple[Tree, Tree]:
         """Runs ``carry, y = f(carry, x)`` over the first axis of every array of ``xs``; stacks the ``y``."""
 
+    def odeint(self, f: Callable[[Array, Array], Array], y: Array, first: float, last: float, rtol: float, atol: float):
+        """Solves ``dy/dt = f(t, y)`` from ``first`` to ``last`` by an adaptive Runge-Kutta method of order 5."""
+
     # Randomness --------------------------------------------------------------------------------------------------
     def normal(self, rng: Any, shape: tuple[int, ...], like: Array) -> Array:
         """Standard normal noise of the dtype and device of ``like``."""

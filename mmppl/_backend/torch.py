@@ -80,6 +80,12 @@ class TorchBackend:
     def scan(self, f, carry, xs):
         return python_scan(f, carry, xs, torch.stack)
 
+    def odeint(self, f, y, first, last, rtol, atol):
+        from torchdiffeq import odeint
+
+        times = torch.tensor([first, last], dtype=y.dtype, device=y.device)
+        return odeint(f, y, times, rtol=rtol, atol=atol, method="dopri5")[-1]
+
     def normal(self, rng, shape, like):
         return torch.randn(shape, generator=rng, dtype=like.dtype, device=like.device)
 

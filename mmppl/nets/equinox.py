@@ -40,9 +40,7 @@ class Net(eqx.Module):
 
     def __call__(self, x):
         check_input(x.shape, self.spec.in_shape)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return _through(self.layers, x, None)
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
@@ -96,7 +94,7 @@ class _Linear(eqx.Module):
     weight: jax.Array
     bias: jax.Array
 
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         # One plain matrix product: XLA's CPU backend is several times slower on the gradients of a batched one.
         flat = x.reshape(-1, x.shape[-1]) @ self.weight.T + self.bias
         return flat.reshape(*x.shape[:-1], self.weight.shape[0])
@@ -106,7 +104,7 @@ class _Norm(eqx.Module):
     weight: jax.Array
     bias: jax.Array
 
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         centred = x - jnp.mean(x, -1, keepdims=True)
         variance = jnp.mean(centred * centred, -1, keepdims=True)
         return centred * jax.lax.rsqrt(variance + L.NORM_EPS) * self.weight + self.bias
@@ -115,18 +113,62 @@ class _Norm(eqx.Module):
 class _Embed(eqx.Module):
     weight: jax.Array
 
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         return jnp.take(self.weight, x, axis=0)
+
+
+class _Chain(eqx.Module):
+    layers: tuple
 
 
 class _Residual(eqx.Module):
     layers: tuple
+    shortcut: _Chain
 
-    def __call__(self, x):
-        out = x
-        for layer in self.layers:
-            out = layer(out)
-        return x + out
+    def __call__(self, x, context=None):
+        return _through(self.shortcut.layers, x, context) + _through(self.layers, x, context)
+
+
+class _Skip(eqx.Module):
+    layers: tuple
+
+    def __call__(self, x, context=None):
+        return jnp.concatenate([_through(self.layers, x, context), x], -1)
+
+
+class _Condition(eqx.Module):
+    layers: tuple
+    dim: int = eqx.field(static=True)
+
+    def __call__(self, x, context=None):
+        return x[..., : self.dim], _through(self.layers, x[..., self.dim :], None)
+
+
+class _Shift(_Linear):
+    def __call__(self, x, context=None):
+        return x + super().__call__(jax.nn.silu(context), None)
+
+
+class _BlockEmbed(eqx.Module):
+    weight: jax.Array
+    bias: jax.Array
+    sizes: tuple = eqx.field(static=True)
+
+    def __call__(self, x, context=None):
+        ends = np.cumsum(self.sizes)
+        tokens = [x[..., e - n : e] @ self.weight[e - n : e] for e, n in zip(ends, self.sizes, strict=True)]
+        return jnp.stack(tokens, -2) + self.bias
+
+
+class _BlockHead(eqx.Module):
+    weight: jax.Array
+    bias: jax.Array
+    sizes: tuple = eqx.field(static=True)
+
+    def __call__(self, x, context=None):
+        ends = np.cumsum(self.sizes)
+        parts = [x[..., m, :] @ self.weight[e - n : e].T for m, (e, n) in enumerate(zip(ends, self.sizes, strict=True))]
+        return jnp.concatenate(parts, -1) + self.bias
 
 
 class _Fixed(eqx.Module):
@@ -134,22 +176,52 @@ class _Fixed(eqx.Module):
 
 
 class _Activation(_Fixed):
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         return ACTIVATIONS[self.layer.name](x)
 
 
 class _Reshape(_Fixed):
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
 
 
+class _TimeFeatures(_Fixed):
+    def __call__(self, x, context=None):
+        t = jnp.maximum(x, 0.0)[..., None]
+        angle = t * (np.pi * 2.0 ** np.arange(self.layer.waves)).astype(x.dtype)
+        flags = [(x == 0.0)[..., None].astype(x.dtype), (x < 0.0)[..., None].astype(x.dtype)]
+        return jnp.concatenate([jnp.log(t + 1e-3), jnp.sin(angle), jnp.cos(angle), *flags], -1)
+
+
+class _GroupNorm(eqx.Module):
+    weight: jax.Array
+    bias: jax.Array
+    groups: int = eqx.field(static=True)
+
+    def __call__(self, x, context=None):
+        parts = x.reshape(*x.shape[:-1], self.groups, -1)
+        centred = parts - jnp.mean(parts, -1, keepdims=True)
+        variance = jnp.mean(centred * centred, -1, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + L.NORM_EPS)).reshape(x.shape) * self.weight + self.bias
+
+
+class _Attention(_Fixed):
+    def __call__(self, x, context=None):
+        width = x.shape[-1] // 3
+        parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
+        query, key, value = (jnp.swapaxes(parts[..., i, :, :], -2, -3) for i in range(3))
+        scores = query @ jnp.swapaxes(key, -1, -2) / float(np.sqrt(query.shape[-1]))
+        mixed = jnp.swapaxes(jax.nn.softmax(scores, -1) @ value, -2, -3)
+        return mixed.reshape(*mixed.shape[:-2], width)
+
+
 class _Swap(_Fixed):
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         return jnp.swapaxes(x, -1, -2)
 
 
 class _Patch(_Fixed):
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 3
         x = x.reshape(*x.shape[:k], c, h // p, p, w // p, p).transpose(*range(k), k + 1, k + 3, k, k + 2, k + 4)
@@ -157,7 +229,7 @@ class _Patch(_Fixed):
 
 
 class _Unpatch(_Fixed):
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 2
         x = x.reshape(*x.shape[:k], h // p, w // p, c, p, p).transpose(*range(k), k + 2, k, k + 3, k + 1, k + 4)
@@ -165,31 +237,55 @@ class _Unpatch(_Fixed):
 
 
 class _Split(_Fixed):
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
         return loc, jax.nn.softplus(raw + SOFTPLUS_ONE) + self.layer.floor
 
 
-_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed}
+_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift}
+_SHAPED = {
+    L.BlockEmbed: (_BlockEmbed, "sizes"),
+    L.BlockHead: (_BlockHead, "sizes"),
+    L.GroupNorm: (_GroupNorm, "groups"),
+}
 _FIXED = {
     L.Activation: _Activation,
+    L.Attention: _Attention,
     L.Reshape: _Reshape,
     L.Swap: _Swap,
     L.Patch: _Patch,
+    L.TimeFeatures: _TimeFeatures,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
 }
+
+
+def _through(layers: tuple, x: Any, context: Any) -> Any:
+    for layer in layers:
+        if isinstance(layer, _Condition):
+            x, context = layer(x, context)
+        else:
+            x = layer(x, context)
+    return x
 
 
 def _chain(layers: tuple[L.Layer, ...], weights: Mapping[str, jax.Array], prefix: str) -> tuple:
     out: list = []
     for place, layer in enumerate(layers):
         name = f"{prefix}layers.{place}."
+        own = {key: weights[name + key] for key in ("weight", "bias") if name + key in weights}
         if isinstance(layer, L.Residual):
-            out.append(_Residual(_chain(layer.layers, weights, name)))
+            shortcut = _Chain(_chain(layer.shortcut, weights, f"{name}shortcut."))
+            out.append(_Residual(_chain(layer.layers, weights, name), shortcut))
+        elif isinstance(layer, L.Skip):
+            out.append(_Skip(_chain(layer.layers, weights, name)))
+        elif isinstance(layer, L.Condition):
+            out.append(_Condition(_chain(layer.layers, weights, name), layer.dim))
         elif type(layer) in _WEIGHTED:
-            own = {key: weights[name + key] for key in ("weight", "bias") if name + key in weights}
             out.append(_WEIGHTED[type(layer)](**own))
+        elif type(layer) in _SHAPED:
+            module, shape = _SHAPED[type(layer)]
+            out.append(module(**own, **{shape: getattr(layer, shape)}))
         else:
             out.append(_FIXED[type(layer)](layer))
     return tuple(out)

@@ -4,7 +4,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmppl.nets.layers import Embed, Layer, Linear, Norm, Residual
+from mmppl.nets.layers import (
+    BlockEmbed,
+    BlockHead,
+    Condition,
+    Embed,
+    GroupNorm,
+    Layer,
+    Linear,
+    Norm,
+    Residual,
+    Shift,
+    Skip,
+)
 from mmppl.nets.spec import Spec
 
 __all__ = ["initial_weights"]
@@ -38,14 +50,24 @@ def initial_weights(spec: Spec, seed: int) -> dict[str, np.ndarray]:
 def _chain(layers: tuple[Layer, ...], rng: np.random.Generator, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
     for place, layer in enumerate(layers):
         name = f"{prefix}layers.{place}."
-        if isinstance(layer, Residual):
+        if isinstance(layer, Residual | Skip | Condition):
             yield from _chain(layer.layers, rng, name)
-        elif isinstance(layer, Linear):
-            bound = 0.0 if layer.zero else layer.inputs**-0.5
+            if isinstance(layer, Residual):
+                yield from _chain(layer.shortcut, rng, f"{name}shortcut.")
+        elif isinstance(layer, Linear | Shift):
+            bound = 0.0 if isinstance(layer, Linear) and layer.zero else layer.inputs**-0.5
             yield name + "weight", rng.uniform(-bound, bound, (layer.outputs, layer.inputs))
             yield name + "bias", rng.uniform(-bound, bound, layer.outputs)
+        elif isinstance(layer, BlockEmbed):
+            bounds = np.concatenate([np.full((size, 1), size**-0.5) for size in layer.sizes])
+            yield name + "weight", bounds * rng.uniform(-1.0, 1.0, (len(bounds), layer.width))
+            yield name + "bias", rng.standard_normal((len(layer.sizes), layer.width))
+        elif isinstance(layer, BlockHead):
+            bound = 0.0 if layer.zero else layer.width**-0.5
+            yield name + "weight", rng.uniform(-bound, bound, (sum(layer.sizes), layer.width))
+            yield name + "bias", rng.uniform(-bound, bound, sum(layer.sizes))
         elif isinstance(layer, Embed):
             yield name + "weight", rng.standard_normal((layer.vocabulary, layer.dim))
-        elif isinstance(layer, Norm):
+        elif isinstance(layer, Norm | GroupNorm):
             yield name + "weight", np.ones(layer.dim)
             yield name + "bias", np.zeros(layer.dim)

@@ -1,6 +1,7 @@
 """The few steps every net is made of. A spec lowers to a chain of these; each builder knows only these.
 
-Leading axes are any number of batch axes ``*``, also none; a layer acts on the event axes behind them.
+Leading axes are any number of batch axes ``*``, also none; a layer acts on the event axes behind them. A net may have a
+context beside its event (the times of a score): :class:`Condition` makes it, :class:`Shift` reads it.
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,23 @@ __all__ = [
     "ACTIVATIONS",
     "NORM_EPS",
     "Activation",
+    "Attention",
+    "BlockEmbed",
+    "BlockHead",
+    "Condition",
     "Embed",
+    "GroupNorm",
     "Layer",
     "Linear",
     "Norm",
     "Patch",
     "Residual",
     "Reshape",
+    "Shift",
+    "Skip",
     "Split",
     "Swap",
+    "TimeFeatures",
     "Unpatch",
 ]
 
@@ -112,9 +121,85 @@ class Swap(Layer):
 
 @dataclass(frozen=True)
 class Residual(Layer):
-    """``x + f(x)``, where f is a chain of layers that keeps the shape."""
+    """``h(x) + f(x)``, with f the chain ``layers`` and h the chain ``shortcut``, the identity if it is empty."""
 
     layers: tuple[Layer, ...]
+    shortcut: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Skip(Layer):
+    """``(f(x), x)``, side by side on the last axis: the long way round of a U-Net."""
+
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Condition(Layer):
+    """``(*, dim + C)`` to ``(*, dim)``; what ``layers`` make of the last C entries is the context from there on."""
+
+    dim: int
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Shift(Layer):
+    """``x + W silu(c) + b`` with c the context, ``(*, inputs)``, and x ``(*, outputs)``."""
+
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class TimeFeatures(Layer):
+    r"""Times ``(*,)`` to features ``(*, 2 waves + 3)``.
+
+    For times t > 0 they are :math:`\log(t + 10^{-3})`, and :math:`\sin(2^k \pi t)` and :math:`\cos(2^k \pi t)` for k
+    below ``waves``; the last two features are 1 where t = 0 (clean) and where t < 0 (absent).
+    """
+
+    waves: int
+
+    @property
+    def number(self) -> int:
+        """Number of features of a time."""
+        return 2 * self.waves + 3
+
+
+@dataclass(frozen=True)
+class GroupNorm(Layer):
+    """Normalises each of ``groups`` equal parts of the last axis, then scale and shift; as :class:`Norm` else."""
+
+    dim: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        if self.dim % self.groups:
+            raise OptionError(f"Expected a width that {self.groups} groups divide; got {self.dim}.")
+
+
+@dataclass(frozen=True)
+class BlockEmbed(Layer):
+    """Blocks side by side ``(*, sum sizes)`` to a vector for each, ``(*, M, width)``, by a linear map of its own."""
+
+    sizes: tuple[int, ...]
+    width: int
+
+
+@dataclass(frozen=True)
+class BlockHead(Layer):
+    """The way back from :class:`BlockEmbed`: ``(*, M, width)`` to ``(*, sum sizes)``."""
+
+    sizes: tuple[int, ...]
+    width: int
+    zero: bool = False
+
+
+@dataclass(frozen=True)
+class Attention(Layer):
+    """Queries, keys and values side by side ``(*, M, 3 width)`` to ``(*, M, width)``: scaled dot products by head."""
+
+    heads: int
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         check_input(x.shape, self.spec.in_shape)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return _through(self.layers, x, None)
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
@@ -86,10 +84,10 @@ class _Weighted(nn.Module):
 
 
 class _Linear(_Weighted):
-    def __init__(self, layer: L.Linear) -> None:
+    def __init__(self, layer: L.Linear | L.Shift) -> None:
         super().__init__(layer.outputs, layer.inputs)
 
-    def forward(self, x):
+    def forward(self, x, context=None):
         return functional.linear(x, self.weight, self.bias)
 
 
@@ -97,7 +95,7 @@ class _Norm(_Weighted):
     def __init__(self, layer: L.Norm) -> None:
         super().__init__(layer.dim)
 
-    def forward(self, x):
+    def forward(self, x, context=None):
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, L.NORM_EPS)
 
 
@@ -105,20 +103,72 @@ class _Embed(_Weighted):
     def __init__(self, layer: L.Embed) -> None:
         super().__init__(layer.vocabulary, layer.dim, bias=False)
 
-    def forward(self, x):
+    def forward(self, x, context=None):
         return functional.embedding(x.long(), self.weight)
 
 
 class _Residual(nn.Module):
     def __init__(self, layer: L.Residual) -> None:
         super().__init__()
+        self.layers, self.shortcut = _chain(layer.layers), nn.Module()
+        self.shortcut.layers = _chain(layer.shortcut)
+
+    def forward(self, x, context=None):
+        return _through(self.shortcut.layers, x, context) + _through(self.layers, x, context)
+
+
+class _Skip(nn.Module):
+    def __init__(self, layer: L.Skip) -> None:
+        super().__init__()
         self.layers = _chain(layer.layers)
 
-    def forward(self, x):
-        out = x
-        for layer in self.layers:
-            out = layer(out)
-        return x + out
+    def forward(self, x, context=None):
+        return torch.cat([_through(self.layers, x, context), x], -1)
+
+
+class _Condition(nn.Module):
+    def __init__(self, layer: L.Condition) -> None:
+        super().__init__()
+        self.layers, self.dim = _chain(layer.layers), layer.dim
+
+    def forward(self, x, context=None):
+        return x[..., : self.dim], _through(self.layers, x[..., self.dim :], None)
+
+
+class _Shift(_Linear):
+    def forward(self, x, context=None):
+        return x + super().forward(functional.silu(context), None)
+
+
+class _GroupNorm(_Weighted):
+    def __init__(self, layer: L.GroupNorm) -> None:
+        super().__init__(layer.dim)
+        self.groups = layer.groups
+
+    def forward(self, x, context=None):
+        flat = x.reshape(-1, x.shape[-1])
+        return functional.group_norm(flat, self.groups, self.weight, self.bias, L.NORM_EPS).reshape(x.shape)
+
+
+class _BlockEmbed(_Weighted):
+    def __init__(self, layer: L.BlockEmbed) -> None:
+        super().__init__(sum(layer.sizes), layer.width, bias=False)
+        self.bias = nn.Parameter(torch.empty(len(layer.sizes), layer.width))
+        self.sizes = layer.sizes
+
+    def forward(self, x, context=None):
+        pairs = zip(x.split(self.sizes, -1), self.weight.split(self.sizes), strict=True)
+        return torch.stack([part @ weight for part, weight in pairs], -2) + self.bias
+
+
+class _BlockHead(_Weighted):
+    def __init__(self, layer: L.BlockHead) -> None:
+        super().__init__(sum(layer.sizes), layer.width)
+        self.sizes = layer.sizes
+
+    def forward(self, x, context=None):
+        pairs = zip(x.unbind(-2), self.weight.split(self.sizes), strict=True)
+        return torch.cat([part @ weight.T for part, weight in pairs], -1) + self.bias
 
 
 class _Fixed(nn.Module):
@@ -131,22 +181,40 @@ class _Fixed(nn.Module):
 
 
 class _Activation(_Fixed):
-    def forward(self, x):
+    def forward(self, x, context=None):
         return getattr(functional, self.layer.name)(x)
 
 
 class _Reshape(_Fixed):
-    def forward(self, x):
+    def forward(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
 
 
+class _TimeFeatures(_Fixed):
+    def forward(self, x, context=None):
+        t = x.clamp(min=0.0)[..., None]
+        angle = t * (np.pi * 2.0 ** torch.arange(self.layer.waves, dtype=x.dtype, device=x.device))
+        flags = [(x == 0.0)[..., None].to(x.dtype), (x < 0.0)[..., None].to(x.dtype)]
+        return torch.cat([torch.log(t + 1e-3), torch.sin(angle), torch.cos(angle), *flags], -1)
+
+
+class _Attention(_Fixed):
+    def forward(self, x, context=None):
+        width = x.shape[-1] // 3
+        parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
+        query, key, value = (part.transpose(-2, -3) for part in parts.unbind(-3))
+        scores = query @ key.transpose(-1, -2) / float(np.sqrt(query.shape[-1]))
+        mixed = (torch.softmax(scores, -1) @ value).transpose(-2, -3)
+        return mixed.reshape(*mixed.shape[:-2], width)
+
+
 class _Swap(_Fixed):
-    def forward(self, x):
+    def forward(self, x, context=None):
         return x.transpose(-1, -2)
 
 
 class _Patch(_Fixed):
-    def forward(self, x):
+    def forward(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 3
         x = x.reshape(*x.shape[:k], c, h // p, p, w // p, p).permute(*range(k), k + 1, k + 3, k, k + 2, k + 4)
@@ -154,7 +222,7 @@ class _Patch(_Fixed):
 
 
 class _Unpatch(_Fixed):
-    def forward(self, x):
+    def forward(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 2
         x = x.reshape(*x.shape[:k], h // p, w // p, c, p, p).permute(*range(k), k + 2, k, k + 3, k + 1, k + 4)
@@ -162,7 +230,7 @@ class _Unpatch(_Fixed):
 
 
 class _Split(_Fixed):
-    def forward(self, x):
+    def forward(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
         # Torch's own threshold of 20 is linear too early for float64.
         return loc, functional.softplus(raw + SOFTPLUS_ONE, threshold=40.0) + self.layer.floor
@@ -171,8 +239,16 @@ class _Split(_Fixed):
 _MODULES = {
     L.Linear: _Linear,
     L.Norm: _Norm,
+    L.GroupNorm: _GroupNorm,
     L.Embed: _Embed,
+    L.BlockEmbed: _BlockEmbed,
+    L.BlockHead: _BlockHead,
     L.Residual: _Residual,
+    L.Skip: _Skip,
+    L.Condition: _Condition,
+    L.Shift: _Shift,
+    L.TimeFeatures: _TimeFeatures,
+    L.Attention: _Attention,
     L.Activation: _Activation,
     L.Reshape: _Reshape,
     L.Swap: _Swap,
@@ -180,6 +256,15 @@ _MODULES = {
     L.Unpatch: _Unpatch,
     L.Split: _Split,
 }
+
+
+def _through(layers: Any, x: Any, context: Any) -> Any:
+    for layer in layers:
+        if isinstance(layer, _Condition):
+            x, context = layer(x, context)
+        else:
+            x = layer(x, context)
+    return x
 
 
 def _chain(layers: tuple[L.Layer, ...]) -> nn.ModuleList:

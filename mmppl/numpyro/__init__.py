@@ -11,11 +11,12 @@ except ImportError as error:
 from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.energy import EnergyTilted
+from mmppl.numpyro.joint_score import JointScore
 from mmppl.numpyro.kernels import MALA, ULA
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, ScoreModel
 
 __all__ = [
     "ELBO",
@@ -24,11 +25,16 @@ __all__ = [
     "MVAE",
     "ULA",
     "Chains",
+    "Conditioning",
     "EnergyTilted",
+    "Flow",
+    "JointScore",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
+    "MultiTime",
     "Product",
+    "ScoreModel",
     "SmoothedLaplace",
     "as_batch",
     "build",

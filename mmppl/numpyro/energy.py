@@ -18,7 +18,7 @@ from mmppl.priors.chains import Chains
 from mmppl.priors.energy import contrastive_zero
 from mmppl.priors.normalizer import LogNormalizer, annealed_importance_sampling, summarise
 
-__all__ = ["EnergyTilted"]
+__all__ = ["EnergyTilted", "ambient_key"]
 
 
 class EnergyTilted(Distribution):
@@ -79,7 +79,7 @@ class EnergyTilted(Distribution):
         self.aux = None
         super().__init__((), base.event_shape, validate_args=validate_args)
         if energy is not None:
-            key = _ambient_key() if rng_key is None else rng_key
+            key = ambient_key() if rng_key is None else rng_key
             self.aux = (key,) if not self.chains.buffer else (key, self._persist(energy, key))
 
     @property
@@ -161,7 +161,7 @@ class EnergyTilted(Distribution):
         return chains
 
 
-def _ambient_key() -> jax.Array:
+def ambient_key() -> jax.Array:
     """The key of the enclosing program; a fixed one outside of any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

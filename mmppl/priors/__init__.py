@@ -1,6 +1,11 @@
-"""Learnable priors: the mathematics, without a host."""
+"""Learnable priors: the mathematics that both hosts share."""
 
+from mmppl.priors.blocks import Blocks
 from mmppl.priors.chains import Chains
+from mmppl.priors.conditioning import Conditioning
+from mmppl.priors.flow import Flow
+from mmppl.priors.joint_score import ScoreModel
+from mmppl.priors.multi_time import MultiTime
 from mmppl.priors.normalizer import LogNormalizer
 
-__all__ = ["Chains", "LogNormalizer"]
+__all__ = ["Blocks", "Chains", "Conditioning", "Flow", "LogNormalizer", "MultiTime", "ScoreModel"]

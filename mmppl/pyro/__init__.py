@@ -8,10 +8,11 @@ except ImportError as error:
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
-from mmppl.priors import Chains
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, ScoreModel
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
+from mmppl.pyro.joint_score import JointScore
 from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
@@ -24,11 +25,16 @@ __all__ = [
     "MVAE",
     "ULA",
     "Chains",
+    "Conditioning",
     "EnergyTilted",
+    "Flow",
+    "JointScore",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
+    "MultiTime",
     "Product",
+    "ScoreModel",
     "SmoothedLaplace",
     "as_batch",
     "build",

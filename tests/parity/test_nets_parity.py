@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmppl.nets import MLP, Energy, LocScale, PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
+from mmppl.nets.scores import ResidualScore, TokenScore, UnetScore
 from mmppl.nets import equinox as equinox_nets
 from mmppl.nets import torch as torch_nets
 
@@ -19,6 +20,9 @@ SPECS = {
     "patch decoder": PatchDecoder((4,), (3, 8, 12), blocks=2),
     "token encoder": TokenEncoder(5, 27, (4,)),
     "token decoder": TokenDecoder((4,), 5, 27),
+    "residual score": ResidualScore((3, 5), width=16, depth=2),
+    "token score": TokenScore((3, 5), width=16, depth=2),
+    "unet score": UnetScore((3, 5), width=16, factors=(1, 2), time_width=8, groups=4),
 } | {name: MLP((3,), (2,), hidden=(8,), activation=name) for name in ("gelu", "relu", "silu", "tanh")}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
@@ -58,7 +62,10 @@ def close(a, b, tolerance):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_weights_carry_outputs_and_gradients_across(spec, dtype, x64):
+    rng = np.random.default_rng(2)
     there = torch_nets.build(spec, 0, dtype)
+    # Layers that start at zero would hide those before them.
+    there = torch_nets.load(there, {k: w + 0.1 * rng.standard_normal(w.shape) for k, w in torch_nets.state(there).items()})
     # From another seed, so that only the transfer can make the two agree.
     here = equinox_nets.load(equinox_nets.build(spec, 1, dtype), torch_nets.state(there))
     x = inputs(spec, dtype)

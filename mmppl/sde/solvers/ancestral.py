@@ -53,7 +53,7 @@ class Ancestral(Solver):
     ) -> Array:
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, own, pull, spread, xi = xs
-            return keep(backend, own * z + pull * score(z, t) + spread * xi, z, moves), None
+            return keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves), None
 
         columns = table(backend, start, self.grid[:-1], *posterior(sde, self.grid[:-1], self.grid[1:]))
         return backend.scan(step, start, (*columns, noise))[0]

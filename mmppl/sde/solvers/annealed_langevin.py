@@ -70,7 +70,7 @@ class AnnealedLangevin(Solver):
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, rescale, size, spread, xi = xs
             at = keep(backend, rescale * z, z, moves)
-            return keep(backend, at + size * score(at, t) + spread * xi, z, moves), None
+            return keep(backend, at + size * score(at, t, xi) + spread * xi, z, moves), None
 
         columns = table(backend, start, times, rescale, size, np.sqrt(2.0 * size))
         z = backend.scan(step, start, (*columns, noise))[0]

@@ -10,7 +10,7 @@ from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 
 Array = Any
-Score = Callable[[Array, Array], Array]
+Score = Callable[[Array, Array, Array | None], Array]
 
 __all__ = ["Score", "Solver", "keep", "predict", "table", "uniform_grid"]
 
@@ -18,8 +18,9 @@ __all__ = ["Score", "Solver", "keep", "predict", "table", "uniform_grid"]
 class Solver:
     """Base of the solvers: a subclass says what noise it takes and how it goes from noise to data.
 
-    A score is a function ``(z, t)`` of positions ``(*, D)`` and one time (a 0-d array), to ``(*, D)``: the gradient of
-    the log density of the diffused coordinates at that time.
+    A score is a function ``(z, t, xi)`` of positions ``(*, D)``, one time (a 0-d array) and noise, to ``(*, D)``: the
+    gradient of the log density of the diffused coordinates at that time. The noise ``(*, D)`` is that of the step, None
+    in a solver that adds none; a score that noises what is observed may use it there, where nothing moves.
     """
 
     @property
@@ -70,7 +71,7 @@ def keep(backend: Backend, new: Array, old: Array, moves: Array | None) -> Array
 def predict(backend: Backend, sde: SDE, score: Score, z: Array, time: float, moves: Array | None) -> Array:
     """The end of a run: the data that the score predicts from the last time."""
     t = backend.asarray(np.asarray(time), like=z)
-    return keep(backend, sde.denoise(z, t, score(z, t)), z, moves)
+    return keep(backend, sde.denoise(z, t, score(z, t, None)), z, moves)
 
 
 def uniform_grid(steps: int, last: float) -> np.ndarray:

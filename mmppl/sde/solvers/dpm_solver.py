@@ -67,7 +67,7 @@ class DPMSolver(Solver):
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
             (z, before), (t, own, constant, linear) = carry, xs
-            data = sde.denoise(z, t, score(z, t))
+            data = sde.denoise(z, t, score(z, t, None))
             new = own * z + constant * data + linear * (data - before)
             return (keep(backend, new, z, moves), data), None
 

@@ -33,7 +33,7 @@ class EulerMaruyama(Solver):
         >>> from mmppl._backend.numpy import BACKEND
         >>> from mmppl.sde.vp import VP
         >>> rng = np.random.default_rng(0)
-        >>> z = EulerMaruyama(200).sample(BACKEND, rng, VP(), lambda z, t: -z, np.zeros((2000, 1)))
+        >>> z = EulerMaruyama(200).sample(BACKEND, rng, VP(), lambda z, t, xi: -z, np.zeros((2000, 1)))
         >>> bool(abs(z.std() - 1.0) < 0.05)  # standard normal data have the score -z at every time
         True
     """
@@ -58,7 +58,7 @@ class EulerMaruyama(Solver):
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, shrink, pull, spread, xi = xs
-            new = z - shrink * z + pull * score(z, t) + spread * xi
+            new = z - shrink * z + pull * score(z, t, xi) + spread * xi
             return keep(backend, new, z, moves), None
 
         columns = table(backend, start, times, rate * width, power * width, spread)

@@ -68,9 +68,9 @@ class Heun(Solver):
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, u, own, constant, linear = xs
-            data = sde.denoise(z, t, score(z, t))
+            data = sde.denoise(z, t, score(z, t, None))
             guess = keep(backend, own * z + constant * data, z, moves)
-            change = sde.denoise(guess, u, score(guess, u)) - data
+            change = sde.denoise(guess, u, score(guess, u, None)) - data
             return keep(backend, guess + linear * change, z, moves), None
 
         columns = table(backend, start, grid[:-1], grid[1:], own, constant, linear)

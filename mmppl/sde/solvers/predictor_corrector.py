@@ -64,9 +64,9 @@ class PredictorCorrector(Solver):
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, u, own, pull, spread, size, jolt, xi = xs
-            z = keep(backend, own * z + pull * score(z, t) + spread * xi[0, ...], z, moves)
+            z = keep(backend, own * z + pull * score(z, t, xi[0, ...]) + spread * xi[0, ...], z, moves)
             for i in range(1, 1 + self.corrections):
-                z = keep(backend, z + size * score(z, u) + jolt * xi[i, ...], z, moves)
+                z = keep(backend, z + size * score(z, u, xi[i, ...]) + jolt * xi[i, ...], z, moves)
             return z, None
 
         columns = table(backend, start, times, after, *posterior(sde, times, after), size, np.sqrt(2.0 * size))

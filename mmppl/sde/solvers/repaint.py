@@ -64,7 +64,7 @@ class RePaint(Solver):
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, up, lift, own, pull, spread, xi = xs
             z = keep(backend, up * z + lift * xi[0, ...], z, moves)
-            return keep(backend, own * z + pull * score(z, t) + spread * xi[1, ...], z, moves), None
+            return keep(backend, own * z + pull * score(z, t, xi[1, ...]) + spread * xi[1, ...], z, moves), None
 
         columns = table(backend, start, t, up, lift, *posterior(sde, t, u))
         return backend.scan(step, start, (*columns, noise))[0]

@@ -1,0 +1,198 @@
+"""Nets of joint scores: noise predicted for blocks side by side, given a time for each block.
+
+The event of each is the noisy blocks ``(sum sizes,)`` with the times of the blocks ``(M,)`` behind them: 0 for a clean
+block, t for one diffused to t, -1 for one that is absent. The output starts at zero.
+"""
+
+from dataclasses import dataclass
+
+from mmppl.errors import OptionError
+from mmppl.nets.layers import (
+    Activation,
+    Attention,
+    BlockEmbed,
+    BlockHead,
+    Condition,
+    GroupNorm,
+    Layer,
+    Linear,
+    Norm,
+    Reshape,
+    Residual,
+    Shift,
+    Skip,
+    TimeFeatures,
+)
+
+__all__ = ["ResidualScore", "TokenScore", "UnetScore"]
+
+
+@dataclass(frozen=True)
+class _Score:
+    sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(int(size) for size in self.sizes))
+        if not self.sizes or min(self.sizes) < 1:
+            raise OptionError(f"Expected the sizes of the blocks, each at least 1; got {self.sizes}.")
+        self.layers()
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return (sum(self.sizes) + len(self.sizes),)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return (sum(self.sizes),)
+
+    def layers(self) -> tuple[Layer, ...]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ResidualScore(_Score):
+    """A residual multi-layer perceptron over all blocks.
+
+    Arguments:
+        sizes: Dimensions of the blocks.
+        width: Width of the residual stream; each block of layers goes through twice of it.
+        depth: Number of residual blocks.
+        waves: Frequencies of the time features.
+
+    Raises:
+        OptionError: If there is no block, or one without a dimension.
+
+    Example:
+        >>> ResidualScore((16, 64)).in_shape
+        (82,)
+    """
+
+    width: int = 256
+    depth: int = 4
+    waves: int = 8
+
+    def layers(self) -> tuple[Layer, ...]:
+        dim, number, width = sum(self.sizes), len(self.sizes), self.width
+        features = TimeFeatures(self.waves)
+        flat = number * features.number
+        times = (
+            features,
+            Reshape((number, features.number), (flat,)),
+            Linear(flat, width),
+            Activation("silu"),
+            Linear(width, width),
+        )
+        block = Residual(
+            (Norm(width), Linear(width, 2 * width), Shift(width, 2 * width), Activation("silu"), Linear(2 * width, width))
+        )
+        return (
+            Condition(dim, times),
+            Linear(dim, width),
+            *(block,) * self.depth,
+            Norm(width),
+            Linear(width, dim, zero=True),
+        )
+
+
+@dataclass(frozen=True)
+class TokenScore(_Score):
+    """A transformer with a token for each block.
+
+    Arguments:
+        sizes: Dimensions of the blocks.
+        width: Width of a token.
+        depth: Number of transformer blocks.
+        heads: Attention heads; they divide the width.
+        waves: Frequencies of the time features.
+
+    Raises:
+        OptionError: If there is no block, or the heads do not divide the width.
+
+    Example:
+        >>> TokenScore((16, 64)).out_shape
+        (80,)
+    """
+
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    waves: int = 8
+
+    def layers(self) -> tuple[Layer, ...]:
+        if self.width % self.heads:
+            raise OptionError(f"Expected heads that divide the width {self.width}; got {self.heads}.")
+        width, features = self.width, TimeFeatures(self.waves)
+        times = (features, Linear(features.number, width), Activation("silu"), Linear(width, width))
+        mix = Residual(
+            (Norm(width), Shift(width, width), Linear(width, 3 * width), Attention(self.heads), Linear(width, width))
+        )
+        each = Residual(
+            (Norm(width), Shift(width, width), Linear(width, 4 * width), Activation("gelu"), Linear(4 * width, width))
+        )
+        return (
+            Condition(sum(self.sizes), times),
+            BlockEmbed(self.sizes, width),
+            *(mix, each) * self.depth,
+            Norm(width),
+            BlockHead(self.sizes, width, zero=True),
+        )
+
+
+@dataclass(frozen=True)
+class UnetScore(_Score):
+    """The perceptron with the long shortcuts of a U-Net that Multi-modal Latent Diffusion was published with.
+
+    Times enter raw, through two linear layers.
+
+    References:
+        | Multi-modal Latent Diffusion (Bounoua et al., 2024), the authors' code
+        | https://arxiv.org/abs/2306.04445
+
+    Arguments:
+        sizes: Dimensions of the blocks.
+        width: W.
+        factors: Widths of the levels, in units of W.
+        time_width: Width of the embedding of the times.
+        groups: Groups of the normalisations; they divide every width.
+
+    Raises:
+        OptionError: If there is no block, or the groups do not divide a width.
+
+    Example:
+        >>> UnetScore((16, 64), width=256, time_width=256).out_shape
+        (80,)
+    """
+
+    width: int = 512
+    factors: tuple[int, ...] = (1, 1)
+    time_width: int = 256
+    groups: int = 8
+
+    def layers(self) -> tuple[Layer, ...]:
+        dim, width, embedded = sum(self.sizes), self.width, self.time_width
+        widths = [width, *(width * factor for factor in self.factors)]
+        times = (Linear(len(self.sizes), embedded), Activation("gelu"), Linear(embedded, embedded))
+        inner = (self._block(widths[-1], widths[-1]),) * 2
+        for here, below in zip(widths[-2::-1], widths[:0:-1], strict=True):
+            inner = (
+                self._block(here, here),
+                Skip((Linear(here, below), *inner)),
+                self._block(below + here, below),
+                Linear(below, here),
+            )
+        return (
+            Condition(dim, times),
+            Linear(dim, width),
+            Skip(inner),
+            self._block(2 * width, width),
+            GroupNorm(width, self.groups),
+            Activation("silu"),
+            Linear(width, dim, zero=True),
+        )
+
+    def _block(self, inputs: int, outputs: int) -> Layer:
+        def half(a: int) -> tuple[Layer, ...]:
+            return (GroupNorm(a, self.groups), Activation("silu"), Linear(a, outputs))
+
+        shortcut = () if inputs == outputs else (Linear(inputs, outputs),)
+        return Residual((*half(inputs), Shift(self.time_width, outputs), *half(outputs)), shortcut)

@@ -1,0 +1,106 @@
+r"""The density of a diffusion model, by its probability flow.
+
+.. math:: \frac{dz}{dt} = f(t) z - \tfrac12 g(t)^2 s(z, t), \qquad
+    \log p(z_0) = \log \mathcal{N}(z_1; 0, \sigma_1^2 I) + \int_0^1 \nabla \cdot \frac{dz}{dt} \, dt
+
+References:
+    | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), section 4.3
+    | https://arxiv.org/abs/2011.13456
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.sde import SDE
+from mmppl.sde.solvers.base import Score
+
+Array = Any
+
+__all__ = ["Flow"]
+
+
+@dataclass(frozen=True)
+class Flow:
+    r"""How the probability flow is integrated.
+
+    The divergence is exact, one derivative for each coordinate, or its trace is estimated by Rademacher probes
+    (Hutchinson); probes are drawn from a fixed seed, so that a density is a function of its argument.
+
+    Arguments:
+        rtol: Relative tolerance of the integration.
+        atol: Absolute tolerance.
+        probes: Number of probes; None for the exact divergence.
+        first: The time that stands for 0.
+        seed: Of the probes.
+
+    Raises:
+        OptionError: If a number is out of range.
+
+    Example:
+        >>> Flow(probes=8).first
+        1e-05
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    probes: int | None = None
+    first: float = 1e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rtol <= 0 or self.atol <= 0 or not 0.0 < self.first < 1.0:
+            raise OptionError("Expected rtol > 0, atol > 0 and 0 < first < 1 for the probability flow.")
+        if self.probes is not None and self.probes < 1:
+            raise OptionError(f"Expected probes >= 1, or None for the exact divergence; got {self.probes}.")
+
+    def log_density(self, backend: Backend, sde: SDE, score: Score, z: Array, moves: Array) -> tuple[Array, Array]:
+        """The log density of the coordinates that move, ``(*,)``, and the standard error of its probes.
+
+        Arguments:
+            backend: The backend of the arrays.
+            sde: The diffusion.
+            score: The score of the coordinates that move.
+            z: Latents, ``(*, D)``.
+            moves: Boolean, ``(*, D)``; the others are conditions, or not there.
+        """
+        xp = backend.xp
+        live = xp.astype(moves, z.dtype)
+        directions = self._directions(backend, z)
+        number = directions.shape[0]
+
+        def drift(z: Array, t: Array) -> Array:
+            return live * (sde.rate(t) * z - 0.5 * sde.noise_rate(t) * score(z, t, None))
+
+        def slope(t: Array, state: Array) -> Array:
+            at = state[..., : z.shape[-1]]
+
+            def along(carry: Array, v: Array) -> tuple[Array, Array]:
+                v = live * v
+                _, pulled = backend.value_and_grad(lambda x: xp.sum(drift(x, t) * v, axis=-1), at)
+                return carry, xp.sum(pulled * v, axis=-1)
+
+            _, parts = backend.scan(along, backend.asarray(0.0, like=z), directions)
+            return xp.concat([backend.stop_gradient(drift(at, t)), xp.moveaxis(parts, 0, -1)], axis=-1)
+
+        state = xp.concat([z, xp.zeros((*z.shape[:-1], number), dtype=z.dtype) + 0.0 * z[..., :1]], axis=-1)
+        end = backend.odeint(slope, backend.stop_gradient(state), self.first, 1.0, self.rtol, self.atol)
+        noise, parts = end[..., : z.shape[-1]], end[..., z.shape[-1] :]
+        scale = sde.prior_scale
+        normal = -0.5 * (noise / scale) ** 2 - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
+        base = xp.sum(live * normal, axis=-1)
+        if self.probes is None:
+            return base + xp.sum(parts, axis=-1), xp.zeros_like(base)
+        mean = xp.mean(parts, axis=-1)
+        spread = xp.sqrt(xp.mean((parts - mean[..., None]) ** 2, axis=-1) / max(number - 1, 1))
+        return base + mean, spread
+
+    def _directions(self, backend: Backend, z: Array) -> Array:
+        xp = backend.xp
+        if self.probes is None:
+            shape = (z.shape[-1], *(1,) * (z.ndim - 1), z.shape[-1])
+            return xp.reshape(xp.eye(z.shape[-1], dtype=z.dtype), shape)
+        signs = backend.uniform(backend.rng(self.seed), (self.probes, *z.shape), z) < 0.5
+        return xp.where(signs, xp.ones_like(z), -xp.ones_like(z))

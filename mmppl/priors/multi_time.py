@@ -1,0 +1,182 @@
+r"""Learning one score for every subset: each block has a time of its own.
+
+A block is *diffused* to a time t, *clean* (a condition, time 0), or *absent* (its value is hidden and its time is -1,
+so what is learned is the marginal of the others). With :math:`\hat\epsilon` the network and :math:`A` the diffused
+coordinates of a datum, its loss is
+
+.. math:: \frac{D}{|A|} \, w(t) \, \lVert \epsilon_A - \hat\epsilon_A(z_\tau, \tau) \rVert^2
+
+The factor gives each coordinate diffused the same weight, whatever the subset.
+
+References:
+    | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
+    | MINDE: Mutual Information Neural Diffusion Estimation (Franzese et al., 2024), for the absent state
+    | https://arxiv.org/abs/2310.09031
+    | One Transformer Fits All Distributions in Multi-Modal Diffusion (Bao et al., 2023), for independent times
+    | https://arxiv.org/abs/2303.06555
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.priors.blocks import Blocks
+from mmppl.sde import SDE, VP, draw_times
+from mmppl.sde.times import SCHEMES
+from mmppl.subsets import THROWS, first_fit
+
+Array = Any
+Net = Callable[[Array], Array]
+
+__all__ = ["MultiTime", "MultiTimeNoise", "States"]
+
+
+class States(NamedTuple):
+    """What each block of a datum is, boolean ``(*, M)``; what is neither diffused nor clean is absent."""
+
+    diffused: Array
+    clean: Array
+
+
+class MultiTimeNoise(NamedTuple):
+    """The noise of one evaluation of the loss, for data ``(*, D)`` in M blocks.
+
+    Arguments:
+        hide: Uniform, ``(THROWS + 1, *, M)``: which blocks are hidden.
+        condition: Uniform, ``(THROWS + 1, *, M)``: which are conditions.
+        time: Uniform, ``(*, M)``.
+        noise: Standard normal, ``(*, D)``.
+    """
+
+    hide: Array
+    condition: Array
+    time: Array
+    noise: Array
+
+
+@dataclass(frozen=True)
+class MultiTime:
+    r"""How a joint score is learned.
+
+    Arguments:
+        sde: The diffusion.
+        p_conditional: Probability that a datum is learned as a conditional, given a subset of its blocks drawn
+            uniformly from those that leave something to predict; else as a joint density. (The published code calls
+            it d; the paper's d is 1 minus it.)
+        p_marginal: Probability that a subset of the blocks is hidden, so that marginals are learned as well.
+        independent: Whether every block has a time of its own (UniDiffuser) instead of one shared by all.
+        scheme: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
+            :func:`~mmppl.sde.draw_times`.
+        first: The earliest time.
+
+    Raises:
+        OptionError: If a probability or the scheme is out of range.
+
+    Example:
+        >>> MultiTime(p_conditional=0.8).scheme
+        'uniform'
+    """
+
+    sde: SDE = field(default_factory=VP)
+    p_conditional: float = 0.5
+    p_marginal: float = 0.0
+    independent: bool = False
+    scheme: str = "uniform"
+    first: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("p_conditional", "p_marginal"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
+        if self.scheme not in SCHEMES:
+            raise OptionError(f"Expected a scheme among {SCHEMES}; got {self.scheme!r}.")
+
+    def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTimeNoise:
+        """The noise for data ``like`` ``(*, D)`` in ``number`` blocks."""
+        first, second, third, fourth = backend.split(rng, 4)
+        rows = (*like.shape[:-1], number)
+        return MultiTimeNoise(
+            backend.uniform(first, (THROWS + 1, *rows), like),
+            backend.uniform(second, (THROWS + 1, *rows), like),
+            backend.uniform(third, rows, like),
+            backend.normal(fourth, tuple(like.shape), like),
+        )
+
+    def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> States:
+        """Draws what each block is, from those present, ``(*, M)``."""
+        xp = backend.xp
+        coins = noise.hide[1:, ...] < 0.5
+        seen = first_fit(backend, coins & present, lambda coin: xp.any(coin, axis=-1), present)
+        seen = xp.where(noise.hide[0, ...][..., :1] < self.p_marginal, seen, present)
+        coins = (noise.condition[1:, ...] < 0.5) & seen
+
+        def leaves_some(coin: Array) -> Array:
+            return xp.any(coin, axis=-1) & xp.any(seen & ~coin, axis=-1)
+
+        clean = first_fit(backend, coins, leaves_some, xp.zeros_like(seen))
+        clean = clean & (noise.condition[0, ...][..., :1] < self.p_conditional)
+        return States(seen & ~clean, clean)
+
+    def losses(
+        self, backend: Backend, blocks: Blocks, net: Net, z: Array, states: States, noise: MultiTimeNoise
+    ) -> Array:
+        """The loss of each coordinate ``(*, D)``: exactly 0 where it is not diffused.
+
+        Arguments:
+            backend: The backend of the arrays.
+            blocks: The blocks of the latents.
+            net: The noise predicted: ``(*, D + M)``, blocks and times, to ``(*, D)``.
+            z: Clean latents, ``(*, D)``.
+            states: What each block is.
+            noise: What :meth:`draw` gives.
+        """
+        xp = backend.xp
+        uniform = noise.time if self.independent else noise.time[..., :1] + xp.zeros_like(noise.time)
+        times, weights = draw_times(self.sde, uniform, self.scheme, self.first)
+        weights = weights + xp.zeros_like(times)
+        moves = blocks.spread(states.diffused)
+        noisy = self.sde.diffuse(z, blocks.spread(times), noise.noise)
+        predicted = net(see(backend, blocks, states, xp.where(moves, noisy, z), times))
+        error = blocks.spread(weights) * (noise.noise - predicted) ** 2
+        sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
+        number = xp.sum(xp.where(states.diffused, sizes, xp.zeros_like(sizes)), axis=-1)
+        factor = blocks.dim / xp.where(number > 0, number, xp.ones_like(number))
+        return xp.where(moves, factor[..., None] * error, xp.zeros_like(error))
+
+    def bound(self, backend: Backend, blocks: Blocks, net: Net, z: Array, present: Array, noise: Any) -> Array:
+        r"""Minus the loss of each datum, ``(*,)``.
+
+        Under the schemes of the likelihood, with both probabilities 0 and every block present, its mean is a lower
+        bound of :math:`\log p(z)`, up to the diffusion before ``first``.
+        """
+        xp = backend.xp
+        states = self.states(backend, noise, xp.broadcast_to(present, noise.time.shape))
+        total = -xp.sum(self.losses(backend, blocks, net, z, states, noise), axis=-1)
+        if self.scheme == "uniform":
+            return total
+        scale = float(self.sde.scale(np.asarray(self.first)))
+        return total - 0.5 * blocks.dim * math.log(2.0 * math.pi * math.e * scale**2)
+
+
+def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array) -> Array:
+    """The network's input ``(*, D + M)``: blocks as they are, absent ones hidden, with the time of each behind.
+
+    Arguments:
+        backend: The backend of the arrays.
+        blocks: The blocks.
+        states: What each block is.
+        z: Latents with diffused and clean blocks, ``(*, D)``.
+        times: Times of diffused blocks, broadcasting against ``(*, M)``.
+    """
+    xp = backend.xp
+    there = blocks.spread(states.diffused | states.clean)
+    zero = xp.zeros_like(times)
+    codes = xp.where(states.diffused, times, xp.where(states.clean, zero, zero - 1.0))
+    values = xp.where(there, z, xp.zeros_like(z))
+    codes = xp.broadcast_to(codes, (*values.shape[:-1], codes.shape[-1]))
+    return xp.concat([values, codes], axis=-1)

@@ -1,0 +1,30 @@
+"""Random subsets without a list of all of them: coins are thrown a fixed number of times, and the first fit is taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mmppl._backend import Backend
+
+Array = Any
+
+__all__ = ["THROWS", "first_fit"]
+
+THROWS = 16
+
+
+def first_fit(backend: Backend, coins: Array, fits: Callable[[Array], Array], otherwise: Array) -> Array:
+    """The first throw that fits, for each row; ``otherwise`` where none of them does.
+
+    Fair coins give subsets that are uniform among those that fit.
+
+    Arguments:
+        backend: The backend of the arrays.
+        coins: Boolean throws, ``(THROWS, *, M)``.
+        fits: Whether a throw ``(*, M)`` will do, ``(*,)``.
+        otherwise: What stands in for the negligible rest, ``(*, M)``.
+    """
+    chosen = otherwise
+    for throw in range(coins.shape[0] - 1, -1, -1):
+        coin = coins[throw, ...]
+        chosen = backend.xp.where(fits(coin)[..., None], coin, chosen)
+    return chosen
