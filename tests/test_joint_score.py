@@ -146,7 +146,7 @@ def test_the_density_by_the_flow_is_exact(host, names):
     prior = make(host)
     fn = conditional(host, prior, names, 6) if names else prior
     truth = stats.multivariate_normal(*exact(OBSERVED, known, ~known))
-    np.testing.assert_allclose(host.log_prob(fn, value), truth.logpdf(value[:, ~known]), atol=1e-3)
+    np.testing.assert_allclose(host.log_prob(fn, value), truth.logpdf(value[:, ~known]), rtol=1e-4, atol=1e-3)
     _, grads = host.value_and_grad(lambda p: fn.log_prob(p["z"]).sum(), {"z": value}, seed=0)
     mean, cov = exact(OBSERVED, known, ~known)
     slope = -np.linalg.solve(cov, (value[:, ~known] - mean).T).T
@@ -173,16 +173,14 @@ def test_probes_give_the_density_with_an_error(host):
     assert 0.5 < np.sqrt(np.mean(((out - truth) / error) ** 2)) < 2.0
 
 
-@pytest.mark.parametrize("scheme", ["likelihood", "importance"])
-def test_the_denoising_bound_is_tight_for_the_exact_network(host, scheme):
-    learning = MultiTime(SDE, p_conditional=0.0, scheme=scheme, first=1e-4)
+def test_the_denoising_bound_is_tight_for_the_exact_network(host):
+    learning = MultiTime(SDE, p_conditional=0.0, scheme="importance", first=1e-4)
     prior = host.mm.JointScore(
         NET,
         ScoreModel(Blocks.of(SIZES), learning=learning),
         loc=host.array(LOC),
         scale=host.array(SCALE),
         density="denoising",
-        **({} if host.name == "pyro" else {"rng_key": None}),
     )
     rng = np.random.default_rng(8)
     value = LOC + SCALE * (rng.standard_normal((40_000, 4)) @ np.linalg.cholesky(COV).T)
