@@ -117,8 +117,11 @@ def fit(
             if snapshot is not None:
                 trainer.restore(snapshot)
                 snapshot, epoch = None, done
+            seen = data if stage.encode is None else trainer.encode(stage.encode, data, batch_size)
+            if stage.settle is not None:
+                trainer.assign(stage.settle(seen))
             while epoch < last:
-                record = _epoch(trainer, data, batch_size, seed, epoch, program, history)
+                record = _epoch(trainer, seen, batch_size, seed, epoch, program, history)
                 epoch += 1
                 if epoch == last:
                     trainer.finish()

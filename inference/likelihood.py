@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.data import blocks
 from mmppl.errors import OptionError
 from mmppl.inference.fitted import Fitted, example
 from mmppl.priors import LogNormalizer
@@ -101,18 +102,13 @@ def _bound(ppl: ModuleType, num: int) -> Any:
 def _log_weights(fitted: Fitted, data: Batch, num: int, seed: int, chunk: int) -> np.ndarray:
     host = fitted.program.ppl.host
     objective = _bound(fitted.program.ppl, num)
-    size = max(1, chunk // num)
+    size = min(max(1, chunk // num), len(data))
     out = []
-    for start in range(0, len(data), size):
-        rows = data[start : start + size]
-        number = len(rows)
-        if number < size and start:
-            # The last rows are filled up to a full block, so that nothing is compiled for them alone.
-            rows = data[np.arange(start, start + size) % len(data)]
-        again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+    for number, rows in enumerate(blocks(data, size)):
+        again = int(np.random.SeedSequence([seed, number * size]).generate_state(1)[0])
         weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
-        out.append(weights[:, :number].astype(np.float64))
-    return np.concatenate(out, axis=1)
+        out.append(weights.astype(np.float64))
+    return np.concatenate(out, axis=1)[:, : len(data)]
 
 
 def _summarise(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

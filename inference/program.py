@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from mmppl.batch import Modality
+import numpy as np
+
+from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.objectives import Objective
 
@@ -22,6 +24,11 @@ class Stage:
         train: Beginnings of the names of the parameters that move; empty for all.
         objective: Its objective, if not the program's.
         model: Its model, if not the program's.
+        guide: Its guide, if not the program's.
+        encode: Frozen encoders: a host callable from a batch to one array ``(N, *)`` for each modality. The stage then
+            sees these, computed once for all data, in place of the data.
+        settle: From the encoded training data to values of parameters that hold in this stage, by name.
+        ema: Decay of the averaged weights, if not the fit's.
         learning_rate: Factor on the learning rate.
         momentum: Adam's decay of the first moment.
     """
@@ -31,6 +38,10 @@ class Stage:
     train: tuple[str, ...] = ()
     objective: Objective | None = None
     model: Callable[..., Any] | None = None
+    guide: Callable[..., Any] | None = None
+    encode: Callable[..., Any] | None = None
+    settle: Callable[[Batch], Mapping[str, np.ndarray]] | None = None
+    ema: float | None = None
     learning_rate: float = 1.0
     momentum: float = 0.9
 
@@ -80,10 +91,7 @@ class Program:
         return self if self.remake is None else self.remake(seed)
 
     def with_objective(self, objective: Objective) -> "Program":
-        """The same program with another objective, except in stages that learn a prior alone."""
+        """The same program with another objective, except in stages that have one of their own."""
         remake = self.remake
         again = None if remake is None else lambda seed: remake(seed).with_objective(objective)
-        stages = tuple(
-            s if s.objective and s.objective.score == () else replace(s, objective=None) for s in self.stages
-        )
-        return replace(self, objective=objective, stages=stages, remake=again)
+        return replace(self, objective=objective, remake=again)

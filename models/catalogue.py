@@ -9,13 +9,14 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 from mmppl.models.ebm import ebm
+from mmppl.models.mld import mld
 from mmppl.models.mmvae import mmvae
 from mmppl.models.mopoe import mopoe
 from mmppl.models.mvae import mvae
 
 __all__ = ["SYSTEMS", "make", "settings"]
 
-SYSTEMS: dict[str, Callable[..., Program]] = {"mvae": mvae, "mmvae": mmvae, "mopoe": mopoe, "ebm": ebm}
+SYSTEMS: dict[str, Callable[..., Program]] = {"mvae": mvae, "mmvae": mmvae, "mopoe": mopoe, "ebm": ebm, "mld": mld}
 
 
 def make(name: str, modalities: Mapping[str, Modality], *, ppl: ModuleType, **options: Any) -> Program:

@@ -13,12 +13,15 @@ from mmppl.nets import decoder, encoder
 __all__ = ["autoencoders", "likelihood", "system", "weights"]
 
 
-def autoencoders(modalities: Mapping[str, Modality], latent_dim: int, hidden: int, family: str) -> dict[str, Any]:
+def autoencoders(
+    modalities: Mapping[str, Modality], latent_dim: int | Mapping[str, int], hidden: int, family: str | None
+) -> dict[str, Any]:
     """Specs of an encoder and a decoder for each modality, under the names ``<modality>.encoder`` and ``.decoder``."""
     specs: dict[str, Any] = {}
     for name, modality in modalities.items():
-        specs[f"{name}.encoder"] = encoder(modality, latent_dim, hidden, family)
-        specs[f"{name}.decoder"] = decoder(modality, latent_dim, hidden)
+        dim = latent_dim if isinstance(latent_dim, int) else latent_dim[name]
+        specs[f"{name}.encoder"] = encoder(modality, dim, hidden, family)
+        specs[f"{name}.decoder"] = decoder(modality, dim, hidden)
     return specs
 
 

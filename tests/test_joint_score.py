@@ -32,7 +32,7 @@ def host(request):
 
 
 def make(host, solver=None, **options):
-    more = {"learning": MultiTime(SDE)} | ({} if solver is None else {"solver": solver})
+    more = {"learning": MultiTime(SDE, predict="noise")} | ({} if solver is None else {"solver": solver})
     return host.mm.JointScore(
         NET,
         ScoreModel(Blocks.of(SIZES), **more, **options),
@@ -174,7 +174,7 @@ def test_probes_give_the_density_with_an_error(host):
 
 
 def test_the_denoising_bound_is_tight_for_the_exact_network(host):
-    learning = MultiTime(SDE, p_conditional=0.0, scheme="importance", first=1e-4)
+    learning = MultiTime(SDE, predict="noise", p_conditional=0.0, scheme="importance", first=1e-4)
     prior = host.mm.JointScore(
         NET,
         ScoreModel(Blocks.of(SIZES), learning=learning),
@@ -268,7 +268,7 @@ def test_everything_known_comes_back(host):
 
 def test_another_diffusion(host):
     net = GaussianScore(SIZES, COV, VE(0.01, 20.0))
-    prior = host.mm.JointScore(net, ScoreModel(Blocks.of(SIZES), MultiTime(VE(0.01, 20.0)), DPMSolver(30)))
+    prior = host.mm.JointScore(net, ScoreModel(Blocks.of(SIZES), MultiTime(VE(0.01, 20.0), predict="noise"), DPMSolver(30)))
     values = {"a": host.array(np.tile([[1.0, 0.5]], (4000, 1)))}
     draws = host.sample(prior.conditional(values), (), seed=11)
     mean, cov = net.given(np.array([1.0, 0.5, 0.0, 0.0]), coordinates("a"), ~coordinates("a"))

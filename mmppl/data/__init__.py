@@ -3,7 +3,7 @@
 from mmppl.data.dataset import Dataset
 from mmppl.data.linear_gaussian import LinearGaussian
 from mmppl.data.loading import load
-from mmppl.data.minibatches import minibatches
+from mmppl.data.minibatches import blocks, minibatches
 from mmppl.data.npz import read_npz, write_npz
 
-__all__ = ["Dataset", "LinearGaussian", "load", "minibatches", "read_npz", "write_npz"]
+__all__ = ["Dataset", "LinearGaussian", "blocks", "load", "minibatches", "read_npz", "write_npz"]

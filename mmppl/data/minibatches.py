@@ -7,7 +7,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 
-__all__ = ["minibatches"]
+__all__ = ["blocks", "minibatches"]
 
 
 def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bool = True) -> Iterator[Batch]:
@@ -38,3 +38,20 @@ def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bo
     order = np.random.default_rng([seed, epoch]).permutation(len(batch))
     stop = len(order) - len(order) % size if drop_last else len(order)
     return (batch[order[start : start + size]] for start in range(0, stop, size))
+
+
+def blocks(batch: Batch, size: int) -> Iterator[Batch]:
+    """The rows in their order, ``size`` at a time; the last block is filled up with the first rows.
+
+    Every block has the same shape, so that a host compiles one program for all of them.
+
+    Arguments:
+        batch: Data of N rows.
+        size: Rows in a block; fewer where there are fewer data.
+
+    Example:
+        >>> [rows["x"].tolist() for rows in blocks(Batch({"x": np.arange(3)}), 2)]
+        [[0, 1], [2, 0]]
+    """
+    size = min(size, len(batch))
+    return (batch[np.arange(start, start + size) % len(batch)] for start in range(0, len(batch), size))

@@ -12,8 +12,10 @@ SMALL = 1024
 MOST_PATCHES = 64
 
 
-def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str = "normal") -> LocScale:
+def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str | None = "normal") -> Spec:
     """An encoder of a modality: ``(*, *modality.shape)`` to a location and a scale, each ``(*, latent_dim)``.
+
+    Without a family it is deterministic, to a code ``(*, latent_dim)``.
 
     Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
     (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder.
@@ -22,7 +24,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         modality: The modality.
         latent_dim: Dimension D of the latent.
         hidden: Width of the hidden layers of an MLP; a quarter of it is the width of a patch or token.
-        family: ``"normal"`` or ``"laplace"``, kept on the spec.
+        family: ``"normal"`` or ``"laplace"``, kept on the spec; None for a code alone.
 
     Raises:
         OptionError: If the family is unknown.
@@ -31,7 +33,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         >>> encoder(Modality((1, 16, 16), kind="image"), 8).body
         MLP(in_shape=(1, 16, 16), out_shape=(16,), hidden=(256, 256), activation='gelu', norm=False, zero_last=False)
     """
-    out = (2 * latent_dim,)
+    out = (latent_dim,) if family is None else (2 * latent_dim,)
     size = _patch(modality)
     body: Spec
     if modality.vocabulary:
@@ -40,7 +42,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
     else:
         body = MLP(modality.shape, out, (hidden, hidden))
-    return LocScale(body, family)
+    return body if family is None else LocScale(body, family)
 
 
 def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:

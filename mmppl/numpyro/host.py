@@ -16,6 +16,7 @@ from numpyro.infer import MCMC, SVI
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
+from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
@@ -23,10 +24,10 @@ from mmppl.nets.spec import Spec
 from mmppl.numpyro.objectives import Evaluation
 from mmppl.numpyro.primitives import as_batch, build
 
-__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "sample", "simulate", "zeros"]
+__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "param", "sample", "simulate", "zeros"]
 
 NAME = "numpyro"
-sample = numpyro.sample
+sample, param = numpyro.sample, numpyro.param
 
 
 def zeros(*shape: int) -> jax.Array:
@@ -44,7 +45,7 @@ class Trainer:
     """Trains a program stage by stage; the host's SVI finds its parameters and their constraints."""
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
-        self.program, self.rate, self.clip, self.ema = program, learning_rate, clip, ema
+        self.program, self.rate, self.clip, self.own_ema = program, learning_rate, clip, ema
         key, first = jax.random.split(jax.random.key(seed))
         svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
         start = _start(svi, first, as_batch(batch))
@@ -56,21 +57,22 @@ class Trainer:
 
     def begin(self, stage: Any) -> None:
         """Starts a stage: what moves, by which objective, with a new optimiser."""
+        self.ema = self.own_ema if stage.ema is None else stage.ema
         moving = [name for name in self.params if stage.moves(_public(name))]
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         self.optimiser = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
         self.state = self.optimiser.init({name: self.params[name] for name in moving})
         objective = stage.objective or self.program.objective
-        model = stage.model or self.program.model
-        self._step = jax.jit(partial(self._update, objective, model, tuple(moving)))
+        pair = stage.model or self.program.model, stage.guide or self.program.guide
+        self._step = jax.jit(partial(self._update, objective, pair, tuple(moving)))
 
-    def _update(self, objective, model, moving, params, mutable, average, state, key, batch):
+    def _update(self, objective, pair, moving, params, mutable, average, state, key, batch):
         key, now = jax.random.split(key)
         still = {name: value for name, value in params.items() if name not in moving}
 
         def loss(train):
             everything = {**self.constrain({**still, **train}), **mutable}
-            total, (record, changed) = objective.loss_and_record(now, everything, model, self.program.guide, batch)
+            total, (record, changed) = objective.loss_and_record(now, everything, *pair, batch)
             return total / len(batch), (record, changed)
 
         train = {name: params[name] for name in moving}
@@ -89,6 +91,18 @@ class Trainer:
         if ok:
             self.params, self.mutable, self.average, self.state, self.key = new
         return ok, {name: float(value) for name, value in record.items()}
+
+    def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
+        """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
+        values = {**self.constrain(self.params), **self.mutable}
+        run = jax.jit(lambda v, batch: handlers.substitute(handlers.seed(fn, self.key), data=v)(batch))
+        parts = [jax.tree.map(np.array, dict(run(values, as_batch(rows)))) for rows in blocks(data, size)]
+        return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Sets parameters by public name."""
+        new = {name: jnp.asarray(value, self.params[name].dtype) for name, value in values.items()}
+        self.params, self.average = {**self.params, **new}, {**self.average, **new}
 
     def finish(self) -> None:
         """Ends a stage on the averaged weights, where an average is kept."""

@@ -17,12 +17,13 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.multi_time import Net, States, see
+from mmppl.priors.multi_time import States
 from mmppl.sde import SDE
 from mmppl.sde.solvers import Solver
 from mmppl.sde.solvers.base import Score
 
 Array = Any
+Predict = Callable[[States, Array, Array], Array]
 Pull = Callable[[Array, Array], Array]
 
 __all__ = ["CONDITIONING", "Conditioning"]
@@ -86,7 +87,7 @@ class Conditioning:
         backend: Backend,
         sde: SDE,
         blocks: Blocks,
-        net: Net,
+        predict: Predict,
         states: States,
         fixed: Array | None = None,
         pull: Pull | None = None,
@@ -97,7 +98,7 @@ class Conditioning:
             backend: The backend of the arrays.
             sde: The diffusion.
             blocks: The blocks.
-            net: The noise predicted, ``(*, D + M)`` to ``(*, D)``.
+            predict: The noise predicted, from states, positions ``(*, D)`` and a time.
             states: What each block is.
             fixed: Noise ``(*, D)`` for ``"fixed"``, and for the last step of ``"fresh"``.
             pull: Added to the score at ``(z, t)``, such as minus the gradient of a pairwise energy.
@@ -113,19 +114,16 @@ class Conditioning:
             noise = fixed if self.how == "fixed" or xi is None else xi
             return xp.where(clean, sde.diffuse(z, t, noise), z)
 
-        def noise_of(z: Array, t: Array, states: States) -> Array:
-            return net(see(backend, blocks, states, z, t + xp.zeros_like(z[..., :1])))
-
         def score(z: Array, t: Array, xi: Array | None = None) -> Array:
             if self.replaces:
                 z = replaced(z, t, xi)
                 everything = xp.ones_like(states.clean)
-                noise = noise_of(z, t, States(everything, ~everything))
+                noise = predict(States(everything, ~everything), z, t)
             else:
-                noise = noise_of(z, t, states)
+                noise = predict(states, z, t)
                 if self.guidance:
                     nothing = xp.zeros_like(states.clean)
-                    noise = noise + self.guidance * (noise - noise_of(z, t, States(states.diffused, nothing)))
+                    noise = noise + self.guidance * (noise - predict(States(states.diffused, nothing), z, t))
             out = -noise / sde.scale(t)
             return xp.where(moves, out if pull is None else out + pull(z, t), xp.zeros_like(z))
 
@@ -138,7 +136,7 @@ class Conditioning:
         solver: Solver,
         sde: SDE,
         blocks: Blocks,
-        net: Net,
+        predict: Predict,
         states: States,
         observed: Array,
         pull: Pull | None = None,
@@ -151,7 +149,7 @@ class Conditioning:
             solver: From noise to data.
             sde: The diffusion.
             blocks: The blocks.
-            net: The noise predicted.
+            predict: The noise predicted, from states, positions ``(*, D)`` and a time.
             states: What each block is, ``(*, M)``.
             observed: Values of the clean blocks, ``(*, D)``.
             pull: See :meth:`score`.
@@ -165,7 +163,7 @@ class Conditioning:
         first, second = backend.split(rng, 2)
         working = self.diffused(backend, states)
         fixed = backend.normal(first, tuple(observed.shape), observed) if self.how in ("fresh", "fixed") else None
-        score = self.score(backend, sde, blocks, net, working, fixed, pull)
+        score = self.score(backend, sde, blocks, predict, working, fixed, pull)
         start = xp.where(blocks.spread(states.clean), observed, xp.zeros_like(observed))
         z = solver.sample(backend, second, sde, score, start, blocks.spread(working.diffused))
         there = blocks.spread(states.diffused | states.clean)

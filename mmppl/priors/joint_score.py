@@ -66,7 +66,14 @@ class ScoreModel:
         exact = xp.where(clean, exact, xp.zeros_like(exact))
         sde = self.learning.sde
         z = self.conditioning.sample(
-            backend, second, self.solver, sde, self.blocks, net, known.states, (exact - loc) / scale
+            backend,
+            second,
+            self.solver,
+            sde,
+            self.blocks,
+            self._predict(backend, net),
+            known.states,
+            (exact - loc) / scale,
         )
         return xp.where(clean, exact, loc + scale * z)
 
@@ -82,7 +89,8 @@ class ScoreModel:
         states = self.conditioning.diffused(backend, known.states)
         moves, clean = self.blocks.spread(states.diffused), self.blocks.spread(states.clean)
         z = (value - loc) / scale
-        score = self.conditioning.score(backend, self.learning.sde, self.blocks, net, states, xp.zeros_like(z))
+        predict = self._predict(backend, net)
+        score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
         frozen, moves = still(z), xp.broadcast_to(moves, z.shape)
         out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
@@ -94,6 +102,14 @@ class ScoreModel:
             normal = -0.5 * ((value - known.loc) / width) ** 2 - xp.log(width) - 0.5 * float(np.log(2.0 * np.pi))
             out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
         return out, still(error)
+
+    def _predict(self, backend: Backend, net: Net) -> Any:
+        """The noise predicted at one time for all diffused blocks."""
+
+        def predict(states: States, z: Array, t: Array) -> Array:
+            return self.learning.noise(backend, self.blocks, net, states, z, t + backend.xp.zeros_like(z[..., :1]))
+
+        return predict
 
     def bound(
         self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, loc: Array, scale: Array

@@ -6,7 +6,11 @@ coordinates of a datum, its loss is
 
 .. math:: \frac{D}{|A|} \, w(t) \, \lVert \epsilon_A - \hat\epsilon_A(z_\tau, \tau) \rVert^2
 
-The factor gives each coordinate diffused the same weight, whatever the subset.
+A network F that predicts the velocity gives the noise by way of what is known of standardised latents,
+
+.. math:: \hat\epsilon = \frac{\sigma}{a^2 + \sigma^2} z + \frac{a}{\sqrt{a^2 + \sigma^2}} F
+
+so that its errors are not blown up where the signal is faint. The factor D / \|A\| gives each coordinate diffused the same weight, whatever the subset.
 
 References:
     | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
@@ -14,6 +18,8 @@ References:
     | https://arxiv.org/abs/2310.09031
     | One Transformer Fits All Distributions in Multi-Modal Diffusion (Bao et al., 2023), for independent times
     | https://arxiv.org/abs/2303.06555
+    | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans & Ho, 2022), for the velocity
+    | https://arxiv.org/abs/2202.00512
 """
 
 import math
@@ -32,6 +38,8 @@ from mmppl.subsets import THROWS, first_fit
 
 Array = Any
 Net = Callable[[Array], Array]
+
+PREDICTIONS = ("velocity", "noise")
 
 __all__ = ["MultiTime", "MultiTimeNoise", "States"]
 
@@ -72,10 +80,12 @@ class MultiTime:
         independent: Whether every block has a time of its own (UniDiffuser) instead of one shared by all.
         scheme: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
             :func:`~mmppl.sde.draw_times`.
+        predict: What the network predicts: ``"velocity"``, or ``"noise"`` as published. Under the scheme
+            ``"uniform"`` the loss is the squared error of just that.
         first: The earliest time.
 
     Raises:
-        OptionError: If a probability or the scheme is out of range.
+        OptionError: If a probability, the prediction or the scheme is out of range.
 
     Example:
         >>> MultiTime(p_conditional=0.8).scheme
@@ -87,6 +97,7 @@ class MultiTime:
     p_marginal: float = 0.0
     independent: bool = False
     scheme: str = "uniform"
+    predict: str = "velocity"
     first: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -95,6 +106,8 @@ class MultiTime:
                 raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
         if self.scheme not in SCHEMES:
             raise OptionError(f"Expected a scheme among {SCHEMES}; got {self.scheme!r}.")
+        if self.predict not in PREDICTIONS:
+            raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
 
     def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTimeNoise:
         """The noise for data ``like`` ``(*, D)`` in ``number`` blocks."""
@@ -130,7 +143,7 @@ class MultiTime:
         Arguments:
             backend: The backend of the arrays.
             blocks: The blocks of the latents.
-            net: The noise predicted: ``(*, D + M)``, blocks and times, to ``(*, D)``.
+            net: The network: ``(*, D + M)``, blocks and times, to ``(*, D)``.
             z: Clean latents, ``(*, D)``.
             states: What each block is.
             noise: What :meth:`draw` gives.
@@ -139,14 +152,40 @@ class MultiTime:
         uniform = noise.time if self.independent else noise.time[..., :1] + xp.zeros_like(noise.time)
         times, weights = draw_times(self.sde, uniform, self.scheme, self.first)
         weights = weights + xp.zeros_like(times)
-        moves = blocks.spread(states.diffused)
-        noisy = self.sde.diffuse(z, blocks.spread(times), noise.noise)
-        predicted = net(see(backend, blocks, states, xp.where(moves, noisy, z), times))
-        error = blocks.spread(weights) * (noise.noise - predicted) ** 2
+        moves, wide = blocks.spread(states.diffused), blocks.spread(times)
+        noisy = xp.where(moves, self.sde.diffuse(z, wide, noise.noise), z)
+        error = noise.noise - self.noise(backend, blocks, net, states, noisy, times)
+        if self.scheme == "uniform" and self.predict == "velocity":
+            error = error / self._parts(wide)[1]
+        error = blocks.spread(weights) * error**2
         sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
         number = xp.sum(xp.where(states.diffused, sizes, xp.zeros_like(sizes)), axis=-1)
         factor = blocks.dim / xp.where(number > 0, number, xp.ones_like(number))
         return xp.where(moves, factor[..., None] * error, xp.zeros_like(error))
+
+    def noise(self, backend: Backend, blocks: Blocks, net: Net, states: States, z: Array, times: Array) -> Array:
+        r"""The noise predicted, :math:`\hat\epsilon`, ``(*, D)``; it means something where blocks are diffused.
+
+        Arguments:
+            backend: The backend of the arrays.
+            blocks: The blocks.
+            net: The network.
+            states: What each block is.
+            z: Latents with diffused and clean blocks, ``(*, D)``.
+            times: Times of diffused blocks, broadcasting against ``(*, M)``.
+        """
+        out = net(see(backend, blocks, states, z, times))
+        if self.predict == "noise":
+            return out
+        wide = blocks.spread(backend.xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))
+        own, pull = self._parts(wide)
+        return own * z + pull * out
+
+    def _parts(self, t: Array) -> tuple[Array, Array]:
+        """The factors of z and of the velocity in the noise predicted."""
+        factor, scale = self.sde.mean_factor(t), self.sde.scale(t)
+        power = factor**2 + scale**2
+        return scale / power, factor / power**0.5
 
     def bound(self, backend: Backend, blocks: Blocks, net: Net, z: Array, present: Array, noise: Any) -> Array:
         r"""Minus the loss of each datum, ``(*,)``.

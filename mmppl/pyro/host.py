@@ -14,16 +14,17 @@ from pyro.infer import MCMC
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
+from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.nets.spec import Spec
 from mmppl.pyro.objectives import Evaluation, site_is_subsample
 from mmppl.pyro.primitives import as_batch, build, own_modules
 
-__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "sample", "simulate", "zeros"]
+__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "param", "sample", "simulate", "zeros"]
 
 NAME = "pyro"
 CHAINS = "chains"
-sample = pyro.sample
+sample, param = pyro.sample, pyro.param
 
 
 def zeros(*shape: int) -> torch.Tensor:
@@ -62,7 +63,7 @@ class Trainer:
     """Trains a program stage by stage; the parameters are those that its model and guide register."""
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
-        self.program, self.rate, self.clip, self.ema = program, learning_rate, clip, ema
+        self.program, self.rate, self.clip, self.own_ema = program, learning_rate, clip, ema
         self.store = _Store()
         with seeded(seed):
             self.rng = torch.get_rng_state()
@@ -74,6 +75,7 @@ class Trainer:
 
     def begin(self, stage: Any) -> None:
         """Starts a stage: what moves, by which objective, with a new optimiser."""
+        self.ema = self.own_ema if stage.ema is None else stage.ema
         self.moving = {name: p for name, p in self.params.items() if stage.moves(_public(name))}
         for name, p in self.params.items():
             p.requires_grad_(name in self.moving)
@@ -83,7 +85,7 @@ class Trainer:
         rate = self.rate * stage.learning_rate
         self.optimiser = torch.optim.Adam(self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8)
         self.objective = stage.objective or self.program.objective
-        self.model = stage.model or self.program.model
+        self.pair = stage.model or self.program.model, stage.guide or self.program.guide
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
@@ -93,7 +95,7 @@ class Trainer:
         with torch.random.fork_rng(), self.store.open(), pyro.validation_enabled(False):
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad(set_to_none=True)
-            loss = self.objective.differentiable_loss(self.model, self.program.guide, batch) / len(batch)
+            loss = self.objective.differentiable_loss(*self.pair, batch) / len(batch)
             loss.backward()
             grads = [p.grad for p in self.moving.values() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(grads)
@@ -110,6 +112,20 @@ class Trainer:
             for name, average in self.average.items():
                 average.mul_(self.ema).add_(self.params[name], alpha=1.0 - self.ema)
         return True, record
+
+    def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
+        """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
+        with torch.random.fork_rng(), torch.no_grad(), self.store.open():
+            parts = [{n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()} for rows in blocks(data, size)]
+        return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Sets parameters by public name."""
+        own = {_public(name): name for name in self.params}
+        with torch.no_grad():
+            for name, value in values.items():
+                for tensors in (self.params, self.average):
+                    tensors[own[name]].copy_(torch.tensor(value))
 
     def finish(self) -> None:
         """Ends a stage on the averaged weights, where an average is kept."""

@@ -1,0 +1,168 @@
+"""Two stages: an autoencoder for each modality, then a score of all their latents."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch, Modality
+from mmppl.errors import OptionError
+from mmppl.inference.program import Program, Stage
+from mmppl.models.parts import autoencoders, likelihood, weights
+from mmppl.nets.spec import Spec
+from mmppl.priors import ScoreModel
+from mmppl.priors.standardise import statistics
+
+__all__ = ["AUTOENCODERS", "Autoencoder", "two_stages"]
+
+AUTOENCODERS = ("ae", "rae", "vae")
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    r"""The first stage: every modality alone, by its own evidence lower bound.
+
+    * ``"ae"``: deterministic, :math:`z = e(x)`, no prior;
+    * ``"rae"``: regularised, :math:`q = \mathcal{N}(e(x), \eta^2)` and :math:`-\lambda \lVert z \rVert^2`;
+    * ``"vae"``: variational, :math:`q = \mathcal{N}(e(x), s(x)^2)` against :math:`\mathcal{N}(0, 1)`, times beta.
+
+    Arguments:
+        kind: One of the above.
+        noise: :math:`\eta`.
+        penalty: :math:`\lambda`.
+        beta: Factor of the variational kind's divergence.
+
+    Raises:
+        OptionError: If the kind is unknown or a number is out of range.
+    """
+
+    kind: str = "rae"
+    noise: float = 0.1
+    penalty: float = 0.01
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in AUTOENCODERS:
+            raise OptionError(f"Expected an autoencoder among {AUTOENCODERS}; got {self.kind!r}.")
+        if self.kind == "rae" and (self.noise <= 0.0 or self.penalty <= 0.0):
+            raise OptionError(f"Expected latent noise > 0 and a penalty > 0; got {self.noise} and {self.penalty}.")
+
+    @property
+    def family(self) -> str | None:
+        """The family of the encoders' distribution; None for codes."""
+        return "normal" if self.kind == "vae" else None
+
+    def posterior(self, dist: ModuleType, code: Any, present: Any) -> Any:
+        """Q(z | x) of one modality, where it is present."""
+        if self.kind == "ae":
+            return dist.Delta(code, event_dim=1).mask(present)
+        loc, scale = code if self.kind == "vae" else (code, self.noise)
+        return dist.Normal(loc, scale).to_event(1).mask(present)
+
+    def prior(self, dist: ModuleType, zeros: Any, present: Any) -> Any:
+        """P(z) of one modality in this stage."""
+        scale = (2.0 * self.penalty) ** -0.5 if self.kind == "rae" else 1.0
+        return dist.Normal(zeros, scale).to_event(1).mask(present & (self.kind != "ae"))
+
+
+def two_stages(
+    modalities: Mapping[str, Modality],
+    ppl: ModuleType,
+    *,
+    seed: int,
+    autoencoder: Autoencoder,
+    latent_dim: int | Mapping[str, int],
+    hidden: int,
+    score: ScoreModel,
+    net: Spec,
+    share: float,
+    ema: float,
+    pull: Callable | None = None,
+) -> Program:
+    """The program of independent autoencoders with a joint score over their latents.
+
+    Arguments:
+        modalities: What each modality is, by name.
+        ppl: The face.
+        seed: Of the initial weights.
+        autoencoder: The first stage.
+        latent_dim: Dimensions of the latents.
+        hidden: Width of the encoders and decoders.
+        score: How the score is learned, solved and conditioned.
+        net: The score's network.
+        share: The first stage's share of the epochs.
+        ema: Decay of the averaged weights of the score.
+    """
+    specs = {**autoencoders(modalities, latent_dim, hidden, autoencoder.family), "prior.score": net}
+    nets = ppl.host.build_all(specs, seed)
+    dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
+    blocks = score.blocks
+
+    def encode(batch: Batch) -> dict[str, Any]:
+        return {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+
+    def observe(name: str, z: Any, batch: Batch) -> None:
+        output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
+        ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+
+    def joint(density: str) -> Any:
+        loc = ppl.host.param("prior.loc", zeros(blocks.dim))
+        scale = ppl.host.param("prior.scale", zeros(blocks.dim) + 1.0)
+        return ppl.JointScore(
+            ppl.net("prior.score", nets["prior.score"]), score, loc=loc, scale=scale, density=density
+        )
+
+    def each_model(batch: Batch) -> None:
+        with ppl.plate(batch):
+            for name in batch.modalities:
+                z = sample(f"{name}.z", autoencoder.prior(dist, zeros(dims[name]), batch.present[name]))
+                observe(name, z, batch)
+
+    def each_guide(batch: Batch) -> None:
+        with ppl.plate(batch):
+            for name, code in encode(batch).items():
+                sample(f"{name}.z", autoencoder.posterior(dist, code, batch.present[name]))
+
+    def latent_model(batch: Batch) -> None:
+        with ppl.plate(batch):
+            sample("z", joint("denoising").marginal(batch.present))
+
+    def latent_guide(batch: Batch) -> None:
+        with ppl.plate(batch):
+            sample("z", dist.Delta(blocks.join(batch.values), event_dim=1))
+
+    def model(batch: Batch) -> None:
+        with ppl.plate(batch):
+            z = blocks.split(sample("z", joint("flow")))
+            for name in batch.modalities:
+                observe(name, z[name], batch)
+
+    def guide(batch: Batch) -> None:
+        with ppl.plate(batch):
+            sample("z", joint("flow").conditional(encode(batch), batch.present))
+
+    def codes(batch: Batch) -> dict[str, Any]:
+        return {name: code[0] if isinstance(code, tuple) else code for name, code in encode(batch).items()}
+
+    def settle(latents: Batch) -> dict[str, np.ndarray]:
+        loc, scale = statistics(latents, blocks.names)
+        return {"prior.loc": loc, "prior.scale": scale}
+
+    dims = dict(blocks.items())
+    objective = ppl.ELBO(beta=autoencoder.beta if autoencoder.kind == "vae" else 1.0, weights=weights(modalities))
+    coders = tuple(f"{m}.{part}" for m in modalities for part in ("encoder", "decoder"))
+    first = Stage("autoencoders", share=share, train=coders, objective=objective, model=each_model, guide=each_guide)
+    second = Stage(
+        "prior",
+        share=1.0 - share,
+        train=("prior.score",),
+        objective=ppl.ELBO(),
+        model=latent_model,
+        guide=latent_guide,
+        encode=codes,
+        settle=settle,
+        ema=ema,
+    )
+    return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=(first, second))
