@@ -122,6 +122,8 @@ def test_the_order_of_convergence(make, order):
         (PredictorCorrector(150), 0.08),
         (Heun(59), 0.06),
         (DPMSolver(40), 0.06),
+        (DPMSolver(40, eta=1.0), 0.06),
+        (DPMSolver(40, eta=0.5), 0.06),
         (RePaint(300, 10, 2), 0.08),
         (AnnealedLangevin(200, 20, 0.1), 0.06),
     ],

@@ -28,6 +28,7 @@ SOLVERS = (
     PredictorCorrector(8),
     Heun(9),
     DPMSolver(8),
+    DPMSolver(8, eta=0.7),
     RePaint(12, 3, 3),
     AnnealedLangevin(6, 3),
 )

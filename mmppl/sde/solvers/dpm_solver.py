@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
 from mmppl.sde.solvers.signal import check_grid, linear_part, signal_grid
@@ -17,15 +18,17 @@ BEND = 0.2
 
 
 class DPMSolver(Solver):
-    r"""DPM-Solver++, second-order multistep: the probability flow with the data predicted linear along each step.
+    r"""DPM-Solver++, second-order multistep: the data predicted are taken as linear along each step.
 
     .. math::
-        z_u = \frac{\sigma_u}{\sigma_t} z_t + a_u (1 - e^{-h}) D_t + a_u (h - 1 + e^{-h})
-        \frac{D_t - D_{\text{before}}}{h_{\text{before}}}, \qquad h = \lambda_u - \lambda_t,\
-        \lambda = \log \frac{a}{\sigma}
+        z_u = \frac{\sigma_u}{\sigma_t} e^{-\eta^2 h} z_t + a_u (1 - e^{-k h}) D_t
+        + a_u \Big(h - \frac{1 - e^{-k h}}{k}\Big) \frac{D_t - D_{\text{before}}}{h_{\text{before}}}
+        + \sigma_u \sqrt{1 - e^{-2 \eta^2 h}}\, \xi, \qquad
+        h = \lambda_u - \lambda_t,\ \lambda = \log \frac{a}{\sigma},\ k = 1 + \eta^2
 
-    The slope is that of the two predictions before, and its integral is exact (2M of the source takes it to second
-    order in h, which costs accuracy where steps are few).
+    With :math:`\eta = 0` it follows the probability flow, with 1 the reverse diffusion, whose noise makes good for
+    errors of the score. The slope is that of the two predictions before, and its integral is exact (2M of the source
+    takes it to second order in h, which costs accuracy where steps are few).
     One evaluation a step. The last step goes to the data predicted.
 
     References:
@@ -35,6 +38,7 @@ class DPMSolver(Solver):
     Arguments:
         evaluations: Evaluations of the score.
         last: The last time before 0.
+        eta: :math:`\eta`, from 0 to 1.
 
     Raises:
         OptionError: If an option is out of range.
@@ -44,9 +48,11 @@ class DPMSolver(Solver):
         20
     """
 
-    def __init__(self, evaluations: int = 20, last: float = 1e-2):
+    def __init__(self, evaluations: int = 20, last: float = 1e-2, eta: float = 0.0):
         check_grid(evaluations, last)
-        self.number, self.last = evaluations, last
+        if not 0.0 <= eta <= 1.0:
+            raise OptionError(f"Expected eta in [0, 1]; got {eta}.")
+        self.number, self.last, self.eta = evaluations, last, float(eta)
 
     @property
     def evaluations(self) -> int:
@@ -54,23 +60,26 @@ class DPMSolver(Solver):
 
     @property
     def noise_axes(self) -> tuple[int, ...]:
-        return (0,)
+        return (self.number - 1 if self.eta else 0,)
 
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, self.number, self.last, BEND)
-        own, constant, width = linear_part(sde, grid)
-        rise = sde.mean_factor(grid[1:]) * (width + np.expm1(-width))
+        own, constant, rise, width, spread = linear_part(sde, grid, self.eta)
         # The first step knows no step before it, and is of first order.
         linear = np.concatenate([[0.0], rise[1:] / width[:-1]])
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-            (z, before), (t, own, constant, linear) = carry, xs
-            data = sde.denoise(z, t, score(z, t, None))
+            (z, before), (t, own, constant, linear, spread, *xi) = carry, xs
+            fresh = xi[0] if xi else None
+            data = sde.denoise(z, t, score(z, t, fresh))
             new = own * z + constant * data + linear * (data - before)
+            if fresh is not None:
+                new = new + spread * fresh
             return (keep(backend, new, z, moves), data), None
 
-        columns = table(backend, start, grid[:-1], own, constant, linear)
-        (z, _), _ = backend.scan(step, (start, backend.xp.zeros_like(start)), columns)
+        columns = table(backend, start, grid[:-1], own, constant, linear, spread)
+        xs = (*columns, noise) if self.eta else columns
+        (z, _), _ = backend.scan(step, (start, backend.xp.zeros_like(start)), xs)
         return predict(backend, sde, score, z, grid[-1], moves)

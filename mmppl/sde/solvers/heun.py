@@ -63,8 +63,8 @@ class Heun(Solver):
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, (self.number + 1) // 2, self.last, BEND)
-        own, constant, width = linear_part(sde, grid)
-        linear = sde.mean_factor(grid[1:]) * (1.0 + np.expm1(-width) / width)
+        own, constant, rise, width, _ = linear_part(sde, grid)
+        linear = rise / width
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, u, own, constant, linear = xs

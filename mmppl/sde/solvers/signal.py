@@ -49,15 +49,25 @@ def check_grid(number: int, last: float) -> None:
         raise OptionError(f"Expected at least two times and 0 < last < 1; got {number} and {last}.")
 
 
-def linear_part(sde: SDE, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""What the steps of a grid have in common for solvers that are exact in the flow's linear part.
+def linear_part(sde: SDE, grid: np.ndarray, eta: float = 0.0) -> tuple[np.ndarray, ...]:
+    r"""What the steps of a grid have in common for solvers that are exact in the linear part.
 
-    .. math:: z_u = \frac{\sigma_u}{\sigma_t} z_t + a_u (1 - e^{-h}) D_t + \ldots, \qquad
-        h = \lambda_u - \lambda_t,\ \lambda = \log \frac{a}{\sigma}
+    .. math:: z_u = \frac{\sigma_u}{\sigma_t} e^{-\eta^2 h} z_t + a_u (1 - e^{-k h}) D_t + \ldots
+        + \sigma_u \sqrt{1 - e^{-2 \eta^2 h}}\, \xi, \qquad
+        h = \lambda_u - \lambda_t,\ \lambda = \log \frac{a}{\sigma},\ k = 1 + \eta^2
+
+    Arguments:
+        sde: The diffusion.
+        grid: Times.
+        eta: 0 for the probability flow, 1 for the reverse diffusion.
 
     Returns:
-        Factors of z and of the data predicted D, and the widths h, one for each step.
+        Factors of z, of the data predicted D and of its slope in h, the widths h, and the deviation of the noise, one
+        for each step.
     """
     factor, sigma = sde.mean_factor(grid), sde.scale(grid)
-    width = np.diff(np.log(factor / sigma))
-    return sigma[1:] / sigma[:-1], -factor[1:] * np.expm1(-width), width
+    width, k = np.diff(np.log(factor / sigma)), 1.0 + eta**2
+    fall = -np.expm1(-k * width)
+    own = sigma[1:] / sigma[:-1] * np.exp(-(eta**2) * width)
+    spread = sigma[1:] * np.sqrt(-np.expm1(-2.0 * eta**2 * width))
+    return own, factor[1:] * fall, factor[1:] * (width - fall / k), width, spread

@@ -1,0 +1,161 @@
+"""Learning one score for every subset: states, losses, and what is learned."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mmppl._backend.numpy import BACKEND
+from mmppl.batch import Batch
+from mmppl.errors import ModalityError, OptionError
+from mmppl.priors import Blocks, MultiTime
+from mmppl.priors.multi_time import States
+from mmppl.priors.standardise import statistics
+from mmppl.sde import VP
+
+BLOCKS = Blocks.of({"a": 2, "b": 3, "c": 1})
+
+
+def draw(learning, rows, blocks=BLOCKS, seed=0):
+    like = np.zeros((rows, blocks.dim))
+    return learning.draw(BACKEND, np.random.default_rng(seed), like, len(blocks))
+
+
+def subsets(states):
+    return np.unique(states.clean @ (2 ** np.arange(states.clean.shape[-1])), return_counts=True)
+
+
+def test_conditions_are_uniform_over_proper_subsets():
+    learning, rows = MultiTime(p_conditional=0.7), 60_000
+    states = learning.states(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
+    assert not np.any(states.clean & states.diffused)
+    assert np.all(states.clean | states.diffused)
+    found, counts = subsets(states)
+    assert found.tolist() == [0, 1, 2, 3, 4, 5, 6]  # never the full set
+    np.testing.assert_allclose(counts / rows, [0.3, *[0.7 / 6] * 6], atol=0.008)
+
+
+def test_hidden_blocks_are_uniform_over_proper_subsets_too():
+    learning, rows = MultiTime(p_conditional=0.0, p_marginal=0.5), 60_000
+    states = learning.states(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
+    seen, counts = np.unique(states.diffused @ np.array([1, 2, 4]), return_counts=True)
+    assert seen.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    np.testing.assert_allclose(counts / rows, [*[0.5 / 7] * 6, 0.5 + 0.5 / 7], atol=0.008)
+
+
+@pytest.mark.parametrize("p_marginal", [0.0, 1.0])
+def test_what_is_missing_is_neither_diffused_nor_a_condition(p_marginal):
+    learning, rows = MultiTime(p_conditional=1.0, p_marginal=p_marginal), 5000
+    present = np.random.default_rng(1).random((rows, 3)) < 0.6
+    states = learning.states(BACKEND, draw(learning, rows), present)
+    assert not np.any((states.clean | states.diffused) & ~present)
+    assert np.all(states.diffused.any(-1) == present.any(-1))
+    assert not np.any(states.clean[present.sum(-1) == 1])
+    if not p_marginal:
+        assert np.all((states.clean | states.diffused) == present)
+
+
+def net(x):
+    return 0.3 * x[..., : BLOCKS.dim] + 0.1 * x[..., BLOCKS.dim :].sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("clean", [c for n in range(3) for c in itertools.combinations(range(3), n)])
+def test_the_loss_is_the_published_formula(clean):
+    """D / D_A times the squared error of the noise on the diffused blocks; exactly 0 on the clean ones."""
+    learning = MultiTime(predict="noise")
+    noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
+    mask = np.zeros((7, 3), bool)
+    mask[:, clean] = True
+    losses = learning.losses(BACKEND, BLOCKS, net, z, States(~mask, mask), noise)
+    wide = BLOCKS.spread(mask)
+    assert np.all(losses[wide] == 0.0)
+    t = 1e-5 + (1 - 1e-5) * noise.time[:, :1]
+    noisy = np.where(wide, z, VP().mean_factor(t) * z + VP().scale(t) * noise.noise)
+    out = net(np.concatenate([noisy, np.where(mask, 0.0, t)], -1))
+    moved = np.where(wide, 0.0, (noise.noise - out) ** 2)
+    factor = 6 / (~wide).sum(-1)
+    np.testing.assert_allclose(losses.sum(-1), factor * moved.sum(-1), rtol=1e-10)
+
+
+def test_velocity_is_the_noise_in_other_words():
+    """A network that predicts the velocity of the same noise has the same noise predicted, and its own squared error."""
+    velocity, learning = MultiTime(), MultiTime(predict="noise")
+    noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
+    states = States(np.ones((7, 3), bool), np.zeros((7, 3), bool))
+
+    def other(x):
+        t = BLOCKS.spread(x[..., 6:])
+        a, s = VP().mean_factor(t), VP().scale(t)
+        return (net(x) - s * x[..., :6]) / a
+
+    t = 1e-5 + (1 - 1e-5) * noise.time[:, :1]
+    noisy = VP().diffuse(z, t, noise.noise)
+    same = [
+        learn.noise(BACKEND, BLOCKS, f, states, noisy, t + np.zeros((7, 3)))
+        for learn, f in ((learning, net), (velocity, other))
+    ]
+    np.testing.assert_allclose(*same, rtol=1e-9)
+    losses = velocity.losses(BACKEND, BLOCKS, other, z, states, noise)
+    target = VP().mean_factor(t) * noise.noise - VP().scale(t) * z
+    out = other(np.concatenate([noisy, t + np.zeros((7, 3))], -1))
+    np.testing.assert_allclose(losses, (target - out) ** 2, rtol=1e-6)
+
+
+def test_independent_times_differ_by_block():
+    learning = MultiTime(independent=True, p_conditional=0.0, predict="noise")
+    seen = []
+
+    def spy(x):
+        seen.append(x[..., 6:])
+        return net(x)
+
+    states = States(np.ones((7, 3), bool), np.zeros((7, 3), bool))
+    learning.losses(BACKEND, BLOCKS, spy, np.zeros((7, 6)), states, draw(learning, 7))
+    assert np.all(np.ptp(seen[0], axis=-1) > 0.0)
+
+
+def test_many_modalities_need_no_list_of_subsets():
+    blocks = Blocks.of({f"m{i}": 1 for i in range(40)})
+    learning, rows = MultiTime(p_conditional=1.0), 500
+    states = learning.states(BACKEND, draw(learning, rows, blocks), np.ones((rows, 40), bool))
+    assert 0.4 < states.clean.mean() < 0.6
+    assert len(np.unique(states.clean, axis=0)) == rows
+
+
+def test_what_is_hidden_never_enters():
+    learning = MultiTime(p_conditional=0.5, p_marginal=0.3)
+    noise, z = draw(learning, 50), np.random.default_rng(3).standard_normal((50, 6))
+    present = np.random.default_rng(4).random((50, 3)) < 0.5
+    other = np.where(BLOCKS.spread(present), z, 1e6)
+    args = BACKEND, BLOCKS, net
+    assert np.array_equal(learning.bound(*args, z, present, noise), learning.bound(*args, other, present, noise))
+
+
+def test_bad_options():
+    with pytest.raises(OptionError, match="p_conditional in"):
+        MultiTime(p_conditional=1.5)
+    with pytest.raises(OptionError, match="p_marginal in"):
+        MultiTime(p_marginal=-0.1)
+    with pytest.raises(OptionError, match="Expected a scheme among"):
+        MultiTime(scheme="sometimes")
+    with pytest.raises(OptionError, match="Expected a prediction among"):
+        MultiTime(predict="future")
+    with pytest.raises(ModalityError, match="got none for"):
+        BLOCKS.join({"a": np.zeros((1, 2))})
+    with pytest.raises(ModalityError, match="who is present"):
+        BLOCKS.stack({"a": np.ones(1, bool)})
+
+
+def test_statistics_are_of_what_is_present_and_name_what_is_dead():
+    rng = np.random.default_rng(5)
+    values = {"a": rng.normal(3.0, 2.0, (400, 2)), "b": rng.normal(-1.0, 0.5, (400, 1))}
+    present = {"a": rng.random(400) < 0.5}
+    latents = Batch(values, present)
+    loc, scale = statistics(latents, ("b", "a"))
+    seen = values["a"][present["a"]]
+    np.testing.assert_allclose(loc, [values["b"].mean(), *seen.mean(0)])
+    np.testing.assert_allclose(scale, [values["b"].std(), *seen.std(0)])
+    values["a"][:, 1] = 7.0
+    with pytest.warns(UserWarning, match=r"a\[1\] do not vary"):
+        _, scale = statistics(Batch(values), ("a", "b"))
+    assert scale[1] == pytest.approx(1e-3 * scale[0])
