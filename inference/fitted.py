@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 
 __all__ = ["Fitted", "example"]
@@ -40,6 +41,16 @@ class Fitted:
     def guide(self) -> Callable:
         """The host's guide with these weights."""
         return self._bound[1]
+
+    def with_options(self, **options: Any) -> "Fitted":
+        """The same weights in the program made anew with other options, such as another solver of a score.
+
+        Raises:
+            OptionError: If it is a program of one's own, or an option is unknown.
+        """
+        if self.program.remake is None:
+            raise OptionError("Expected a program of mmppl.models; got one of your own. Declare it with other options.")
+        return Fitted(self.program.remake(0, **options), self.weights, self.history)
 
 
 def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:

@@ -65,7 +65,7 @@ class Program:
         name: Name of the system; "custom" for a program of one's own.
         stages: How it is trained.
         options: The options it was made with, for the run folder.
-        remake: Makes the program anew with other initial weights, from a seed.
+        remake: Makes the program anew, from a seed for its initial weights and other options by name.
 
     Example:
         >>> Stage(train=("energy",)).moves("energy.0.weight")
@@ -80,7 +80,7 @@ class Program:
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)
     options: dict[str, Any] = field(default_factory=dict)
-    remake: Callable[[int], "Program"] | None = None
+    remake: Callable[..., "Program"] | None = None
 
     def __post_init__(self) -> None:
         if not hasattr(self.ppl, "host"):
@@ -93,5 +93,5 @@ class Program:
     def with_objective(self, objective: Objective) -> "Program":
         """The same program with another objective, except in stages that have one of their own."""
         remake = self.remake
-        again = None if remake is None else lambda seed: remake(seed).with_objective(objective)
+        again = None if remake is None else lambda seed, **options: remake(seed, **options).with_objective(objective)
         return replace(self, objective=objective, remake=again)

@@ -1,4 +1,4 @@
-"""Random subsets without a list of all of them: coins are thrown a fixed number of times, and the first fit is taken."""
+"""Random subsets without a list of all of them: coins are thrown a few times, and the first fit is taken."""
 
 from collections.abc import Callable
 from typing import Any

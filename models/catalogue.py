@@ -10,13 +10,17 @@ from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 from mmppl.models.ebm import ebm
 from mmppl.models.mld import mld
+from mmppl.models.mld_inpaint import mld_inpaint
+from mmppl.models.mld_uni import mld_uni
 from mmppl.models.mmvae import mmvae
 from mmppl.models.mopoe import mopoe
 from mmppl.models.mvae import mvae
+from mmppl.models.sbm import sbm
 
 __all__ = ["SYSTEMS", "make", "settings"]
 
-SYSTEMS: dict[str, Callable[..., Program]] = {"mvae": mvae, "mmvae": mmvae, "mopoe": mopoe, "ebm": ebm, "mld": mld}
+_ALL = (mvae, mmvae, mopoe, ebm, mld, mld_inpaint, mld_uni, sbm)
+SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}
 
 
 def make(name: str, modalities: Mapping[str, Modality], *, ppl: ModuleType, **options: Any) -> Program:

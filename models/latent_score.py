@@ -11,13 +11,59 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.models.parts import autoencoders, likelihood, weights
+from mmppl.nets import ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import Spec
 from mmppl.priors import ScoreModel
 from mmppl.priors.standardise import statistics
+from mmppl.sde.solvers import (
+    Ancestral,
+    AnnealedLangevin,
+    DPMSolver,
+    EulerMaruyama,
+    Heun,
+    PredictorCorrector,
+    RePaint,
+    Solver,
+)
 
-__all__ = ["AUTOENCODERS", "Autoencoder", "two_stages"]
+__all__ = ["AUTOENCODERS", "NETS", "SOLVERS", "Autoencoder", "score_net", "solver_of", "two_stages"]
 
 AUTOENCODERS = ("ae", "rae", "vae")
+NETS: dict[str, Callable[..., Spec]] = {"residual": ResidualScore, "tokens": TokenScore}
+SOLVERS: dict[str, Callable[[int], Solver]] = {
+    "dpm": lambda steps: DPMSolver(steps, eta=1.0),
+    "flow": DPMSolver,
+    "heun": Heun,
+    "euler": EulerMaruyama,
+    "ancestral": Ancestral,
+    "corrector": PredictorCorrector,
+    "repaint": RePaint,
+    "langevin": AnnealedLangevin,
+}
+
+
+def solver_of(name: str, steps: int) -> Solver:
+    """A solver by name, with its number of steps (levels, for Langevin).
+
+    Raises:
+        OptionError: If the name is unknown, or there are too few steps.
+    """
+    if name not in SOLVERS:
+        raise OptionError(f"Unknown solver '{name}'; expected one of {list(SOLVERS)}.")
+    return SOLVERS[name](steps)
+
+
+def score_net(name: str, sizes: tuple[int, ...], width: int, depth: int) -> Spec:
+    """A score's network by name: a residual perceptron, a transformer, or the published one (two levels).
+
+    Raises:
+        OptionError: If the name is unknown.
+    """
+    if name == "unet":
+        return UnetScore(sizes, width, (1,) * depth)
+    if name not in NETS:
+        raise OptionError(f"Unknown score network '{name}'; expected one of {[*NETS, 'unet']}.")
+    return NETS[name](sizes, width, depth)
 
 
 @dataclass(frozen=True)
@@ -73,13 +119,11 @@ def two_stages(
     *,
     seed: int,
     autoencoder: Autoencoder,
-    latent_dim: int | Mapping[str, int],
     hidden: int,
     score: ScoreModel,
     net: Spec,
     share: float,
     ema: float,
-    pull: Callable | None = None,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
 
@@ -88,17 +132,16 @@ def two_stages(
         ppl: The face.
         seed: Of the initial weights.
         autoencoder: The first stage.
-        latent_dim: Dimensions of the latents.
         hidden: Width of the encoders and decoders.
         score: How the score is learned, solved and conditioned.
         net: The score's network.
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
     """
-    specs = {**autoencoders(modalities, latent_dim, hidden, autoencoder.family), "prior.score": net}
+    blocks, dims = score.blocks, dict(score.blocks.items())
+    specs = {**autoencoders(modalities, dims, hidden, autoencoder.family), "prior.score": net}
     nets = ppl.host.build_all(specs, seed)
     dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
-    blocks = score.blocks
 
     def encode(batch: Batch) -> dict[str, Any]:
         return {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
@@ -110,9 +153,7 @@ def two_stages(
     def joint(density: str) -> Any:
         loc = ppl.host.param("prior.loc", zeros(blocks.dim))
         scale = ppl.host.param("prior.scale", zeros(blocks.dim) + 1.0)
-        return ppl.JointScore(
-            ppl.net("prior.score", nets["prior.score"]), score, loc=loc, scale=scale, density=density
-        )
+        return ppl.JointScore(ppl.net("prior.score", nets["prior.score"]), score, loc=loc, scale=scale, density=density)
 
     def each_model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -150,7 +191,6 @@ def two_stages(
         loc, scale = statistics(latents, blocks.names)
         return {"prior.loc": loc, "prior.scale": scale}
 
-    dims = dict(blocks.items())
     objective = ppl.ELBO(beta=autoencoder.beta if autoencoder.kind == "vae" else 1.0, weights=weights(modalities))
     coders = tuple(f"{m}.{part}" for m in modalities for part in ("encoder", "decoder"))
     first = Stage("autoencoders", share=share, train=coders, objective=objective, model=each_model, guide=each_guide)

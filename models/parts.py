@@ -63,7 +63,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         fields = {
             "name": declare.__name__,
             "options": options,
-            "remake": lambda again: make(modalities, ppl=ppl, seed=again, **options),
+            "remake": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
         }
         return Program(**{**vars(program), **fields})
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from mmppl.testing.gaussian_score import GaussianScore
 from scipy import stats
 
 from mmppl.errors import DataError, ModalityError, OptionError
@@ -10,6 +9,7 @@ from mmppl.priors import Blocks, Conditioning, Flow, MultiTime, ScoreModel
 from mmppl.sde import VE, VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama, Heun, PredictorCorrector, RePaint
 from mmppl.testing.drivers import driver
+from mmppl.testing.gaussian_score import GaussianScore
 
 SIZES = {"a": 2, "b": 1, "c": 1}
 ROOT = np.array([[1.0, 0.0, 0.0, 0.0], [0.5, 0.8, 0.0, 0.0], [0.7, -0.3, 0.6, 0.0], [-0.4, 0.5, 0.5, 0.5]])
@@ -196,7 +196,9 @@ def test_replacement_is_biased(host, how):
     """Each way of replacement keeps what is observed, and none has the conditional's mean and covariance."""
     names, number = ("a",), 6000
     known = coordinates(names)
-    draws = host.sample(conditional(host, make(host, Ancestral(200), conditioning=Conditioning(how)), names, number), (), 9)
+    draws = host.sample(
+        conditional(host, make(host, Ancestral(200), conditioning=Conditioning(how)), names, number), (), 9
+    )
     assert np.all(draws[:, known] == OBSERVED[known])
     mean, cov = exact(OBSERVED, known, ~known)
     off = np.abs(np.cov(draws[:, ~known].T) - cov) / np.sqrt(np.outer(np.diag(cov), np.diag(cov)))
@@ -268,7 +270,9 @@ def test_everything_known_comes_back(host):
 
 def test_another_diffusion(host):
     net = GaussianScore(SIZES, COV, VE(0.01, 20.0))
-    prior = host.mm.JointScore(net, ScoreModel(Blocks.of(SIZES), MultiTime(VE(0.01, 20.0), predict="noise"), DPMSolver(30)))
+    prior = host.mm.JointScore(
+        net, ScoreModel(Blocks.of(SIZES), MultiTime(VE(0.01, 20.0), predict="noise"), DPMSolver(30))
+    )
     values = {"a": host.array(np.tile([[1.0, 0.5]], (4000, 1)))}
     draws = host.sample(prior.conditional(values), (), seed=11)
     mean, cov = net.given(np.array([1.0, 0.5, 0.0, 0.0]), coordinates("a"), ~coordinates("a"))

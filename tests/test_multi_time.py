@@ -78,7 +78,7 @@ def test_the_loss_is_the_published_formula(clean):
 
 
 def test_velocity_is_the_noise_in_other_words():
-    """A network that predicts the velocity of the same noise has the same noise predicted, and its own squared error."""
+    """A velocity that stands for the same noise has the same noise predicted, and the squared error of its own."""
     velocity, learning = MultiTime(), MultiTime(predict="noise")
     noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
     states = States(np.ones((7, 3), bool), np.zeros((7, 3), bool))

@@ -49,7 +49,9 @@ def test_heads_and_groups_divide_widths():
 
 
 @pytest.mark.parametrize("host", ["equinox", "torch"])
-@pytest.mark.parametrize("spec", [ResidualScore((2, 3), width=8), TokenScore((2, 3), width=8), UnetScore((2, 3), 16, groups=4)])
+@pytest.mark.parametrize(
+    "spec", [ResidualScore((2, 3), width=8), TokenScore((2, 3), width=8), UnetScore((2, 3), 16, groups=4)]
+)
 def test_the_times_of_blocks_matter_and_so_do_blocks_to_one_another(host, spec):
     from importlib import import_module
 

@@ -32,4 +32,6 @@ def random_subsets(backend: Backend, rng: Any, num: int, present: Array, like: A
     """``num`` subsets for each datum, uniform over the non-empty subsets of what it has, ``(num, N, M)``."""
     xp = backend.xp
     coins = (backend.uniform(rng, (THROWS, num, *present.shape), like) < 0.5) & present
-    return first_fit(backend, coins, lambda coin: xp.any(coin, axis=-1), xp.broadcast_to(present, (num, *present.shape)))
+    return first_fit(
+        backend, coins, lambda coin: xp.any(coin, axis=-1), xp.broadcast_to(present, (num, *present.shape))
+    )

@@ -83,7 +83,13 @@ class ResidualScore(_Score):
             Linear(width, width),
         )
         block = Residual(
-            (Norm(width), Linear(width, 2 * width), Shift(width, 2 * width), Activation("silu"), Linear(2 * width, width))
+            (
+                Norm(width),
+                Linear(width, 2 * width),
+                Shift(width, 2 * width),
+                Activation("silu"),
+                Linear(2 * width, width),
+            )
         )
         return (
             Condition(dim, times),

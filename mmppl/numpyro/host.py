@@ -24,7 +24,19 @@ from mmppl.nets.spec import Spec
 from mmppl.numpyro.objectives import Evaluation
 from mmppl.numpyro.primitives import as_batch, build
 
-__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "param", "sample", "simulate", "zeros"]
+__all__ = [
+    "NAME",
+    "Trainer",
+    "bind",
+    "build_all",
+    "dist",
+    "find_prior",
+    "log_weights",
+    "param",
+    "sample",
+    "simulate",
+    "zeros",
+]
 
 NAME = "numpyro"
 sample, param = numpyro.sample, numpyro.param
@@ -79,9 +91,13 @@ class Trainer:
         (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
         updates, state = self.optimiser.update(grads, state, train)
         params = {**still, **optax.apply_updates(train, updates)}
-        average = jax.tree.map(lambda a, p: self.ema * a + (1.0 - self.ema) * p, average, params)
+        moved = {name: jax.tree.map(self._mean, average[name], params[name]) for name in moving}
+        average = {**average, **moved}
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
         return params, {**mutable, **changed}, average, state, key, record, finite
+
+    def _mean(self, average: jax.Array, value: jax.Array) -> jax.Array:
+        return self.ema * average + (1.0 - self.ema) * value
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""

@@ -95,7 +95,9 @@ class Blocks:
         self.check(present)
         lost = [name for name in self.names if name not in present]
         if lost:
-            raise ModalityError(f"Expected who is present for each of the blocks {list(self.names)}; got none for {lost}.")
+            raise ModalityError(
+                f"Expected who is present for each of the blocks {list(self.names)}; got none for {lost}."
+            )
         return get_backend(present[self.names[0]]).xp.stack([present[name] for name in self.names], axis=-1)
 
     def check(self, parts: Mapping[str, Any]) -> None:

@@ -37,9 +37,20 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreModel:
-    """Everything about a joint score but its network and its data; the same on every backend.
+    r"""Everything about a joint score but its network and its data; the same on every backend.
 
-    Latents are standardised, :math:`(z - \\mathrm{loc}) / \\mathrm{scale}`, before anything is done with them.
+    Latents are standardised, :math:`(z - \mathrm{loc}) / \mathrm{scale}`, before anything is done with them.
+
+    Arguments:
+        blocks: The blocks of the latent, one for each modality.
+        learning: How the score is learned.
+        solver: How it is sampled.
+        conditioning: How it is conditioned.
+        flow: How its density is integrated.
+
+    Example:
+        >>> ScoreModel(Blocks.of({"ink": 2, "word": 1}), solver=DPMSolver(50)).blocks.dim
+        3
     """
 
     blocks: Blocks
@@ -172,7 +183,9 @@ def gather(
         for name, size in blocks.items():
             value = parts.get(name)
             mask = masks.get(name)
-            known[name] = blank(size) if value is None else xp.where(mask[..., None], value, default * xp.ones_like(value))
+            known[name] = (
+                blank(size) if value is None else xp.where(mask[..., None], value, default * xp.ones_like(value))
+            )
         return blocks.join(known)
 
     scale = None if scales is None else fill(scales, 1.0)

@@ -10,7 +10,8 @@ A network F that predicts the velocity gives the noise by way of what is known o
 
 .. math:: \hat\epsilon = \frac{\sigma}{a^2 + \sigma^2} z + \frac{a}{\sqrt{a^2 + \sigma^2}} F
 
-so that its errors are not blown up where the signal is faint. The factor D / \|A\| gives each coordinate diffused the same weight, whatever the subset.
+so that its errors are not blown up where the signal is faint. The factor :math:`D / |A|` gives each coordinate diffused
+the same weight, whatever the subset.
 
 References:
     | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
@@ -174,7 +175,7 @@ class MultiTime:
             z: Latents with diffused and clean blocks, ``(*, D)``.
             times: Times of diffused blocks, broadcasting against ``(*, M)``.
         """
-        out = net(see(backend, blocks, states, z, times))
+        out = net(see(backend, blocks, states, z, times, clean=self.first if self.independent else 0.0))
         if self.predict == "noise":
             return out
         wide = blocks.spread(backend.xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))
@@ -202,7 +203,7 @@ class MultiTime:
         return total - 0.5 * blocks.dim * math.log(2.0 * math.pi * math.e * scale**2)
 
 
-def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array) -> Array:
+def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array, clean: float = 0.0) -> Array:
     """The network's input ``(*, D + M)``: blocks as they are, absent ones hidden, with the time of each behind.
 
     Arguments:
@@ -211,11 +212,12 @@ def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array
         states: What each block is.
         z: Latents with diffused and clean blocks, ``(*, D)``.
         times: Times of diffused blocks, broadcasting against ``(*, M)``.
+        clean: The time of clean blocks; with independent times no block was ever quite clean in training.
     """
     xp = backend.xp
     there = blocks.spread(states.diffused | states.clean)
     zero = xp.zeros_like(times)
-    codes = xp.where(states.diffused, times, xp.where(states.clean, zero, zero - 1.0))
+    codes = xp.where(states.diffused, times, xp.where(states.clean, zero + clean, zero - 1.0))
     values = xp.where(there, z, xp.zeros_like(z))
     codes = xp.broadcast_to(codes, (*values.shape[:-1], codes.shape[-1]))
     return xp.concat([values, codes], axis=-1)

@@ -20,7 +20,19 @@ from mmppl.nets.spec import Spec
 from mmppl.pyro.objectives import Evaluation, site_is_subsample
 from mmppl.pyro.primitives import as_batch, build, own_modules
 
-__all__ = ["NAME", "Trainer", "bind", "build_all", "dist", "find_prior", "log_weights", "param", "sample", "simulate", "zeros"]
+__all__ = [
+    "NAME",
+    "Trainer",
+    "bind",
+    "build_all",
+    "dist",
+    "find_prior",
+    "log_weights",
+    "param",
+    "sample",
+    "simulate",
+    "zeros",
+]
 
 NAME = "pyro"
 CHAINS = "chains"
@@ -109,8 +121,8 @@ class Trainer:
             self.optimiser.step()
             self.rng = torch.get_rng_state()
         with torch.no_grad():
-            for name, average in self.average.items():
-                average.mul_(self.ema).add_(self.params[name], alpha=1.0 - self.ema)
+            for name, value in self.moving.items():
+                self.average[name].mul_(self.ema).add_(value, alpha=1.0 - self.ema)
         return True, record
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:

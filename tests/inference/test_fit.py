@@ -48,8 +48,17 @@ def stop_after(monkeypatch, method, number):
         ("mvae", {}, {}, 2, "log"),
         ("ebm", {}, {"epochs": 5, "ema": 0.9}, 3, "save"),  # the last epoch of the first of two stages
         ("ebm", {"schedule": "joint"}, {"epochs": 5, "ema": 0.5}, 4, "save"),
+        ("mld", {}, {"epochs": 6}, 1, "save"),  # the last epoch of the first of two stages
+        ("mld", {}, {"epochs": 6}, 4, "save"),  # the encoded data are made anew
     ],
-    ids=["ema and clip", "logged, not saved", "between stages, ema", "persistent chains, ema"],
+    ids=[
+        "ema and clip",
+        "logged, not saved",
+        "between stages, ema",
+        "persistent chains, ema",
+        "before encoding",
+        "after encoding",
+    ],
 )
 def test_resuming_is_bit_for_bit(small, tmp_path, monkeypatch, system, options, settings, epoch, method):
     program = small(system, MODALITIES, **options)

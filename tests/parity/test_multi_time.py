@@ -22,7 +22,9 @@ PRESENT = np.array([[True, True]] * 4 + [[True, False], [False, True]])
 
 
 @pytest.mark.parametrize("kind", MOVERS)
-@pytest.mark.parametrize("options", [{}, {"predict": "noise"}, {"independent": True}, {"scheme": "importance"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"predict": "noise"}, {"independent": True}, {"scheme": "importance"}], ids=str
+)
 def test_losses(kind, options, x64):
     learning = MultiTime(p_conditional=0.6, p_marginal=0.3, **options)
     noise = learning.draw(BACKEND, np.random.default_rng(1), Z, 2)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mmppl.nets import MLP, Energy, LocScale, PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.scores import ResidualScore, TokenScore, UnetScore
 from mmppl.nets import equinox as equinox_nets
 from mmppl.nets import torch as torch_nets
+from mmppl.nets.scores import ResidualScore, TokenScore, UnetScore
 
 SPECS = {
     "mlp": MLP((1, 8, 8), (2, 3), hidden=(32, 32)),
@@ -65,7 +65,9 @@ def test_weights_carry_outputs_and_gradients_across(spec, dtype, x64):
     rng = np.random.default_rng(2)
     there = torch_nets.build(spec, 0, dtype)
     # Layers that start at zero would hide those before them.
-    there = torch_nets.load(there, {k: w + 0.1 * rng.standard_normal(w.shape) for k, w in torch_nets.state(there).items()})
+    there = torch_nets.load(
+        there, {k: w + 0.1 * rng.standard_normal(w.shape) for k, w in torch_nets.state(there).items()}
+    )
     # From another seed, so that only the transfer can make the two agree.
     here = equinox_nets.load(equinox_nets.build(spec, 1, dtype), torch_nets.state(there))
     x = inputs(spec, dtype)

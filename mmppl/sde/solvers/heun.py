@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE

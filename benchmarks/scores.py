@@ -1,0 +1,104 @@
+"""Systems with a score of all latents, on both hosts and several seeds: ``python -m benchmarks.scores NAME``.
+
+Fits a system to polydigits, judges what it generates jointly and given one, two or three modalities, relative to the
+ceiling: what the judges read off the autoencoders' reconstructions of the same test tuples. Writes docs/results/.
+"""
+
+import datetime
+import os
+import sys
+import time
+from importlib import import_module
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmppl import models
+from mmppl.data import load
+from mmppl.inference import Fitted, fit, generate
+from mmppl.metrics import Judges, coherence, train_judges
+
+SEEDS = (0, 1, 2)
+HOSTS = ("numpyro", "pyro")
+SETTINGS: dict[str, Any] = {"epochs": 240, "batch_size": 128, "learning_rate": 1e-3}
+OPTIONS: dict[str, Any] = {"share": 0.15}
+PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
+TESTS = 1000
+
+
+def main() -> None:
+    """Prints every fit and writes the table."""
+    name = sys.argv[1]
+    digits = load("polydigits")
+    judges = train_judges(digits)
+    rows = {}
+    for seed in SEEDS:
+        for host in HOSTS:
+            start = time.perf_counter()
+            program = models.make(name, digits.modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
+            fitted = fit(program, digits.train, seed=seed, progress=False, **SETTINGS)
+            seconds = time.perf_counter() - start
+            rows[host, seed] = {**judge(fitted, digits, judges, seed), "seconds": seconds}
+            print(name, host, seed, {k: round(v, 3) for k, v in rows[host, seed].items()}, flush=True)
+            Path(f"docs/results/polydigits_{name}.md").write_text(_page(name, rows))
+
+
+def judge(fitted: Fitted, digits: Any, judges: Judges, seed: int) -> dict[str, float]:
+    """Coherences of what a fitted system generates, as means of the likelihood, and the ceilings of both."""
+    test, names = digits.test[:TESTS], list(digits.modalities)
+    label = np.asarray(test.label)
+    host, none = fitted.program.ppl.host, np.zeros(TESTS, bool)
+    hidden = host.latents(fitted.model, fitted.guide, test, 1, seed, none)
+    again = {n: x[0] for n, x in host.decode(fitted.model, hidden, test, seed, True).items()}
+    out = {
+        "joint": coherence(generate(fitted, num=2000, mean=True, seed=seed), judges).joint.value,
+        "joint ceiling": coherence(again, judges).joint.value,
+        "ceiling": float(np.mean([(judges.predict(n, again[n]) == label).mean() for n in names])),
+    }
+    for number in range(1, len(names)):
+        hits = []
+        for given in combinations(names, number):
+            want = [n for n in names if n not in given]
+            made = generate(fitted, test.only(*given), want=want, mean=True, seed=seed)
+            hits += [(judges.predict(n, made[n][0]) == label).mean() for n in want]
+        out[f"given {number}"] = float(np.mean(hits))
+    return out
+
+
+def _page(name: str, rows: dict[tuple[str, int], dict[str, float]]) -> str:
+    stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
+    measures = list(next(iter(rows.values())))
+    lines = [
+        f"# polydigits, `{name}`",
+        "",
+        f"Written by `python -m benchmarks.scores {name}` on {stamp}.",
+        f"Settings: {', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items())}; all else by default.",
+        "Judged on means of the likelihood: joint coherence of all four modalities of 2,000 draws from the prior, and",
+        f"accuracy given one, two or three modalities, all subsets of {TESTS:,} test tuples. The ceilings are what the",
+        "judges read off the autoencoders' reconstructions of these tuples: jointly alike, and right.",
+        "",
+        "| host | seed | " + " | ".join(measures) + " |",
+        "| --- " * (len(measures) + 2) + "|",
+    ]
+
+    def line(host: str, seed: Any, row: dict[str, float]) -> str:
+        numbers = [f"{v:.0f}" if k == "seconds" else f"{v:.3f}" for k, v in row.items()]
+        return f"| {host} | {seed} | " + " | ".join(numbers) + " |"
+
+    for (host, seed), row in rows.items():
+        lines.append(line(host, seed, row))
+    lines += ["", "Of the ceiling, mean over seeds:", "", "| host | joint | given 1 | given 2 | given 3 |"]
+    lines.append("| --- " * 5 + "|")
+    for host in sorted({host for host, _ in rows}):
+        own = [row for (h, _), row in rows.items() if h == host]
+        shares = [np.mean([r["joint"] / r["joint ceiling"] for r in own])]
+        shares += [np.mean([r[f"given {k}"] / r["ceiling"] for r in own]) for k in (1, 2, 3)]
+        lines.append(f"| {host} | " + " | ".join(f"{s:.3f}" for s in shares) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Score-based multi-modal autoencoders."""
+
+from types import ModuleType
+
+from mmppl.batch import Modality
+from mmppl.inference.program import Program
+from mmppl.models.latent_score import Autoencoder, score_net, solver_of, two_stages
+from mmppl.models.parts import system
+from mmppl.priors import Blocks, Conditioning, MultiTime, ScoreModel
+
+__all__ = ["sbm"]
+
+
+@system
+def sbm(
+    modalities: dict[str, Modality],
+    *,
+    ppl: ModuleType,
+    latent_dim: int = 16,
+    hidden: int = 256,
+    autoencoder: str = "vae",
+    noise: float = 0.1,
+    penalty: float = 0.01,
+    beta: float = 0.5,
+    replacement: str = "fresh",
+    scheme: str = "uniform",
+    net: str = "residual",
+    width: int = 256,
+    depth: int = 4,
+    solver: str = "corrector",
+    steps: int = 100,
+    share: float = 0.2,
+    ema: float = 0.999,
+    seed: int = 0,
+) -> Program:
+    r"""Score-based multi-modal autoencoder: SBM-VAE, or SBM-RAE with ``autoencoder="rae"``.
+
+    First every modality has an autoencoder of its own, :math:`z_m = e_m(x_m)`. Then the encoders are frozen and the
+    standardised latents of all modalities get a joint density by a score,
+
+    .. math:: p(x, z) = p_\psi(z_1, \ldots, z_M) \prod_m p(x_m \mid z_m), \qquad
+        s_\psi(z_t, t) \approx \nabla \log p_\psi(z_t)
+
+    with one time for all. Conditions are replaced in what the score sees, noised to its level at every step: an
+    approximation, see :class:`~mmppl.priors.Conditioning`. Sampling is by predictor and corrector.
+
+    References:
+        | Score-Based Multimodal Autoencoder (Wesego & Rooshenas, 2024)
+        | https://arxiv.org/abs/2305.15708
+
+    Arguments:
+        modalities: What each modality is, by name.
+        ppl: The face.
+        latent_dim: Dimension of each modality's latent.
+        hidden: Width of the encoders and decoders.
+        autoencoder: The first stage: ``"ae"``, ``"rae"`` or ``"vae"``, see
+            :class:`~mmppl.models.latent_score.Autoencoder`.
+        noise: Deviation of the latent noise of ``"rae"``.
+        penalty: Factor on the squared latents of ``"rae"``.
+        beta: Factor on the divergence of ``"vae"``.
+        replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
+        scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        net: The score's network: ``"residual"``, ``"tokens"`` (a transformer with a token for each modality) or
+            ``"unet"`` (the published one).
+        width: Its width.
+        depth: Its number of blocks (levels of ``"unet"``).
+        solver: ``"dpm"``, ``"flow"``, ``"heun"``, ``"euler"``, ``"ancestral"``, ``"corrector"``, ``"repaint"`` or
+            ``"langevin"``.
+        steps: Steps of the solver.
+        share: The first stage's share of the epochs.
+        ema: Decay of the averaged weights of the score.
+        seed: Of the initial weights.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+    """
+    blocks = Blocks.of(dict.fromkeys(modalities, latent_dim))
+    learning = MultiTime(p_conditional=0.0, scheme=scheme)
+    conditioning = Conditioning(replacement)
+    return two_stages(
+        modalities,
+        ppl,
+        seed=seed,
+        autoencoder=Autoencoder(autoencoder, noise, penalty, beta),
+        hidden=hidden,
+        score=ScoreModel(blocks, learning, solver_of(solver, steps), conditioning),
+        net=score_net(net, blocks.sizes, width, depth),
+        share=share,
+        ema=ema,
+    )

@@ -1,0 +1,162 @@
+"""Two-stage programs: autoencoders, then a score of their latents."""
+
+import numpy as np
+import pytest
+
+from mmppl._backend import get_backend
+from mmppl.batch import Batch
+from mmppl.data import load
+from mmppl.errors import OptionError
+from mmppl.inference import fit, generate
+from mmppl.nets import ResidualScore
+from mmppl.priors import Blocks, MultiTime, ScoreModel
+from mmppl.sde.solvers import DPMSolver
+from mmppl.testing.drivers import driver
+
+LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=512, num_test=100)
+SIZES = {"a": 2, "b": 1}
+
+
+def learn(host, z, steps, *, present=None, **learning):
+    """A joint score learned by the host's own SVI on the whole of ``z`` at every step."""
+    options = ScoreModel(Blocks.of(SIZES), MultiTime(**learning), DPMSolver(20))
+    net = host.mm.build(ResidualScore(options.blocks.sizes, width=32, depth=2), 0)
+
+    def prior(density):
+        return host.mm.JointScore(host.mm.net("score", net), options, density=density)
+
+    def model(batch):
+        with host.mm.plate(batch):
+            host.ppl.sample("z", prior("denoising").marginal(batch.present), obs=options.blocks.join(batch.values))
+
+    values = {"a": z[:, :2].astype("float32"), "b": z[:, 2:].astype("float32")}
+    batch = Batch(values, present or {})
+    losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=5e-3)
+    assert np.mean(losses[-20:]) < np.mean(losses[:20])
+    own = {name.removeprefix("score."): w for name, w in weights.items()}
+    from importlib import import_module
+
+    nets = import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[host.name])
+    return host.mm.JointScore(nets.load(net, own), options)
+
+
+@pytest.fixture
+def host(ppl):
+    return driver(ppl.host.NAME)
+
+
+COV = np.array([[1.0, 0.3, 0.7], [0.3, 1.0, -0.3], [0.7, -0.3, 1.0]])
+
+
+def test_a_learned_score_has_the_moments_of_a_gaussian(host):
+    z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
+    prior = learn(host, z, 500, p_marginal=0.2)
+    draws = host.sample(prior, (3000,), seed=1)
+    np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
+    assert np.all(np.abs(draws.mean(0)) < 0.2)
+    given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
+    draws = host.sample(given, (), seed=2)
+    mean, cov = 1.2 * COV[:2, 2], COV[:2, :2] - np.outer(COV[:2, 2], COV[:2, 2])
+    np.testing.assert_allclose(draws[:, :2].mean(0), mean, atol=0.2)
+    np.testing.assert_allclose(np.cov(draws[:, :2].T), cov, atol=0.2)
+    marginal = prior.marginal({"a": host.array(np.ones(3000, bool)), "b": host.array(np.zeros(3000, bool))})
+    draws = host.sample(marginal, (), seed=3)
+    np.testing.assert_allclose(np.cov(draws[:, :2].T), COV[:2, :2], atol=0.2)
+    assert np.all(draws[:, 2] == 0.0)
+
+
+def test_learning_with_missing_blocks(host):
+    """Half of the rows lack a block, and what is in its place is noise."""
+    rng = np.random.default_rng(4)
+    z = rng.standard_normal((800, 3)) @ np.linalg.cholesky(COV).T
+    missing = np.arange(800) % 4
+    present = {"a": missing != 1, "b": missing != 2}
+    z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
+    prior = learn(host, z, 500, present=present)
+    given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
+    np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.2)
+
+
+def test_a_mixture_has_the_right_component_for_every_subset(host):
+    rng = np.random.default_rng(5)
+    means = np.array([[1.2, 1.2, 1.2], [-1.2, 1.2, -1.2], [1.2, -1.2, -0.2]])
+    which = rng.integers(0, 3, 600)
+    z = means[which] + 0.15 * rng.standard_normal((600, 3))
+    prior = learn(host, z, 600)
+
+    def nearest(draws):
+        return np.linalg.norm(draws[:, None] - means, axis=-1)
+
+    joint = nearest(host.sample(prior, (1000,), seed=1))
+    assert np.mean(joint.min(-1) < 0.7) > 0.9
+    np.testing.assert_allclose(np.bincount(joint.argmin(-1), minlength=3) / 1000, 1 / 3, atol=0.1)
+    for component, mean in enumerate(means):
+        for name, part in {"a": slice(0, 2), "b": slice(2, 3)}.items():
+            value = host.array(np.tile(mean[part], (300, 1)).astype("float32"))
+            found = nearest(host.sample(prior.conditional({name: value}), (), seed=2))
+            assert np.mean(found.argmin(-1) == component) > 0.95, (component, name)
+
+
+@pytest.mark.parametrize("kind", ["ae", "rae", "vae"])
+def test_autoencoders_are_trained_alone(small, kind):
+    program = small("mld", LINEAR.modalities, autoencoder=kind, latent_dim=3)
+    alone = small("mld", {"a": LINEAR.modalities["a"]}, autoencoder=kind, latent_dim=3)
+    assert [stage.name for stage in program.stages] == ["autoencoders", "prior"]
+    settings = {"epochs": 10, "batch_size": 64, "learning_rate": 1e-2, "progress": False}
+    fitted = fit(program, LINEAR.train, **settings)
+    first = [r for r in fitted.history if r["stage"] == "autoencoders"]
+    assert first[-1]["log_lik.a"] > first[0]["log_lik.a"]
+    assert {n.split(".layers")[0] for n in fit(alone, LINEAR.train.select("a"), **settings).weights} == {
+        "a.encoder",
+        "a.decoder",
+        "prior.loc",
+        "prior.scale",
+        "prior.score",
+    }
+
+
+def test_statistics_are_of_the_whole_training_set_and_in_the_weights(small, ppl):
+    program = small("mld", LINEAR.modalities, latent_dim=3)
+    fitted = fit(program, LINEAR.train, epochs=5, batch_size=64, learning_rate=1e-2, progress=False)
+    full = ppl.host.latents(fitted.model, fitted.guide, LINEAR.train, 1, 0, np.zeros(len(LINEAR.train), bool))
+    z = get_backend(full["z"]).to_numpy(full["z"])[0]
+    np.testing.assert_allclose(z.mean(0), fitted.weights["prior.loc"], atol=1e-4)
+    np.testing.assert_allclose(z.std(0), fitted.weights["prior.scale"], rtol=1e-4)
+
+
+def test_encoders_rest_while_the_score_learns(small):
+    program = small("mld", LINEAR.modalities)
+    settings = {"batch_size": 64, "learning_rate": 1e-2, "progress": False, "seed": 1}
+    few, many = (fit(program, LINEAR.train, epochs=n, **settings).weights for n in (5, 6))
+    coders = [n for n in few if "coder" in n]
+    assert coders
+    assert all(np.array_equal(few[n], many[n]) for n in coders)
+    assert any(not np.array_equal(few[n], many[n]) for n in few if n.startswith("prior.score"))
+
+
+def test_generating_from_any_subset(small):
+    program = small("mld", LINEAR.modalities, solver="heun", steps=9)
+    fitted = fit(program, LINEAR.train, epochs=5, batch_size=64, learning_rate=1e-2, progress=False)
+    given = LINEAR.test[:4].with_present({"a": np.array([True, True, False, False]), "b": np.arange(4) % 2 == 0})
+    out = generate(fitted, given, 3)
+    for name, x in out.items():
+        mask = given.present[name]
+        assert x.shape == (3, 4, *LINEAR.modalities[name].shape)
+        assert np.all(x[:, mask] == given[name][mask])
+        assert np.all(np.isfinite(x))
+        assert np.all(np.ptp(x[:, ~mask], axis=0) > 0.0)
+
+
+def test_another_solver_takes_the_same_weights(small):
+    fitted = fit(small("mld", LINEAR.modalities), LINEAR.train, epochs=5, batch_size=64, progress=False)
+    other = fitted.with_options(solver="flow", steps=12)
+    assert other.weights is fitted.weights
+    assert other.program.options["solver"] == "flow"
+    assert generate(other, num=2)["a"].shape == (2, 3)
+    with pytest.raises(OptionError, match="Unknown solver 'x'"):
+        fitted.with_options(solver="x")
+
+
+def test_the_prior_needs_its_first_stage(small):
+    with pytest.raises(OptionError, match="at least 2 epochs, one for each stage"):
+        fit(small("mld", LINEAR.modalities), LINEAR.train, epochs=1, progress=False)
