@@ -207,6 +207,42 @@ def test_replacement_is_biased(host, how):
     assert np.all(away < 1.5)
 
 
+def test_particles_remove_the_bias(host):
+    """What replacement gets wrong (see above), twisted particles get right."""
+    names, number = ("a",), 600
+    known = coordinates(names)
+    prior = make(host, conditioning=Conditioning("fixed"))
+    few, many = (conditional(host, prior, names, number, particles=p) for p in (2, 24))
+    draws, size = (host.numpy(x) for x in host.call(lambda: draw_with_size(host, many), 12))
+    assert np.all(draws[:, known] == OBSERVED[known])
+    mean, cov = exact(OBSERVED, known, ~known)
+    check_moments(draws[:, ~known], mean, cov, 0.05)
+    assert size.shape == (number,)
+    assert np.all((size >= 1.0 - 1e-6) & (size <= 24.0 + 1e-6))
+    _, little = (host.numpy(x) for x in host.call(lambda: draw_with_size(host, few), 12))
+    assert little.mean() < 2.0 < size.mean()
+    with pytest.raises(OptionError, match="Expected a conditional with particles"):
+        host.call(lambda: draw_with_size(host, prior), 0)
+    with pytest.raises(OptionError, match="Expected particles >= 2"):
+        prior.conditional({"a": host.array(np.zeros((1, 2)))}, particles=1)
+
+
+def draw_with_size(host, fn):
+    if host.name == "pyro":
+        return fn.sample_with_size()
+    return fn.sample_with_size(host.mm.host.numpyro.prng_key())
+
+
+def test_a_diffusion_is_a_score_of_one_block(host):
+    net = GaussianScore({"z": 4}, COV, SDE)
+    prior = host.mm.Diffusion(net, ScoreModel(Blocks.of({"z": 4}), MultiTime(SDE, predict="noise")))
+    draws = host.sample(prior, (4000,), seed=13)
+    check_moments(draws, np.zeros(4), COV, 0.01)
+    assert host.mm.Diffusion(lambda x: x[..., :3], 3).event_shape == (3,)
+    with pytest.raises(OptionError, match="Expected one block"):
+        host.mm.Diffusion(net, ScoreModel(Blocks.of(SIZES)))
+
+
 def test_guidance_sharpens(host):
     names, number = ("a",), 3000
     known = coordinates(names)

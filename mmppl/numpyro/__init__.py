@@ -11,12 +11,12 @@ except ImportError as error:
 from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.energy import EnergyTilted
-from mmppl.numpyro.joint_score import JointScore
+from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, ScoreModel
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel
 
 __all__ = [
     "ELBO",
@@ -26,6 +26,7 @@ __all__ = [
     "ULA",
     "Chains",
     "Conditioning",
+    "Diffusion",
     "EnergyTilted",
     "Flow",
     "JointScore",
@@ -33,6 +34,7 @@ __all__ = [
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "Particles",
     "Product",
     "ScoreModel",
     "SmoothedLaplace",

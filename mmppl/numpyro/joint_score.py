@@ -15,9 +15,10 @@ from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel, gather
 from mmppl.priors.multi_time import States
+from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import Solver
 
-__all__ = ["JointScore"]
+__all__ = ["Diffusion", "JointScore"]
 
 
 class JointScore(Distribution):
@@ -102,6 +103,7 @@ class JointScore(Distribution):
         want: tuple[str, ...] | None = None,
         guidance: float | None = None,
         solver: Solver | None = None,
+        particles: int | Particles | None = None,
     ) -> "JointScore":
         """The distribution of all blocks given some: known ones come back as they are.
 
@@ -111,6 +113,8 @@ class JointScore(Distribution):
             want: Blocks to generate; None for all. Others are neither used nor made, and come back at their mean.
             guidance: Strength of guidance, if not the prior's.
             solver: The solver, if not the prior's.
+            particles: Number of particles for draws that become exact as it grows, from a score that knows the joint
+                density; see :class:`~mmppl.priors.Particles`.
 
         Raises:
             ModalityError: If a block is unknown or has another dimension.
@@ -118,7 +122,7 @@ class JointScore(Distribution):
             DataError: If a value is not finite where it is present.
         """
         known = gather(BACKEND, self.options.blocks, values, present, want)
-        return self._given(known, self.options.guided(guidance, solver))
+        return self._given(known, self.options.guided(guidance, solver, particles))
 
     def marginal(self, present: Mapping[str, jax.Array]) -> "JointScore":
         """The distribution of the blocks that are present in each row, without the others.
@@ -143,6 +147,16 @@ class JointScore(Distribution):
         return _log_density(self, value)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        return _sample(self, key, tuple(sample_shape))[0]
+
+    def sample_with_size(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> tuple[jax.Array, jax.Array]:
+        """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
+
+        Raises:
+            OptionError: If there are no particles.
+        """
+        if self.options.particles is None:
+            raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
         return _sample(self, key, tuple(sample_shape))
 
     def _net(self) -> Any:
@@ -160,8 +174,38 @@ class JointScore(Distribution):
         return Known(*wide, States(*(jnp.broadcast_to(x, (*shape, number)) for x in states)))
 
 
+class Diffusion(JointScore):
+    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
+
+    With ``density="denoising"`` and a :class:`~mmppl.priors.MultiTime` of scheme ``"importance"`` its random log density
+    is a bound, so that encoders and prior may be learned together.
+
+    References:
+        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
+        | https://arxiv.org/abs/2106.05931
+
+    Arguments:
+        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
+        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is more than one block.
+
+    Example:
+        >>> Diffusion(lambda x: 0.0 * x[..., :2], 2).event_shape
+        (2,)
+    """
+
+    def __init__(self, net: Any, dim: int | ScoreModel, **options: Any):
+        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
+        if len(model.blocks) != 1:
+            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
+        super().__init__(net, model, **options)
+
+
 @eqx.filter_jit
-def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> jax.Array:
+def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
     known = prior._known(sample_shape)
     return prior.options.sample(BACKEND, key, prior._net(), known, prior.loc, prior.scale)
 

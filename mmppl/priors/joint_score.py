@@ -12,6 +12,7 @@ from mmppl.priors.blocks import Blocks
 from mmppl.priors.conditioning import Conditioning
 from mmppl.priors.flow import Flow
 from mmppl.priors.multi_time import MultiTime, Net, States
+from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import DPMSolver, Solver
 
 Array = Any
@@ -47,6 +48,7 @@ class ScoreModel:
         solver: How it is sampled.
         conditioning: How it is conditioned.
         flow: How its density is integrated.
+        particles: Draws conditionals by twisted sequential Monte Carlo; None by the solver.
 
     Example:
         >>> ScoreModel(Blocks.of({"ink": 2, "word": 1}), solver=DPMSolver(50)).blocks.dim
@@ -58,16 +60,27 @@ class ScoreModel:
     solver: Solver = field(default_factory=lambda: DPMSolver(20))
     conditioning: Conditioning = field(default_factory=Conditioning)
     flow: Flow = field(default_factory=Flow)
+    particles: Particles | None = None
 
-    def guided(self, guidance: float | None, solver: Solver | None) -> "ScoreModel":
-        """With another strength of guidance or solver, where they are not None."""
+    def guided(
+        self, guidance: float | None, solver: Solver | None, particles: int | Particles | None
+    ) -> "ScoreModel":
+        """With another strength of guidance, solver or number of particles, where they are not None."""
         new = self
+        if particles is not None:
+            exact = particles if isinstance(particles, Particles) else Particles(particles)
+            new = replace(new, particles=exact)
         if guidance is not None:
             new = replace(new, conditioning=replace(new.conditioning, guidance=guidance))
         return new if solver is None else replace(new, solver=solver)
 
-    def sample(self, backend: Backend, rng: Any, net: Net, known: Known, loc: Array, scale: Array) -> Array:
-        """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model."""
+    def sample(
+        self, backend: Backend, rng: Any, net: Net, known: Known, loc: Array, scale: Array
+    ) -> tuple[Array, Array | None]:
+        """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
+
+        With particles, also the smallest effective number of them on the way of each draw, ``(*,)``.
+        """
         xp = backend.xp
         first, second = backend.split(rng, 2)
         exact = known.loc
@@ -75,18 +88,21 @@ class ScoreModel:
             exact = exact + known.scale * backend.normal(first, tuple(exact.shape), exact)
         clean = self.blocks.spread(known.states.clean)
         exact = xp.where(clean, exact, xp.zeros_like(exact))
-        sde = self.learning.sde
-        z = self.conditioning.sample(
-            backend,
-            second,
-            self.solver,
-            sde,
-            self.blocks,
-            self._predict(backend, net),
-            known.states,
-            (exact - loc) / scale,
-        )
-        return xp.where(clean, exact, loc + scale * z)
+        sde, predict, size = self.learning.sde, self._predict(backend, net), None
+        observed = (exact - loc) / scale
+        if self.particles is None:
+            args = (sde, self.blocks, predict, known.states, observed)
+            z = self.conditioning.sample(backend, second, self.solver, *args)
+        else:
+
+            def noise_of(z: Array, t: Array) -> Array:
+                everything = xp.ones_like(known.states.clean)
+                return predict(States(everything, ~everything), z, t)
+
+            z, size = self.particles.sample(backend, second, sde, noise_of, observed, clean)
+            there = self.blocks.spread(known.states.diffused) | clean
+            z = xp.where(there, z, xp.zeros_like(z))
+        return xp.where(clean, exact, loc + scale * z), size
 
     def log_density(
         self, backend: Backend, net: Net, value: Array, known: Known, loc: Array, scale: Array

@@ -8,11 +8,11 @@ except ImportError as error:
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, ScoreModel
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
-from mmppl.pyro.joint_score import JointScore
+from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
@@ -26,6 +26,7 @@ __all__ = [
     "ULA",
     "Chains",
     "Conditioning",
+    "Diffusion",
     "EnergyTilted",
     "Flow",
     "JointScore",
@@ -33,6 +34,7 @@ __all__ = [
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "Particles",
     "Product",
     "ScoreModel",
     "SmoothedLaplace",

@@ -12,9 +12,10 @@ from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel, gather
 from mmppl.priors.multi_time import States
+from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import Solver
 
-__all__ = ["JointScore"]
+__all__ = ["Diffusion", "JointScore"]
 
 
 class JointScore(TorchDistribution):
@@ -81,7 +82,7 @@ class JointScore(TorchDistribution):
         super().__init__(torch.Size(shape), torch.Size(width), validate_args=validate_args)
 
     def _given(self, known: Known, options: ScoreModel) -> "JointScore":
-        return JointScore(
+        return type(self)(
             self.net,
             options,
             loc=self.loc,
@@ -99,6 +100,7 @@ class JointScore(TorchDistribution):
         want: tuple[str, ...] | None = None,
         guidance: float | None = None,
         solver: Solver | None = None,
+        particles: int | Particles | None = None,
     ) -> "JointScore":
         """The distribution of all blocks given some: known ones come back as they are.
 
@@ -108,6 +110,8 @@ class JointScore(TorchDistribution):
             want: Blocks to generate; None for all. Others are neither used nor made, and come back at their mean.
             guidance: Strength of guidance, if not the prior's.
             solver: The solver, if not the prior's.
+            particles: Number of particles for draws that become exact as it grows, from a score that knows the joint
+                density; see :class:`~mmppl.priors.Particles`.
 
         Raises:
             ModalityError: If a block is unknown or has another dimension.
@@ -115,7 +119,7 @@ class JointScore(TorchDistribution):
             DataError: If a value is not finite where it is present.
         """
         known = gather(BACKEND, self.options.blocks, values, present, want)
-        return self._given(known, self.options.guided(guidance, solver))
+        return self._given(known, self.options.guided(guidance, solver, particles))
 
     def marginal(self, present: Mapping[str, torch.Tensor]) -> "JointScore":
         """The distribution of the blocks that are present in each row, without the others.
@@ -148,6 +152,19 @@ class JointScore(TorchDistribution):
         return torch.func.functional_call(self.net, still, (x,))
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
+        return self._draw(sample_shape)[0]
+
+    def sample_with_size(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
+
+        Raises:
+            OptionError: If there are no particles.
+        """
+        if self.options.particles is None:
+            raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
+        return self._draw(sample_shape)
+
+    def _draw(self, sample_shape: tuple[int, ...]) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
             known = self._known(tuple(sample_shape))
             return self.options.sample(BACKEND, None, self.net, known, self.loc, self.scale)
@@ -162,3 +179,33 @@ class JointScore(TorchDistribution):
         loc, scale, states = self.known
         wide = [None if x is None else x.expand((*shape, dim)) for x in (loc, scale)]
         return Known(*wide, States(*(x.expand((*shape, number)) for x in states)))
+
+
+class Diffusion(JointScore):
+    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
+
+    With ``density="denoising"`` and a :class:`~mmppl.priors.MultiTime` of scheme ``"importance"`` its random log density
+    is a bound, so that encoders and prior may be learned together.
+
+    References:
+        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
+        | https://arxiv.org/abs/2106.05931
+
+    Arguments:
+        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
+        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is more than one block.
+
+    Example:
+        >>> Diffusion(lambda x: 0.0 * x[..., :2], 2).event_shape
+        torch.Size([2])
+    """
+
+    def __init__(self, net: Any, dim: int | ScoreModel, **options: Any):
+        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
+        if len(model.blocks) != 1:
+            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
+        super().__init__(net, model, **options)
