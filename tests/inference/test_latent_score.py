@@ -31,7 +31,7 @@ def learn(host, z, steps, *, present=None, **learning):
 
     values = {"a": z[:, :2].astype("float32"), "b": z[:, 2:].astype("float32")}
     batch = Batch(values, present or {})
-    losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=5e-3)
+    losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=3e-3)
     assert np.mean(losses[-20:]) < np.mean(losses[:20])
     own = {name.removeprefix("score."): w for name, w in weights.items()}
     from importlib import import_module
@@ -53,11 +53,11 @@ def test_a_learned_score_has_the_moments_of_a_gaussian(host):
     prior = learn(host, z, 500, p_marginal=0.2)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
-    assert np.all(np.abs(draws.mean(0)) < 0.2)
+    assert np.all(np.abs(draws.mean(0)) < 0.3)
     given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
     draws = host.sample(given, (), seed=2)
     mean, cov = 1.2 * COV[:2, 2], COV[:2, :2] - np.outer(COV[:2, 2], COV[:2, 2])
-    np.testing.assert_allclose(draws[:, :2].mean(0), mean, atol=0.2)
+    np.testing.assert_allclose(draws[:, :2].mean(0), mean, atol=0.3)
     np.testing.assert_allclose(np.cov(draws[:, :2].T), cov, atol=0.2)
     marginal = prior.marginal({"a": host.array(np.ones(3000, bool)), "b": host.array(np.zeros(3000, bool))})
     draws = host.sample(marginal, (), seed=3)
@@ -74,7 +74,7 @@ def test_learning_with_missing_blocks(host):
     z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
     prior = learn(host, z, 500, present=present)
     given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
-    np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.2)
+    np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 
 
 def test_a_mixture_has_the_right_component_for_every_subset(host):
