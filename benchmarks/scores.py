@@ -1,10 +1,12 @@
-"""Systems with a score of all latents, on both hosts and several seeds: ``python -m benchmarks.scores NAME``.
+"""Systems with a score of all latents, on both hosts and several seeds: ``python -m benchmarks.scores NAME [HOST]``.
 
 Fits a system to polydigits, judges what it generates jointly and given one, two or three modalities, relative to the
-ceiling: what the judges read off the autoencoders' reconstructions of the same test tuples. Writes docs/results/.
+ceiling: what the judges read off the autoencoders' reconstructions of the same test tuples. Every fit is kept in runs/,
+so that hosts may run side by side, and a run that was stopped goes on; the table in docs/results/ is of all there are.
 """
 
 import datetime
+import json
 import os
 import sys
 import time
@@ -27,22 +29,28 @@ SETTINGS: dict[str, Any] = {"epochs": 240, "batch_size": 128, "learning_rate": 1
 OPTIONS: dict[str, Any] = {"share": 0.15}
 PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 TESTS = 1000
+KEPT = Path("runs/scores")
 
 
 def main() -> None:
-    """Prints every fit and writes the table."""
-    name = sys.argv[1]
+    """Fits what has not been fitted yet, prints every fit, and writes the table."""
+    name, hosts = sys.argv[1], sys.argv[2:] or HOSTS
     digits = load("polydigits")
     judges = train_judges(digits)
-    rows = {}
+    KEPT.mkdir(parents=True, exist_ok=True)
     for seed in SEEDS:
-        for host in HOSTS:
+        for host in hosts:
+            path = KEPT / f"{name}_{host}_{seed}.json"
+            if path.exists():
+                continue
             start = time.perf_counter()
             program = models.make(name, digits.modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
             fitted = fit(program, digits.train, seed=seed, progress=False, **SETTINGS)
-            seconds = time.perf_counter() - start
-            rows[host, seed] = {**judge(fitted, digits, judges, seed), "seconds": seconds}
-            print(name, host, seed, {k: round(v, 3) for k, v in rows[host, seed].items()}, flush=True)
+            row = {"seconds": time.perf_counter() - start, **judge(fitted, digits, judges, seed)}
+            path.write_text(json.dumps(row))
+            print(name, host, seed, {k: round(v, 3) for k, v in row.items()}, flush=True)
+            kept = [(h, s, KEPT / f"{name}_{h}_{s}.json") for h in HOSTS for s in SEEDS]
+            rows = {(h, s): json.loads(p.read_text()) for h, s, p in kept if p.exists()}
             Path(f"docs/results/polydigits_{name}.md").write_text(_page(name, rows))
 
 

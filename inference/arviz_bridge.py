@@ -17,7 +17,7 @@ def to_arviz(
     fitted: Fitted,
     data: Batch,
     *,
-    kernel: str | None = "mala",
+    kernel: str | None = "default",
     num_chains: int = 4,
     num_samples: int = 250,
     num_warmup: int = 250,
@@ -33,7 +33,8 @@ def to_arviz(
     Arguments:
         fitted: A fitted program.
         data: Data, N rows; modalities may be missing.
-        kernel: ``"mala"``, ``"ula"`` or None.
+        kernel: ``"mala"``, ``"ula"`` or None; by default the program's own choice, which is MALA unless its prior is a
+            score, whose density takes an integration at every step.
         num_chains: Chains, with a kernel.
         num_samples: Draws in each chain.
         num_warmup: Warm-up steps of each chain, with a kernel.
@@ -49,6 +50,7 @@ def to_arviz(
         OptionError: If the kernel is unknown.
         ModalityError, DataError: If the data do not fit the program.
     """
+    kernel = fitted.program.kernel if kernel == "default" else kernel
     if kernel is not None and kernel not in KERNELS:
         raise OptionError(f"Unknown kernel '{kernel}'; expected one of {sorted(KERNELS)} or None.")
     data = data.validate(fitted.program.modalities)
@@ -62,7 +64,7 @@ def to_arviz(
         draws, stats = host.chains(fitted, data, getattr(program.ppl, KERNELS[kernel]), **sizes)
     flat = {name: z.reshape(-1, *z.shape[2:]) for name, z in draws.items()}
     shape = next(iter(draws.values())).shape[:2]
-    log_lik, _ = host.scores(fitted.model, flat, data)
+    log_lik, _ = host.scores(fitted.model, flat, data, prior=False)
     every = np.linspace(0, shape[1] - 1, min(num_predictive, shape[1])).astype(int)
     few = {name: z[:, every].reshape(-1, *z.shape[2:]) for name, z in draws.items()}
     predicted = host.decode(fitted.model, few, data, seed + 1, False)

@@ -57,13 +57,18 @@ def log_likelihood(
         chunk: Most draws times rows at once.
 
     Raises:
-        OptionError: If ``num`` is less than 2.
+        OptionError: If ``num`` is less than 2, or the program's encoders are deterministic.
 
     References:
         | Pareto smoothed importance sampling (Vehtari et al., 2024), https://arxiv.org/abs/1507.02646
     """
     if num < 2:
         raise OptionError(f"Expected num >= 2; got {num}.")
+    if not fitted.program.density:
+        raise OptionError(
+            f"'{fitted.program.name}' has deterministic encoders, so its guide has no density to weigh draws by. "
+            "Fit it with autoencoder='vae'."
+        )
     data = data.validate(fitted.program.modalities)
     weights = _log_weights(fitted, data, num, seed, chunk)
     value, error, pareto_k = _summarise(weights)

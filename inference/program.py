@@ -65,6 +65,8 @@ class Program:
         name: Name of the system; "custom" for a program of one's own.
         stages: How it is trained.
         options: The options it was made with, for the run folder.
+        kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
+        density: Whether the guide has a density; one that draws encoders' exact codes has none.
         remake: Makes the program anew, from a seed for its initial weights and other options by name.
 
     Example:
@@ -80,6 +82,8 @@ class Program:
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)
     options: dict[str, Any] = field(default_factory=dict)
+    kernel: str | None = "mala"
+    density: bool = True
     remake: Callable[..., "Program"] | None = None
 
     def __post_init__(self) -> None:

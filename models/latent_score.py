@@ -205,4 +205,6 @@ def two_stages(
         settle=settle,
         ema=ema,
     )
-    return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=(first, second))
+    exact = autoencoder.kind != "vae"
+    stages = (first, second)
+    return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)

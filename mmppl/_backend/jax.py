@@ -43,6 +43,10 @@ class JaxBackend:
         (grad,) = back(jnp.ones_like(value))
         return jax.lax.stop_gradient(value), jax.lax.stop_gradient(grad)
 
+    def vjp(self, f, x, v):
+        value, back = jax.vjp(f, x)
+        return value, back(v)[0]
+
     def grad(self, f, params):
         return jax.grad(f)(params)
 

@@ -51,6 +51,9 @@ class NumpyBackend:
             out[i] = np.sum(f(probe.reshape(x.shape))).imag / step
         return np.real(f(x)), out.reshape(x.shape)
 
+    def vjp(self, f, x, v):
+        return f(x), self.value_and_grad(lambda y: np.sum(f(y) * v, axis=-1), x)[1]
+
     def grad(self, f, params):
         leaves = list(params)
         out = []

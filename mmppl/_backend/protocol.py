@@ -48,6 +48,9 @@ class Backend(Protocol):
     def value_and_grad(self, f: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
         """``f(x)`` of shape ``(*,)`` and the gradient of its sum, of the shape of ``x``; both cut off."""
 
+    def vjp(self, f: Callable[[Array], Array], x: Array, v: Array) -> tuple[Array, Array]:
+        """``f(x)`` and its derivative pulled back from ``v``, of the shape of ``x``; both differentiable again."""
+
     def grad(self, f: Callable[[Tree], Array], params: Tree) -> Tree:
         """The gradient of a scalar function with respect to a tree of parameters (zeros where unused)."""
 

@@ -66,6 +66,13 @@ class TorchBackend:
             (grad,) = torch.autograd.grad(value.sum(), x)
         return value.detach(), grad
 
+    def vjp(self, f, x, v):
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            value = f(x)
+            (pulled,) = torch.autograd.grad(value, x, v, create_graph=True)
+        return value, pulled
+
     def grad(self, f, params):
         with torch.enable_grad():
             live = [p for p in params if p.requires_grad]

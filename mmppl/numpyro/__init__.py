@@ -15,8 +15,9 @@ from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
+from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel, Subspaces
 
 __all__ = [
     "ELBO",
@@ -36,8 +37,10 @@ __all__ = [
     "MultiTime",
     "Particles",
     "Product",
+    "Reduced",
     "ScoreModel",
     "SmoothedLaplace",
+    "Subspaces",
     "as_batch",
     "build",
     "host",

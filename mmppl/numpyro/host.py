@@ -289,28 +289,35 @@ def _unflat(params: Mapping, weights: Mapping[str, np.ndarray]) -> dict:
     return out
 
 
-def scores(model: Callable, hidden: Mapping, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``."""
-    log_lik, log_prior = _scores_jitted(_Static(model), dict(hidden), as_batch(batch))
-    return {name: np.array(value) for name, value in log_lik.items()}, np.array(log_prior)
+def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
+    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
+
+    Without ``prior`` the second is None: that of a diffusion takes an integration.
+    """
+    log_lik, log_prior = _scores_jitted(_Static(model), dict(hidden), as_batch(batch), prior)
+    return {name: np.array(value) for name, value in log_lik.items()}, None if log_prior is None else np.array(
+        log_prior
+    )
 
 
-def _scores(model: Callable, hidden: dict, batch: Batch) -> tuple[dict, jax.Array]:
+def _scores(model: Callable, hidden: dict, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
     num = next(iter(hidden.values())).shape[0]
     with numpyro.plate("_draws", num, dim=-2):
         free = handlers.substitute(handlers.seed(model, jax.random.key(0)), data=hidden)
         sites = handlers.trace(free).get_trace(batch)
     shape = (num, len(batch))
-    values = {
-        n: jnp.broadcast_to(s["fn"].log_prob(s["value"]), shape) for n, s in sites.items() if s["type"] == "sample"
-    }
-    log_prior = sum(values[n] for n in values if n not in batch.modalities)
-    return {n: values[n] for n in batch.modalities if n in values}, log_prior
+
+    def log_prob(name: str) -> jax.Array:
+        return jnp.broadcast_to(sites[name]["fn"].log_prob(sites[name]["value"]), shape)
+
+    samples = [n for n, s in sites.items() if s["type"] == "sample"]
+    log_prior = sum(log_prob(n) for n in samples if n not in batch.modalities) if prior else None
+    return {n: log_prob(n) for n in samples if n in batch.modalities}, log_prior
 
 
 @eqx.filter_jit
-def _scores_jitted(program: Any, hidden: dict, batch: Batch) -> tuple[dict, jax.Array]:
-    return _scores(program.value, hidden, batch)
+def _scores_jitted(program: Any, hidden: dict, batch: Batch, prior: bool) -> tuple[dict, Any]:
+    return _scores(program.value, hidden, batch, prior)
 
 
 def refine(model: Callable, hidden: Mapping, batch: Batch, sampler: Any, seed: int) -> dict[str, jax.Array]:

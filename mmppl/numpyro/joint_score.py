@@ -177,8 +177,8 @@ class JointScore(Distribution):
 class Diffusion(JointScore):
     r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
 
-    With ``density="denoising"`` and a :class:`~mmppl.priors.MultiTime` of scheme ``"importance"`` its random log density
-    is a bound, so that encoders and prior may be learned together.
+    With ``density="denoising"`` and a :class:`~mmppl.priors.MultiTime` of scheme ``"importance"`` its random log
+    density is a bound, so that encoders and prior may be learned together.
 
     References:
         | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1

@@ -7,6 +7,17 @@ from mmppl.priors.flow import Flow
 from mmppl.priors.joint_score import ScoreModel
 from mmppl.priors.multi_time import MultiTime
 from mmppl.priors.normalizer import LogNormalizer
+from mmppl.priors.subspaces import Subspaces
 from mmppl.priors.twisted import Particles
 
-__all__ = ["Blocks", "Chains", "Conditioning", "Flow", "LogNormalizer", "MultiTime", "Particles", "ScoreModel"]
+__all__ = [
+    "Blocks",
+    "Chains",
+    "Conditioning",
+    "Flow",
+    "LogNormalizer",
+    "MultiTime",
+    "Particles",
+    "ScoreModel",
+    "Subspaces",
+]

@@ -62,9 +62,7 @@ class ScoreModel:
     flow: Flow = field(default_factory=Flow)
     particles: Particles | None = None
 
-    def guided(
-        self, guidance: float | None, solver: Solver | None, particles: int | Particles | None
-    ) -> "ScoreModel":
+    def guided(self, guidance: float | None, solver: Solver | None, particles: int | Particles | None) -> "ScoreModel":
         """With another strength of guidance, solver or number of particles, where they are not None."""
         new = self
         if particles is not None:

@@ -156,5 +156,3 @@ class Particles:
         xp = backend.xp
         order = xp.sum(xp.tril(xp.ones((self.number, self.number), dtype=log_weight.dtype)) > 0.5, axis=1) - 1
         return xp.broadcast_to(xp.reshape(order, (self.number, *(1,) * (log_weight.ndim - 1))), log_weight.shape)
-
-

@@ -8,7 +8,7 @@ except ImportError as error:
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel, Subspaces
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
@@ -16,6 +16,7 @@ from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
+from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "MultiTime",
     "Particles",
     "Product",
+    "Reduced",
     "ScoreModel",
     "SmoothedLaplace",
+    "Subspaces",
     "as_batch",
     "build",
     "host",

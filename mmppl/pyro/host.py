@@ -95,7 +95,9 @@ class Trainer:
             # Pyro asks for evaluation mode where a module's parameters are frozen.
             module.train(any(p.requires_grad for p in module.parameters()))
         rate = self.rate * stage.learning_rate
-        self.optimiser = torch.optim.Adam(self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8)
+        self.optimiser = torch.optim.Adam(
+            self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, foreach=True
+        )
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
 
@@ -307,24 +309,32 @@ def _public(name: str) -> str:
     return name.replace("$$$", ".")
 
 
-def scores(model: Callable, hidden: Mapping, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``."""
+def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
+    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
+
+    Without ``prior`` the second is None: that of a diffusion takes an integration.
+    """
     with torch.no_grad():
-        log_lik, log_prior = _scores(model, {n: torch.as_tensor(z) for n, z in hidden.items()}, as_batch(batch))
-    return {name: BACKEND.to_numpy(value) for name, value in log_lik.items()}, BACKEND.to_numpy(log_prior)
+        own = {n: torch.as_tensor(z) for n, z in hidden.items()}
+        log_lik, log_prior = _scores(model, own, as_batch(batch), prior)
+    wanted = None if log_prior is None else BACKEND.to_numpy(log_prior)
+    return {name: BACKEND.to_numpy(value) for name, value in log_lik.items()}, wanted
 
 
-def _scores(model: Callable, hidden: Mapping, batch: Batch) -> tuple[dict, torch.Tensor]:
+def _scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
     num = next(iter(hidden.values())).shape[0]
     given = poutine.Trace()
     for name, value in hidden.items():
         given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
     with pyro.plate("_draws", num, dim=-2):
         sites = _sites(poutine.trace(poutine.replay(model, trace=given)).get_trace(batch))
-    shape = (num, len(batch))
-    values = {n: scale_and_mask(s["fn"].log_prob(s["value"]), 1.0, s["mask"]).expand(shape) for n, s in sites.items()}
-    log_prior = sum(values[n] for n in values if n not in batch.modalities)
-    return {n: values[n] for n in batch.modalities if n in values}, log_prior
+
+    def log_prob(name: str) -> torch.Tensor:
+        site = sites[name]
+        return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"]).expand(num, len(batch))
+
+    log_prior = sum(log_prob(n) for n in sites if n not in batch.modalities) if prior else None
+    return {n: log_prob(n) for n in batch.modalities if n in sites}, log_prior
 
 
 def refine(model: Callable, hidden: Mapping, batch: Batch, sampler: Any, seed: int) -> dict[str, torch.Tensor]:

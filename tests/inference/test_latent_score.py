@@ -7,7 +7,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.data import load
 from mmppl.errors import OptionError
-from mmppl.inference import fit, generate
+from mmppl.inference import fit, generate, log_likelihood, to_arviz
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTime, ScoreModel
 from mmppl.sde.solvers import DPMSolver
@@ -155,6 +155,28 @@ def test_another_solver_takes_the_same_weights(small):
     assert generate(other, num=2)["a"].shape == (2, 3)
     with pytest.raises(OptionError, match="Unknown solver 'x'"):
         fitted.with_options(solver="x")
+
+
+def test_likelihoods_need_encoders_with_a_density(small):
+    settings = {"epochs": 5, "batch_size": 64, "progress": False}
+    with pytest.raises(OptionError, match="'mld' has deterministic encoders"):
+        log_likelihood(fit(small("mld", LINEAR.modalities), LINEAR.train, **settings), LINEAR.test[:2], num=4)
+    fitted = fit(small("sbm", LINEAR.modalities, latent_dim=1), LINEAR.train, **settings)
+    out = log_likelihood(fitted, LINEAR.test[:2], num=30)
+    assert np.all(np.isfinite(out.value))
+    assert np.all(out.error > 0.0)
+
+
+def test_the_posterior_in_arviz_is_the_guides_draws(small):
+    fitted = fit(small("mld", LINEAR.modalities), LINEAR.train, epochs=5, batch_size=64, progress=False)
+    idata = to_arviz(fitted, LINEAR.test[:3].only("a"), num_samples=7)
+    posterior = idata["posterior"]
+    assert posterior["z"].shape == (1, 7, 3, 4)
+    assert posterior.attrs["independent_draws"] == 1
+    assert np.ptp(posterior["z"].to_numpy()[..., :2], axis=1).max() == 0.0  # encoded
+    assert np.ptp(posterior["z"].to_numpy()[..., 2:], axis=1).min() > 0.0  # drawn
+    assert idata["posterior_predictive"]["b"].shape == (1, 7, 3, 2)
+    assert np.all(np.isfinite(idata["log_likelihood"]["a"].to_numpy()))
 
 
 def test_the_prior_needs_its_first_stage(small):

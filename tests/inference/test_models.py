@@ -23,7 +23,14 @@ def test_contract_of_a_system(small, ppl, name):
     assert program.options["hidden"] == 8  # what was asked for, for the run folder
     assert dict(program.modalities) == LINEAR.modalities
     assert set(program.options) <= set(settings(name))
-    fitted = fit(program, TRAIN, epochs=40 if "prior" in [s.name for s in program.stages] else 8, batch_size=64, learning_rate=1e-2, progress=False)
+    fitted = fit(
+        program,
+        TRAIN,
+        epochs=40 if "prior" in [s.name for s in program.stages] else 8,
+        batch_size=64,
+        learning_rate=1e-2,
+        progress=False,
+    )
     backbone = [r["loss"] for r in fitted.history if r["stage"] in ("joint", "backbone", "autoencoders")]
     assert backbone[-1] < 0.9 * backbone[0]
     # The names of the run folder: a net for each modality and role, and an energy where there is one.

@@ -1,0 +1,77 @@
+r"""Score ratio matching: what of a latent is not in its reference.
+
+With x whitened and :math:`\rho = \mathcal{N}(0, I)`, the score ratio :math:`s^*(x) = \nabla \log \pi(x) + x` minimises
+
+.. math:: F(s) = \mathbb{E}_\pi \big[ \tfrac12 \lVert s(x) \rVert^2 + \nabla \cdot s(x) - s(x) \cdot x \big]
+
+References:
+    | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
+    | https://arxiv.org/abs/2410.19990
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+
+Array = Any
+
+__all__ = ["directions", "linear_ratio", "ratio_losses"]
+
+
+def ratio_losses(backend: Backend, ratio: Callable[[Array], Array], x: Array, along: Array) -> Array:
+    r"""The terms of F for each row, ``(*,)``.
+
+    Arguments:
+        backend: The backend of the arrays.
+        ratio: s, ``(*, D)`` to ``(*, D)``; differentiated.
+        x: Whitened latents, ``(*, D)``.
+        along: Directions v, ``(K, *, D)``, of which :math:`v^T (\partial s / \partial x) v` has the divergence as its
+            mean: what :func:`directions` gives.
+    """
+    xp = backend.xp
+    divergence = 0.0
+    for k in range(along.shape[0]):
+        v = along[k, ...] + xp.zeros_like(x)
+        value, pulled = backend.vjp(ratio, x, v)
+        divergence = divergence + xp.sum(pulled * v, axis=-1) / along.shape[0]
+    return xp.sum(0.5 * value**2 - value * x, axis=-1) + divergence
+
+
+def directions(backend: Backend, rng: Any, x: Array, probes: int | None) -> Array:
+    """Directions for the divergence: all coordinates (exact), or random signs (sliced).
+
+    Arguments:
+        backend: The backend of the arrays.
+        rng: A random handle.
+        x: Latents, ``(*, D)``.
+        probes: Number of random directions; None for all coordinates.
+
+    Raises:
+        OptionError: If there is less than one.
+    """
+    xp, dim = backend.xp, x.shape[-1]
+    if probes is None:
+        unit = xp.eye(dim, dtype=x.dtype) * dim**0.5
+        return xp.reshape(unit, (dim, *(1,) * (x.ndim - 1), dim))
+    if probes < 1:
+        raise OptionError(f"Expected probes >= 1, or None for the exact divergence; got {probes}.")
+    return xp.where(backend.uniform(rng, (probes, *x.shape), x) < 0.5, xp.ones_like(x), -xp.ones_like(x))
+
+
+def linear_ratio(x: np.ndarray) -> np.ndarray:
+    r"""The best linear score ratio :math:`s(x) = B x` of samples: :math:`B = I - \hat\Sigma^{-1}`, ``(D, D)``.
+
+    Arguments:
+        x: Whitened latents ``(N, D)``.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(50_000, 2)) * [1.0, 2.0]
+        >>> linear_ratio(x).round(1) + 0.0
+        array([[0. , 0. ],
+               [0. , 0.8]])
+    """
+    return np.eye(x.shape[1]) - np.linalg.inv(x.T @ x / len(x))

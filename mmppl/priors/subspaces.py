@@ -1,0 +1,171 @@
+r"""The directions in which the latents of each modality carry more than their reference.
+
+With s the score ratio and :math:`H_m = \mathbb{E}[s_m s_m^T]` the diagnostic matrix of a modality, a density that is
+exact on the leading eigenvectors of every :math:`H_m` and the reference on the rest loses at most
+
+.. math:: D_{KL}(\pi \,\|\, \pi_r) \le \tfrac12 \sum_m \sum_{i > r_m} \lambda_i(H_m)
+
+References:
+    | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
+    | https://arxiv.org/abs/2410.19990
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import DataError, OptionError
+from mmppl.priors.blocks import Blocks
+
+Array = Any
+
+__all__ = ["Subspaces", "bootstrap", "spectra", "whitening"]
+
+
+@dataclass(frozen=True, eq=False)
+class Subspaces:
+    r"""Whitened latents of each modality, turned so that the leading coordinates are those kept.
+
+    .. math:: y = U^T L^T (z - \mu)
+
+    Arguments:
+        blocks: The blocks of the latent.
+        ranks: Number of coordinates kept of each.
+        loc: :math:`\mu`, ``(D,)``.
+        turn: :math:`U^T L^T`, block-diagonal, ``(D, D)``.
+        eigenvalues: Those of every block, in falling order, ``(D,)``.
+    """
+
+    blocks: Blocks
+    ranks: tuple[int, ...]
+    loc: np.ndarray
+    turn: np.ndarray
+    eigenvalues: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which coordinates of y are kept, boolean ``(D,)``."""
+        out = [np.arange(size) < rank for size, rank in zip(self.blocks.sizes, self.ranks, strict=True)]
+        return np.concatenate(out)
+
+    @property
+    def reduced(self) -> Blocks:
+        """The blocks of what is kept; those of rank 0 are left out."""
+        return Blocks.of({n: r for n, r in zip(self.blocks.names, self.ranks, strict=True) if r})
+
+    @property
+    def certificate(self) -> float:
+        """The bound on what is lost, in nats."""
+        return 0.5 * float(self.eigenvalues[~self.kept].sum())
+
+    def reduce(self, backend: Backend, z: Array) -> tuple[Array, Array]:
+        """Latents ``(*, D)`` to what is kept, ``(*, sum ranks)``, and the rest, in whitened coordinates."""
+        y = (z - backend.asarray(self.loc, like=z)) @ backend.asarray(self.turn.T, like=z)
+        return self._pick(backend, y, self.kept), self._pick(backend, y, ~self.kept)
+
+    def lift(self, backend: Backend, kept: Array, rest: Array) -> Array:
+        """The way back: latents ``(*, D)``."""
+        place = np.concatenate([np.eye(self.blocks.dim)[self.kept], np.eye(self.blocks.dim)[~self.kept]])
+        back = place @ np.linalg.inv(self.turn).T
+        y = backend.xp.concat([kept, rest], axis=-1)
+        return y @ backend.asarray(back, like=y) + backend.asarray(self.loc, like=y)
+
+    @property
+    def log_det(self) -> float:
+        """Log of the volume that whitening and turning multiply by."""
+        return float(np.linalg.slogdet(self.turn)[1])
+
+    def _pick(self, backend: Backend, y: Array, which: np.ndarray) -> Array:
+        return y @ backend.asarray(np.eye(self.blocks.dim)[:, which], like=y)
+
+    @classmethod
+    def fit(
+        cls, blocks: Blocks, z: np.ndarray, ratio: np.ndarray, *, eps: float, loc: np.ndarray, white: np.ndarray
+    ) -> "Subspaces":
+        """The smallest subspaces whose certificate is below a tolerance; ranks are allotted over all modalities.
+
+        Arguments:
+            blocks: The blocks of the latent.
+            z: Held-out latents, ``(N, D)``; only their number is used, and that they are finite.
+            ratio: The score ratio at these, in whitened coordinates, ``(N, D)``.
+            eps: Tolerance, in nats.
+            loc: Mean of the latents, ``(D,)``.
+            white: Whitening, block-diagonal :math:`L^T`, ``(D, D)``.
+
+        Raises:
+            OptionError: If the tolerance is not positive.
+            DataError: If something is not finite.
+        """
+        if eps <= 0.0:
+            raise OptionError(f"Expected eps > 0, in nats; got {eps}.")
+        if not (np.isfinite(z).all() and np.isfinite(ratio).all()):
+            raise DataError("Expected finite latents and score ratios; got others. Look at the encoders.")
+        values, vectors = spectra(blocks, ratio)
+        flat = np.concatenate(values)
+        order = np.argsort(-flat, kind="stable")
+        lost = 0.5 * (flat.sum() - np.cumsum(flat[order]))
+        number = 0 if 0.5 * flat.sum() < eps else int(np.argmax(lost < eps)) + 1
+        keep = np.zeros(len(flat), bool)
+        keep[order[: max(number, 1)]] = True
+        ends = np.cumsum(blocks.sizes)
+        spans = [slice(end - size, end) for end, size in zip(ends, blocks.sizes, strict=True)]
+        basis = np.zeros((blocks.dim, blocks.dim))
+        for span, own in zip(spans, vectors, strict=True):
+            basis[span, span] = own.T
+        return cls(blocks, tuple(int(keep[span].sum()) for span in spans), loc, basis @ white, flat)
+
+
+def whitening(blocks: Blocks, z: np.ndarray, floor: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+    r"""Mean and whitening of each modality alone, :math:`L^T` with :math:`L L^T = \Sigma_m^{-1}`.
+
+    Whitening all modalities together would mix them and take away the very dependence between them. Directions with
+    less than ``floor`` of the mean variance are floored: they carry nothing, and would be blown up.
+
+    Arguments:
+        blocks: The blocks of the latent.
+        z: Latents, ``(N, D)``.
+        floor: The smallest variance of a direction, as a share of the modality's mean variance.
+
+    Returns:
+        ``(D,)`` and block-diagonal ``(D, D)``.
+    """
+    loc, white, end = z.mean(axis=0), np.zeros((blocks.dim, blocks.dim)), 0
+    for size in blocks.sizes:
+        span, end = slice(end, end + size), end + size
+        values, vectors = np.linalg.eigh(np.cov(z[:, span].T).reshape(size, size))
+        values = np.maximum(values, floor * values.mean())
+        precision = (vectors / values) @ vectors.T
+        white[span, span] = np.linalg.cholesky(precision).T
+    return loc, white
+
+
+def spectra(blocks: Blocks, ratio: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Eigenvalues, falling, and eigenvectors of the diagnostic matrix of every block.
+
+    Arguments:
+        blocks: The blocks of the latent.
+        ratio: The score ratio at samples, ``(N, D)``.
+    """
+    out = []
+    for s in blocks.split(ratio).values():
+        values, vectors = np.linalg.eigh(s.T @ s / len(s))
+        out.append((values[::-1], vectors[:, ::-1]))
+    return [values for values, _ in out], [vectors for _, vectors in out]
+
+
+def bootstrap(blocks: Blocks, ratio: np.ndarray, *, number: int = 200, level: float = 0.9, seed: int = 0) -> np.ndarray:
+    """Intervals of the eigenvalues of every block under resampling of the rows, ``(2, D)``.
+
+    Arguments:
+        blocks: The blocks of the latent.
+        ratio: The score ratio at samples, ``(N, D)``.
+        number: Resamples.
+        level: Coverage of the intervals.
+        seed: Of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(0, len(ratio), len(ratio)) for _ in range(number)]
+    values = np.stack([np.concatenate(spectra(blocks, ratio[r])[0]) for r in rows])
+    return np.quantile(values, [0.5 - level / 2, 0.5 + level / 2], axis=0)
