@@ -1,8 +1,9 @@
 """Conditional samples of a joint score a second, at equal quality: ``python -m benchmarks.sampling``.
 
-A score of five latents of dimension 64, as PolyMNIST has them, is learned from a mixture of ten classes. 1,000 draws of
-four of them given the first are then made by solvers with few evaluations, by a thousand steps, and by the schedule that
-Multi-modal Latent Diffusion was published with (2,410 evaluations). Quality is the Frechet distance to held-out latents.
+A score of five latents of dimension 64, as PolyMNIST has them, is learned from a mixture of ten classes. 1,000 draws
+of four of them given the first are then made by solvers with few evaluations, by a thousand steps, and by the schedule
+that Multi-modal Latent Diffusion was published with (2,410 evaluations). Quality is the Frechet distance to held-out
+latents.
 """
 
 import time

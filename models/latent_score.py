@@ -1,19 +1,21 @@
 """Two stages: an autoencoder for each modality, then a score of all their latents."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.models.parts import autoencoders, likelihood, weights
-from mmppl.nets import ResidualScore, TokenScore, UnetScore
+from mmppl.nets import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import Spec
 from mmppl.priors import ScoreModel
+from mmppl.priors.pairwise import pair_name
 from mmppl.priors.standardise import statistics
 from mmppl.sde.solvers import (
     Ancestral,
@@ -124,6 +126,7 @@ def two_stages(
     net: Spec,
     share: float,
     ema: float,
+    pairs: str = "ind",
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
 
@@ -137,9 +140,20 @@ def two_stages(
         net: The score's network.
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
+        pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
+
+    Raises:
+        OptionError: If ``pairs`` is unknown.
     """
+    if pairs not in ("ind", "noind"):
+        raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
+    guided = score.pairwise is not None and score.pairwise.strength > 0
     blocks, dims = score.blocks, dict(score.blocks.items())
     specs = {**autoencoders(modalities, dims, hidden, autoencoder.family), "prior.score": net}
+    pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in score.pairwise.pairs] if guided else []
+    energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
+    if guided:
+        specs |= dict.fromkeys(energies, PairEnergy(blocks.sizes))
     nets = ppl.host.build_all(specs, seed)
     dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
 
@@ -150,10 +164,21 @@ def two_stages(
         output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
         ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
 
+    def standard() -> tuple[Any, Any]:
+        loc, scale = zeros(blocks.dim), zeros(blocks.dim) + 1.0
+        return ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale)
+
+    def energy() -> Any:
+        if not guided:
+            return None
+        bound = [ppl.net(name, nets[name]) for name in energies]
+        return bound[0] if pairs == "ind" else dict(zip(pair_names, bound, strict=True))
+
     def joint(density: str) -> Any:
-        loc = ppl.host.param("prior.loc", zeros(blocks.dim))
-        scale = ppl.host.param("prior.scale", zeros(blocks.dim) + 1.0)
-        return ppl.JointScore(ppl.net("prior.score", nets["prior.score"]), score, loc=loc, scale=scale, density=density)
+        loc, scale = standard()
+        return ppl.JointScore(
+            ppl.net("prior.score", nets["prior.score"]), score, loc=loc, scale=scale, energy=energy(), density=density
+        )
 
     def each_model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -173,6 +198,13 @@ def two_stages(
     def latent_guide(batch: Batch) -> None:
         with ppl.plate(batch):
             sample("z", dist.Delta(blocks.join(batch.values), event_dim=1))
+
+    def pair_model(batch: Batch) -> None:
+        loc, scale = standard()
+        z, present = (blocks.join(batch.values) - loc) / scale, blocks.stack(batch.present)
+        losses = score.pairwise.losses(get_backend(z), ppl.host.random(), energy(), z, present)
+        with ppl.plate(batch):
+            ppl.host.factor("pairs", -losses)
 
     def model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -206,5 +238,14 @@ def two_stages(
         ema=ema,
     )
     exact = autoencoder.kind != "vae"
-    stages = (first, second)
+    third = Stage(
+        "guidance",
+        share=0.3 * (1.0 - share),
+        train=("prior.pair",),
+        objective=ppl.ELBO(),
+        model=pair_model,
+        guide=lambda batch: None,
+        encode=codes,
+    )
+    stages = (first, replace(second, share=0.7 * (1.0 - share)), third) if guided else (first, second)
     return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)

@@ -6,7 +6,7 @@ from mmppl.batch import Modality
 from mmppl.inference.program import Program
 from mmppl.models.latent_score import Autoencoder, score_net, solver_of, two_stages
 from mmppl.models.parts import system
-from mmppl.priors import Blocks, Conditioning, MultiTime, ScoreModel
+from mmppl.priors import Blocks, Conditioning, MultiTime, Pairwise, ScoreModel
 
 __all__ = ["sbm"]
 
@@ -24,6 +24,8 @@ def sbm(
     beta: float = 0.5,
     replacement: str = "fresh",
     scheme: str = "uniform",
+    guidance: float = 0.0,
+    pairs: str = "ind",
     net: str = "residual",
     width: int = 256,
     depth: int = 4,
@@ -60,6 +62,9 @@ def sbm(
         beta: Factor on the divergence of ``"vae"``.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        guidance: Strength of the coherence guidance by pairs, 0 for none; above it, energies are trained in a third
+            stage, see :class:`~mmppl.priors.Pairwise`.
+        pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         net: The score's network: ``"residual"``, ``"tokens"`` (a transformer with a token for each modality) or
             ``"unet"`` (the published one).
         width: Its width.
@@ -77,13 +82,15 @@ def sbm(
     blocks = Blocks.of(dict.fromkeys(modalities, latent_dim))
     learning = MultiTime(p_conditional=0.0, scheme=scheme)
     conditioning = Conditioning(replacement)
+    pairwise = Pairwise(blocks, guidance, learning.sde) if guidance else None
     return two_stages(
         modalities,
         ppl,
         seed=seed,
         autoencoder=Autoencoder(autoencoder, noise, penalty, beta),
         hidden=hidden,
-        score=ScoreModel(blocks, learning, solver_of(solver, steps), conditioning),
+        score=ScoreModel(blocks, learning, solver_of(solver, steps), conditioning, pairwise=pairwise),
+        pairs=pairs,
         net=score_net(net, blocks.sizes, width, depth),
         share=share,
         ema=ema,

@@ -8,7 +8,7 @@ import pytest
 from mmppl._backend.numpy import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
-from mmppl.priors import Blocks, MultiTime
+from mmppl.priors import Blocks, MultiTime, Pairwise
 from mmppl.priors.multi_time import States
 from mmppl.priors.standardise import statistics
 from mmppl.sde import VP
@@ -159,3 +159,37 @@ def test_statistics_are_of_what_is_present_and_name_what_is_dead():
     with pytest.warns(UserWarning, match=r"a\[1\] do not vary"):
         _, scale = statistics(Batch(values), ("a", "b"))
     assert scale[1] == pytest.approx(1e-3 * scale[0])
+
+
+def test_pairs_pull_only_where_one_is_known_and_the_other_is_made():
+    guide = Pairwise(BLOCKS, 2.0)
+    z, t = np.random.default_rng(6).standard_normal((4, 6)), np.array(0.3)
+
+    def energy(x):
+        return 0.5 * (x**2).sum(-1)
+
+    clean = np.array([[True, False, False], [True, True, True], [False, False, False], [True, True, False]])
+    states = States(~clean, clean)
+    pull = guide.pull(BACKEND, energy, states)(z, t)
+    # Each pair of a known and a missing block adds -2 z to both of its blocks.
+    known, made = clean.sum(-1, keepdims=True), (~clean).sum(-1, keepdims=True)
+    times = np.where(clean, made, known)
+    np.testing.assert_allclose(pull, -2.0 * BLOCKS.spread(times) * z, atol=1e-12)
+    alone = guide.pull(BACKEND, energy, States(states.diffused[:1], states.clean[:1]))(z[:1], t)
+    np.testing.assert_allclose(alone, pull[:1])  # the strength does not depend on the batch
+
+
+def test_pair_losses_are_of_pairs_that_are_there():
+    guide = Pairwise(BLOCKS)
+    z = np.random.default_rng(7).standard_normal((50, 6))
+
+    def zero(x):
+        return 0.0 * x[..., 0]
+
+    full = guide.losses(BACKEND, np.random.default_rng(0), zero, z, np.ones((50, 3), bool))
+    np.testing.assert_allclose(full, 2.0 * np.log(2.0))
+    present = np.tile([True, True, False], (50, 1))
+    two = guide.losses(BACKEND, np.random.default_rng(0), zero, z, present)
+    np.testing.assert_allclose(two, 2.0 * np.log(2.0) / 3.0)
+    with pytest.raises(OptionError, match="two blocks or more"):
+        Pairwise(Blocks.of({"a": 1}))

@@ -7,13 +7,14 @@ Build a spec with ``mmppl.nets.torch.build(spec, seed)`` or ``mmppl.nets.equinox
 from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.scores import ResidualScore, TokenScore, UnetScore
+from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = [
     "MLP",
     "Energy",
     "LocScale",
+    "PairEnergy",
     "PatchDecoder",
     "PatchEncoder",
     "ResidualScore",

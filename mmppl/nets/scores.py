@@ -24,7 +24,7 @@ from mmppl.nets.layers import (
     TimeFeatures,
 )
 
-__all__ = ["ResidualScore", "TokenScore", "UnetScore"]
+__all__ = ["PairEnergy", "ResidualScore", "TokenScore", "UnetScore"]
 
 
 @dataclass(frozen=True)
@@ -202,3 +202,53 @@ class UnetScore(_Score):
 
         shortcut = () if inputs == outputs else (Linear(inputs, outputs),)
         return Residual((*half(inputs), Shift(self.time_width, outputs), *half(outputs)), shortcut)
+
+
+@dataclass(frozen=True)
+class PairEnergy(_Score):
+    """The energy of a pair of blocks at a time, for :class:`mmppl.priors.Pairwise`.
+
+    The event is the two blocks, each filled up to the widest, which blocks they are (twice M indicators), and the time.
+
+    Arguments:
+        sizes: Dimensions of all blocks.
+        width: Width of the residual stream.
+        depth: Number of residual blocks.
+        waves: Frequencies of the time features.
+
+    Example:
+        >>> PairEnergy((16, 64)).in_shape
+        (133,)
+    """
+
+    width: int = 128
+    depth: int = 2
+    waves: int = 8
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return (2 * max(self.sizes) + 2 * len(self.sizes) + 1,)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def layers(self) -> tuple[Layer, ...]:
+        width, features = self.width, TimeFeatures(self.waves)
+        (inputs,) = self.in_shape
+        times = (
+            features,
+            Reshape((1, features.number), (features.number,)),
+            Linear(features.number, width),
+            Activation("silu"),
+            Linear(width, width),
+        )
+        block = Residual((Norm(width), Shift(width, width), Activation("silu"), Linear(width, width)))
+        return (
+            Condition(inputs - 1, times),
+            Linear(inputs - 1, width),
+            *(block,) * self.depth,
+            Norm(width),
+            Linear(width, 1),
+            Reshape((1,), ()),
+        )

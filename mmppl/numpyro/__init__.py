@@ -17,7 +17,7 @@ from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel, Subspaces
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 
 __all__ = [
     "ELBO",
@@ -35,6 +35,7 @@ __all__ = [
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "Pairwise",
     "Particles",
     "Product",
     "Reduced",

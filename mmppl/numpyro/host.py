@@ -28,18 +28,25 @@ __all__ = [
     "NAME",
     "Trainer",
     "bind",
+    "factor",
     "build_all",
     "dist",
     "find_prior",
     "log_weights",
     "param",
+    "random",
     "sample",
     "simulate",
     "zeros",
 ]
 
 NAME = "numpyro"
-sample, param = numpyro.sample, numpyro.param
+sample, param, factor = numpyro.sample, numpyro.param, numpyro.factor
+
+
+def random() -> Any:
+    """A random handle, inside a program."""
+    return numpyro.prng_key()
 
 
 def zeros(*shape: int) -> jax.Array:

@@ -41,6 +41,7 @@ class JointScore(Distribution):
             learned, solved and conditioned.
         loc: Mean of the latents, ``(D,)``, for standardisation.
         scale: Their standard deviation, ``(D,)``.
+        energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
         density: ``"flow"`` or ``"denoising"``.
         rng_key: Key for the denoising bound; taken from the enclosing ``seed`` handler by default.
 
@@ -58,8 +59,8 @@ class JointScore(Distribution):
 
     arg_constraints: dict = {}
     support = constraints.real_vector
-    pytree_data_fields = ("net_params", "loc", "scale", "known", "aux")
-    pytree_aux_fields = ("net_static", "options", "density")
+    pytree_data_fields = ("net_params", "energy_params", "loc", "scale", "known", "aux")
+    pytree_aux_fields = ("net_static", "energy_static", "options", "density")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class JointScore(Distribution):
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
+        energy: Any = None,
         density: str = "flow",
         rng_key: jax.Array | None = None,
         validate_args: bool | None = None,
@@ -75,9 +77,10 @@ class JointScore(Distribution):
         if density not in DENSITIES:
             raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
         options = blocks if isinstance(blocks, ScoreModel) else ScoreModel(Blocks.of(blocks))
-        module = net.module if isinstance(net, BoundNet) else net
+        module, energy = _modules(net), _modules(energy)
         key = ambient_key() if rng_key is None and density == "denoising" else rng_key
         params, static = eqx.partition(module, eqx.is_inexact_array)
+        self.energy_params, self.energy_static = eqx.partition(energy, eqx.is_inexact_array)
         self._settle(params, static, options, loc, scale, density, key, None, validate_args)
 
     def _settle(self, params, static, options, loc, scale, density, key, known, validate_args):
@@ -91,6 +94,7 @@ class JointScore(Distribution):
 
     def _given(self, known: Known, options: ScoreModel) -> "JointScore":
         new = object.__new__(type(self))
+        new.energy_params, new.energy_static = self.energy_params, self.energy_static
         args = (self.net_params, self.net_static, options, self.loc, self.scale, self.density, self.aux, known)
         new._settle(*args, self._validate_args)
         return new
@@ -204,10 +208,17 @@ class Diffusion(JointScore):
         super().__init__(net, model, **options)
 
 
+def _modules(nets: Any) -> Any:
+    """Networks without their names in the program."""
+    if isinstance(nets, Mapping):
+        return {name: _modules(net) for name, net in nets.items()}
+    return nets.module if isinstance(nets, BoundNet) else nets
+
+
 @eqx.filter_jit
 def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
-    known = prior._known(sample_shape)
-    return prior.options.sample(BACKEND, key, prior._net(), known, prior.loc, prior.scale)
+    known, energy = prior._known(sample_shape), eqx.combine(prior.energy_params, prior.energy_static)
+    return prior.options.sample(BACKEND, key, prior._net(), known, prior.loc, prior.scale, energy)
 
 
 @eqx.filter_jit

@@ -7,6 +7,7 @@ from mmppl.priors.flow import Flow
 from mmppl.priors.joint_score import ScoreModel
 from mmppl.priors.multi_time import MultiTime
 from mmppl.priors.normalizer import LogNormalizer
+from mmppl.priors.pairwise import Pairwise
 from mmppl.priors.subspaces import Subspaces
 from mmppl.priors.twisted import Particles
 
@@ -17,6 +18,7 @@ __all__ = [
     "Flow",
     "LogNormalizer",
     "MultiTime",
+    "Pairwise",
     "Particles",
     "ScoreModel",
     "Subspaces",

@@ -12,6 +12,7 @@ from mmppl.priors.blocks import Blocks
 from mmppl.priors.conditioning import Conditioning
 from mmppl.priors.flow import Flow
 from mmppl.priors.multi_time import MultiTime, Net, States
+from mmppl.priors.pairwise import Pairwise
 from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import DPMSolver, Solver
 
@@ -48,6 +49,7 @@ class ScoreModel:
         solver: How it is sampled.
         conditioning: How it is conditioned.
         flow: How its density is integrated.
+        pairwise: Guides conditionals by an energy of pairs; None for none.
         particles: Draws conditionals by twisted sequential Monte Carlo; None by the solver.
 
     Example:
@@ -60,6 +62,7 @@ class ScoreModel:
     solver: Solver = field(default_factory=lambda: DPMSolver(20))
     conditioning: Conditioning = field(default_factory=Conditioning)
     flow: Flow = field(default_factory=Flow)
+    pairwise: Pairwise | None = None
     particles: Particles | None = None
 
     def guided(self, guidance: float | None, solver: Solver | None, particles: int | Particles | None) -> "ScoreModel":
@@ -73,7 +76,7 @@ class ScoreModel:
         return new if solver is None else replace(new, solver=solver)
 
     def sample(
-        self, backend: Backend, rng: Any, net: Net, known: Known, loc: Array, scale: Array
+        self, backend: Backend, rng: Any, net: Net, known: Known, loc: Array, scale: Array, energy: Any = None
     ) -> tuple[Array, Array | None]:
         """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
 
@@ -90,7 +93,10 @@ class ScoreModel:
         observed = (exact - loc) / scale
         if self.particles is None:
             args = (sde, self.blocks, predict, known.states, observed)
-            z = self.conditioning.sample(backend, second, self.solver, *args)
+            pull = None
+            if self.pairwise is not None and energy is not None:
+                pull = self.pairwise.pull(backend, energy, known.states)
+            z = self.conditioning.sample(backend, second, self.solver, *args, pull)
         else:
 
             def noise_of(z: Array, t: Array) -> Array:

@@ -8,7 +8,7 @@ except ImportError as error:
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Particles, ScoreModel, Subspaces
+from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
@@ -35,6 +35,7 @@ __all__ = [
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "Pairwise",
     "Particles",
     "Product",
     "Reduced",

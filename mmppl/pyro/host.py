@@ -24,11 +24,13 @@ __all__ = [
     "NAME",
     "Trainer",
     "bind",
+    "factor",
     "build_all",
     "dist",
     "find_prior",
     "log_weights",
     "param",
+    "random",
     "sample",
     "simulate",
     "zeros",
@@ -36,7 +38,12 @@ __all__ = [
 
 NAME = "pyro"
 CHAINS = "chains"
-sample, param = pyro.sample, pyro.param
+sample, param, factor = pyro.sample, pyro.param, pyro.factor
+
+
+def random() -> Any:
+    """A random handle, inside a program."""
+    return None
 
 
 def zeros(*shape: int) -> torch.Tensor:

@@ -38,6 +38,7 @@ class JointScore(TorchDistribution):
             learned, solved and conditioned.
         loc: Mean of the latents, ``(D,)``, for standardisation.
         scale: Their standard deviation, ``(D,)``.
+        energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
         density: ``"flow"`` or ``"denoising"``.
 
     Raises:
@@ -63,6 +64,7 @@ class JointScore(TorchDistribution):
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
+        energy: Any = None,
         density: str = "flow",
         known: Known | None = None,
         validate_args: bool | None = None,
@@ -71,7 +73,7 @@ class JointScore(TorchDistribution):
             raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
         self.options = blocks if isinstance(blocks, ScoreModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
-        self.density, self.known = density, known
+        self.energy, self.density, self.known = energy, density, known
         width = (self.options.blocks.dim,)
         self.loc, self.scale = (torch.as_tensor(x).detach().expand(width) for x in (loc, scale))
         if not self.loc.is_floating_point():
@@ -87,6 +89,7 @@ class JointScore(TorchDistribution):
             options,
             loc=self.loc,
             scale=self.scale,
+            energy=self.energy,
             density=self.density,
             known=known,
             validate_args=self._validate_args,
@@ -167,7 +170,7 @@ class JointScore(TorchDistribution):
     def _draw(self, sample_shape: tuple[int, ...]) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
             known = self._known(tuple(sample_shape))
-            return self.options.sample(BACKEND, None, self.net, known, self.loc, self.scale)
+            return self.options.sample(BACKEND, None, self.net, known, self.loc, self.scale, self.energy)
 
     def _known(self, sample_shape: tuple[int, ...]) -> Known:
         """What is known, with leading axes; of a joint density, nothing."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmppl._backend import get_backend
-from mmppl.batch import Batch
+from mmppl.batch import Batch, Modality
 from mmppl.data import load
 from mmppl.errors import OptionError
 from mmppl.inference import fit, generate, log_likelihood, to_arviz
@@ -182,3 +182,27 @@ def test_the_posterior_in_arviz_is_the_guides_draws(small):
 def test_the_prior_needs_its_first_stage(small):
     with pytest.raises(OptionError, match="at least 2 epochs, one for each stage"):
         fit(small("mld", LINEAR.modalities), LINEAR.train, epochs=1, progress=False)
+
+
+def test_guidance_by_pairs_is_a_third_stage(small, ppl):
+    """Three modalities that say the same: one of four corners of a square."""
+    pairs = {"numpyro": "ind", "pyro": "noind"}[ppl.host.NAME]
+    rng = np.random.default_rng(8)
+    corner = 2.0 * rng.integers(0, 2, (512, 2)) - 1.0
+    train = Batch({n: (corner + 0.1 * rng.standard_normal((512, 2))).astype("float32") for n in "abc"})
+    modalities = {n: Modality((2,), likelihood="normal", scale=0.1) for n in "abc"}
+    options = {"guidance": 1.0, "pairs": pairs, "width": 16, "solver": "ancestral", "steps": 30, "autoencoder": "ae"}
+    fitted = fit(
+        small("sbm", modalities, **options), train, epochs=120, batch_size=64, learning_rate=1e-2, progress=False
+    )
+    assert [r["stage"] for r in fitted.history][-1] == "guidance"
+    losses = [r["loss"] for r in fitted.history if r["stage"] == "guidance"]
+    assert losses[-1] < 0.97 * 2.0 * np.log(2.0)  # nothing learned is 2 log 2
+    strong = fitted.with_options(**{**options, "guidance": 5.0})
+    weak = fitted.with_options(**{**options, "guidance": 1e-6})
+    given = train[:200].only("a")
+    right = [
+        np.mean(np.sign(generate(f, given, want=["b"], mean=True)["b"][0]) == np.sign(given["a"]))
+        for f in (weak, strong)
+    ]
+    assert right[1] > right[0] + 0.02

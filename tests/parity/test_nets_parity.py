@@ -9,7 +9,7 @@ import torch
 from mmppl.nets import MLP, Energy, LocScale, PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets import equinox as equinox_nets
 from mmppl.nets import torch as torch_nets
-from mmppl.nets.scores import ResidualScore, TokenScore, UnetScore
+from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 
 SPECS = {
     "mlp": MLP((1, 8, 8), (2, 3), hidden=(32, 32)),
@@ -21,6 +21,7 @@ SPECS = {
     "token encoder": TokenEncoder(5, 27, (4,)),
     "token decoder": TokenDecoder((4,), 5, 27),
     "residual score": ResidualScore((3, 5), width=16, depth=2),
+    "pair energy": PairEnergy((3, 5), width=16),
     "token score": TokenScore((3, 5), width=16, depth=2),
     "unet score": UnetScore((3, 5), width=16, factors=(1, 2), time_width=8, groups=4),
 } | {name: MLP((3,), (2,), hidden=(8,), activation=name) for name in ("gelu", "relu", "silu", "tanh")}
