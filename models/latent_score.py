@@ -147,12 +147,12 @@ def two_stages(
     """
     if pairs not in ("ind", "noind"):
         raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
-    guided = score.pairwise is not None and score.pairwise.strength > 0
+    guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
     specs = {**autoencoders(modalities, dims, hidden, autoencoder.family), "prior.score": net}
-    pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in score.pairwise.pairs] if guided else []
+    pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
     energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
-    if guided:
+    if guide_by:
         specs |= dict.fromkeys(energies, PairEnergy(blocks.sizes))
     nets = ppl.host.build_all(specs, seed)
     dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
@@ -169,7 +169,7 @@ def two_stages(
         return ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale)
 
     def energy() -> Any:
-        if not guided:
+        if not guide_by:
             return None
         bound = [ppl.net(name, nets[name]) for name in energies]
         return bound[0] if pairs == "ind" else dict(zip(pair_names, bound, strict=True))
@@ -198,13 +198,6 @@ def two_stages(
     def latent_guide(batch: Batch) -> None:
         with ppl.plate(batch):
             sample("z", dist.Delta(blocks.join(batch.values), event_dim=1))
-
-    def pair_model(batch: Batch) -> None:
-        loc, scale = standard()
-        z, present = (blocks.join(batch.values) - loc) / scale, blocks.stack(batch.present)
-        losses = score.pairwise.losses(get_backend(z), ppl.host.random(), energy(), z, present)
-        with ppl.plate(batch):
-            ppl.host.factor("pairs", -losses)
 
     def model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -238,14 +231,24 @@ def two_stages(
         ema=ema,
     )
     exact = autoencoder.kind != "vae"
-    third = Stage(
-        "guidance",
-        share=0.3 * (1.0 - share),
-        train=("prior.pair",),
-        objective=ppl.ELBO(),
-        model=pair_model,
-        guide=lambda batch: None,
-        encode=codes,
-    )
-    stages = (first, replace(second, share=0.7 * (1.0 - share)), third) if guided else (first, second)
+    stages: tuple[Stage, ...] = (first, second)
+    if guide_by is not None:
+
+        def pair_model(batch: Batch) -> None:
+            loc, scale = standard()
+            z, present = (blocks.join(batch.values) - loc) / scale, blocks.stack(batch.present)
+            losses = guide_by.losses(get_backend(z), ppl.host.random(), energy(), z, present)
+            with ppl.plate(batch):
+                ppl.host.factor("pairs", -losses)
+
+        third = Stage(
+            "guidance",
+            share=0.3 * (1.0 - share),
+            train=("prior.pair",),
+            objective=ppl.ELBO(),
+            model=pair_model,
+            guide=lambda batch: None,
+            encode=codes,
+        )
+        stages = (first, replace(second, share=0.7 * (1.0 - share)), third)
     return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)

@@ -178,7 +178,7 @@ class UnetScore(_Score):
         dim, width, embedded = sum(self.sizes), self.width, self.time_width
         widths = [width, *(width * factor for factor in self.factors)]
         times = (Linear(len(self.sizes), embedded), Activation("gelu"), Linear(embedded, embedded))
-        inner = (self._block(widths[-1], widths[-1]),) * 2
+        inner: tuple[Layer, ...] = (self._block(widths[-1], widths[-1]),) * 2
         for here, below in zip(widths[-2::-1], widths[:0:-1], strict=True):
             inner = (
                 self._block(here, here),

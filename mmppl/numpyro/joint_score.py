@@ -174,8 +174,10 @@ class JointScore(Distribution):
             everything = jnp.ones((*shape, number), bool)
             return Known(jnp.zeros((*shape, dim), self.loc.dtype), None, States(everything, ~everything))
         loc, scale, states = self.known
-        wide = [None if x is None else jnp.broadcast_to(x, (*shape, dim)) for x in (loc, scale)]
-        return Known(*wide, States(*(jnp.broadcast_to(x, (*shape, number)) for x in states)))
+        wide = None if scale is None else jnp.broadcast_to(scale, (*shape, dim))
+        return Known(
+            jnp.broadcast_to(loc, (*shape, dim)), wide, States(*(jnp.broadcast_to(x, (*shape, number)) for x in states))
+        )
 
 
 class Diffusion(JointScore):

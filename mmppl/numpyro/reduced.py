@@ -42,7 +42,8 @@ class Reduced(Distribution):
         number = sum(subspaces.ranks)
         if tuple(prior.event_shape) != (number,):
             raise OptionError(f"Expected a prior with event shape ({number},); got {tuple(prior.event_shape)}.")
-        self.prior, self.subspaces, self.known = prior, subspaces, None
+        self.prior, self.subspaces = prior, subspaces
+        self.known: Known | None = None
         super().__init__(prior.batch_shape, (subspaces.blocks.dim,), validate_args=validate_args)
 
     def _given(self, prior: Distribution, known: Known) -> "Reduced":

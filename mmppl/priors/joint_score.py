@@ -201,8 +201,7 @@ def gather(
 
         known = {}
         for name, size in blocks.items():
-            value = parts.get(name)
-            mask = masks.get(name)
+            value, mask = parts.get(name), masks.get(name, yes)
             known[name] = (
                 blank(size) if value is None else xp.where(mask[..., None], value, default * xp.ones_like(value))
             )

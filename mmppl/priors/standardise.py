@@ -30,12 +30,14 @@ def statistics(latents: Batch, names: tuple[str, ...], floor: float = FLOOR) -> 
         >>> loc.tolist(), scale.tolist()
         ([1.0, 3.0], [1.0, 2.0])
     """
-    locs, scales, dead = [], [], []
+    locs: list[np.ndarray] = []
+    scales: list[np.ndarray] = []
+    dead: list[str] = []
     for name in names:
         rows = np.asarray(latents[name], dtype=np.float64)[np.asarray(latents.present[name])]
         loc, scale = rows.mean(axis=0), rows.std(axis=0)
         least = floor * max(float(scale.max()), 1e-12)
-        dead += [f"{name}[{i}]" for i in np.flatnonzero(scale < least)]
+        dead.extend(f"{name}[{i}]" for i in np.flatnonzero(scale < least))
         locs.append(loc)
         scales.append(np.maximum(scale, least))
     if dead:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from mmppl._backend import Backend
 from mmppl.errors import DataError, OptionError
@@ -107,13 +108,10 @@ class Subspaces:
         order = np.argsort(-flat, kind="stable")
         lost = 0.5 * (flat.sum() - np.cumsum(flat[order]))
         number = 0 if 0.5 * flat.sum() < eps else int(np.argmax(lost < eps)) + 1
-        keep = np.zeros(len(flat), bool)
-        keep[order[: max(number, 1)]] = True
+        keep = np.isin(np.arange(len(flat)), order[: max(number, 1)])
         ends = np.cumsum(blocks.sizes)
         spans = [slice(end - size, end) for end, size in zip(ends, blocks.sizes, strict=True)]
-        basis = np.zeros((blocks.dim, blocks.dim))
-        for span, own in zip(spans, vectors, strict=True):
-            basis[span, span] = own.T
+        basis = block_diag(*(own.T for own in vectors))
         return cls(blocks, tuple(int(keep[span].sum()) for span in spans), loc, basis @ white, flat)
 
 
@@ -131,14 +129,12 @@ def whitening(blocks: Blocks, z: np.ndarray, floor: float = 1e-3) -> tuple[np.nd
     Returns:
         ``(D,)`` and block-diagonal ``(D, D)``.
     """
-    loc, white, end = z.mean(axis=0), np.zeros((blocks.dim, blocks.dim)), 0
-    for size in blocks.sizes:
-        span, end = slice(end, end + size), end + size
-        values, vectors = np.linalg.eigh(np.cov(z[:, span].T).reshape(size, size))
+    parts = []
+    for own in blocks.split(z).values():
+        values, vectors = np.linalg.eigh(np.cov(own.T).reshape(own.shape[1], own.shape[1]))
         values = np.maximum(values, floor * values.mean())
-        precision = (vectors / values) @ vectors.T
-        white[span, span] = np.linalg.cholesky(precision).T
-    return loc, white
+        parts.append(np.linalg.cholesky((vectors / values) @ vectors.T).T)
+    return z.mean(axis=0), block_diag(*parts)
 
 
 def spectra(blocks: Blocks, ratio: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -180,8 +180,8 @@ class JointScore(TorchDistribution):
             everything = torch.ones((*shape, number), dtype=torch.bool, device=self.loc.device)
             return Known(self.loc.new_zeros((*shape, dim)), None, States(everything, ~everything))
         loc, scale, states = self.known
-        wide = [None if x is None else x.expand((*shape, dim)) for x in (loc, scale)]
-        return Known(*wide, States(*(x.expand((*shape, number)) for x in states)))
+        wide = None if scale is None else scale.expand((*shape, dim))
+        return Known(loc.expand((*shape, dim)), wide, States(*(x.expand((*shape, number)) for x in states)))
 
 
 class Diffusion(JointScore):

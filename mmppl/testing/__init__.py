@@ -2,8 +2,18 @@
 
 from mmppl.testing.aggregation import AggregationContract
 from mmppl.testing.drivers import Driver, Step, driver
+from mmppl.testing.gaussian_score import GaussianScore
 from mmppl.testing.kernel import KernelContract
 from mmppl.testing.objective import ObjectiveContract
 from mmppl.testing.prior import PriorContract
 
-__all__ = ["AggregationContract", "Driver", "KernelContract", "ObjectiveContract", "PriorContract", "Step", "driver"]
+__all__ = [
+    "AggregationContract",
+    "Driver",
+    "GaussianScore",
+    "KernelContract",
+    "ObjectiveContract",
+    "PriorContract",
+    "Step",
+    "driver",
+]
