@@ -13,49 +13,16 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel, gather
+from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel
 from mmppl.priors.multi_time import States
-from mmppl.priors.twisted import Particles
-from mmppl.sde.solvers import Solver
+from mmppl.priors.score_prior import ScorePrior
 
 __all__ = ["Diffusion", "JointScore"]
 
 
-class JointScore(Distribution):
-    r"""A density of the latents of all modalities, side by side, by one score for every subset of them.
-
-    .. math:: s(z_\tau, \tau) = -\hat\epsilon(z_\tau, \tau) / \sigma(t) \approx \nabla \log p(z_{A, t} \mid z_C)
-
-    with a time for each block: t for the blocks A that are diffused, 0 for conditions C, -1 for absent ones.
-    ``log_prob`` says what it is: with ``density="flow"`` the log density by the probability flow, deterministic, so
-    that NUTS and MALA may use it; with ``density="denoising"`` the random denoising bound whose gradient learns the
-    network. Use the latter in the model that is trained.
-
-    References:
-        | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
-
-    Arguments:
-        net: The noise predicted, :math:`\hat\epsilon`: blocks and their times ``(*, D + M)`` to ``(*, D)``; see
-            :mod:`mmppl.nets.scores`.
-        blocks: Dimensions by name of block, or a :class:`~mmppl.priors.ScoreModel` that says besides how it is
-            learned, solved and conditioned.
-        loc: Mean of the latents, ``(D,)``, for standardisation.
-        scale: Their standard deviation, ``(D,)``.
-        energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
-        density: ``"flow"`` or ``"denoising"``.
-        rng_key: Key for the denoising bound; taken from the enclosing ``seed`` handler by default.
-
-    Raises:
-        OptionError: If the density is unknown.
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> prior = JointScore(lambda x: 0.5 * x[..., :3], {"ink": 2, "word": 1})
-        >>> given = prior.conditional({"word": jnp.ones((4, 1))})
-        >>> z = given.sample(jax.random.key(0))
-        >>> z.shape, bool((z[:, 2] == 1.0).all())
-        ((4, 3), True)
-    """
+class JointScore(ScorePrior, Distribution):
+    __doc__ = ScorePrior.__doc__
+    backend = BACKEND
 
     arg_constraints: dict = {}
     support = constraints.real_vector
@@ -98,45 +65,6 @@ class JointScore(Distribution):
         args = (self.net_params, self.net_static, options, self.loc, self.scale, self.density, self.aux, known)
         new._settle(*args, self._validate_args)
         return new
-
-    def conditional(
-        self,
-        values: Mapping[str, Any],
-        present: Mapping[str, jax.Array] | None = None,
-        *,
-        want: tuple[str, ...] | None = None,
-        guidance: float | None = None,
-        solver: Solver | None = None,
-        particles: int | Particles | None = None,
-    ) -> "JointScore":
-        """The distribution of all blocks given some: known ones come back as they are.
-
-        Arguments:
-            values: Known blocks ``(*, size)``, or pairs of location and scale that they are drawn from.
-            present: Where each is known, ``(*,)``; everywhere by default. Any pattern in any row.
-            want: Blocks to generate; None for all. Others are neither used nor made, and come back at their mean.
-            guidance: Strength of guidance, if not the prior's.
-            solver: The solver, if not the prior's.
-            particles: Number of particles for draws that become exact as it grows, from a score that knows the joint
-                density; see :class:`~mmppl.priors.Particles`.
-
-        Raises:
-            ModalityError: If a block is unknown or has another dimension.
-            OptionError: If nothing is given.
-            DataError: If a value is not finite where it is present.
-        """
-        known = gather(BACKEND, self.options.blocks, values, present, want)
-        return self._given(known, self.options.guided(guidance, solver, particles))
-
-    def marginal(self, present: Mapping[str, jax.Array]) -> "JointScore":
-        """The distribution of the blocks that are present in each row, without the others.
-
-        Arguments:
-            present: Boolean ``(*,)`` for every block.
-        """
-        there = self.options.blocks.stack(present)
-        loc = jnp.zeros((*there.shape[:-1], self.options.blocks.dim), self.loc.dtype)
-        return self._given(Known(loc, None, States(there, jnp.zeros_like(there))), self.options)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         if self.density == "denoising":
