@@ -64,7 +64,8 @@ class Trainer:
     """Trains a program stage by stage; the host's SVI finds its parameters and their constraints."""
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
-        self.program, self.rate, self.clip, self.own_ema = program, learning_rate, clip, ema
+        self.program, self.rate, self.clip = program, learning_rate, clip
+        self.ema = self.own_ema = ema
         key, first = jax.random.split(jax.random.key(seed))
         svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
         start = _start(svi, first, as_batch(batch))

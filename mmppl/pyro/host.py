@@ -82,7 +82,8 @@ class Trainer:
     """Trains a program stage by stage; the parameters are those that its model and guide register."""
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
-        self.program, self.rate, self.clip, self.own_ema = program, learning_rate, clip, ema
+        self.program, self.rate, self.clip = program, learning_rate, clip
+        self.ema = self.own_ema = ema
         self.store = _Store()
         with seeded(seed):
             self.rng = torch.get_rng_state()

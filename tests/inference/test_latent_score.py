@@ -97,22 +97,17 @@ def test_a_mixture_has_the_right_component_for_every_subset(host):
             assert np.mean(found.argmin(-1) == component) > 0.95, (component, name)
 
 
-@pytest.mark.parametrize("kind", ["ae", "rae", "vae"])
-def test_autoencoders_are_trained_alone(small, kind):
-    program = small("mld", LINEAR.modalities, autoencoder=kind, latent_dim=3)
-    alone = small("mld", {"a": LINEAR.modalities["a"]}, autoencoder=kind, latent_dim=3)
-    assert [stage.name for stage in program.stages] == ["autoencoders", "prior"]
+def test_autoencoders_are_trained_alone(small, ppl):
     settings = {"epochs": 10, "batch_size": 64, "learning_rate": 1e-2, "progress": False}
-    fitted = fit(program, LINEAR.train, **settings)
-    first = [r for r in fitted.history if r["stage"] == "autoencoders"]
-    assert first[-1]["log_lik.a"] > first[0]["log_lik.a"]
-    assert {n.split(".layers")[0] for n in fit(alone, LINEAR.train.select("a"), **settings).weights} == {
-        "a.encoder",
-        "a.decoder",
-        "prior.loc",
-        "prior.scale",
-        "prior.score",
-    }
+    for kind in {"numpyro": ("vae",), "pyro": ("ae", "rae")}[ppl.host.NAME]:
+        program = small("mld", LINEAR.modalities, autoencoder=kind, latent_dim=3)
+        assert [stage.name for stage in program.stages] == ["autoencoders", "prior"]
+        fitted = fit(program, LINEAR.train, **settings)
+        first = [r for r in fitted.history if r["stage"] == "autoencoders"]
+        assert first[-1]["log_lik.a"] > first[0]["log_lik.a"]
+        alone = small("mld", {"a": LINEAR.modalities["a"]}, autoencoder=kind, latent_dim=3)
+        heads = {n.split(".layers")[0] for n in fit(alone, LINEAR.train.select("a"), **settings).weights}
+        assert heads == {"a.encoder", "a.decoder", "prior.loc", "prior.scale", "prior.score"}
 
 
 def test_statistics_are_of_the_whole_training_set_and_in_the_weights(small, ppl):
