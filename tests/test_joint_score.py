@@ -292,6 +292,9 @@ def test_bad_input(host):
         host.mm.JointScore(NET, {"a": 0})
     with pytest.raises(OptionError, match="Fresh noise at every step"):
         host.sample(make(host, Heun(9), conditioning=Conditioning("fresh")).conditional(good), (), 0)
+    short = host.mm.JointScore(lambda x: x[..., :3], SIZES)
+    with pytest.raises(OptionError, match=r"latents of dimension 4; got \(2, 3\). Build it for the sizes \(2, 1, 1\)"):
+        host.sample(short, (2,), 0)
     with pytest.raises(OptionError, match="guidance 0 where conditions are replaced"):
         Conditioning("fixed", guidance=1.0)
     with pytest.raises(OptionError, match="Expected a conditioning among"):

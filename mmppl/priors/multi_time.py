@@ -176,6 +176,11 @@ class MultiTime:
             times: Times of diffused blocks, broadcasting against ``(*, M)``.
         """
         out = net(see(backend, blocks, states, z, times, clean=self.first if self.independent else 0.0))
+        if tuple(out.shape) != tuple(z.shape):
+            raise OptionError(
+                f"Expected the score's network to give {tuple(z.shape)} for latents of dimension {blocks.dim}; got "
+                f"{tuple(out.shape)}. Build it for the sizes {blocks.sizes}."
+            )
         if self.predict == "noise":
             return out
         wide = blocks.spread(backend.xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))

@@ -28,8 +28,8 @@ class ScorePrior:
         | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
 
     Arguments:
-        net: The noise predicted, :math:`\hat\epsilon`: blocks and their times ``(*, D + M)`` to ``(*, D)``; see
-            :mod:`mmppl.nets.scores`.
+        net: Blocks and their times ``(*, D + M)`` to ``(*, D)``, see :mod:`mmppl.nets.scores`: the velocity, or the
+            noise :math:`\hat\epsilon` itself where :class:`~mmppl.priors.MultiTime` says so.
         blocks: Dimensions by name of block, or a :class:`~mmppl.priors.ScoreModel` that says besides how it is
             learned, solved and conditioned.
         loc: Mean of the latents, ``(D,)``, for standardisation.
