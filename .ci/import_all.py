@@ -8,7 +8,6 @@ import mmppl
 
 HOSTS = ("mmppl.pyro", "mmppl.numpyro", "mmppl._backend.torch", "mmppl._backend.jax", "mmppl.nets.torch")
 HOSTS += ("mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
-HOSTS += ("mmppl.testing.on_numpyro", "mmppl.testing.on_pyro")
 
 root = Path(mmppl.__file__).parent
 names = []

@@ -34,8 +34,6 @@ NATIVE = {
     "mmppl.nets.equinox": "jax",
     "mmppl.pyro": "torch",
     "mmppl.numpyro": "jax",
-    "mmppl.testing.on_pyro": "torch",
-    "mmppl.testing.on_numpyro": "jax",
 }
 PURE = ("mmppl.aggregation", "mmppl.priors", "mmppl.sde", "mmppl.inference.objectives", "mmppl.inference.kernels")
 

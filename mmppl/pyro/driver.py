@@ -11,7 +11,7 @@ from pyro.infer import MCMC, SVI
 from pyro.ops.stats import effective_sample_size
 
 import mmppl.pyro as mm
-from mmppl.testing.drivers import Step
+from mmppl.inference.objectives.step import Step
 
 __all__ = ["PyroDriver"]
 

@@ -13,7 +13,7 @@ from numpyro.infer import MCMC, SVI
 from numpyro.infer.util import log_density
 
 import mmppl.numpyro as mm
-from mmppl.testing.drivers import Step
+from mmppl.inference.objectives.step import Step
 
 __all__ = ["NumPyroDriver"]
 
