@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
+COMPILED = JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 INPUTS = pyproject.toml constraints.txt
 
 .PHONY: demo test bench lint
@@ -12,7 +13,8 @@ demo: .venv/all.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0 .venv/bin/pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(COMPILED) \
+		.venv/bin/pytest -q -n 2 --dist worksteal
 
 # The speed first, then the quality: fits of the demo's program on both hosts, three seeds each (10 minutes).
 bench: .venv/dev.stamp

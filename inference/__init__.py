@@ -7,13 +7,16 @@ from mmppl.inference.fitted import Fitted
 from mmppl.inference.generate import generate
 from mmppl.inference.likelihood import LogLikelihood, log_likelihood, log_normalizer
 from mmppl.inference.program import Program, Stage
+from mmppl.inference.reduction import RatioLearning, find_subspaces
 
 __all__ = [
     "Fitted",
     "LogLikelihood",
     "Program",
+    "RatioLearning",
     "Run",
     "Stage",
+    "find_subspaces",
     "fit",
     "generate",
     "log_likelihood",

@@ -120,6 +120,8 @@ def fit(
             seen = data if stage.encode is None else trainer.encode(stage.encode, data, batch_size)
             if stage.settle is not None:
                 trainer.assign(stage.settle(seen))
+            if not stage.cache:
+                seen = data
             while epoch < last:
                 record = _epoch(trainer, seen, batch_size, seed, epoch, program, history)
                 epoch += 1

@@ -27,6 +27,7 @@ class Stage:
         guide: Its guide, if not the program's.
         encode: Frozen encoders: a host callable from a batch to one array ``(N, *)`` for each modality. The stage then
             sees these, computed once for all data, in place of the data.
+        cache: False where ``encode`` is for ``settle`` alone, and the stage sees the data.
         settle: From the encoded training data to values of parameters that hold in this stage, by name.
         ema: Decay of the averaged weights, if not the fit's.
         learning_rate: Factor on the learning rate.
@@ -40,6 +41,7 @@ class Stage:
     model: Callable[..., Any] | None = None
     guide: Callable[..., Any] | None = None
     encode: Callable[..., Any] | None = None
+    cache: bool = True
     settle: Callable[[Batch], Mapping[str, np.ndarray]] | None = None
     ema: float | None = None
     learning_rate: float = 1.0

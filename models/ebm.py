@@ -1,12 +1,17 @@
 """The EBM-prior model, base version: a mixture of experts with an energy on the shared latent."""
 
+import dataclasses
 from types import ModuleType
 
-from mmppl.batch import Modality
+import numpy as np
+
+from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.inference.reduction import find_subspaces
+from mmppl.models.parts import autoencoders, frame_params, frame_values, likelihood, system, weights
 from mmppl.nets import energy as energy_spec
+from mmppl.priors import Blocks
 
 __all__ = ["ebm"]
 
@@ -29,6 +34,7 @@ def ebm(
     steps: int = 60,
     step_size: float = 0.2,
     schedule: str = "staged",
+    reduce: float | None = None,
     seed: int = 0,
 ) -> Program:
     r"""EBM prior on the shared latent.
@@ -61,13 +67,18 @@ def ebm(
         steps: Langevin steps for each gradient.
         step_size: s.
         schedule: ``"staged"`` or ``"joint"``.
+        reduce: Tolerance in nats of a dimension reduction, see :func:`~mmppl.inference.find_subspaces`: the second
+            stage whitens the posterior's draws, and tilts a standard normal there along the directions kept alone.
+            None for none.
         seed: Of the initial weights.
 
     Raises:
-        OptionError: If the schedule is unknown.
+        OptionError: If the schedule is unknown, or a reduction is asked of another than ``"staged"`` with a tilt.
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
+    if reduce is not None and (schedule != "staged" or not tilt):
+        raise OptionError("Expected schedule 'staged' and tilt=True with reduce, which needs posteriors at rest.")
     specs = autoencoders(modalities, latent_dim, hidden, "laplace")
     specs["energy"] = energy_spec(latent_dim, (energy_hidden, energy_hidden))
     nets = ppl.host.build_all(specs, seed)
@@ -75,6 +86,11 @@ def ebm(
     langevin = ppl.Chains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
 
     def prior(tilted):
+        if tilted and reduce is not None:
+            frame = frame_params(ppl, Blocks.of({"z": latent_dim}))
+            base = ppl.host.dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1)
+            energy = ppl.net("energy", nets["energy"])
+            return ppl.Reduced(ppl.EnergyTilted(base, energy, langevin, kept=frame.kept), frame)
         base = ppl.SmoothedLaplace(ppl.host.zeros(latent_dim), 1.0, delta).to_event(1)
         return ppl.EnergyTilted(base, ppl.net("energy", nets["energy"]) if tilted else None, langevin)
 
@@ -94,6 +110,14 @@ def ebm(
             experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
             sample("z", ppl.MixtureOfExperts(experts, batch.present, family="laplace"))
 
+    def draws(batch):
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        return {m: sample(f"{m}.draw", ppl.host.dist.Laplace(*expert)) for m, expert in experts.items()}
+
+    def settle(latents):
+        z = np.concatenate([np.asarray(latents[m])[np.asarray(latents.present[m])] for m in latents.modalities])
+        return frame_values(find_subspaces(Batch({"z": z}), Blocks.of({"z": latent_dim}), eps=reduce, ppl=ppl))
+
     objective = ppl.MMVAE(particles, strata=strata, beta=beta, weights=weights(modalities))
     if not tilt:
         return Program(declare(False), guide, objective, ppl, modalities)
@@ -102,6 +126,8 @@ def ebm(
         # The energy sees posterior draws alone: nothing is scored, so no decoder runs.
         positives = ppl.MMVAE(1, strata="one", score=())
         second = Stage("energy", share=0.4, train=("energy",), objective=positives, momentum=0.5)
+        if reduce is not None:
+            second = dataclasses.replace(second, encode=draws, settle=settle, cache=False)
     else:
         second = Stage("joint", share=0.4, learning_rate=0.3, momentum=0.5)
     return Program(declare(True), guide, objective, ppl, modalities, stages=(backbone, second))

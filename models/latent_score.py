@@ -11,10 +11,12 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import autoencoders, likelihood, weights
+from mmppl.inference.reduction import find_subspaces
+from mmppl.models.parts import autoencoders, frame_params, frame_values, likelihood, weights
 from mmppl.nets import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import Spec
-from mmppl.priors import ScoreModel
+from mmppl.priors import Frame, ScoreModel
+from mmppl.priors.frame import Standard
 from mmppl.priors.pairwise import pair_name
 from mmppl.priors.standardise import statistics
 from mmppl.sde.solvers import (
@@ -127,6 +129,7 @@ def two_stages(
     share: float,
     ema: float,
     pairs: str = "ind",
+    reduce: float | None = None,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
 
@@ -141,6 +144,7 @@ def two_stages(
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
         pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
+        reduce: Tolerance in nats of the reduction of dimension before the second stage; None for none.
 
     Raises:
         OptionError: If ``pairs`` is unknown.
@@ -164,9 +168,11 @@ def two_stages(
         output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
         ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
 
-    def standard() -> tuple[Any, Any]:
+    def frame() -> Standard | Frame:
+        if reduce is not None:
+            return frame_params(ppl, blocks)
         loc, scale = zeros(blocks.dim), zeros(blocks.dim) + 1.0
-        return ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale)
+        return Standard(ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale))
 
     def energy() -> Any:
         if not guide_by:
@@ -175,10 +181,8 @@ def two_stages(
         return bound[0] if pairs == "ind" else dict(zip(pair_names, bound, strict=True))
 
     def joint(density: str) -> Any:
-        loc, scale = standard()
-        return ppl.JointScore(
-            ppl.net("prior.score", nets["prior.score"]), score, loc=loc, scale=scale, energy=energy(), density=density
-        )
+        bound = ppl.net("prior.score", nets["prior.score"])
+        return ppl.JointScore(bound, score, frame=frame(), energy=energy(), density=density)
 
     def each_model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -213,6 +217,8 @@ def two_stages(
         return {name: code[0] if isinstance(code, tuple) else code for name, code in encode(batch).items()}
 
     def settle(latents: Batch) -> dict[str, np.ndarray]:
+        if reduce is not None:
+            return frame_values(find_subspaces(latents, blocks, eps=reduce, ppl=ppl))
         loc, scale = statistics(latents, blocks.names)
         return {"prior.loc": loc, "prior.scale": scale}
 
@@ -235,8 +241,7 @@ def two_stages(
     if guide_by is not None:
 
         def pair_model(batch: Batch) -> None:
-            loc, scale = standard()
-            z, present = (blocks.join(batch.values) - loc) / scale, blocks.stack(batch.present)
+            z, present = frame().into(blocks.join(batch.values)), blocks.stack(batch.present)
             losses = guide_by.losses(get_backend(z), ppl.host.random(), energy(), z, present)
             with ppl.plate(batch):
                 ppl.host.factor("pairs", -losses)

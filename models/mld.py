@@ -34,6 +34,7 @@ def mld(
     steps: int = 50,
     share: float = 0.2,
     ema: float = 0.999,
+    reduce: float | None = None,
     seed: int = 0,
 ) -> Program:
     r"""Multi-modal Latent Diffusion.
@@ -77,6 +78,8 @@ def mld(
         steps: Steps of the solver.
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
+        reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
+            :func:`~mmppl.inference.find_subspaces`; None for none.
         seed: Of the initial weights.
 
     Raises:
@@ -95,4 +98,5 @@ def mld(
         net=score_net(net, blocks.sizes, width, depth),
         share=share,
         ema=ema,
+        reduce=reduce,
     )

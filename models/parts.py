@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
+from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program
 from mmppl.nets import decoder, encoder
+from mmppl.priors import Blocks, Frame, Subspaces
 
-__all__ = ["autoencoders", "likelihood", "system", "weights"]
+__all__ = ["autoencoders", "frame_params", "frame_values", "likelihood", "system", "weights"]
 
 
 def autoencoders(
@@ -43,6 +47,18 @@ def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
 def weights(modalities: Mapping[str, Modality]) -> dict[str, float]:
     """Factors on the log likelihoods, where they are not 1."""
     return {name: m.weight for name, m in modalities.items() if m.weight != 1.0}
+
+
+def frame_params(ppl: ModuleType, blocks: Blocks) -> Frame:
+    """Parameters for the frame of a reduced prior: all is kept until it is settled by :func:`frame_values`."""
+    like = ppl.host.zeros(1)
+    values = Frame.identity(blocks)._asdict()
+    return Frame(**{n: ppl.host.param(f"prior.{n}", get_backend(like).asarray(v, like)) for n, v in values.items()})
+
+
+def frame_values(space: Subspaces) -> dict[str, np.ndarray]:
+    """Values of the parameters of :func:`frame_params`."""
+    return {f"prior.{name}": value for name, value in Frame.of(space)._asdict().items()}
 
 
 def system(declare: Callable[..., Program]) -> Callable[..., Program]:

@@ -33,6 +33,7 @@ def sbm(
     steps: int = 100,
     share: float = 0.2,
     ema: float = 0.999,
+    reduce: float | None = None,
     seed: int = 0,
 ) -> Program:
     r"""Score-based multi-modal autoencoder: SBM-VAE, or SBM-RAE with ``autoencoder="rae"``.
@@ -74,6 +75,8 @@ def sbm(
         steps: Steps of the solver.
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
+        reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
+            :func:`~mmppl.inference.find_subspaces`; None for none.
         seed: Of the initial weights.
 
     Raises:
@@ -94,4 +97,5 @@ def sbm(
         net=score_net(net, blocks.sizes, width, depth),
         share=share,
         ema=ema,
+        reduce=reduce,
     )

@@ -40,6 +40,7 @@ class EnergyTilted(Distribution):
         energy: f, maps ``(*, D)`` to ``(*,)``: what ``mm.net`` returns, an Equinox module, a function, or None.
         chains: How negatives and samples are drawn.
         log_z: log Z in nats, where it is known.
+        kept: 1 for coordinates that the energy sees, else 0, ``(D,)``; None for all. The others are as in the base.
         rng_key: Key for the negatives; taken from the enclosing ``seed`` handler by default.
 
     Raises:
@@ -54,7 +55,7 @@ class EnergyTilted(Distribution):
     """
 
     arg_constraints: dict = {}
-    pytree_data_fields = ("base", "energy_params", "log_z", "aux")
+    pytree_data_fields = ("base", "energy_params", "log_z", "aux", "kept")
     pytree_aux_fields = ("energy_static", "chains")
 
     def __init__(
@@ -64,6 +65,7 @@ class EnergyTilted(Distribution):
         chains: Chains | None = None,
         *,
         log_z: Any = 0.0,
+        kept: Any = None,
         rng_key: jax.Array | None = None,
         validate_args: bool | None = None,
     ):
@@ -73,6 +75,7 @@ class EnergyTilted(Distribution):
                 f"{base.event_shape}. Use .to_event(1)."
             )
         self.base, self.log_z = base, log_z
+        self.kept = None if kept is None else jax.lax.stop_gradient(jnp.asarray(kept, float))
         self.chains = Chains() if chains is None else chains
         module = energy.module if isinstance(energy, BoundNet) else energy
         self.energy_params, self.energy_static = eqx.partition(module, eqx.is_inexact_array)
@@ -88,7 +91,7 @@ class EnergyTilted(Distribution):
 
     def energy(self, value: jax.Array) -> jax.Array:
         """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
-        return _energy(self.energy_params, self.energy_static, value)
+        return _energy(self.energy_params, self.energy_static, value, self.kept)
 
     @validate_sample
     def log_prob(self, value: jax.Array) -> jax.Array:
@@ -114,12 +117,12 @@ class EnergyTilted(Distribution):
 
     def _functional(self) -> tuple[Any, Any]:
         """The energy as a function of its parameters and z, and the parameters."""
-        static = self.energy_static
+        static, kept = self.energy_static, self.kept
         if jax.tree.leaves(self.energy_params):
-            return lambda params, z: _energy(params, static, z), self.energy_params
+            return lambda params, z: _energy(params, static, z, kept), self.energy_params
         # A function may close over parameters; these are found for the shape of the negatives.
         example = jax.ShapeDtypeStruct((self.chains.number, *self.event_shape), self._dtype())
-        closed, found = jax.closure_convert(lambda z: _energy(None, static, z), example)
+        closed, found = jax.closure_convert(lambda z: _energy(None, static, z, kept), example)
         return lambda params, z: closed(z, *params), tuple(found)
 
     def _dtype(self) -> Any:
@@ -130,7 +133,7 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return self.base.sample(key, sample_shape)
         num = math.prod(sample_shape)
-        draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, key, num)
+        draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, self.kept, key, num)
         return draws.reshape(*sample_shape, *self.event_shape)
 
     def log_normalizer(self, rng_key: jax.Array, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
@@ -143,8 +146,8 @@ class EnergyTilted(Distribution):
         """
         if self.energy_static is None and self.energy_params is None:
             return LogNormalizer(0.0, 0.0, float(num_chains))
-        args = (self.chains, self.energy_params, self.energy_static, self.base, rng_key, num_chains, num_temperatures)
-        return summarise(BACKEND.to_numpy(_anneal(*args)))
+        args = (self.chains, self.energy_params, self.energy_static, self.base, self.kept, rng_key)
+        return summarise(BACKEND.to_numpy(_anneal(*args, num_chains, num_temperatures)))
 
     def _persist(self, energy: Any, key: jax.Array) -> jax.Array:
         """Advances the buffer, a mutable site of the program; dead code, and so free, where it is not trained."""
@@ -155,7 +158,11 @@ class EnergyTilted(Distribution):
         base = jax.lax.stop_gradient(self.base.sample(second, (self.chains.number,)))
         chains, site["chains"] = jax.lax.stop_gradient(
             self.chains.refresh(
-                BACKEND, third, lambda z: _log_density(still[0], self.energy_static, self.base, z), still[1], base
+                BACKEND,
+                third,
+                lambda z: _log_density(still[0], self.energy_static, self.base, z, self.kept),
+                still[1],
+                base,
             )
         )
         return chains
@@ -169,27 +176,36 @@ def ambient_key() -> jax.Array:
     return jax.random.key(0) if key is None else key
 
 
-def _energy(params: Any, static: Any, z: jax.Array) -> jax.Array:
+def _energy(params: Any, static: Any, z: jax.Array, kept: Any) -> jax.Array:
     module = eqx.combine(params, static)
-    return jnp.zeros(z.shape[:-1], z.dtype) if module is None else module(z)
+    return jnp.zeros(z.shape[:-1], z.dtype) if module is None else module(z if kept is None else kept * z)
 
 
-def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array) -> jax.Array:
-    return _energy(params, static, z) + base.log_prob(z)
+def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array, kept: Any) -> jax.Array:
+    return _energy(params, static, z, kept) + base.log_prob(z)
 
 
 @eqx.filter_jit
-def _draw(chains: Chains, params: Any, static: Any, base: Distribution, key: jax.Array, num: int) -> jax.Array:
+def _draw(
+    chains: Chains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
+) -> jax.Array:
     first, second = jax.random.split(key)
     start = base.sample(first, (num,))
     return chains.run(
-        BACKEND, second, lambda z: _log_density(params, static, base, z), start, chains.draw_steps, adjusted=True
+        BACKEND, second, lambda z: _log_density(params, static, base, z, kept), start, chains.draw_steps, adjusted=True
     )[0]
 
 
 @eqx.filter_jit
 def _anneal(
-    chains: Chains, params: Any, static: Any, base: Distribution, key: jax.Array, num: int, temperatures: int
+    chains: Chains,
+    params: Any,
+    static: Any,
+    base: Distribution,
+    kept: Any,
+    key: jax.Array,
+    num: int,
+    temperatures: int,
 ) -> jax.Array:
     first, second, third = jax.random.split(key, 3)
     start = base.sample(first, (num,))
@@ -198,7 +214,7 @@ def _anneal(
     return annealed_importance_sampling(
         BACKEND,
         base.log_prob,
-        lambda z: _energy(params, static, z),
+        lambda z: _energy(params, static, z, kept),
         start,
         noise,
         uniform,

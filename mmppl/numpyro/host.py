@@ -74,6 +74,7 @@ class Trainer:
         self.mutable = start.mutable_state or {}
         self.key = key
         self.average = self.params
+        self.encoders: dict[Callable, Callable] = {}
 
     def begin(self, stage: Any) -> None:
         """Starts a stage: what moves, by which objective, with a new optimiser."""
@@ -119,8 +120,14 @@ class Trainer:
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
         values = {**self.constrain(self.params), **self.mutable}
-        run = jax.jit(lambda v, batch: handlers.substitute(handlers.seed(fn, self.key), data=v)(batch))
-        parts = [jax.tree.map(np.array, dict(run(values, as_batch(rows)))) for rows in blocks(data, size)]
+        if fn not in self.encoders:
+
+            def compiled(v, key, batch):
+                return handlers.substitute(handlers.seed(fn, key), data=v)(batch)
+
+            self.encoders[fn] = jax.jit(compiled)
+        run = partial(self.encoders[fn], values, self.key)
+        parts = [jax.tree.map(np.array, dict(run(as_batch(rows)))) for rows in blocks(data, size)]
         return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:

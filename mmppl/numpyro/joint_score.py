@@ -13,8 +13,8 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel
-from mmppl.priors.multi_time import States
+from mmppl.priors.frame import Frame, Standard
+from mmppl.priors.joint_score import Known, ScoreModel
 from mmppl.priors.score_prior import ScorePrior
 
 __all__ = ["Diffusion", "JointScore"]
@@ -26,7 +26,7 @@ class JointScore(ScorePrior, Distribution):
 
     arg_constraints: dict = {}
     support = constraints.real_vector
-    pytree_data_fields = ("net_params", "energy_params", "loc", "scale", "known", "aux")
+    pytree_data_fields = ("net_params", "energy_params", "frame", "known", "aux")
     pytree_aux_fields = ("net_static", "energy_static", "options", "density")
 
     def __init__(
@@ -36,33 +36,34 @@ class JointScore(ScorePrior, Distribution):
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
+        frame: Standard | Frame | None = None,
         energy: Any = None,
         density: str = "flow",
         rng_key: jax.Array | None = None,
         validate_args: bool | None = None,
     ):
-        if density not in DENSITIES:
-            raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
         options = blocks if isinstance(blocks, ScoreModel) else ScoreModel(Blocks.of(blocks))
+        self.check(options, density, frame)
         module, energy = _modules(net), _modules(energy)
         key = ambient_key() if rng_key is None and density == "denoising" else rng_key
         params, static = eqx.partition(module, eqx.is_inexact_array)
         self.energy_params, self.energy_static = eqx.partition(energy, eqx.is_inexact_array)
-        self._settle(params, static, options, loc, scale, density, key, None, validate_args)
+        if frame is None:
+            width = (options.blocks.dim,)
+            frame = Standard(*(jnp.broadcast_to(jnp.asarray(x, float), width) for x in (loc, scale)))
+        frame = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), frame))
+        self._settle(params, static, options, frame, density, key, None, validate_args)
 
-    def _settle(self, params, static, options, loc, scale, density, key, known, validate_args):
+    def _settle(self, params, static, options, frame, density, key, known, validate_args):
         self.net_params, self.net_static, self.options = params, static, options
-        self.density, self.aux, self.known = density, key, known
-        width = (options.blocks.dim,)
-        self.loc = jax.lax.stop_gradient(jnp.broadcast_to(jnp.asarray(loc, float), width))
-        self.scale = jax.lax.stop_gradient(jnp.broadcast_to(jnp.asarray(scale, float), width))
+        self.density, self.aux, self.known, self.frame = density, key, known, frame
         shape = () if known is None else jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
-        super().__init__(shape, width, validate_args=validate_args)
+        super().__init__(shape, (options.blocks.dim,), validate_args=validate_args)
 
     def _given(self, known: Known, options: ScoreModel) -> "JointScore":
         new = object.__new__(type(self))
         new.energy_params, new.energy_static = self.energy_params, self.energy_static
-        args = (self.net_params, self.net_static, options, self.loc, self.scale, self.density, self.aux, known)
+        args = (self.net_params, self.net_static, options, self.frame, self.density, self.aux, known)
         new._settle(*args, self._validate_args)
         return new
 
@@ -70,7 +71,7 @@ class JointScore(ScorePrior, Distribution):
         if self.density == "denoising":
             states = self._known(()).states
             present = states.diffused | states.clean
-            args = (self._net(), value, present, self.loc, self.scale)
+            args = (self._net(), value, present, self.frame)
             return self.options.bound(BACKEND, self.aux, *args)
         return self.log_density(value)[0]
 
@@ -79,33 +80,13 @@ class JointScore(ScorePrior, Distribution):
         return _log_density(self, value)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
-        return _sample(self, key, tuple(sample_shape))[0]
+        return self._draw(key, sample_shape)[0]
 
-    def sample_with_size(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> tuple[jax.Array, jax.Array]:
-        """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
-
-        Raises:
-            OptionError: If there are no particles.
-        """
-        if self.options.particles is None:
-            raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
+    def _draw(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> tuple[jax.Array, Any]:
         return _sample(self, key, tuple(sample_shape))
 
     def _net(self) -> Any:
         return eqx.combine(self.net_params, self.net_static)
-
-    def _known(self, sample_shape: tuple[int, ...]) -> Known:
-        """What is known, with leading axes; of a joint density, nothing."""
-        shape = (*sample_shape, *self.batch_shape)
-        number, dim = len(self.options.blocks), self.options.blocks.dim
-        if self.known is None:
-            everything = jnp.ones((*shape, number), bool)
-            return Known(jnp.zeros((*shape, dim), self.loc.dtype), None, States(everything, ~everything))
-        loc, scale, states = self.known
-        wide = None if scale is None else jnp.broadcast_to(scale, (*shape, dim))
-        return Known(
-            jnp.broadcast_to(loc, (*shape, dim)), wide, States(*(jnp.broadcast_to(x, (*shape, number)) for x in states))
-        )
 
 
 class Diffusion(JointScore):
@@ -148,7 +129,7 @@ def _modules(nets: Any) -> Any:
 @eqx.filter_jit
 def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
     known, energy = prior._known(sample_shape), eqx.combine(prior.energy_params, prior.energy_static)
-    return prior.options.sample(BACKEND, key, prior._net(), known, prior.loc, prior.scale, energy)
+    return prior.options.sample(BACKEND, key, prior._net(), known, prior.frame, energy)
 
 
 @eqx.filter_jit
@@ -156,4 +137,4 @@ def _log_density(prior: JointScore, value: jax.Array) -> tuple[jax.Array, jax.Ar
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
     known = prior._known(())
-    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.loc, prior.scale)
+    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.frame)

@@ -1,10 +1,15 @@
 """The reduced prior as a NumPyro distribution."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import Distribution, Normal, constraints
 
 from mmppl._backend.jax import BACKEND
+from mmppl.nets.bound import BoundNet
+from mmppl.priors.frame import Frame
 from mmppl.priors.joint_score import Known
 from mmppl.priors.reduced import ReducedPrior
 from mmppl.priors.subspaces import Subspaces
@@ -18,32 +23,52 @@ class Reduced(ReducedPrior, Distribution):
 
     arg_constraints: dict = {}
     support = constraints.real_vector
-    pytree_data_fields = ("prior", "known")
-    pytree_aux_fields = ("subspaces",)
+    pytree_data_fields = ("prior", "known", "frame", "complement_params")
+    pytree_aux_fields = ("space", "complement_static")
 
-    def __init__(self, prior: Distribution, subspaces: Subspaces, *, validate_args: bool | None = None):
+    def __init__(
+        self,
+        prior: Distribution,
+        subspaces: Subspaces | Frame,
+        *,
+        complement: Any = None,
+        validate_args: bool | None = None,
+    ):
         self.check(prior, subspaces)
-        self.prior, self.subspaces = prior, subspaces
-        self.known: Known | None = None
-        super().__init__(prior.batch_shape, (subspaces.blocks.dim,), validate_args=validate_args)
+        # A frame holds arrays that may be traced; subspaces are fixed.
+        own = isinstance(subspaces, Frame)
+        self.frame = jax.tree.map(lambda x: jnp.asarray(x, float), subspaces) if own else None
+        self.space = None if own else subspaces
+        self.prior, self.known = prior, None
+        module = complement.module if isinstance(complement, BoundNet) else complement
+        self.complement_params, self.complement_static = eqx.partition(module, eqx.is_inexact_array)
+        width = subspaces.loc.shape[-1]
+        super().__init__(prior.batch_shape, (width,), validate_args=validate_args)
+
+    @property
+    def subspaces(self) -> Any:
+        return self.space if self.frame is None else self.frame
 
     def _given(self, prior: Distribution, known: Known) -> "Reduced":
-        new = Reduced(prior, self.subspaces)
+        complement = eqx.combine(self.complement_params, self.complement_static)
+        new = Reduced(prior, self.subspaces, complement=complement)
         new.known = known
         return new
 
+    def _rest(self, kept: jax.Array) -> Distribution:
+        net = eqx.combine(self.complement_params, self.complement_static)
+        return (Normal(0.0, 1.0) if net is None else Normal(*net(kept))).expand(
+            (*kept.shape[:-1], self.event_shape[0] - kept.shape[-1])
+        )
+
     def log_prob(self, value: jax.Array) -> jax.Array:
         kept, rest = self.subspaces.reduce(BACKEND, value)
-        reference = jnp.sum(Normal(0.0, 1.0).log_prob(rest), axis=-1)
-        return self.prior.log_prob(kept) + reference + self.subspaces.log_det
+        return self.prior.log_prob(kept) + jnp.sum(self._rest(kept).log_prob(rest), axis=-1) + self.subspaces.log_det
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         first, second = jax.random.split(key)
         kept = self.prior.sample(first, sample_shape)
-        number = self.subspaces.blocks.dim - kept.shape[-1]
-        rest = jax.random.normal(second, (*kept.shape[:-1], number), kept.dtype)
-        z = self.subspaces.lift(BACKEND, kept, rest)
+        z = self.subspaces.lift(BACKEND, kept, self._rest(kept).sample(second))
         if self.known is None:
             return z
-        clean = self.subspaces.blocks.spread(self.known.states.clean)
-        return jnp.where(clean, self.known.loc, z)
+        return jnp.where(self.subspaces.blocks.spread(self.known.states.clean), self.known.loc, z)

@@ -4,6 +4,7 @@ from mmppl.priors.blocks import Blocks
 from mmppl.priors.chains import Chains
 from mmppl.priors.conditioning import Conditioning
 from mmppl.priors.flow import Flow
+from mmppl.priors.frame import Frame
 from mmppl.priors.joint_score import ScoreModel
 from mmppl.priors.multi_time import MultiTime
 from mmppl.priors.normalizer import LogNormalizer
@@ -16,6 +17,7 @@ __all__ = [
     "Chains",
     "Conditioning",
     "Flow",
+    "Frame",
     "LogNormalizer",
     "MultiTime",
     "Pairwise",

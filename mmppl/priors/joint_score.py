@@ -11,6 +11,7 @@ from mmppl.errors import DataError, OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.conditioning import Conditioning
 from mmppl.priors.flow import Flow
+from mmppl.priors.frame import Frame, Standard, masked
 from mmppl.priors.multi_time import MultiTime, Net, States
 from mmppl.priors.pairwise import Pairwise
 from mmppl.priors.twisted import Particles
@@ -41,7 +42,7 @@ class Known(NamedTuple):
 class ScoreModel:
     r"""Everything about a joint score but its network and its data; the same on every backend.
 
-    Latents are standardised, :math:`(z - \mathrm{loc}) / \mathrm{scale}`, before anything is done with them.
+    Latents are brought into a :class:`~mmppl.priors.frame.Standard` or another frame before anything is done with them.
 
     Arguments:
         blocks: The blocks of the latent, one for each modality.
@@ -76,7 +77,7 @@ class ScoreModel:
         return new if solver is None else replace(new, solver=solver)
 
     def sample(
-        self, backend: Backend, rng: Any, net: Net, known: Known, loc: Array, scale: Array, energy: Any = None
+        self, backend: Backend, rng: Any, net: Net, known: Known, frame: Standard | Frame, energy: Any = None
     ) -> tuple[Array, Array | None]:
         """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
 
@@ -89,8 +90,8 @@ class ScoreModel:
             exact = exact + known.scale * backend.normal(first, tuple(exact.shape), exact)
         clean = self.blocks.spread(known.states.clean)
         exact = xp.where(clean, exact, xp.zeros_like(exact))
-        sde, predict, size = self.learning.sde, self._predict(backend, net), None
-        observed = (exact - loc) / scale
+        sde, predict, size = self.learning.sde, self._predict(backend, masked(net, frame.kept)), None
+        observed = frame.into(exact)
         if self.particles is None:
             args = (sde, self.blocks, predict, known.states, observed)
             pull = None
@@ -106,10 +107,10 @@ class ScoreModel:
             z, size = self.particles.sample(backend, second, sde, noise_of, observed, clean)
             there = self.blocks.spread(known.states.diffused) | clean
             z = xp.where(there, z, xp.zeros_like(z))
-        return xp.where(clean, exact, loc + scale * z), size
+        return xp.where(clean, exact, frame.out(z)), size
 
     def log_density(
-        self, backend: Backend, net: Net, value: Array, known: Known, loc: Array, scale: Array
+        self, backend: Backend, net: Net, value: Array, known: Known, frame: Standard | Frame
     ) -> tuple[Array, Array]:
         """The log density of the blocks asked for given those known, by the probability flow, and its error.
 
@@ -119,15 +120,15 @@ class ScoreModel:
         xp, still = backend.xp, backend.stop_gradient
         states = self.conditioning.diffused(backend, known.states)
         moves, clean = self.blocks.spread(states.diffused), self.blocks.spread(states.clean)
-        z = (value - loc) / scale
-        predict = self._predict(backend, net)
+        z = frame.into(value)
+        predict = self._predict(backend, masked(net, frame.kept))
         score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
         frozen, moves = still(z), xp.broadcast_to(moves, z.shape)
         out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = still(score(frozen, t, None))
         out = still(out) + xp.sum(slope * (z - frozen), axis=-1)
-        out = out - xp.sum(xp.where(moves, xp.log(scale) + 0.0 * z, xp.zeros_like(z)), axis=-1)
+        out = out + xp.sum(xp.where(moves, frame.log_volume(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
         if known.scale is not None:
             width = xp.where(clean, known.scale, xp.ones_like(known.scale))
             normal = -0.5 * ((value - known.loc) / width) ** 2 - xp.log(width) - 0.5 * float(np.log(2.0 * np.pi))
@@ -143,15 +144,15 @@ class ScoreModel:
         return predict
 
     def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, loc: Array, scale: Array
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
     ) -> Array:
         """The random denoising bound of :class:`MultiTime`, ``(*,)``, of the latents as they are."""
         xp = backend.xp
-        z = (value - loc) / scale
+        z = frame.into(value)
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
-        out = self.learning.bound(backend, self.blocks, net, z, present, noise)
+        out = self.learning.bound(backend, self.blocks, masked(net, frame.kept), z, present, noise)
         there = self.blocks.spread(xp.broadcast_to(present, (*z.shape[:-1], present.shape[-1])))
-        return out - xp.sum(xp.where(there, xp.log(scale) + 0.0 * z, xp.zeros_like(z)), axis=-1)
+        return out + xp.sum(xp.where(there, frame.log_volume(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
 
 
 def gather(

@@ -33,12 +33,14 @@ def ratio_losses(backend: Backend, ratio: Callable[[Array], Array], x: Array, al
             mean: what :func:`directions` gives.
     """
     xp = backend.xp
-    divergence = 0.0
-    for k in range(along.shape[0]):
-        v = along[k, ...] + xp.zeros_like(x)
-        value, pulled = backend.vjp(ratio, x, v)
-        divergence = divergence + xp.sum(pulled * v, axis=-1) / along.shape[0]
-    return xp.sum(0.5 * value**2 - value * x, axis=-1) + divergence
+
+    def add(total: Array, v: Array) -> tuple[Array, Array]:
+        v = v + xp.zeros_like(x)
+        return total + xp.sum(backend.vjp(ratio, x, v)[1] * v, axis=-1), total
+
+    value = ratio(x)
+    divergence, _ = backend.scan(add, xp.zeros_like(x[..., 0]), along)
+    return xp.sum(0.5 * value**2 - value * x, axis=-1) + divergence / along.shape[0]
 
 
 def directions(backend: Backend, rng: Any, x: Array, probes: int | None) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.priors.frame import Frame
 from mmppl.priors.joint_score import Known, gather
 from mmppl.priors.subspaces import Subspaces
 
@@ -16,7 +17,9 @@ __all__ = ["ReducedPrior"]
 class ReducedPrior:
     r"""A prior on the informed directions of every modality, and the reference on the rest.
 
-    .. math:: \pi_r(z) = p(y)\ \mathcal{N}(y_\perp; 0, I)\ |\det U^T L^T|, \qquad (y, y_\perp) = U^T L^T (z - \mu)
+    .. math:: \pi_r(z) = p(y)\ \rho(y_\perp)\ |\det U^T L^T|, \qquad (y, y_\perp) = U^T L^T (z - \mu)
+
+    with :math:`\rho` the standard normal reference, or a complement that was learned, :math:`\rho(y_\perp \mid y)`.
 
     References:
         | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
@@ -24,8 +27,11 @@ class ReducedPrior:
 
     Arguments:
         prior: The distribution of what is kept, with event shape ``(sum ranks,)``: a :class:`JointScore` on
-            ``subspaces.reduced``, an :class:`EnergyTilted`, or any other.
-        subspaces: A :class:`~mmppl.priors.Subspaces`.
+            ``subspaces.reduced``, an :class:`EnergyTilted`, or any other. With a :class:`~mmppl.priors.Frame`, of all
+            coordinates ``(D,)``, of which it moves those kept.
+        subspaces: A :class:`~mmppl.priors.Subspaces`, or a :class:`~mmppl.priors.Frame` whose arrays are parameters.
+        complement: What ``mm.net`` returns, from what is kept ``(*, sum ranks)`` to location and scale of normal
+            coordinates of the rest, ``(*, D - sum ranks)`` each; None for the reference.
 
     Raises:
         OptionError: If the prior's event shape is another.
@@ -33,16 +39,16 @@ class ReducedPrior:
 
     backend: Backend
     prior: Any
-    subspaces: Subspaces
+    subspaces: Subspaces | Frame
 
     def _given(self, prior: Any, known: Known) -> Any:
         """The same subspaces with a prior that knows something."""
         raise NotImplementedError
 
     @staticmethod
-    def check(prior: Any, subspaces: Subspaces) -> None:
+    def check(prior: Any, subspaces: Subspaces | Frame) -> None:
         """Raises :class:`OptionError` unless the prior is on what the subspaces keep."""
-        number = sum(subspaces.ranks)
+        number = sum(subspaces.ranks) if isinstance(subspaces, Subspaces) else subspaces.loc.shape[-1]
         if tuple(prior.event_shape) != (number,):
             raise OptionError(f"Expected a prior with event shape ({number},); got {tuple(prior.event_shape)}.")
 
@@ -62,9 +68,12 @@ class ReducedPrior:
             OptionError: If the prior cannot be conditioned, or nothing is given.
             ModalityError: If a block is unknown or has another dimension.
         """
-        if not hasattr(self.prior, "conditional"):
-            raise OptionError("Expected a prior that can be conditioned, such as JointScore; got another.")
         space = self.subspaces
+        if not hasattr(self.prior, "conditional") or not isinstance(space, Subspaces):
+            raise OptionError(
+                "Expected a prior that can be conditioned, such as JointScore, on subspaces; got another. A JointScore "
+                "takes a frame itself."
+            )
         known = gather(self.backend, space.blocks, values, present, None)
         y = dict(space.reduced.split(space.reduce(self.backend, known.loc)[0]))
         masks = {n: known.states.clean[..., i] for i, n in enumerate(space.blocks.names) if n in y}

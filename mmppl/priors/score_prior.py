@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmppl._backend import Backend
-from mmppl.priors.joint_score import Known, ScoreModel, gather
+from mmppl.errors import OptionError
+from mmppl.priors.frame import Frame, Standard
+from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel, gather
 from mmppl.priors.multi_time import States
 from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import Solver
@@ -34,21 +36,66 @@ class ScorePrior:
             learned, solved and conditioned.
         loc: Mean of the latents, ``(D,)``, for standardisation.
         scale: Their standard deviation, ``(D,)``.
+        frame: Other coordinates in place of ``loc`` and ``scale``, with the network confined to those kept there; see
+            :class:`~mmppl.priors.Frame`. It takes a network of the velocity.
         energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
         density: ``"flow"`` or ``"denoising"``.
         rng_key: On NumPyro, a key for the denoising bound; taken from the enclosing ``seed`` handler by default.
 
     Raises:
-        OptionError: If the density is unknown.
+        OptionError: If the density is unknown, or there is a frame for a network of the noise.
     """
 
     backend: Backend
     options: ScoreModel
-    loc: Array
+    frame: Standard | Frame
+    known: Known | None
+    batch_shape: Any
 
     def _given(self, known: Known, options: ScoreModel) -> Any:
         """The same network given something."""
         raise NotImplementedError
+
+    @staticmethod
+    def check(options: ScoreModel, density: str, frame: Standard | Frame | None) -> None:
+        """Raises :class:`OptionError` unless these fit together."""
+        if density not in DENSITIES:
+            raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
+        if isinstance(frame, Frame) and options.learning.predict != "velocity":
+            raise OptionError(
+                f"Expected predict='velocity' with a frame, where what is not kept stands still; got "
+                f"{options.learning.predict!r}."
+            )
+
+    def _draw(self, *args: Any) -> tuple[Array, Any]:
+        """Draws, and the effective numbers of particles where there are any."""
+        raise NotImplementedError
+
+    def _known(self, sample_shape: tuple[int, ...]) -> Known:
+        """What is known, with leading axes; of a joint density, nothing."""
+        xp, blocks = self.backend.xp, self.options.blocks
+        shape = (*sample_shape, *self.batch_shape)
+        if self.known is None:
+            loc = xp.zeros_like(xp.broadcast_to(self.frame.loc, (*shape, blocks.dim)))
+            everything = xp.broadcast_to(xp.isfinite(loc[..., :1]), (*shape, len(blocks)))
+            return Known(loc, None, States(everything, ~everything))
+        loc, scale, states = self.known
+        wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
+        states = States(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
+        return Known(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+
+    def sample_with_size(self, *args: Any) -> tuple[Array, Array]:
+        """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
+
+        Arguments:
+            args: Those of ``sample``: on NumPyro a key first, and the sample shape.
+
+        Raises:
+            OptionError: If there are no particles.
+        """
+        if self.options.particles is None:
+            raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
+        return self._draw(*args)
 
     def conditional(
         self,
@@ -87,5 +134,5 @@ class ScorePrior:
         """
         there = self.options.blocks.stack(present)
         xp = self.backend.xp
-        loc = xp.zeros_like(xp.broadcast_to(self.loc, (*there.shape[:-1], self.options.blocks.dim)))
+        loc = xp.zeros_like(xp.broadcast_to(self.frame.loc, (*there.shape[:-1], self.options.blocks.dim)))
         return self._given(Known(loc, None, States(there, xp.zeros_like(there))), self.options)

@@ -36,6 +36,7 @@ class EnergyTilted(TorchDistribution):
         energy: f, maps ``(*, D)`` to ``(*,)``: what ``mm.net`` returns, an ``nn.Module``, a function, or None.
         chains: How negatives and samples are drawn. A buffer is kept in the module, as a torch buffer.
         log_z: log Z in nats, where it is known.
+        kept: 1 for coordinates that the energy sees, else 0, ``(D,)``; None for all. The others are as in the base.
 
     Raises:
         OptionError: If the base has a batch shape or is not a vector, or a function is to keep a buffer; in
@@ -59,6 +60,7 @@ class EnergyTilted(TorchDistribution):
         chains: Chains | None = None,
         *,
         log_z: Any = 0.0,
+        kept: Any = None,
         validate_args: bool | None = None,
     ):
         if base.batch_shape or len(base.event_shape) != 1:
@@ -67,6 +69,7 @@ class EnergyTilted(TorchDistribution):
                 f"{tuple(base.event_shape)}. Use .to_event(1)."
             )
         self.base, self.log_z = base, log_z
+        self.kept = None if kept is None else torch.as_tensor(kept).detach()
         self.chains = Chains() if chains is None else chains
         self.module = energy.module if isinstance(energy, BoundNet) else energy
         if self.chains.buffer and energy is not None and not isinstance(self.module, torch.nn.Module):
@@ -79,7 +82,9 @@ class EnergyTilted(TorchDistribution):
 
     def energy(self, value: torch.Tensor) -> torch.Tensor:
         """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
-        return value.new_zeros(value.shape[:-1]) if self.module is None else self.module(value)
+        if self.module is None:
+            return value.new_zeros(value.shape[:-1])
+        return self.module(value if self.kept is None else self.kept * value)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         if self._validate_args:
@@ -122,7 +127,7 @@ class EnergyTilted(TorchDistribution):
             start = self.base.sample((num_chains,))
             noise = BACKEND.normal(None, (num_temperatures, *start.shape), start)
             uniform = BACKEND.uniform(None, (num_temperatures, num_chains), start)
-            args = (self.base.log_prob, self.module, start, noise, uniform, self.chains.step_size, self.chains.clip)
+            args = (self.base.log_prob, self.energy, start, noise, uniform, self.chains.step_size, self.chains.clip)
             return summarise(BACKEND.to_numpy(annealed_importance_sampling(BACKEND, *args)))
 
     def _log_density(self, z: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,8 @@ from mmppl._backend.torch import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel
-from mmppl.priors.multi_time import States
+from mmppl.priors.frame import Frame, Standard
+from mmppl.priors.joint_score import Known, ScoreModel
 from mmppl.priors.score_prior import ScorePrior
 
 __all__ = ["Diffusion", "JointScore"]
@@ -32,20 +32,22 @@ class JointScore(ScorePrior, TorchDistribution):
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
+        frame: Standard | Frame | None = None,
         energy: Any = None,
         density: str = "flow",
         known: Known | None = None,
         validate_args: bool | None = None,
     ):
-        if density not in DENSITIES:
-            raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
         self.options = blocks if isinstance(blocks, ScoreModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
         self.energy, self.density, self.known = energy, density, known
         width = (self.options.blocks.dim,)
-        self.loc, self.scale = (torch.as_tensor(x).detach().expand(width) for x in (loc, scale))
-        if not self.loc.is_floating_point():
-            self.loc = self.loc.to(torch.get_default_dtype())
+        self.check(self.options, density, frame)
+        if frame is None:
+            frame = Standard(*(_real(x).expand(width) for x in (loc, scale)))
+        elif isinstance(frame, Frame):
+            frame = Frame(*(_real(x) for x in frame))
+        self.frame = frame
         shape = ()
         if known is not None:
             shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
@@ -55,8 +57,7 @@ class JointScore(ScorePrior, TorchDistribution):
         return type(self)(
             self.net,
             options,
-            loc=self.loc,
-            scale=self.scale,
+            frame=self.frame,
             energy=self.energy,
             density=self.density,
             known=known,
@@ -69,12 +70,12 @@ class JointScore(ScorePrior, TorchDistribution):
         if self.density == "denoising":
             states = self._known(()).states
             present = states.diffused | states.clean
-            return self.options.bound(BACKEND, None, self.net, value, present, self.loc, self.scale)
+            return self.options.bound(BACKEND, None, self.net, value, present, self.frame)
         return self.log_density(value)[0]
 
     def log_density(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The log density by the probability flow, and the standard error of its probes, ``(*,)`` each."""
-        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.loc, self.scale)
+        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.frame)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
         """The network without a gradient to its weights."""
@@ -86,31 +87,10 @@ class JointScore(ScorePrior, TorchDistribution):
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         return self._draw(sample_shape)[0]
 
-    def sample_with_size(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
-
-        Raises:
-            OptionError: If there are no particles.
-        """
-        if self.options.particles is None:
-            raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
-        return self._draw(sample_shape)
-
-    def _draw(self, sample_shape: tuple[int, ...]) -> tuple[torch.Tensor, Any]:
+    def _draw(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
             known = self._known(tuple(sample_shape))
-            return self.options.sample(BACKEND, None, self.net, known, self.loc, self.scale, self.energy)
-
-    def _known(self, sample_shape: tuple[int, ...]) -> Known:
-        """What is known, with leading axes; of a joint density, nothing."""
-        shape = (*sample_shape, *self.batch_shape)
-        number, dim = len(self.options.blocks), self.options.blocks.dim
-        if self.known is None:
-            everything = torch.ones((*shape, number), dtype=torch.bool, device=self.loc.device)
-            return Known(self.loc.new_zeros((*shape, dim)), None, States(everything, ~everything))
-        loc, scale, states = self.known
-        wide = None if scale is None else scale.expand((*shape, dim))
-        return Known(loc.expand((*shape, dim)), wide, States(*(x.expand((*shape, number)) for x in states)))
+            return self.options.sample(BACKEND, None, self.net, known, self.frame, self.energy)
 
 
 class Diffusion(JointScore):
@@ -141,3 +121,8 @@ class Diffusion(JointScore):
         if len(model.blocks) != 1:
             raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
         super().__init__(net, model, **options)
+
+
+def _real(x: Any) -> torch.Tensor:
+    x = torch.as_tensor(x).detach()
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())

@@ -1,9 +1,13 @@
 """The reduced prior as a Pyro distribution."""
 
+from typing import Any
+
 import torch
 from pyro.distributions import Normal, TorchDistribution, constraints
 
 from mmppl._backend.torch import BACKEND
+from mmppl.nets.bound import BoundNet
+from mmppl.priors.frame import Frame
 from mmppl.priors.joint_score import Known
 from mmppl.priors.reduced import ReducedPrior
 from mmppl.priors.subspaces import Subspaces
@@ -19,28 +23,41 @@ class Reduced(ReducedPrior, TorchDistribution):
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, prior: TorchDistribution, subspaces: Subspaces, *, validate_args: bool | None = None):
+    def __init__(
+        self,
+        prior: TorchDistribution,
+        subspaces: Subspaces | Frame,
+        *,
+        complement: Any = None,
+        validate_args: bool | None = None,
+    ):
         self.check(prior, subspaces)
         self.prior, self.subspaces = prior, subspaces
+        self.complement = complement.module if isinstance(complement, BoundNet) else complement
         self.known: Known | None = None
-        super().__init__(prior.batch_shape, torch.Size((subspaces.blocks.dim,)), validate_args=validate_args)
+        super().__init__(prior.batch_shape, torch.Size((subspaces.loc.shape[-1],)), validate_args=validate_args)
 
     def _given(self, prior: TorchDistribution, known: Known) -> "Reduced":
-        new = Reduced(prior, self.subspaces)
+        new = Reduced(prior, self.subspaces, complement=self.complement)
         new.known = known
         return new
+
+    def _rest(self, kept: torch.Tensor) -> Normal:
+        shape = torch.Size((*kept.shape[:-1], self.event_shape[0] - kept.shape[-1]))
+        if self.complement is None:
+            return Normal(kept.new_zeros(shape), 1.0)
+        return Normal(*self.complement(kept)).expand(shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         if self._validate_args:
             self._validate_sample(value)
         kept, rest = self.subspaces.reduce(BACKEND, value)
-        return self.prior.log_prob(kept) + Normal(0.0, 1.0).log_prob(rest).sum(-1) + self.subspaces.log_det
+        return self.prior.log_prob(kept) + self._rest(kept).log_prob(rest).sum(-1) + self.subspaces.log_det
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         with torch.no_grad():
             kept = self.prior.sample(torch.Size(sample_shape))
-            number = self.subspaces.blocks.dim - kept.shape[-1]
-            z = self.subspaces.lift(BACKEND, kept, kept.new_empty((*kept.shape[:-1], number)).normal_())
+            z = self.subspaces.lift(BACKEND, kept, self._rest(kept).sample())
             if self.known is None:
                 return z
             return torch.where(self.subspaces.blocks.spread(self.known.states.clean), self.known.loc, z)

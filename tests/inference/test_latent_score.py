@@ -119,6 +119,28 @@ def test_statistics_are_of_the_whole_training_set_and_in_the_weights(small, ppl)
     np.testing.assert_allclose(z.std(0), fitted.weights["prior.scale"], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mld", "ebm"])
+def test_a_reduction_is_found_between_the_stages(small, ppl, name):
+    """Three latents, of which the truth has two: not all is kept, and what is not is standard normal."""
+    own = {"steps": 9} if name == "mld" else {"chains": 32, "buffer": 0, "steps": 5}
+    program = small(name, LINEAR.modalities, latent_dim=3, reduce=0.1, **own)
+    fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    kept = fitted.weights["prior.kept"]
+    assert 0 < kept.sum() < len(kept) == (6 if name == "mld" else 3)
+    turn = fitted.weights["prior.turn"]
+    np.testing.assert_allclose(turn @ fitted.weights["prior.back"], np.eye(len(turn)), atol=1e-4)
+    made = generate(fitted, LINEAR.test.only("a"), seed=1)
+    assert np.array_equal(made["a"][0], LINEAR.test["a"])
+    assert np.isfinite(made["b"]).all()
+    z = np.asarray(
+        ppl.host.latents(fitted.model, fitted.guide, LINEAR.test, 40, 0, np.ones(len(LINEAR.test), bool))["z"]
+    )
+    y = (z.reshape(-1, len(kept)) - fitted.weights["prior.loc"]) @ turn.T
+    np.testing.assert_allclose(y[:, kept == 0].std(0), 1.0, atol=0.1)
+    with pytest.raises(OptionError, match="at rest"):
+        small("ebm", LINEAR.modalities, reduce=0.1, schedule="joint")
+
+
 def test_encoders_rest_while_the_score_learns(small):
     program = small("mld", LINEAR.modalities)
     settings = {"batch_size": 64, "learning_rate": 1e-2, "progress": False, "seed": 1}

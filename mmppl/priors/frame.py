@@ -1,0 +1,122 @@
+"""The coordinates in which a prior of latents works."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmppl._backend import Backend, get_backend
+from mmppl.priors.blocks import Blocks
+from mmppl.priors.subspaces import Subspaces
+
+Array = Any
+
+__all__ = ["Frame", "Standard", "masked"]
+
+
+class Standard(NamedTuple):
+    r"""Each coordinate standardised, :math:`y = (z - \mathrm{loc}) / \mathrm{scale}`.
+
+    Arguments:
+        loc: ``(D,)``.
+        scale: ``(D,)``.
+    """
+
+    loc: Array
+    scale: Array
+    kept: None = None
+
+    def into(self, z: Array) -> Array:
+        """Latents ``(*, D)`` in these coordinates."""
+        return (z - self.loc) / self.scale
+
+    def out(self, y: Array) -> Array:
+        """The way back."""
+        return self.loc + self.scale * y
+
+    def log_volume(self, backend: Backend) -> Array:
+        """Log of what volumes are multiplied by on the way in, a share for each coordinate, ``(D,)``."""
+        return -backend.xp.log(self.scale)
+
+
+class Frame(NamedTuple):
+    r"""Each block whitened and turned, :math:`y = T (z - \mu)`, with only some coordinates of y kept.
+
+    The arrays of a :class:`~mmppl.priors.Subspaces`, so that they may be parameters of a program: which coordinates
+    are kept is then known only once the latents are. What is not kept is standard normal.
+
+    Arguments:
+        loc: :math:`\mu`, ``(D,)``.
+        turn: T, block-diagonal, ``(D, D)``.
+        back: Its inverse.
+        volume: Log of the determinant of T, a share for each coordinate, ``(D,)``.
+        kept: 1 where a coordinate is kept, else 0, ``(D,)``.
+
+    Example:
+        >>> Frame.identity(Blocks.of({"a": 2})).into(np.array([1.0, 2.0])).tolist()
+        [1.0, 2.0]
+    """
+
+    loc: Array
+    turn: Array
+    back: Array
+    volume: Array
+    kept: Array
+
+    @classmethod
+    def identity(cls, blocks: Blocks) -> "Frame":
+        """Latents as they are, all kept."""
+        zero, one, eye = np.zeros(blocks.dim), np.ones(blocks.dim), np.eye(blocks.dim)
+        return cls(zero, eye, eye, zero, one)
+
+    @classmethod
+    def of(cls, space: Subspaces) -> "Frame":
+        """Those of subspaces that were found."""
+        ends = np.cumsum(space.blocks.sizes)
+        spans = [slice(end - size, end) for end, size in zip(ends, space.blocks.sizes, strict=True)]
+        shares = [np.full(s.stop - s.start, np.linalg.slogdet(space.turn[s, s])[1] / (s.stop - s.start)) for s in spans]
+        kept = space.kept.astype(space.turn.dtype)
+        return cls(space.loc, space.turn, np.linalg.inv(space.turn), np.concatenate(shares), kept)
+
+    def into(self, z: Array) -> Array:
+        """Latents ``(*, D)`` in these coordinates."""
+        return (z - self.loc) @ self.turn.T
+
+    def out(self, y: Array) -> Array:
+        """The way back."""
+        return self.loc + y @ self.back.T
+
+    def log_volume(self, backend: Backend) -> Array:
+        """Log of what volumes are multiplied by on the way in, a share for each coordinate, ``(D,)``."""
+        return self.volume
+
+    # As a prior on all coordinates has it whose network sees through ``kept``; see ReducedPrior.
+    def reduce(self, backend: Backend, z: Array) -> tuple[Array, Array]:
+        """Everything, and no rest."""
+        y = self.into(z)
+        return y, y[..., :0]
+
+    def lift(self, backend: Backend, kept: Array, rest: Array) -> Array:
+        """The way back."""
+        return self.out(kept)
+
+    @property
+    def log_det(self) -> Array:
+        """Log of what volumes are multiplied by on the way in."""
+        return get_backend(self.volume).xp.sum(self.volume)
+
+
+def masked(net: Any, kept: Array | None) -> Any:
+    """A score's network that neither sees nor moves what is not kept, where the velocity of a standard normal is 0.
+
+    Arguments:
+        net: ``(*, D + M)``, latents and times, to ``(*, D)``.
+        kept: ``(D,)``; None for all.
+    """
+    if kept is None:
+        return net
+
+    def seen(x: Array) -> Array:
+        dim, xp = kept.shape[-1], get_backend(x).xp
+        return kept * net(xp.concat([kept * x[..., :dim], x[..., dim:]], axis=-1))
+
+    return seen
