@@ -13,6 +13,8 @@ from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Produ
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
+from mmppl.numpyro.mixture import GaussianMixture, VampPrior
+from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
@@ -30,11 +32,13 @@ __all__ = [
     "Diffusion",
     "EnergyTilted",
     "Flow",
+    "GaussianMixture",
     "JointScore",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "NormalizingFlow",
     "Pairwise",
     "Particles",
     "Product",
@@ -42,10 +46,12 @@ __all__ = [
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
+    "VampPrior",
     "as_batch",
     "build",
     "host",
     "net",
     "observe",
     "plate",
+    "spline_flow",
 ]
