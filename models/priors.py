@@ -81,7 +81,7 @@ def latent_prior(
         def inputs() -> Batch:
             values, present = {}, {}
             for name, m in modalities.items():
-                limits = dist.constraints.unit_interval if m.kind == "image" else dist.constraints.real
+                limits = getattr(dist.constraints, _limits(m))
                 known = name in pseudo
                 empty = np.zeros((components, *m.shape), np.int64)
                 values[name] = param(f"pseudo.{name}", pseudo[name], limits) if known else _like(host, empty)
@@ -92,11 +92,19 @@ def latent_prior(
     return standard(dist.Normal if prior == "normal" else dist.Laplace)
 
 
+def _limits(modality: Modality) -> str:
+    """The host's name for where values of a modality lie."""
+    values = "unit" if modality.kind == "image" else modality.scoring.values
+    return {"counts": "positive", "unit": "unit_interval", "open unit": "unit_interval"}.get(values, "real")
+
+
 def _start(rng: np.random.Generator, modality: Modality, number: int) -> np.ndarray:
-    """Initial pseudo-inputs ``(K, *shape)``: grey noise for images, standard noise for vectors."""
-    if modality.kind == "image":
-        return rng.uniform(0.3, 0.7, (number, *modality.shape))
-    return rng.standard_normal((number, *modality.shape))
+    """Initial pseudo-inputs ``(K, *shape)``: grey in the unit interval, else standard noise or its exponential."""
+    shape, limits = (number, *modality.shape), _limits(modality)
+    if limits == "unit_interval":
+        return rng.uniform(0.3, 0.7, shape)
+    noise = rng.standard_normal(shape)
+    return np.exp(noise) if limits == "positive" else noise
 
 
 def _like(host: Any, x: np.ndarray) -> Any:

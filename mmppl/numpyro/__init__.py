@@ -16,6 +16,7 @@ from mmppl.numpyro.kernels import MALA, ULA
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
@@ -39,6 +40,7 @@ __all__ = [
     "MoPoE",
     "MultiTime",
     "NormalizingFlow",
+    "PaddedCategorical",
     "Pairwise",
     "Particles",
     "Product",

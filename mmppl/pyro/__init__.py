@@ -17,6 +17,7 @@ from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
@@ -39,6 +40,7 @@ __all__ = [
     "MoPoE",
     "MultiTime",
     "NormalizingFlow",
+    "PaddedCategorical",
     "Pairwise",
     "Particles",
     "Product",
