@@ -31,11 +31,12 @@ class PaddedCategorical(CategoricalLogits):
     def __init__(self, logits: jax.Array, padding: int, *, validate_args: bool | None = None):
         self.padding = padding
         others = jnp.arange(logits.shape[-1]) != padding
-        super().__init__(jnp.where(others, logits, -jnp.inf), validate_args=validate_args)
+        # The hosts refuse a logit of -inf.
+        super().__init__(jnp.where(others, logits, jnp.finfo(logits.dtype).min), validate_args=validate_args)
 
     @validate_sample
     def log_prob(self, value: jax.Array) -> jax.Array:
         padded = value == self.padding
-        # Padding is scored as another token before its score is dropped, so that no gradient is that of -inf.
+        # Padding is scored as another token before its score is dropped, so that the gradient stays finite.
         other = 0 if self.padding else 1
         return jnp.where(padded, 0.0, super().log_prob(jnp.where(padded, other, value)))

@@ -1,7 +1,5 @@
 """Tokens with padding, as a Pyro distribution."""
 
-import math
-
 import torch
 from pyro.distributions import Categorical, TorchDistribution
 
@@ -31,10 +29,12 @@ class PaddedCategorical(Categorical):
     def __init__(self, logits: torch.Tensor, padding: int, *, validate_args: bool | None = None):
         self.padding = padding
         others = torch.arange(logits.shape[-1], device=logits.device) != padding
-        super().__init__(logits=torch.where(others, logits, -math.inf), validate_args=validate_args)
+        # The hosts refuse a logit of -inf.
+        least = torch.finfo(logits.dtype).min
+        super().__init__(logits=torch.where(others, logits, least), validate_args=validate_args)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         padded = value == self.padding
-        # Padding is scored as another token before its score is dropped, so that no gradient is that of -inf.
+        # Padding is scored as another token before its score is dropped, so that the gradient stays finite.
         other = 0 if self.padding else 1
         return torch.where(padded, 0.0, super().log_prob(torch.where(padded, other, value)))
