@@ -8,6 +8,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.errors import DataError, ModalityError
+from mmppl.likelihoods import LIKELIHOODS, Likelihood
 
 Array = Any
 
@@ -20,35 +21,79 @@ KINDS = ("vector", "image", "tokens")
 class Modality:
     r"""What a modality is: the shape of one datum, its kind, and how it is scored.
 
+    With :math:`o` the output of a decoder and s the scale, a value x has the likelihood
+
+    * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
+    * ``"bernoulli"`` with logit o, of values in [0, 1];
+    * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
+      inside (0, 1);
+    * ``"poisson"`` with rate :math:`e^o`, ``"negative_binomial"`` with mean :math:`\mu = e^o` and variance
+      :math:`\mu + \mu^2 / s`, of counts, given as floats;
+    * ``"zero_inflated_poisson"`` and ``"zero_inflated_negative_binomial"``, the same with probability
+      :math:`1 - \operatorname{sigmoid}(o')`, and 0 otherwise;
+    * ``"categorical"`` with logits o, of tokens and of nothing else.
+
     Arguments:
         shape: Event shape of one datum: ``(D,)`` for vectors, ``(C, H, W)`` for images, ``(L,)`` for token texts.
         kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first) or ``"tokens"`` (integer ids).
         vocabulary: Number of token ids, for tokens.
-        likelihood: ``"normal"``, ``"laplace"`` or ``"bernoulli"``; tokens are always categorical.
-        scale: Fixed scale :math:`\sigma` of a normal or Laplace likelihood, in data units.
+        likelihood: One of the above; tokens are always categorical.
+        scale: s, in data units for a normal or Laplace likelihood; ``"learned"`` for a parameter of the decoder, one
+            for an image, and one for each coordinate of a vector.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
+        padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
+            given, and a draw has tokens everywhere. None scores it like any other token.
 
     Raises:
-        ModalityError: If the kind is unknown or tokens come without a vocabulary.
+        ModalityError: If the kind or likelihood is unknown or does not go with the other, tokens come without a
+            vocabulary, a scale or weight is out of range, or padding is no token id.
 
     Example:
         >>> Modality((1, 16, 16), kind="image").shape
         (1, 16, 16)
+        >>> Modality((2000,), likelihood="negative_binomial", scale="learned").scoring.values
+        'counts'
     """
 
     shape: tuple[int, ...]
     kind: str = "vector"
     vocabulary: int | None = None
     likelihood: str = "normal"
-    scale: float = 1.0
+    scale: float | str = 1.0
     weight: float = 1.0
+    padding: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
         if self.kind == "tokens" and not self.vocabulary:
             raise ModalityError("A modality of kind 'tokens' needs vocabulary=, the number of token ids.")
+        if self.likelihood not in LIKELIHOODS:
+            raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
+        if self.likelihood == "categorical" and self.kind != "tokens":
+            raise ModalityError(f"Expected kind 'tokens' for a categorical likelihood; got '{self.kind}'.")
+        if not (self.scale == "learned" or (not isinstance(self.scale, str) and 0 < self.scale < float("inf"))):
+            raise ModalityError(f"Expected a scale > 0, or 'learned'; got {self.scale!r}.")
+        if not 0 <= self.weight < float("inf"):
+            raise ModalityError(f"Expected a weight >= 0; got {self.weight}.")
+        if self.padding is not None and (self.vocabulary is None or not 0 <= self.padding < self.vocabulary):
+            raise ModalityError(
+                f"Expected padding to be a token id in [0, {self.vocabulary or 0}), of a modality of kind 'tokens'; "
+                f"got {self.padding}."
+            )
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.scoring.outputs > 1 and not self.shape:
+            raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
+
+    @property
+    def scoring(self) -> Likelihood:
+        """What its likelihood needs."""
+        return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether its decoder has a scale of its own."""
+        return self.scale == "learned" and self.scoring.scaled
 
 
 @dataclass(frozen=True)
@@ -207,6 +252,13 @@ class Batch:
             rows = np.flatnonzero(bad.reshape(len(value), -1).any(1) & mask)
             if rows.size:
                 raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")
+            wrong = modality.scoring.wrong(value)
+            rows = np.flatnonzero(wrong.reshape(len(value), -1).any(1) & mask)
+            if rows.size:
+                raise DataError(
+                    f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; "
+                    f"got others where present, in rows {_few(rows)}."
+                )
         out = self.select(*modalities)
         empty = np.flatnonzero(~np.asarray(out.observed()))
         if empty.size and not allow_empty_rows:

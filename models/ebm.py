@@ -9,7 +9,8 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.inference.reduction import find_subspaces
-from mmppl.models.parts import autoencoders, frame_params, frame_values, likelihood, system, weights
+from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.models.reduction import frame_params, frame_values
 from mmppl.nets import energy as energy_spec
 from mmppl.priors import Blocks
 

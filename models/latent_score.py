@@ -12,7 +12,8 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.inference.reduction import find_subspaces
-from mmppl.models.parts import autoencoders, frame_params, frame_values, likelihood, weights
+from mmppl.models.parts import autoencoders, likelihood, weights
+from mmppl.models.reduction import frame_params, frame_values
 from mmppl.nets import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import Spec
 from mmppl.priors import Frame, ScoreModel

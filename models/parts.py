@@ -1,20 +1,24 @@
 """Parts that the systems share: nets for every modality, likelihoods, and the making of a program."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program
 from mmppl.nets import decoder, encoder
-from mmppl.priors import Blocks, Frame, Subspaces
 
-__all__ = ["autoencoders", "frame_params", "frame_values", "likelihood", "system", "weights"]
+__all__ = ["autoencoders", "likelihood", "scored_as", "system", "weights"]
+
+# The least of a Beta distribution's two concentrations, which single precision would round to 0.
+TINY = 1e-6
+# What every system takes beside its own options.
+SCORING = ("likelihood", "scale", "weight")
 
 
 def autoencoders(
@@ -30,18 +34,65 @@ def autoencoders(
 
 
 def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
-    """p(x_m | z) from what the decoder returns, as an event of the modality's shape."""
-    dist = ppl.host.dist
-    event = len(modality.shape)
+    """p(x_m | z) from what the decoder returns, as an event of the modality's shape; formulas are the modality's.
+
+    Arguments:
+        ppl: The face.
+        modality: The modality.
+        output: What the decoder of :func:`autoencoders` returns: an array, or a pair of it and a learned scale.
+    """
+    dist, name, event = ppl.host.dist, modality.likelihood, len(modality.shape)
     if modality.kind == "tokens":
-        return dist.Categorical(logits=output).to_event(event)
-    if modality.likelihood == "normal":
-        return dist.Normal(output, modality.scale).to_event(event)
-    if modality.likelihood == "laplace":
-        return dist.Laplace(output, modality.scale).to_event(event)
-    if modality.likelihood == "bernoulli":
+        if modality.padding is None:
+            return dist.Categorical(logits=output).to_event(event)
+        return ppl.PaddedCategorical(output, modality.padding).to_event(event)
+    output, scale = output if modality.learns_scale else (output, modality.scale)
+    if name in ("normal", "laplace"):
+        return getattr(dist, name.capitalize())(output, scale).to_event(event)
+    if name == "bernoulli":
+        # Images in shades of grey are scored too.
         return dist.Bernoulli(logits=output, validate_args=False).to_event(event)
-    raise ModalityError(f"Expected a likelihood among normal, laplace, bernoulli; got '{modality.likelihood}'.")
+    backend = get_backend(output)
+    if name == "beta":
+        log_mean, log_rest = -backend.softplus(-output), -backend.softplus(output)
+        return dist.Beta(*(scale * backend.xp.exp(x) + TINY for x in (log_mean, log_rest))).to_event(event)
+    parts = [output[_part(i, modality)] for i in range(modality.scoring.outputs)]
+    if name.endswith("poisson"):
+        fn = dist.Poisson(backend.xp.exp(parts[0]))
+    else:
+        log_scale = math.log(scale) if isinstance(scale, float | int) else backend.xp.log(scale)
+        fn = dist.NegativeBinomial(scale, logits=parts[0] - log_scale)
+    if len(parts) > 1:
+        fn = dist.ZeroInflatedDistribution(fn, gate_logits=parts[1])
+    return fn.to_event(event)
+
+
+def _part(i: int, modality: Modality) -> tuple:
+    """Where the i-th outputs of a decoder lie: behind each other on the first axis of the event."""
+    size, *rest = modality.shape
+    return (..., slice(i * size, (i + 1) * size), *[slice(None)] * len(rest))
+
+
+def scored_as(
+    modalities: Mapping[str, Modality],
+    likelihood: Mapping[str, str],
+    scale: Mapping[str, float | str],
+    weight: Mapping[str, float],
+) -> dict[str, Modality]:
+    """The modalities with other likelihoods, scales and weights, each by name of modality.
+
+    Raises:
+        ModalityError: If a modality or a likelihood is unknown, or a scale or weight is out of range.
+    """
+    out = dict(modalities)
+    for field, values in (("likelihood", likelihood), ("scale", scale), ("weight", weight)):
+        if not isinstance(values, Mapping):
+            raise OptionError(f"Expected {field}= to map modalities to values, as in {{'rna': ...}}; got {values!r}.")
+        unknown = [name for name in values if name not in out]
+        if unknown:
+            raise ModalityError(f"Expected {field}= for modalities among {list(out)}; got {unknown}.")
+        out |= {name: replace(out[name], **{field: value}) for name, value in values.items()}
+    return out
 
 
 def weights(modalities: Mapping[str, Modality]) -> dict[str, float]:
@@ -49,21 +100,15 @@ def weights(modalities: Mapping[str, Modality]) -> dict[str, float]:
     return {name: m.weight for name, m in modalities.items() if m.weight != 1.0}
 
 
-def frame_params(ppl: ModuleType, blocks: Blocks) -> Frame:
-    """Parameters for the frame of a reduced prior: all is kept until it is settled by :func:`frame_values`."""
-    like = ppl.host.zeros(1)
-    values = Frame.identity(blocks)._asdict()
-    return Frame(**{n: ppl.host.param(f"prior.{n}", get_backend(like).asarray(v, like)) for n, v in values.items()})
-
-
-def frame_values(space: Subspaces) -> dict[str, np.ndarray]:
-    """Values of the parameters of :func:`frame_params`."""
-    return {f"prior.{name}": value for name, value in Frame.of(space)._asdict().items()}
-
-
 def system(declare: Callable[..., Program]) -> Callable[..., Program]:
-    """Makes a system of a declaration: checks its options and remembers how to make it again from another seed."""
-    known = inspect.signature(declare).parameters
+    """Makes a system of a declaration: checks its options and remembers how to make it again from another seed.
+
+    Every system takes, beside its own options, ``likelihood=``, ``scale=`` and ``weight=``: how modalities are scored
+    where it is not as they say themselves, by name, as in ``likelihood={"rna": "negative_binomial"}``.
+    """
+    signature = inspect.signature(declare)
+    mine = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default={}) for name in SCORING]
+    known = [*signature.parameters, *SCORING]
 
     def make(modalities: Mapping[str, Modality], *, ppl: ModuleType, seed: int = 0, **options: Any) -> Program:
         unknown = [name for name in options if name not in known]
@@ -75,7 +120,9 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
                 raise OptionError(f"Expected option '{name}' of '{declare.__name__}' to be at least 1; got {value}.")
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
-        program = declare(dict(modalities), ppl=ppl, seed=seed, **options)
+        scored = scored_as(modalities, *(options.get(name, {}) for name in SCORING))
+        own_options = {name: value for name, value in options.items() if name not in SCORING}
+        program = declare(scored, ppl=ppl, seed=seed, **own_options)
         fields = {
             "name": declare.__name__,
             "options": options,
@@ -86,4 +133,5 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     make.__name__, make.__qualname__, make.__doc__ = declare.__name__, declare.__name__, declare.__doc__
     make.__module__ = declare.__module__
     make.__wrapped__ = declare  # type: ignore[attr-defined]
+    make.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *mine])  # type: ignore[attr-defined]
     return make

@@ -38,6 +38,8 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
     Example:
         >>> parse_settings(["latent_dim=8", "tilt=no", "clip=5"], "ebm", {"latent_dim": 24, "tilt": True})
         ({'latent_dim': 8, 'tilt': False}, {'clip': 5.0})
+        >>> parse_settings(["likelihood=ink:beta,word:categorical"], "mvae", {"likelihood": {}})[0]
+        {'likelihood': {'ink': 'beta', 'word': 'categorical'}}
     """
     options: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -63,6 +65,11 @@ def _value(key: str, text: str, kind: type) -> Any:
         return WORDS[text.lower()]
     if kind is str:
         return text
+    if kind is dict:
+        pairs = [part.partition(":") for part in text.split(",")]
+        if not all(name and found and value for name, found, value in pairs):
+            raise OptionError(f"Expected option '{key}' as modality:value,modality:value; got '{text}'.")
+        return {name: _number(value) for name, _, value in pairs}
     try:
         value = kind(text)
     except ValueError:
@@ -71,6 +78,13 @@ def _value(key: str, text: str, kind: type) -> Any:
     if not 0 <= value < float("inf"):
         raise OptionError(f"Expected option '{key}' to be finite and not negative; got {text}.")
     return value
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def new_file(path: Path, force: bool) -> Path:

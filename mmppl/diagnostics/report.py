@@ -108,7 +108,8 @@ def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
     rows = []
     for name, m in dataset.modalities.items():
         present = np.asarray(dataset.train.present[name]).mean()
-        scored = "categorical" if m.kind == "tokens" else f"{m.likelihood}, scale {m.scale:g}"
+        named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else m.likelihood
+        scored = "categorical" if m.kind == "tokens" else named
         rows.append([name, m.kind, " × ".join(map(str, m.shape)), scored, f"{100 * present:.0f}%"])
     header = ["Modality", "Kind", "Shape", "Likelihood", "Present"]
     return facts(what) + table("The modalities", header, rows)

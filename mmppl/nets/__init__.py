@@ -8,16 +8,18 @@ from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
-from mmppl.nets.spec import MLP, Energy, LocScale, Spec
+from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
 
 __all__ = [
     "MLP",
     "Energy",
     "LocScale",
+    "LogCounts",
     "PairEnergy",
     "PatchDecoder",
     "PatchEncoder",
     "ResidualScore",
+    "Scaled",
     "Spec",
     "TokenDecoder",
     "TokenEncoder",

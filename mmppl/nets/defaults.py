@@ -4,7 +4,7 @@ from math import prod
 
 from mmppl.batch import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.spec import MLP, Energy, LocScale, Spec
+from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
 
 __all__ = ["decoder", "encoder", "energy"]
 
@@ -18,7 +18,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     Without a family it is deterministic, to a code ``(*, latent_dim)``.
 
     Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
-    (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder.
+    (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder. Counts are
+    seen as log(1 + x).
 
     Arguments:
         modality: The modality.
@@ -42,13 +43,16 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
     else:
         body = MLP(modality.shape, out, (hidden, hidden))
+    body = LogCounts(body) if modality.scoring.values == "counts" else body
     return body if family is None else LocScale(body, family)
 
 
 def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
-    """A decoder of a modality: latents ``(*, latent_dim)`` to a location or logit ``(*, *modality.shape)``.
+    """A decoder of a modality: latents ``(*, latent_dim)`` to what its likelihood takes, ``(*, *modality.shape)``.
 
-    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed.
+    Where a likelihood takes several outputs for each value, they lie behind each other on the first axis of the event.
+    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed. A learned
+    scale is a second output, without batch axes.
 
     Arguments:
         modality: The modality.
@@ -58,13 +62,19 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     Example:
         >>> decoder(Modality((5,), kind="tokens", vocabulary=27), 8).out_shape
         (5, 27)
+        >>> decoder(Modality((5,), likelihood="zero_inflated_poisson"), 8).out_shape
+        (10,)
     """
     size = _patch(modality)
+    body: Spec
+    shape = modality.shape and (modality.scoring.outputs * modality.shape[0], *modality.shape[1:])
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
     if size:
-        return PatchDecoder((latent_dim,), modality.shape, size, _width(hidden))  # type: ignore[arg-type]
-    return MLP((latent_dim,), modality.shape, (hidden, hidden))
+        body = PatchDecoder((latent_dim,), shape, size, _width(hidden))  # type: ignore[arg-type]
+    else:
+        body = MLP((latent_dim,), shape, (hidden, hidden))
+    return Scaled(body, () if modality.kind == "image" else modality.shape) if modality.learns_scale else body
 
 
 def energy(latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> Energy:

@@ -117,6 +117,13 @@ class _Embed(eqx.Module):
         return jnp.take(self.weight, x, axis=0)
 
 
+class _Scale(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, x, context=None):
+        return x, jnp.exp(self.weight)
+
+
 class _Chain(eqx.Module):
     layers: tuple
 
@@ -178,6 +185,11 @@ class _Fixed(eqx.Module):
 class _Activation(_Fixed):
     def __call__(self, x, context=None):
         return ACTIVATIONS[self.layer.name](x)
+
+
+class _Log1p(_Fixed):
+    def __call__(self, x, context=None):
+        return jnp.log1p(x)
 
 
 class _Reshape(_Fixed):
@@ -242,7 +254,7 @@ class _Split(_Fixed):
         return loc, jax.nn.softplus(raw + SOFTPLUS_ONE) + self.layer.floor
 
 
-_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift}
+_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift, L.Scale: _Scale}
 _SHAPED = {
     L.BlockEmbed: (_BlockEmbed, "sizes"),
     L.BlockHead: (_BlockHead, "sizes"),
@@ -251,6 +263,7 @@ _SHAPED = {
 _FIXED = {
     L.Activation: _Activation,
     L.Attention: _Attention,
+    L.Log1p: _Log1p,
     L.Reshape: _Reshape,
     L.Swap: _Swap,
     L.Patch: _Patch,

@@ -14,6 +14,7 @@ from mmppl.nets.layers import (
     Linear,
     Norm,
     Residual,
+    Scale,
     Shift,
     Skip,
 )
@@ -29,7 +30,7 @@ def initial_weights(spec: Spec, seed: int) -> dict[str, np.ndarray]:
 
     .. math:: W_{ij}, b_i \sim \mathrm{U}(-n^{-1/2}, n^{-1/2});
 
-    rows of an embedding are standard normal; a normalisation starts at scale 1 and shift 0.
+    rows of an embedding are standard normal; a normalisation starts at scale 1 and shift 0, a learned scale at 1.
 
     Arguments:
         spec: The net.
@@ -68,6 +69,8 @@ def _chain(layers: tuple[Layer, ...], rng: np.random.Generator, prefix: str) -> 
             yield name + "bias", rng.uniform(-bound, bound, sum(layer.sizes))
         elif isinstance(layer, Embed):
             yield name + "weight", rng.standard_normal((layer.vocabulary, layer.dim))
+        elif isinstance(layer, Scale):
+            yield name + "weight", np.zeros(layer.shape)
         elif isinstance(layer, Norm | GroupNorm):
             yield name + "weight", np.ones(layer.dim)
             yield name + "bias", np.zeros(layer.dim)

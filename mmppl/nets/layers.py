@@ -20,10 +20,12 @@ __all__ = [
     "GroupNorm",
     "Layer",
     "Linear",
+    "Log1p",
     "Norm",
     "Patch",
     "Residual",
     "Reshape",
+    "Scale",
     "Shift",
     "Skip",
     "Split",
@@ -59,6 +61,18 @@ class Activation(Layer):
     def __post_init__(self) -> None:
         if self.name not in ACTIVATIONS:
             raise OptionError(f"Expected an activation among {ACTIVATIONS}; got {self.name!r}. Choose one of them.")
+
+
+@dataclass(frozen=True)
+class Log1p(Layer):
+    """``log(1 + x)``, elementwise: counts of all sizes side by side."""
+
+
+@dataclass(frozen=True)
+class Scale(Layer):
+    """``x`` to the pair ``(x, exp(w))``: a scale that is learned beside an output, of shape ``shape``, 1 at first."""
+
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,14 @@ class _Embed(_Weighted):
         return functional.embedding(x.long(), self.weight)
 
 
+class _Scale(_Weighted):
+    def __init__(self, layer: L.Scale) -> None:
+        super().__init__(*layer.shape, bias=False)
+
+    def forward(self, x, context=None):
+        return x, torch.exp(self.weight)
+
+
 class _Residual(nn.Module):
     def __init__(self, layer: L.Residual) -> None:
         super().__init__()
@@ -185,6 +193,11 @@ class _Activation(_Fixed):
         return getattr(functional, self.layer.name)(x)
 
 
+class _Log1p(_Fixed):
+    def forward(self, x, context=None):
+        return torch.log1p(x)
+
+
 class _Reshape(_Fixed):
     def forward(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
@@ -249,6 +262,8 @@ _MODULES = {
     L.Shift: _Shift,
     L.TimeFeatures: _TimeFeatures,
     L.Attention: _Attention,
+    L.Log1p: _Log1p,
+    L.Scale: _Scale,
     L.Activation: _Activation,
     L.Reshape: _Reshape,
     L.Swap: _Swap,

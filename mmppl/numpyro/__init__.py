@@ -13,7 +13,10 @@ from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Produ
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
+from mmppl.numpyro.mixture import GaussianMixture, VampPrior
+from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
@@ -30,11 +33,14 @@ __all__ = [
     "Diffusion",
     "EnergyTilted",
     "Flow",
+    "GaussianMixture",
     "JointScore",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "NormalizingFlow",
+    "PaddedCategorical",
     "Pairwise",
     "Particles",
     "Product",
@@ -42,10 +48,12 @@ __all__ = [
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
+    "VampPrior",
     "as_batch",
     "build",
     "host",
     "net",
     "observe",
     "plate",
+    "spline_flow",
 ]

@@ -247,7 +247,8 @@ def _decode(program: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool
 
 
 def _mean(fn: Any) -> jax.Array:
-    while hasattr(fn, "base_dist"):
+    # A zero-inflated distribution has a base too, but a mean of its own.
+    while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         fn = fn.base_dist
     return jnp.argmax(fn.logits, -1) if isinstance(fn, dist.CategoricalLogits) else fn.mean
 

@@ -14,7 +14,10 @@ from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
+from mmppl.pyro.mixture import GaussianMixture, VampPrior
+from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
@@ -30,11 +33,14 @@ __all__ = [
     "Diffusion",
     "EnergyTilted",
     "Flow",
+    "GaussianMixture",
     "JointScore",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
     "MultiTime",
+    "NormalizingFlow",
+    "PaddedCategorical",
     "Pairwise",
     "Particles",
     "Product",
@@ -42,10 +48,12 @@ __all__ = [
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
+    "VampPrior",
     "as_batch",
     "build",
     "host",
     "net",
     "observe",
     "plate",
+    "spline_flow",
 ]

@@ -280,7 +280,8 @@ def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool
 
 
 def _mean(fn: Any) -> torch.Tensor:
-    while hasattr(fn, "base_dist"):
+    # A zero-inflated distribution has a base too, but a mean of its own.
+    while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         fn = fn.base_dist
     return fn.logits.argmax(-1) if isinstance(fn, dist.Categorical) else fn.mean
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Distribution
+from pyro.distributions import Distribution, constraints
+from torch.distributions import transform_to
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError
@@ -100,4 +101,15 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"{tuple(fn.event_shape)}. Use .to_event({value.ndim - 1})."
         )
     with poutine.mask(mask=batch.present[name]):
-        return pyro.sample(name, fn, obs=value)
+        return pyro.sample(name, fn, obs=_inside(fn, value, batch.present[name]))
+
+
+def _inside(fn: Distribution, value: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """The value with what hides absent rows, 0, moved inside the support: there a density may have no gradient."""
+    support = fn.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support.is_discrete or support is constraints.real:
+        return value
+    there = present.reshape(-1, present.shape[-1]).any(0).reshape(-1, *[1] * (value.ndim - 1))
+    return torch.where(there, value, transform_to(support)(torch.zeros_like(value)))

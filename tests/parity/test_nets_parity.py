@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmppl.nets import MLP, Energy, LocScale, PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
+from mmppl.nets import MLP, Energy, LocScale, LogCounts, PatchDecoder, PatchEncoder, Scaled, TokenDecoder, TokenEncoder
 from mmppl.nets import equinox as equinox_nets
 from mmppl.nets import torch as torch_nets
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
@@ -16,6 +16,8 @@ SPECS = {
     "mlp, norm": MLP((5,), (), hidden=(16, 16), norm=True),
     "energy": Energy(4),
     "loc and scale": LocScale(MLP((3,), (8,))),
+    "counts": LogCounts(MLP((3,), (2,), hidden=(8,))),
+    "learned scale": Scaled(MLP((3,), (2,), hidden=(8,)), (2,)),
     "patch encoder": PatchEncoder((3, 8, 12), (4,), blocks=2),
     "patch decoder": PatchDecoder((4,), (3, 8, 12), blocks=2),
     "token encoder": TokenEncoder(5, 27, (4,)),
@@ -31,14 +33,15 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 def inputs(spec, dtype):
     rng = np.random.default_rng(1)
     shape = (4, 2, *spec.in_shape)
-    return (
-        rng.integers(0, 27, shape) if isinstance(spec, TokenEncoder) else 3 * rng.standard_normal(shape).astype(dtype)
-    )
+    if isinstance(spec, TokenEncoder):
+        return rng.integers(0, 27, shape)
+    x = 3 * rng.standard_normal(shape).astype(dtype)
+    return np.abs(x) if isinstance(spec, LogCounts) else x
 
 
 def torch_side(net, x):
     out = net(torch.tensor(x))
-    out = torch.cat(out if isinstance(out, tuple) else (out,), -1)
+    out = torch.cat(torch.broadcast_tensors(*out) if isinstance(out, tuple) else (out,), -1)
     torch.sin(out).sum().backward()
     return out.detach().numpy(), {name: p.grad.numpy() for name, p in net.named_parameters()}
 
@@ -48,7 +51,7 @@ def jax_side(net, x):
     @eqx.filter_value_and_grad(has_aux=True)
     def value(net):
         out = net(jnp.asarray(x))
-        out = jnp.concatenate(out if isinstance(out, tuple) else (out,), -1)
+        out = jnp.concatenate(jnp.broadcast_arrays(*out) if isinstance(out, tuple) else (out,), -1)
         return jnp.sin(out).sum(), out
 
     (_, out), grads = value(net)

@@ -1,0 +1,49 @@
+"""What each ready-made likelihood needs: outputs of a decoder, a scale, and values it can score."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["LIKELIHOODS", "Likelihood"]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A likelihood of one value x given outputs :math:`o` of a decoder and a scale s.
+
+    Arguments:
+        outputs: How many outputs of the decoder each value takes.
+        scaled: Whether it has a scale.
+        values: What x may be: ``"real"``, ``"unit"`` ([0, 1]), ``"open unit"`` ((0, 1)), ``"counts"`` or ``"tokens"``.
+    """
+
+    outputs: int = 1
+    scaled: bool = False
+    values: str = "real"
+
+    def wrong(self, x: np.ndarray) -> np.ndarray:
+        """Where values cannot be scored: NaN or Inf aside, boolean of the shape of ``x``."""
+        if self.values == "counts":
+            return (x < 0) | (x != np.floor(x))
+        if self.values == "unit":
+            return (x < 0) | (x > 1)
+        return (x <= 0) | (x >= 1) if self.values == "open unit" else np.zeros(x.shape, bool)
+
+    @property
+    def wanted(self) -> str:
+        """What values should be, in words."""
+        words = {"counts": "counts (0, 1, 2, ...)", "unit": "values in [0, 1]", "open unit": "values inside (0, 1)"}
+        return words.get(self.values, "numbers")
+
+
+LIKELIHOODS = {
+    "normal": Likelihood(scaled=True),
+    "laplace": Likelihood(scaled=True),
+    "bernoulli": Likelihood(values="unit"),
+    "beta": Likelihood(scaled=True, values="open unit"),
+    "poisson": Likelihood(values="counts"),
+    "negative_binomial": Likelihood(scaled=True, values="counts"),
+    "zero_inflated_poisson": Likelihood(outputs=2, values="counts"),
+    "zero_inflated_negative_binomial": Likelihood(outputs=2, scaled=True, values="counts"),
+    "categorical": Likelihood(values="tokens"),
+}
