@@ -8,29 +8,35 @@ except ImportError as error:
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
+from mmppl.inference.objectives import WarmUp
 from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 from mmppl.pyro import host
-from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
-from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
 
 __all__ = [
     "ELBO",
+    "JMVAE",
     "MALA",
+    "MMJSD",
     "MMVAE",
     "MVAE",
+    "MVTCAE",
     "ULA",
     "Chains",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",
     "Flow",
+    "GeometricMean",
     "JointScore",
+    "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
@@ -42,6 +48,7 @@ __all__ = [
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
+    "WarmUp",
     "as_batch",
     "build",
     "host",
