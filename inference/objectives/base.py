@@ -92,7 +92,10 @@ class Evaluation(Protocol):
         """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs."""
 
     def score(self, draws: Draws, names: tuple[str, ...]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Log likelihood of the modalities ``names``, and log prior of the latents by site, all ``(K, T, N)``."""
+        """Log likelihood of what the model observes, and log prior of the latents, by site, all ``(K, T, N)``.
+
+        Of the modalities only ``names`` are observed.
+        """
 
 
 class Objective:
@@ -259,7 +262,7 @@ class Objective:
             across = run.density(draws, terms.reference.subsets, cross=True, detach=False)
             others = sum(across.values()) - log_q[:, :, None, :]
             pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
-        masks = {name: _factor(xp, terms, batch, i, log_q) for i, name in enumerate(batch.modalities) if name in names}
+        masks = {site: _factor(xp, terms, batch, site, log_q) for site in log_lik}
         log_own = sum(own.values()) if self.gradient == "score" else log_q
         return Ingredients(log_lik, masks, pull, log_own, self.weights)
 
@@ -279,9 +282,11 @@ def _mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:
     return backend.logsumexp(sum(across) + log_share, axis=2)
 
 
-def _factor(xp: Any, terms: Terms, batch: Batch, place: int, like: Array) -> Array:
-    """The factor on a modality's log likelihood, ``(T, N)``."""
-    score, present = terms.score[..., place], batch.present[batch.modalities[place]]
+def _factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array:
+    """The factor on a log likelihood, ``(T, N)``; 1 for what is observed beside the modalities."""
+    if site not in batch.modalities:
+        return xp.ones_like(like[0, ...])
+    score, present = terms.score[..., batch.modalities.index(site)], batch.present[site]
     if score.dtype == xp.bool:
         return xp.astype(score & present, like.dtype)
     return score * xp.astype(present, like.dtype)

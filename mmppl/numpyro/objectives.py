@@ -72,9 +72,8 @@ class Evaluation:
         for site in sites.values():
             if site["type"] == "plate" and site["name"] not in OURS:
                 self.scale = site["args"][0] / site["args"][1]
-        log_lik = self._each(sites, [n for n in names if n in sites], self.shape)
-        others = [n for n, s in sites.items() if s["type"] == "sample" and n not in log_lik]
-        return log_lik, self._each(sites, others, self.shape)
+        observed = [n for n, site in sites.items() if site["type"] == "sample" and n not in latents]
+        return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
 
     def _seen(self, masks: jax.Array) -> Batch:
         """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""

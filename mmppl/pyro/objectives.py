@@ -72,8 +72,8 @@ class Evaluation:
             for frame in site["cond_indep_stack"]:
                 if frame.name not in OURS:
                     self.scale = _outer_scale([frame])
-        log_lik = self._each(sites, [n for n in names if n in sites], self.shape)
-        return log_lik, self._each(sites, [n for n in sites if n not in log_lik], self.shape)
+        observed = [n for n in sites if n not in latents]
+        return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
 
     def _seen(self, masks: torch.Tensor) -> Batch:
         """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""
