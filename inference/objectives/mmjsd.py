@@ -4,8 +4,9 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.inference.objectives.base import Objective, References, Terms
+from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, singles
+from mmppl.inference.objectives.terms import References, Terms
 
 Array = Any
 

@@ -5,8 +5,9 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, singles
+from mmppl.inference.objectives.terms import Terms
 
 Array = Any
 

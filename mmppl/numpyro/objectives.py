@@ -13,7 +13,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference import objectives as rows
-from mmppl.inference.objectives.base import Draws
+from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.numpyro.primitives import as_batch
 

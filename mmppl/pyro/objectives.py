@@ -14,7 +14,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference import objectives as rows
-from mmppl.inference.objectives.base import Draws
+from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.pyro.primitives import as_batch
 
