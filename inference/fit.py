@@ -56,7 +56,8 @@ def fit(
     Raises:
         ModalityError, DataError: If the data do not fit the program.
         OptionError: If a number is out of range.
-        ObjectiveError: If the guide of a program of one's own looks at what an objective of several terms hides.
+        ObjectiveError: If an objective needs more modalities, or the guide of a program of one's own looks at what an
+            objective of several terms hides.
         RunError: If ``out`` exists, or is not this run.
         TrainingError: If a loss or gradient is not finite; its ``fitted`` holds the last good state, which is also
             what the run folder keeps.
@@ -74,6 +75,8 @@ def fit(
     if epochs < 1 or batch_size < 1 or learning_rate <= 0 or not 0.0 <= ema < 1.0 or (clip is not None and clip <= 0):
         raise OptionError("Expected epochs >= 1, batch_size >= 1, learning_rate > 0, 0 <= ema < 1 and clip > 0.")
     data = data.validate(program.modalities)
+    for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
+        objective.check(data.modalities)
     batch_size = min(batch_size, len(data))
     plan = _plan(program.stages, epochs)
     settings = {

@@ -45,10 +45,10 @@ def refuse_peeking(fitted: Fitted, data: Batch) -> None:
 
 
 def _several_terms(program: Program, data: Batch) -> bool:
-    """Whether any stage's objective encodes from more than one subset."""
+    """Whether any stage's objective asks the guide about more than one subset."""
     objectives = [program.objective, *(stage.objective for stage in program.stages if stage.objective)]
     rng, like = np.random.default_rng(0), np.zeros(())
-    return any(len(o.terms(get_backend(like), data[:2], rng, like).encode) > 1 for o in objectives)
+    return any(o.terms(get_backend(like), data[:2], rng, like).several() for o in objectives)
 
 
 def _another(value: np.ndarray, fitted: Fitted, name: str) -> np.ndarray:

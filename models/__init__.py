@@ -2,12 +2,35 @@
 
 from mmppl.models.catalogue import SYSTEMS, make
 from mmppl.models.ebm import ebm
+from mmppl.models.ebm_plus import ebm_plus
+from mmppl.models.jmvae import jmvae
 from mmppl.models.mld import mld
 from mmppl.models.mld_inpaint import mld_inpaint
 from mmppl.models.mld_uni import mld_uni
+from mmppl.models.mmjsd import mmjsd
 from mmppl.models.mmvae import mmvae
+from mmppl.models.mmvae_plus import mmvae_plus
 from mmppl.models.mopoe import mopoe
 from mmppl.models.mvae import mvae
+from mmppl.models.mvtcae import mvtcae
+from mmppl.models.nexus import nexus
 from mmppl.models.sbm import sbm
 
-__all__ = ["SYSTEMS", "ebm", "make", "mld", "mld_inpaint", "mld_uni", "mmvae", "mopoe", "mvae", "sbm"]
+__all__ = [
+    "SYSTEMS",
+    "ebm",
+    "ebm_plus",
+    "jmvae",
+    "make",
+    "mld",
+    "mld_inpaint",
+    "mld_uni",
+    "mmjsd",
+    "mmvae",
+    "mmvae_plus",
+    "mopoe",
+    "mvae",
+    "mvtcae",
+    "nexus",
+    "sbm",
+]

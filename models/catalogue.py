@@ -9,17 +9,26 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 from mmppl.models.ebm import ebm
+from mmppl.models.ebm_plus import ebm_plus
+from mmppl.models.jmvae import jmvae
 from mmppl.models.mld import mld
 from mmppl.models.mld_inpaint import mld_inpaint
 from mmppl.models.mld_uni import mld_uni
+from mmppl.models.mmjsd import mmjsd
 from mmppl.models.mmvae import mmvae
+from mmppl.models.mmvae_plus import mmvae_plus
 from mmppl.models.mopoe import mopoe
 from mmppl.models.mvae import mvae
+from mmppl.models.mvtcae import mvtcae
+from mmppl.models.nexus import nexus
 from mmppl.models.sbm import sbm
 
 __all__ = ["SYSTEMS", "make", "settings"]
 
-_ALL = (mvae, mmvae, mopoe, ebm, mld, mld_inpaint, mld_uni, sbm)
+_ALL = (jmvae, mvae, mmvae, mopoe, mmjsd, mvtcae)
+_ALL += (mmvae_plus, nexus)
+_ALL += (ebm, ebm_plus)
+_ALL += (mld, mld_inpaint, mld_uni, sbm)
 SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}
 
 

@@ -116,7 +116,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
             own = [name for name in known if name not in ("modalities", "ppl", "seed")]
             raise OptionError(f"Unknown options {unknown} of '{declare.__name__}'; it has {own}.")
         for name, value in options.items():
-            if (name == "latent_dim" or name.endswith("hidden")) and value < 1:
+            if name.endswith(("_dim", "hidden")) and value < 1:
                 raise OptionError(f"Expected option '{name}' of '{declare.__name__}' to be at least 1; got {value}.")
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")

@@ -107,7 +107,7 @@ def test_a_truth_value_must_be_one():
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"model": "vae"}, "Unknown model 'vae'; expected one of mvae, "),
+        ({"model": "vae"}, "Unknown model 'vae'; expected one of jmvae, "),
         ({"data": "digits"}, "Unknown data 'digits'"),
         ({"data": "nowhere.npz"}, "Expected a .npz file; got nowhere.npz"),
         ({"backend": "tensorflow"}, "Unknown backend 'tensorflow'; expected one of numpyro, pyro"),

@@ -5,6 +5,7 @@ import pytest
 from scipy import special, stats
 
 from mmppl import Batch
+from mmppl._backend import get_backend
 from mmppl.aggregation import all_subsets
 from mmppl.data import LinearGaussian
 from mmppl.errors import ObjectiveError, OptionError
@@ -12,6 +13,8 @@ from mmppl.nets import MLP, LocScale
 from mmppl.testing import driver
 from mmppl.testing.contract import close, within_error
 from mmppl.testing.objective import SPOILT, LinearProgram
+from mmppl.testing.replay import replay as replay_noise
+from mmppl.testing.replay import replayed
 
 TRUTH = LinearGaussian(1, {"a": 2, "b": 1, "c": 2}, seed=3, noise=0.7)
 PRESENT = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0], [1, 0, 1]], dtype=bool)
@@ -26,21 +29,9 @@ def d(request):
         yield d
 
 
-def replayed(kind, shape):
-    """Noise that depends on its kind and size alone."""
-    size = int(np.prod(shape))
-    rng = np.random.default_rng([size, kind == "normal"])
-    return (rng.standard_normal(size) if kind == "normal" else rng.random(size)).reshape(shape)
-
-
 @pytest.fixture
 def replay(d, monkeypatch):
-    from mmppl._backend import get_backend
-
-    backend = get_backend(d.array(np.zeros(1)))
-    for kind in ("normal", "uniform"):
-        draw = lambda rng, shape, like, kind=kind: backend.asarray(replayed(kind, shape), like=like)  # noqa: E731
-        monkeypatch.setattr(backend, kind, draw)
+    replay_noise(monkeypatch, get_backend(d.array(np.zeros(1))))
 
 
 def expert(name):
@@ -241,8 +232,6 @@ def test_a_guide_must_draw_every_latent(d):
 
 
 def test_more_than_32_subsets_are_sampled_not_enumerated(d):
-    from mmppl._backend import get_backend
-
     present = np.ones((400, 6), bool)
     present[200:, 3:] = False
     names = "abcdef"
@@ -265,8 +254,6 @@ def test_more_than_32_subsets_are_sampled_not_enumerated(d):
 
 
 def test_random_subsets_of_mvae_are_terms_of_their_own(d):
-    from mmppl._backend import get_backend
-
     like = d.array(np.zeros(()))
     backend = get_backend(like)
     terms = d.mm.MVAE(random=2).terms(backend, d.mm.as_batch(BATCH), backend.rng(0), like)

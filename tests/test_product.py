@@ -43,9 +43,23 @@ OBJECTIVES = {
     "MMVAE": (lambda mm: mm.MMVAE(), 8),
     "MoPoE": (lambda mm: mm.MoPoE(), 8),
 }
+SAMPLED = {
+    "JMVAE": (lambda mm: mm.JMVAE(), 8),
+    "MMJSD": (lambda mm: mm.MMJSD(), 8),
+    "MMVAEPlus, 2, dreg": (lambda mm: mm.MMVAEPlus(2, gradient="dreg"), 8),
+    "MVTCAE": (lambda mm: mm.MVTCAE(alpha=0.5), 8),
+}
 AGGREGATIONS = ("Product", "MixtureOfExperts", "MixtureOfProducts")
 CELLS = [(prior, kind, "normal", objective) for prior in PRIORS for kind in AGGREGATIONS for objective in OBJECTIVES]
 CELLS += [("Laplace", kind, "laplace", "ELBO") for kind in AGGREGATIONS]
+# A Latin square of priors, aggregations and objectives on Pyro, and four cells that share nothing on NumPyro.
+SAMPLED_CELLS = [
+    (host, (prior, (*AGGREGATIONS, "GeometricMean")[i ^ j], "normal", objective))
+    for i, prior in enumerate(PRIORS)
+    for j, objective in enumerate(SAMPLED)
+    for host in ("numpyro", "pyro")
+    if host == "pyro" or j == (0, 2, 3, 1)[i]
+]
 
 
 @pytest.fixture(params=["numpyro", "pyro"], scope="module")
@@ -87,8 +101,16 @@ def log_z(d, prior, params):
 
 @pytest.mark.parametrize("cell", CELLS, ids=[", ".join(cell) for cell in CELLS])
 def test_the_loss_of_each_cell_falls(d, cell):
-    prior, kind, family, objective = cell
-    make, weight = OBJECTIVES[objective]
+    loss_falls(d, *cell)
+
+
+@pytest.mark.parametrize(("host", "cell"), SAMPLED_CELLS, ids=[f"{h}, {', '.join(c)}" for h, c in SAMPLED_CELLS])
+def test_the_loss_of_each_sampled_cell_falls(host, cell):
+    loss_falls(driver(host), *cell)
+
+
+def loss_falls(d, prior, kind, family, objective):
+    make, weight = (OBJECTIVES | SAMPLED)[objective]
     losses, params = d.fit(make(d.mm), *program(d, prior, kind, family), BATCH, steps=20, rate=0.04)
     assert np.isfinite(losses).all()
     start = {f"energy.{name}": value for name, value in initial(d).items()} if "tilted" in prior else {}

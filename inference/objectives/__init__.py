@@ -1,9 +1,28 @@
 """Objectives: rows of one table. Each face joins them to its host's ELBO class."""
 
-from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.elbo import ELBO
+from mmppl.inference.objectives.jmvae import JMVAE
+from mmppl.inference.objectives.mmjsd import MMJSD
 from mmppl.inference.objectives.mmvae import MMVAE
+from mmppl.inference.objectives.mmvae_plus import MMVAEPlus
 from mmppl.inference.objectives.mopoe import MoPoE
 from mmppl.inference.objectives.mvae import MVAE
+from mmppl.inference.objectives.mvtcae import MVTCAE
+from mmppl.inference.objectives.schedules import WarmUp
+from mmppl.inference.objectives.terms import References, Terms
 
-__all__ = ["ELBO", "MMVAE", "MVAE", "MoPoE", "Objective", "Terms"]
+__all__ = [
+    "ELBO",
+    "JMVAE",
+    "MMJSD",
+    "MMVAE",
+    "MMVAEPlus",
+    "MVAE",
+    "MVTCAE",
+    "MoPoE",
+    "Objective",
+    "References",
+    "Terms",
+    "WarmUp",
+]

@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mmppl._backend import Backend
 
 Array = Any
@@ -15,32 +17,38 @@ class Ingredients(NamedTuple):
 
     Arguments:
         log_lik: log p(x_m | z) by modality, ``(K, T, N)``.
-        masks: 1.0 where a modality is scored, ``(T, N)``.
-        log_r: log density of the reference, ``(K, T, N)``.
-        log_q: log density of the guide, ``(K, T, N)``.
+        masks: Factor on a modality where it is scored, 0 elsewhere, ``(T, N)``.
+        pull: log r - log q, summed over the references by their shares, ``(K, T, N)``.
+        log_own: Log density of the draws in what they were drawn from, ``(K, T, N)``.
         weights: Factors on modalities, floats.
     """
 
     log_lik: dict[str, Array]
     masks: dict[str, Array]
-    log_r: Array
-    log_q: Array
+    pull: Array
+    log_own: Array
     weights: dict[str, float]
 
-    def log_weights(self, beta: float) -> Array:
+    def log_weights(self, beta: Any) -> Array:
         """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``."""
-        total = beta * (self.log_r - self.log_q)
+        total = beta * self.pull
         for name, value in self.log_lik.items():
             total = total + self.weights.get(name, 1.0) * (self.masks[name] * value)
         return total
 
-    def normalised_weights(self, backend: Backend, beta: float) -> Array:
+    def normalised_weights(self, backend: Backend, beta: Any) -> Array:
         """The importance weights over the particles of each datum, ``(K, T, N)``."""
         return backend.xp.exp(backend.log_softmax(self.log_weights(beta), axis=0))
 
+    def free(self, backend: Backend, bits: float) -> "Ingredients":
+        """The same, where a divergence below ``bits`` nats counts as that much: the mean pull is at most -bits."""
+        xp = backend.xp
+        mean = xp.mean(self.pull, axis=0, keepdims=True)
+        return self._replace(pull=xp.broadcast_to(xp.clip(mean, max=-bits), self.pull.shape))
+
 
 def bound_and_record(
-    backend: Backend, objective: Any, terms: Any, parts: Ingredients, scale: Any
+    backend: Backend, objective: Any, terms: Any, parts: Ingredients, scale: Any, beta: Any
 ) -> tuple[Array, dict[str, Array]]:
     """The loss, summed over data, and a record of means per datum.
 
@@ -48,18 +56,19 @@ def bound_and_record(
     log q - log r.
     """
     xp = backend.xp
-    log_w = parts.log_weights(objective.beta)
-    if objective.average:
+    held = parts.free(backend, objective.free_bits) if objective.free_bits else parts
+    log_w = held.log_weights(beta)
+    average = objective.average or log_w.shape[0] == 1
+    if average:
         bound = xp.mean(log_w, axis=0)
-    elif objective.gradient == "dreg":
-        share = backend.stop_gradient(parts.normalised_weights(backend, objective.beta))
-        value = backend.stop_gradient(backend.logsumexp(log_w, axis=0) - math.log(log_w.shape[0]))
-        surrogate = xp.sum(share * log_w, axis=0)
-        bound = value + (surrogate - backend.stop_gradient(surrogate))
-    elif log_w.shape[0] == 1:
-        bound = log_w[0, ...]
     else:
         bound = backend.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
+    if objective.gradient == "dreg":
+        share = backend.stop_gradient(parts.normalised_weights(backend, beta))
+        bound = backend.stop_gradient(bound) + _gradient_of(backend, xp.sum(share * log_w, axis=0))
+    elif objective.gradient == "score":
+        signal = backend.stop_gradient(_signal(backend, log_w, average))
+        bound = bound + _gradient_of(backend, xp.sum(signal * parts.log_own, axis=0))
     weight = terms.weight
     # A term of weight zero must not touch the loss even if its bound is not finite.
     bound = xp.where(weight > 0, bound, xp.zeros_like(bound))
@@ -70,7 +79,7 @@ def bound_and_record(
     share = weight / xp.where(total > 0, total, xp.ones_like(total))
     record = {
         "loss": -xp.mean(still(per_datum)),
-        "kl": xp.mean(xp.sum(share * _particle_mean(parts, xp, still), axis=0)),
+        "kl": -xp.mean(xp.sum(share * xp.mean(still(parts.pull), axis=0), axis=0)),
     }
     for name, value in parts.log_lik.items():
         scored = share * parts.masks[name]
@@ -80,5 +89,23 @@ def bound_and_record(
     return loss, record
 
 
-def _particle_mean(parts: Ingredients, xp: Any, still: Any) -> Array:
-    return xp.mean(still(parts.log_q) - still(parts.log_r), axis=0)
+def _gradient_of(backend: Backend, x: Array) -> Array:
+    """Zero, with the gradient of ``x``."""
+    return x - backend.stop_gradient(x)
+
+
+def _signal(backend: Backend, log_w: Array, average: bool) -> Array:
+    r"""What each draw's score is multiplied by, ``(K, T, N)``: the bound less what the other draws make of it.
+
+    The baseline of a draw leaves it out, so it does not bias the gradient: for averaged particles the mean of the
+    others, for the importance-weighted bound the bound with the draw's weight replaced by their geometric mean (VIMCO).
+    """
+    xp, num = backend.xp, log_w.shape[0]
+    if num == 1:
+        return log_w
+    others = (xp.sum(log_w, axis=0, keepdims=True) - log_w) / (num - 1)
+    if average:
+        return (log_w - others) / num
+    same = backend.asarray(np.eye(num), like=log_w)[:, :, None, None]
+    without = log_w[None, ...] * (1.0 - same) + others[:, None, ...] * same
+    return backend.logsumexp(log_w, axis=0) - backend.logsumexp(without, axis=1)

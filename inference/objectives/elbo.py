@@ -4,8 +4,9 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import present_table
+from mmppl.inference.objectives.terms import Terms
 
 Array = Any
 

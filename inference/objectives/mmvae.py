@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import numpy as np
-
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.objectives.base import Objective, Terms
-from mmppl.inference.objectives.subsets import inside, present_table, table
+from mmppl.inference.objectives.base import Objective
+from mmppl.inference.objectives.subsets import inside, present_table, singles
+from mmppl.inference.objectives.terms import Terms
 
 Array = Any
 
@@ -48,8 +47,7 @@ class MMVAE(Objective):
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
         xp = backend.xp
         present = present_table(backend, batch)
-        singles = table(backend, np.eye(len(batch.modalities), dtype=bool), like)
-        encode = xp.broadcast_to(singles, (singles.shape[0], *present.shape))
+        encode = singles(backend, present, like)
         valid = xp.astype(inside(backend, encode, present), like.dtype)
         count = xp.sum(valid, axis=0)
         weight = valid / xp.where(count > 0, count, xp.ones_like(count))

@@ -6,8 +6,9 @@ from mmppl._backend import Backend
 from mmppl.aggregation import all_subsets
 from mmppl.aggregation.mixture import MAX_SUBSETS
 from mmppl.batch import Batch
-from mmppl.inference.objectives.base import Objective, Terms
+from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
+from mmppl.inference.objectives.terms import Terms
 
 Array = Any
 

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import numpy as np
-
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.objectives.base import Objective, Terms
-from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
+from mmppl.inference.objectives.base import Objective
+from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, singles
+from mmppl.inference.objectives.terms import Terms
 
 Array = Any
 
@@ -45,10 +44,9 @@ class MVAE(Objective):
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
         xp = backend.xp
         present = present_table(backend, batch)
-        singles = table(backend, np.eye(len(batch.modalities), dtype=bool), like)
-        singles = xp.broadcast_to(singles, (singles.shape[0], *present.shape))
-        groups, valid = [present[None, ...], singles], [xp.any(present, axis=-1)[None, :]]
-        valid.append(inside(backend, singles, present))
+        alone = singles(backend, present, like)
+        groups, valid = [present[None, ...], alone], [xp.any(present, axis=-1)[None, :]]
+        valid.append(inside(backend, alone, present))
         if self.random:
             groups.append(random_subsets(backend, rng, self.random, present, like))
             valid.append(xp.any(groups[-1], axis=-1))

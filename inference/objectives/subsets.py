@@ -10,7 +10,7 @@ from mmppl.subsets import THROWS, first_fit
 
 Array = Any
 
-__all__ = ["inside", "present_table", "random_subsets", "table"]
+__all__ = ["inside", "present_table", "random_subsets", "singles", "table"]
 
 
 def table(backend: Backend, rows: np.ndarray, like: Array) -> Array:
@@ -21,6 +21,12 @@ def table(backend: Backend, rows: np.ndarray, like: Array) -> Array:
 def present_table(backend: Backend, batch: Batch) -> Array:
     """Who has what, ``(N, M)``."""
     return backend.xp.stack([batch.present[name] for name in batch.modalities], axis=-1)
+
+
+def singles(backend: Backend, present: Array, like: Array) -> Array:
+    """The subsets of one modality for every row, ``(M, N, M)``, from who has what ``(N, M)``."""
+    rows = table(backend, np.eye(present.shape[-1], dtype=bool), like)
+    return backend.xp.broadcast_to(rows, (rows.shape[0], *present.shape))
 
 
 def inside(backend: Backend, encode: Array, present: Array) -> Array:

@@ -8,33 +8,40 @@ except ImportError as error:
 
     raise HostError("NumPyro is not installed; run: pip install 'mmppl[numpyro]'") from error
 
+from mmppl.inference.objectives import WarmUp
 from mmppl.numpyro import host
-from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
+from mmppl.priors import Chains, Conditioning, Flow, Frame, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 
 __all__ = [
     "ELBO",
+    "JMVAE",
     "MALA",
+    "MMJSD",
     "MMVAE",
     "MVAE",
+    "MVTCAE",
     "ULA",
     "Chains",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",
     "Flow",
+    "Frame",
     "GaussianMixture",
+    "GeometricMean",
     "JointScore",
+    "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
@@ -49,6 +56,7 @@ __all__ = [
     "SmoothedLaplace",
     "Subspaces",
     "VampPrior",
+    "WarmUp",
     "as_batch",
     "build",
     "host",

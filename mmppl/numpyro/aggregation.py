@@ -10,7 +10,7 @@ from numpyro.distributions.util import validate_sample
 
 from mmppl import aggregation as shared
 
-__all__ = ["MixtureOfExperts", "MixtureOfProducts", "Product"]
+__all__ = ["GeometricMean", "MixtureOfExperts", "MixtureOfProducts", "Product"]
 
 
 class _Aggregated(Distribution):
@@ -39,6 +39,8 @@ class _Aggregated(Distribution):
     def shared(self) -> Any:
         """The framework-free posterior behind this distribution."""
         experts = shared.Experts(self.loc, self.scale, self.present, self.family)
+        if isinstance(self, GeometricMean):
+            return shared.GeometricMean(experts)
         if isinstance(self, Product):
             return shared.Product(experts, self.prior_expert)
         return shared.Mixture(experts, None if self.subsets is None else np.array(self.subsets), self.prior_expert)
@@ -58,6 +60,10 @@ class _Aggregated(Distribution):
 class Product(_Aggregated):
     __doc__ = shared.Product.__doc__
     prior_expert = True
+
+
+class GeometricMean(_Aggregated):
+    __doc__ = shared.GeometricMean.__doc__
 
 
 class MixtureOfExperts(_Aggregated):

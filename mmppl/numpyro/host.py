@@ -93,7 +93,8 @@ class Trainer:
 
         def loss(train):
             everything = {**self.constrain({**still, **train}), **mutable}
-            total, (record, changed) = objective.loss_and_record(now, everything, *pair, batch)
+            step = optax.tree.get(state, "count")
+            total, (record, changed) = objective.loss_and_record(now, everything, *pair, batch, step=step)
             return total / len(batch), (record, changed)
 
         train = {name: params[name] for name in moving}

@@ -13,11 +13,11 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference import objectives as rows
-from mmppl.inference.objectives.base import Draws
+from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.numpyro.primitives import as_batch
 
-__all__ = ["ELBO", "MMVAE", "MVAE", "MoPoE"]
+__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE"]
 
 OURS = ("_particles", "_terms")
 
@@ -33,6 +33,7 @@ class Evaluation:
         leaves = [x for x in jax.tree.leaves(params) if jnp.issubdtype(x.dtype, jnp.floating)]
         self.like = jnp.zeros((), leaves[0].dtype if leaves else jnp.float32)
         self.scale: Any = 1.0
+        self.several = False
         self.mutable: dict = {}
         self.global_ratio: Any = 0.0
 
@@ -42,11 +43,11 @@ class Evaluation:
             sites = self._trace(self.guide, self.params, self._seen(masks), self.keys[0])
         latents = {name: site["value"] for name, site in sites.items() if _is_latent(site)}
         scored = latents if density else [name for name in latents if not _plates_of(sites[name])]
-        log_q = self._sum(sites, scored, self.shape, sign=-1.0)
-        wide = {name: self._widen(z) for name, z in latents.items()}
-        return Draws(wide, log_q)
+        log_q = self._each(sites, scored, self.shape, sign=-1.0)
+        discrete = tuple(name for name in latents if sites[name]["fn"].support.is_discrete)
+        return Draws({name: self._widen(z) for name, z in latents.items()}, log_q if density else {}, discrete)
 
-    def density(self, draws: Draws, masks: jax.Array, *, cross: bool, detach: bool) -> jax.Array:
+    def density(self, draws: Draws, masks: jax.Array, *, cross: bool, detach: bool) -> dict[str, jax.Array]:
         latents = draws.latents
         if cross:
             latents = {name: jnp.expand_dims(z, 2) for name, z in latents.items()}
@@ -55,9 +56,9 @@ class Evaluation:
         with detached(jax.lax.stop_gradient) if detach else nullcontext():
             sites = self._trace(self.guide, params, self._seen(masks), self.keys[0], latents)
         shape = self.shape if not cross else (*self.shape[:2], masks.shape[0], self.shape[2])
-        return self._sum(sites, latents, shape, sign=0.0)
+        return self._each(sites, latents, shape, sign=0.0)
 
-    def score(self, draws: Draws, names: tuple[str, ...], like: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+    def score(self, draws: Draws, names: tuple[str, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         latents = {name: self._narrow(z) for name, z in draws.latents.items()}
         with _plates(self.shape):
             sites = self._trace(self.model, self.params, self.batch.select(*names), self.keys[1], latents)
@@ -65,18 +66,22 @@ class Evaluation:
         lost = [n for n, site in sites.items() if _is_latent(site) and n not in latents]
         if lost:
             raise ObjectiveError(f"The guide does not draw the latents {lost} of the model.")
+        extra = [n for n in latents if n not in sites]
+        if extra:
+            raise ObjectiveError(f"The guide draws {extra}, which are no latents of the model. Name them alike.")
         for site in sites.values():
             if site["type"] == "plate" and site["name"] not in OURS:
                 self.scale = site["args"][0] / site["args"][1]
-        log_lik = {n: self._sum(sites, [n], self.shape) for n in names if n in sites}
-        others = [n for n, s in sites.items() if s["type"] == "sample" and n not in log_lik]
-        return log_lik, self._sum(sites, others, self.shape)
+        observed = [n for n, site in sites.items() if site["type"] == "sample" and n not in latents]
+        return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
 
     def _seen(self, masks: jax.Array) -> Batch:
-        """The batch as the terms see it; a single term hides values, several share them (see :class:`Batch`)."""
+        """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""
         present = {name: masks[..., i] & self.batch.present[name] for i, name in enumerate(self.batch.modalities)}
         if masks.shape[0] == 1:
-            return self.batch.with_present({name: mask[0] for name, mask in present.items()})
+            present = {name: mask[0] for name, mask in present.items()}
+            if not self.several:
+                return self.batch.with_present(present)
         return Batch.trusted(self.batch.values, present, None, len(self.batch))
 
     def _trace(self, fn, params, batch, key, latents=None):
@@ -84,9 +89,9 @@ class Evaluation:
         seeded = handlers.substitute(handlers.seed(fn, key), data=data)
         return handlers.trace(seeded).get_trace(batch, *self.extra)
 
-    def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> jax.Array:
-        """The summed log densities of sites of the data plate; others go to ``global_ratio``, ``sign`` times."""
-        total = jnp.zeros(shape, self.like.dtype)
+    def _each(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> dict[str, jax.Array]:
+        """Log densities of the sites in the data plate; others go to ``global_ratio``, ``sign`` times."""
+        out = {}
         for name in names:
             site = sites[name]
             log_prob = site["fn"].log_prob(site["value"])
@@ -102,8 +107,8 @@ class Evaluation:
             if log_prob.ndim > len(shape):
                 raise ObjectiveError(f"Site '{name}' lies in {len(plates)} plates; expected one, the data's.")
             scale = 1.0 if site["scale"] is None else site["scale"] * _unscale(sites, plates)
-            total = total + scale * log_prob
-        return total
+            out[name] = jnp.broadcast_to(scale * log_prob, shape)
+        return out
 
     def _widen(self, z: jax.Array) -> jax.Array:
         """Latents with their axes of particles and terms, also where no plates were needed."""
@@ -151,13 +156,15 @@ class _plates:
 class HostObjective(host_elbo.ELBO):
     """Joins an objective to NumPyro's ELBO interface."""
 
-    def loss_and_record(self, rng_key, param_map, model, guide, batch, *extra) -> tuple[Any, tuple[dict, dict]]:
+    can_infer_discrete = True  # by the score function; other estimators say so themselves
+
+    def loss_and_record(self, rng_key, param_map, model, guide, batch, *extra, step=None):
         """The loss, and with it the record of its terms and the new values of mutable sites."""
         first, second = jax.random.split(rng_key)
         batch = as_batch(batch)
         run = Evaluation(model, guide, param_map, first, batch, extra)
         with evaluated_once():
-            loss, record = self.evaluate(run, batch, second)
+            loss, record = self.evaluate(run, batch, second, step)
         return loss - run.global_ratio, (record, run.mutable)
 
     def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):
@@ -179,3 +186,19 @@ class MMVAE(rows.MMVAE, HostObjective):
 
 class MoPoE(rows.MoPoE, HostObjective):
     __doc__ = rows.MoPoE.__doc__
+
+
+class JMVAE(rows.JMVAE, HostObjective):
+    __doc__ = rows.JMVAE.__doc__
+
+
+class MMJSD(rows.MMJSD, HostObjective):
+    __doc__ = rows.MMJSD.__doc__
+
+
+class MMVAEPlus(rows.MMVAEPlus, HostObjective):
+    __doc__ = rows.MMVAEPlus.__doc__
+
+
+class MVTCAE(rows.MVTCAE, HostObjective):
+    __doc__ = rows.MVTCAE.__doc__

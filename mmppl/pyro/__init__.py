@@ -8,15 +8,16 @@ except ImportError as error:
 
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
-from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
+from mmppl.inference.objectives import WarmUp
+from mmppl.priors import Chains, Conditioning, Flow, Frame, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 from mmppl.pyro import host
-from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
@@ -24,17 +25,23 @@ from mmppl.pyro.smoothed import SmoothedLaplace
 
 __all__ = [
     "ELBO",
+    "JMVAE",
     "MALA",
+    "MMJSD",
     "MMVAE",
     "MVAE",
+    "MVTCAE",
     "ULA",
     "Chains",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",
     "Flow",
+    "Frame",
     "GaussianMixture",
+    "GeometricMean",
     "JointScore",
+    "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MoPoE",
@@ -49,6 +56,7 @@ __all__ = [
     "SmoothedLaplace",
     "Subspaces",
     "VampPrior",
+    "WarmUp",
     "as_batch",
     "build",
     "host",

@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution, constraints
 
 from mmppl import aggregation as shared
 
-__all__ = ["MixtureOfExperts", "MixtureOfProducts", "Product"]
+__all__ = ["GeometricMean", "MixtureOfExperts", "MixtureOfProducts", "Product"]
 
 
 class _Aggregated(TorchDistribution):
@@ -36,6 +36,8 @@ class _Aggregated(TorchDistribution):
     def shared(self) -> Any:
         """The framework-free posterior behind this distribution."""
         experts = shared.Experts(self.loc, self.scale, self.present, self.family)
+        if isinstance(self, GeometricMean):
+            return shared.GeometricMean(experts)
         if isinstance(self, Product):
             return shared.Product(experts, self.prior_expert)
         return shared.Mixture(experts, None if self.subsets is None else np.array(self.subsets), self.prior_expert)
@@ -56,6 +58,10 @@ class _Aggregated(TorchDistribution):
 class Product(_Aggregated):
     __doc__ = shared.Product.__doc__
     prior_expert = True
+
+
+class GeometricMean(_Aggregated):
+    __doc__ = shared.GeometricMean.__doc__
 
 
 class MixtureOfExperts(_Aggregated):

@@ -117,7 +117,8 @@ class Trainer:
         with torch.random.fork_rng(), self.store.open(), pyro.validation_enabled(False):
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad(set_to_none=True)
-            loss = self.objective.differentiable_loss(*self.pair, batch) / len(batch)
+            done = max((float(state["step"]) for state in self.optimiser.state.values()), default=0.0)
+            loss = self.objective.differentiable_loss(*self.pair, batch, step=done) / len(batch)
             loss.backward()
             grads = [p.grad for p in self.moving.values() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(grads)

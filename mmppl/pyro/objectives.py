@@ -14,11 +14,11 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference import objectives as rows
-from mmppl.inference.objectives.base import Draws
+from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.pyro.primitives import as_batch
 
-__all__ = ["ELBO", "MMVAE", "MVAE", "MoPoE"]
+__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE"]
 
 OURS = ("_particles", "_terms")
 
@@ -33,6 +33,7 @@ class Evaluation:
         floats = [v for v in batch.values.values() if v.is_floating_point()]
         self.like = floats[0].new_zeros(()) if floats else torch.zeros(())
         self.scale: Any = 1.0
+        self.several = False
         self.global_ratio: Any = 0.0
 
     def draw(self, masks: torch.Tensor, num: int, density: bool = True) -> Draws:
@@ -41,10 +42,11 @@ class Evaluation:
             sites = self._trace(self.guide, self._seen(masks))
         latents = {name: site["value"] for name, site in sites.items() if _is_latent(site)}
         scored = latents if density else [name for name in latents if not _plates_of(sites[name])]
-        log_q = self._sum(sites, scored, self.shape, sign=-1.0)
-        return Draws({name: self._widen(z) for name, z in latents.items()}, log_q)
+        log_q = self._each(sites, scored, self.shape, sign=-1.0)
+        discrete = tuple(name for name in latents if sites[name]["fn"].support.is_discrete)
+        return Draws({name: self._widen(z) for name, z in latents.items()}, log_q if density else {}, discrete)
 
-    def density(self, draws: Draws, masks: torch.Tensor, *, cross: bool, detach: bool) -> torch.Tensor:
+    def density(self, draws: Draws, masks: torch.Tensor, *, cross: bool, detach: bool) -> dict[str, torch.Tensor]:
         latents = draws.latents
         if cross:
             latents = {name: z.unsqueeze(2) for name, z in latents.items()}
@@ -54,29 +56,32 @@ class Evaluation:
                 sites = self._trace(self.guide, self._seen(masks), latents)
         else:
             sites = self._trace(self.guide, self._seen(masks), latents)
-        return self._sum(sites, latents, shape, sign=0.0)
+        return self._each(sites, latents, shape, sign=0.0)
 
-    def score(
-        self, draws: Draws, names: tuple[str, ...], like: torch.Tensor
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def score(self, draws: Draws, names: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         latents = {name: self._narrow(z) for name, z in draws.latents.items()}
         with _plates(self.shape):
             sites = self._trace(self.model, self.batch.select(*names), latents)
         lost = [n for n, site in sites.items() if _is_latent(site) and n not in latents]
         if lost:
             raise ObjectiveError(f"The guide does not draw the latents {lost} of the model.")
+        extra = [n for n in latents if n not in sites]
+        if extra:
+            raise ObjectiveError(f"The guide draws {extra}, which are no latents of the model. Name them alike.")
         for site in sites.values():
             for frame in site["cond_indep_stack"]:
                 if frame.name not in OURS:
                     self.scale = _outer_scale([frame])
-        log_lik = {n: self._sum(sites, [n], self.shape) for n in names if n in sites}
-        return log_lik, self._sum(sites, [n for n in sites if n not in log_lik], self.shape)
+        observed = [n for n in sites if n not in latents]
+        return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
 
     def _seen(self, masks: torch.Tensor) -> Batch:
-        """The batch as the terms see it; a single term hides values, several share them (see :class:`Batch`)."""
+        """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""
         present = {name: masks[..., i] & self.batch.present[name] for i, name in enumerate(self.batch.modalities)}
         if masks.shape[0] == 1:
-            return self.batch.with_present({name: mask[0] for name, mask in present.items()})
+            present = {name: mask[0] for name, mask in present.items()}
+            if not self.several:
+                return self.batch.with_present(present)
         return Batch.trusted(self.batch.values, present, None, len(self.batch))
 
     def _trace(self, fn: Any, batch: Batch, latents: dict | None = None) -> dict:
@@ -90,9 +95,9 @@ class Evaluation:
             name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)
         }
 
-    def _sum(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> torch.Tensor:
-        """The summed log densities of sites of the data plate; others go to ``global_ratio``, ``sign`` times."""
-        total = self.like.new_zeros(shape)
+    def _each(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> dict[str, torch.Tensor]:
+        """Log densities of the sites in the data plate; others go to ``global_ratio``, ``sign`` times."""
+        out = {}
         for name in names:
             site = sites[name]
             log_prob = site["fn"].log_prob(site["value"])
@@ -107,8 +112,8 @@ class Evaluation:
                 continue
             if log_prob.ndim > len(shape):
                 raise ObjectiveError(f"Site '{name}' lies in {len(plates)} plates; expected one, the data's.")
-            total = total + scale_and_mask(log_prob, site["scale"] / _outer_scale(plates), site["mask"])
-        return total
+            out[name] = scale_and_mask(log_prob, site["scale"] / _outer_scale(plates), site["mask"]).expand(shape)
+        return out
 
     def _widen(self, z: torch.Tensor) -> torch.Tensor:
         """Latents with their axes of particles and terms, also where no plates were needed."""
@@ -174,12 +179,12 @@ class HostObjective(host_elbo.ELBO):
     def _get_trace(self, model: Any, guide: Any, args: tuple, kwargs: dict) -> tuple:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
-    def differentiable_loss(self, model: Any, guide: Any, batch: Batch, *extra: Any) -> torch.Tensor:
+    def differentiable_loss(self, model: Any, guide: Any, batch: Batch, *extra: Any, step: Any = None) -> torch.Tensor:
         """The loss as a tensor that can be differentiated."""
         batch = as_batch(batch)
         run = Evaluation(model, guide, batch, extra)
         with evaluated_once():
-            loss, self.record = self.evaluate(run, batch, None)
+            loss, self.record = self.evaluate(run, batch, None, step)
         return loss - run.global_ratio
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
@@ -207,3 +212,19 @@ class MMVAE(rows.MMVAE, HostObjective):
 
 class MoPoE(rows.MoPoE, HostObjective):
     __doc__ = rows.MoPoE.__doc__
+
+
+class JMVAE(rows.JMVAE, HostObjective):
+    __doc__ = rows.JMVAE.__doc__
+
+
+class MMJSD(rows.MMJSD, HostObjective):
+    __doc__ = rows.MMJSD.__doc__
+
+
+class MMVAEPlus(rows.MMVAEPlus, HostObjective):
+    __doc__ = rows.MMVAEPlus.__doc__
+
+
+class MVTCAE(rows.MVTCAE, HostObjective):
+    __doc__ = rows.MVTCAE.__doc__

@@ -91,7 +91,7 @@ def linear(ppl, double, make_linear):
 def small(ppl):
     """Makes a published system with nets small enough for a test."""
     score = {"width": 8, "depth": 1, "steps": 6}
-    sizes = {"ebm": {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3}}
+    sizes = dict.fromkeys(("ebm", "ebm_plus"), {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3})
     sizes |= {"mld": score, "mld_uni": score, "sbm": score, "mld_inpaint": {**score, "steps": 12}}
 
     def make(name, modalities, **options):

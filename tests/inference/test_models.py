@@ -37,6 +37,9 @@ def test_contract_of_a_system(small, ppl, name):
     heads = {weight.split(".layers")[0] for weight in fitted.weights} - {"energy.chains"}
     expected = {f"{m}.{role}" for m in "ab" for role in ("encoder", "decoder")}
     more = {"ebm": {"energy"}} | dict.fromkeys(SCORES, {"prior.score", "prior.loc", "prior.scale"})
+    private = {f"{m}.{part}" for m in "ab" for part in ("private", "auxiliary")}
+    more |= {"jmvae": {"encoder", "a.features", "b.features"}, "mmvae_plus": private, "ebm_plus": private | {"energy"}}
+    more |= {"nexus": {"nexus"} | {f"{m}.{part}" for m in "ab" for part in ("message", "nexus")}}
     assert heads == expected | more.get(name, set())
     out = generate(fitted, TRAIN[:3].only("a"), 2)
     assert {m: x.shape for m, x in out.items()} == {"a": (2, 3, 3), "b": (2, 3, 2)}
@@ -46,7 +49,7 @@ def test_make_is_the_function(ppl):
     program = models.make("mvae", LINEAR.modalities, ppl=ppl, latent_dim=3, hidden=4)
     assert program.name == "mvae"
     assert program.options == {"latent_dim": 3, "hidden": 4}
-    with pytest.raises(OptionError, match=r"Unknown model 'gan'; expected one of \['ebm', 'mld', 'mld_inpaint', "):
+    with pytest.raises(OptionError, match=r"Unknown model 'gan'; expected one of \['ebm', 'ebm_plus', 'jmvae', "):
         models.make("gan", LINEAR.modalities, ppl=ppl)
 
 

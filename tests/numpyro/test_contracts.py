@@ -108,3 +108,14 @@ class TestMoPoE(ObjectiveContract):
 
     def objective(self, particles):
         return self.driver.mm.MoPoE(particles)
+
+
+class TestMVTCAE(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.MVTCAE(particles, alpha=0.6)
+
+    def bound(self, truth, batch):
+        number = sum(batch.present[name] * 1.0 for name in batch.modalities)
+        return truth.evidence(batch) - 0.6 / number * sum(truth.evidence(batch.only(name)) for name in batch.modalities)

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from mmppl._backend import get_backend
-from mmppl.aggregation import Experts, Mixture, Product, all_subsets, stack_experts
+from mmppl.aggregation import Experts, GeometricMean, Mixture, Product, all_subsets, stack_experts
 from mmppl.batch import Batch
-from mmppl.inference.objectives import ELBO, MMVAE, MVAE, MoPoE
+from mmppl.inference.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MoPoE, WarmUp
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
-from mmppl.inference.objectives.base import Terms
 from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
+from mmppl.inference.objectives.terms import Terms
+from mmppl.models.nexus import kept
 from mmppl.priors import Chains, smoothed_laplace
 from mmppl.priors.normalizer import annealed_importance_sampling
 from mmppl.sde import langevin
@@ -59,6 +60,7 @@ AGGREGATIONS = {
     for name, make in {
         "product": Product,
         "product, no prior": lambda e: Product(e, prior_expert=False),
+        "geometric mean": GeometricMean,
         "mixture of experts": Mixture,
         "mixture of products": lambda e: Mixture(e, SUBSETS),
         "mixture of products, prior": lambda e: Mixture(e, SUBSETS, prior_expert=True),
@@ -76,8 +78,7 @@ def terms(objective, modalities=3):
     def run(to, rng):
         like = to(np.zeros(()))
         out = objective.terms(get_backend(like), batch(to, modalities), rng, like)
-        mixture = out.mixture or ()
-        return [out.encode, out.score, out.weight, *mixture]
+        return [out.encode, out.score, out.weight, *(out.mixture or ()), *(out.reference or ())]
 
     return run
 
@@ -93,7 +94,8 @@ def algebra(objective):
             {"b": 0.5},
         )
         weight = to(np.array([[1.0, 0.5, 0.0, 1.0, 2.0], [0.0, 0.5, 0.0, 0.3, 1.0]]))
-        loss, record = bound_and_record(get_backend(weight), objective, Terms(None, None, weight), parts, 7.0)
+        terms = Terms(None, None, weight)
+        loss, record = bound_and_record(get_backend(weight), objective, terms, parts, 7.0, objective.beta)
         return [loss, *(record[name] for name in sorted(record))]
 
     return run
@@ -168,6 +170,14 @@ CASES = {
     "algebra: standard": algebra(ELBO(4, beta=0.7)),
     "algebra: average": algebra(ELBO(4, average=True, beta=2.0)),
     "algebra: dreg": algebra(ELBO(4, gradient="dreg")),
+    "algebra: score": algebra(ELBO(4, gradient="score")),
+    "algebra: score, average": algebra(ELBO(4, gradient="score", average=True)),
+    "algebra: free bits": algebra(ELBO(4, average=True, free_bits=0.4)),
+    "terms: jmvae": terms(JMVAE()),
+    "terms: mmjsd": terms(MMJSD()),
+    "terms: mvtcae": terms(MVTCAE()),
+    "warm-up": lambda to, rng: [WarmUp(4, start=0.2)(to(np.linspace(0.0, 8.0, 5)))],
+    "messages kept": lambda to, rng: list(kept(batch(to), rng, 0.7, to(np.zeros(()))).values()),
 }
 
 

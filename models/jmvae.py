@@ -1,0 +1,71 @@
+"""JMVAE: a joint encoder of everything, and one of each modality."""
+
+from types import ModuleType
+
+from mmppl._backend import get_backend
+from mmppl.batch import Modality
+from mmppl.inference.program import Program
+from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.nets import MLP, LocScale, encoder
+
+__all__ = ["jmvae"]
+
+
+@system
+def jmvae(
+    modalities: dict[str, Modality],
+    *,
+    ppl: ModuleType,
+    latent_dim: int = 16,
+    hidden: int = 256,
+    beta: float = 1.0,
+    alpha: float = 0.1,
+    particles: int = 1,
+    seed: int = 0,
+) -> Program:
+    r"""JMVAE-kl.
+
+    .. math:: z \sim N(0, I), \quad x_m \sim p(x_m \mid z), \qquad q(z \mid x_1, \ldots, x_M), \quad q(z \mid x_m)
+
+    The joint encoder sees the features of all modalities; each single encoder is pulled towards it. Given several
+    modalities but not all, which the paper does not ask for, the guide answers with the product of their encoders.
+
+    References:
+        | Joint Multimodal Learning with Deep Generative Models (Suzuki et al., 2016)
+        | https://arxiv.org/abs/1611.01891
+
+    Arguments:
+        modalities: What each modality is, by name.
+        ppl: The face.
+        latent_dim: Dimension D of z.
+        hidden: Width of the nets.
+        beta: Factor on the KL terms.
+        alpha: Factor on the divergences of the joint posterior from the single ones.
+        particles: K.
+        seed: Of the initial weights.
+    """
+    specs = autoencoders(modalities, latent_dim, hidden, "normal")
+    specs |= {f"{m}.features": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
+    specs["encoder"] = LocScale(MLP((len(modalities) * hidden,), (2 * latent_dim,), (hidden,)), "normal")
+    nets = ppl.host.build_all(specs, seed)
+    dist, sample = ppl.host.dist, ppl.host.sample
+
+    def model(batch):
+        with ppl.plate(batch):
+            z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+            for name in batch.modalities:
+                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
+                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+
+    def guide(batch):
+        with ppl.plate(batch):
+            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+            features = [ppl.net(f"{m}.features", nets[f"{m}.features"])(batch[m]) for m in batch.modalities]
+            xp = get_backend(features[0]).xp
+            everything = xp.all(xp.stack(list(batch.present.values())), axis=0)
+            experts["everything"] = ppl.net("encoder", nets["encoder"])(xp.concat(features, axis=-1))
+            present = {m: mask & ~everything for m, mask in batch.present.items()} | {"everything": everything}
+            sample("z", ppl.Product(experts, present, prior_expert=False))
+
+    objective = ppl.JMVAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
+    return Program(model, guide, objective, ppl, modalities)

@@ -1,0 +1,62 @@
+"""MMVAE+: a mixture of experts on a shared latent, and a private latent of each modality."""
+
+from types import ModuleType
+
+from mmppl.batch import Modality
+from mmppl.inference.program import Program, Stage
+from mmppl.models.parts import system, weights
+from mmppl.models.shared_private import SharedPrivate
+
+__all__ = ["mmvae_plus"]
+
+
+@system
+def mmvae_plus(
+    modalities: dict[str, Modality],
+    *,
+    ppl: ModuleType,
+    latent_dim: int = 16,
+    private_dim: int = 8,
+    hidden: int = 256,
+    beta: float = 1.0,
+    particles: int = 1,
+    gradient: str = "standard",
+    strata: str = "all",
+    hidden_private: str = "prior",
+    seed: int = 0,
+) -> Program:
+    r"""MMVAE+.
+
+    .. math:: z \sim \mathrm{Laplace}(0, 1), \quad w_m \sim \mathrm{Laplace}(0, 1), \quad x_m \sim p(x_m \mid z, w_m),
+        \qquad q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m), \quad q(w_m \mid x_m)
+
+    In training a modality that is decoded from another's z gets its w from an auxiliary prior with learned scales, so
+    that what modalities share has to be in z.
+
+    References:
+        | MMVAE+: Enhancing the Generative Quality of Multimodal VAEs without Compromises (Palumbo et al., 2023)
+        | https://openreview.net/forum?id=sdQGxouELX
+
+    Arguments:
+        modalities: What each modality is, by name.
+        ppl: The face.
+        latent_dim: Dimension of z.
+        private_dim: Dimension of each w.
+        hidden: Width of the nets.
+        beta: Factor on the ratio of prior and posterior.
+        particles: K.
+        gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
+        strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
+        hidden_private: Where w of a hidden modality comes from once trained: ``"prior"``, as published, or
+            ``"auxiliary"``, as in training.
+        seed: Of the initial weights.
+
+    Raises:
+        OptionError: If an option is unknown.
+    """
+    sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
+    parts = SharedPrivate(modalities, ppl, seed=seed, **sizes)
+    model = parts.model(lambda: ppl.host.dist.Laplace(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+    objective = ppl.MMVAEPlus(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))
+    stages = (Stage(guide=parts.guide("auxiliary")),)
+    return Program(model, parts.guide(hidden_private), objective, ppl, modalities, stages=stages)

@@ -1,0 +1,181 @@
+"""Systems with several latents or several encoders: what their guides look at, and NEXUS's published objective."""
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from mmppl import models
+from mmppl._backend import get_backend
+from mmppl.batch import Batch, Modality
+from mmppl.data import load, minibatches
+from mmppl.errors import ObjectiveError, OptionError
+from mmppl.inference import Fitted, fit
+from mmppl.inference.peeking import refuse_peeking
+from mmppl.models.nexus import kept
+from mmppl.testing.replay import replay, replayed
+
+LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64, num_test=10)
+STILL = {"learning_rate": 1e-30, "progress": False}
+
+
+def untrained(ppl, name, **options):
+    """A system with its initial weights."""
+    program = models.make(name, LINEAR.modalities, ppl=ppl, **{"latent_dim": 2, "hidden": 8, **options})
+    return fit(program, LINEAR.train, epochs=len(program.stages), batch_size=64, **STILL)
+
+
+def latents(fitted, batch, num=1):
+    """Draws of the guide with a fixed seed."""
+    hidden = fitted.program.ppl.host.latents(fitted.model, fitted.guide, batch, num, 0, np.zeros(len(batch), bool))
+    return {site: np.asarray(z) for site, z in hidden.items()}
+
+
+def scaled(fitted, start):
+    """The same, with the weights whose names begin so three times as large."""
+    weights = {n: 3.0 * w + 0.1 if n.startswith(start) else w for n, w in fitted.weights.items()}
+    return Fitted(fitted.program, weights)
+
+
+@pytest.fixture
+def torch_face():
+    import mmppl.pyro
+
+    return mmppl.pyro
+
+
+@pytest.mark.pyro
+@pytest.mark.parametrize("name", ["jmvae", "mmjsd", "mvtcae", "mmvae_plus", "nexus"])
+def test_guides_answer_from_what_is_present(torch_face, name):
+    fitted = untrained(torch_face, name)
+    refuse_peeking(fitted, LINEAR.train)
+    # They do answer from that: other values, other latents.
+    batch = LINEAR.test[:4].only("a")
+    other = Batch({**batch.values, "a": batch["a"] + 1.0}, batch.present)
+    assert np.abs(latents(fitted, batch)["z"] - latents(fitted, other)["z"]).min() > 0
+
+
+@pytest.mark.pyro
+def test_jmvae_has_a_joint_and_single_encoders(torch_face):
+    fitted, both = untrained(torch_face, "jmvae"), LINEAR.test[:5]
+    for batch, looks, ignores in ((both, "encoder", "a.encoder"), (both.only("a"), "a.encoder", "encoder")):
+        z = latents(fitted, batch)["z"]
+        np.testing.assert_array_equal(latents(scaled(fitted, f"{ignores}."), batch)["z"], z)
+        assert np.abs(latents(scaled(fitted, f"{looks}."), batch)["z"] - z).min() > 0
+
+
+@pytest.mark.pyro
+def test_private_latents_of_hidden_modalities(torch_face):
+    """From the prior, or with the learned scales, which have the mean 1; those of present ones from the encoder."""
+    fitted = untrained(torch_face, "mmvae_plus", private_dim=3)
+    logits = np.array([0.5, -1.0, 0.2], np.float32)
+    weights = {**fitted.weights, "b.auxiliary": logits}
+    batch = LINEAR.test[:50].only("a")
+    wanted = {"prior": np.ones(3), "auxiliary": 3.0 * special.softmax(logits)}
+    for where, scale in wanted.items():
+        program = fitted.program.remake(0, hidden_private=where)
+        drawn = latents(Fitted(program, weights), batch, 400)
+        size = np.abs(drawn["b.w"]).mean((0, 1))  # of Laplace draws the scale
+        np.testing.assert_allclose(size, scale, rtol=0.05)
+        np.testing.assert_array_equal(drawn["a.w"], latents(Fitted(program, fitted.weights), batch, 400)["a.w"])
+
+
+def test_messages_are_dropped_uniformly():
+    rng = np.random.default_rng(0)
+    present = np.ones((20_000, 4), bool)
+    present[10_000:, 2:] = False
+    names = "abcd"
+    batch = Batch({n: np.zeros((20_000, 1)) for n in names}, {n: present[:, i] for i, n in enumerate(names)})
+    keep = kept(batch, rng, 0.6, np.zeros(()))
+    keep = np.stack([keep[n] for n in names], -1)
+    assert not (keep & ~present).any()
+    assert keep.any(-1).all()
+    lost = (present & ~keep).sum(-1)
+    np.testing.assert_allclose(np.bincount(lost[:10_000]) / 1e4, [0.4, 0.2, 0.2, 0.2], atol=0.02)
+    np.testing.assert_allclose(np.bincount(lost[10_000:]) / 1e4, [0.4, 0.6], atol=0.02)
+    np.testing.assert_allclose(keep[:10_000].mean(0), np.full(4, 0.7), atol=0.02)
+
+
+def linear(weights, name, x):
+    """A network whose hidden layers are none, or an MLP with GELU, by its weights."""
+    layers = sorted({int(n.split(".layers.")[1].split(".")[0]) for n in weights if n.startswith(f"{name}.layers.")})
+    for place, i in enumerate(layers):
+        if place:
+            x = x * stats.norm.cdf(x)
+        x = x @ weights[f"{name}.layers.{i}.weight"].T + weights[f"{name}.layers.{i}.bias"]
+    return x
+
+
+def loc_scale(weights, name, x):
+    loc, raw = np.split(linear(weights, name, x), 2, axis=-1)
+    return loc, np.logaddexp(0.0, raw + np.log(np.expm1(1.0))) + 1e-4
+
+
+def test_nexus_is_trained_by_its_published_objective(ppl, monkeypatch):
+    """Two levels, detached, with dropped messages: every divergence and likelihood written out with scipy."""
+    replay(monkeypatch, get_backend(ppl.host.zeros(1)))
+    backend = get_backend(ppl.host.zeros(1))
+
+    def sample(self, key=None, sample_shape=()):
+        shape = (*(key or ()), *self.batch_shape) if ppl.host.NAME == "pyro" else (*sample_shape, *self.batch_shape)
+        return self.loc + self.scale * backend.asarray(replayed("normal", shape), like=self.loc)
+
+    for method in ("sample", "rsample") if ppl.host.NAME == "pyro" else ("sample",):
+        monkeypatch.setattr(ppl.host.dist.Normal, method, sample)
+    options = {"local_dim": 3, "message_dim": 4, "gamma": 0.7, "beta": 0.6, "dropout": 0.9}
+    program = models.nexus(LINEAR.modalities, ppl=ppl, latent_dim=2, hidden=8, **options)
+    present = {"a": np.arange(16) != 3, "b": np.arange(16) % 5 != 1}
+    data = Batch(LINEAR.train[:16].values, present)
+    fitted = fit(program, data, epochs=1, batch_size=16, **STILL)
+    weights, (batch,) = fitted.weights, minibatches(data, 16, seed=0, epoch=0)
+    total, messages, local = np.zeros(16), {}, {}
+    for name, modality in LINEAR.modalities.items():
+        shown = np.asarray(batch.present[name])
+        loc, scale = loc_scale(weights, f"{name}.encoder", batch[name])
+        local[name] = z = loc + scale * replayed("normal", (16, 3))
+        divergence = (stats.norm.logpdf(z, loc, scale) - stats.norm.logpdf(z)).sum(-1)
+        rec = stats.norm.logpdf(batch[name], linear(weights, f"{name}.decoder", z), modality.scale).sum(-1)
+        total += shown * (rec - 0.6 * divergence)
+        messages[name] = linear(weights, f"{name}.message", z)
+    noise = replayed("uniform", (4, 16))
+    lost = (noise[1] < 0.9) & batch.present["a"] & batch.present["b"]
+    first = noise[2] < noise[3]  # of two, one goes: the one with the smaller noise
+    keep = {"a": batch.present["a"] & ~(lost & first), "b": batch.present["b"] & ~(lost & ~first)}
+    assert not all(keep["a"] | ~batch.present["a"])
+    message = sum(keep[n][:, None] * messages[n] for n in "ab") / (keep["a"] * 1.0 + keep["b"])[:, None]
+    loc, scale = loc_scale(weights, "nexus", message)
+    z = loc + scale * replayed("normal", (16, 2))
+    total -= 0.6 * (stats.norm.logpdf(z, loc, scale) - stats.norm.logpdf(z)).sum(-1)
+    for name in "ab":
+        top = stats.norm.logpdf(local[name], *loc_scale(weights, f"{name}.nexus", z)).sum(-1)
+        total += 0.7 * batch.present[name] * top
+    np.testing.assert_allclose(fitted.history[0]["loss"], -total.mean(), rtol=1e-5)
+
+
+def test_beta_warms_up_in_a_fit(ppl):
+    """One step an epoch: beta is 0, 1/2, 1, 1 times its end."""
+    program = models.mvae(LINEAR.modalities, ppl=ppl, latent_dim=2, hidden=8)
+    program = program.with_objective(ppl.ELBO(beta=ppl.WarmUp(2, end=0.8)))
+    history = fit(program, LINEAR.train, epochs=4, batch_size=64, **STILL).history
+    for beta, line in zip((0.0, 0.4, 0.8, 0.8), history, strict=True):
+        assert line["kl"] > 0.1
+        wanted = beta * line["kl"] - line["log_lik.a"] - line["log_lik.b"]
+        np.testing.assert_allclose(line["loss"], wanted, rtol=1e-5)
+
+
+def test_bad_options_and_data_are_told_before_the_first_step(ppl):
+    for name, options, message in (
+        ("mmjsd", {"dynamic": "harmonic"}, r"Expected dynamic among \['geometric', 'arithmetic'\]; got 'harmonic'"),
+        ("nexus", {"dropout": 1.5}, r"Expected dropout in \[0, 1\] and gamma >= 0; got 1\.5 and 1\.0"),
+        ("mmvae_plus", {"hidden_private": "x"}, "Expected hidden_private 'prior' or 'auxiliary'; got 'x'"),
+        ("ebm_plus", {"private_dim": 0}, "Expected option 'private_dim' of 'ebm_plus' to be at least 1; got 0"),
+        ("ebm_plus", {"schedule": "both"}, "Expected schedule 'staged' or 'joint'; got 'both'"),
+        ("mvtcae", {"alpha": 2.0}, r"Expected alpha in \[0, 1\]; got 2\.0"),
+        ("jmvae", {"beta": -1.0}, "Expected beta >= 0"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            models.make(name, LINEAR.modalities, ppl=ppl, **options)
+    alone = {"x": Modality((2,))}
+    for name, row in (("jmvae", "JMVAE"), ("mmjsd", "MMJSD"), ("mvtcae", "MVTCAE")):
+        program = models.make(name, alone, ppl=ppl, latent_dim=2, hidden=4)
+        with pytest.raises(ObjectiveError, match=rf"{row} needs at least 2 modalities; got \['x'\]"):
+            fit(program, Batch({"x": np.zeros((4, 2), np.float32)}), epochs=1, progress=False)
