@@ -12,7 +12,16 @@ from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
-from mmppl.numpyro.kernels import MALA, ULA
+from mmppl.numpyro.kernels import (
+    HMC,
+    MALA,
+    SGLD,
+    ULA,
+    AnnealedLangevin,
+    RandomWalk,
+    TemperedLangevin,
+    UnderdampedLangevin,
+)
 from mmppl.numpyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
@@ -21,10 +30,13 @@ from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Partic
 
 __all__ = [
     "ELBO",
+    "HMC",
     "MALA",
     "MMVAE",
     "MVAE",
+    "SGLD",
     "ULA",
+    "AnnealedLangevin",
     "Chains",
     "Conditioning",
     "Diffusion",
@@ -38,10 +50,13 @@ __all__ = [
     "Pairwise",
     "Particles",
     "Product",
+    "RandomWalk",
     "Reduced",
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
+    "TemperedLangevin",
+    "UnderdampedLangevin",
     "as_batch",
     "build",
     "host",

@@ -13,7 +13,16 @@ from mmppl.pyro import host
 from mmppl.pyro.aggregation import MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
-from mmppl.pyro.kernels import MALA, ULA
+from mmppl.pyro.kernels import (
+    HMC,
+    MALA,
+    SGLD,
+    ULA,
+    AnnealedLangevin,
+    RandomWalk,
+    TemperedLangevin,
+    UnderdampedLangevin,
+)
 from mmppl.pyro.objectives import ELBO, MMVAE, MVAE, MoPoE
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
@@ -21,10 +30,13 @@ from mmppl.pyro.smoothed import SmoothedLaplace
 
 __all__ = [
     "ELBO",
+    "HMC",
     "MALA",
     "MMVAE",
     "MVAE",
+    "SGLD",
     "ULA",
+    "AnnealedLangevin",
     "Chains",
     "Conditioning",
     "Diffusion",
@@ -38,10 +50,13 @@ __all__ = [
     "Pairwise",
     "Particles",
     "Product",
+    "RandomWalk",
     "Reduced",
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
+    "TemperedLangevin",
+    "UnderdampedLangevin",
     "as_batch",
     "build",
     "host",
