@@ -65,4 +65,6 @@ class RandomWalk(Kernel):
         normal, uniform = noise
         proposal = self.place(log_density, chains.position + step_size[..., None] * normal)
         # The walk is as likely one way as the other, so the energy is that of the position alone.
-        return metropolis(chains, proposal, -chains.log_density, -proposal.log_density, uniform)
+        chains, info = metropolis(chains, proposal, -chains.log_density, -proposal.log_density, uniform)
+        # A proposal far away is no divergence here.
+        return chains, info._replace(diverging=get_backend(normal).xp.isnan(proposal.log_density))

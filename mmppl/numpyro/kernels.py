@@ -73,9 +73,14 @@ class HostState(NamedTuple):
 
 
 class HostKernel(MCMCKernel):
-    """Joins a shared kernel to NumPyro's interface: ``joined(MySharedKernel)``."""
+    """Joins a shared kernel to NumPyro's interface: ``joined(MySharedKernel)``.
+
+    Attributes:
+        row_seeds: A seed for each datum, ``(N,)``, for noise that is the same in any batch; None for one stream.
+    """
 
     sample_field = "z"
+    row_seeds: Any = None
 
     def get_diagnostics_str(self, state: HostState) -> str:
         return f"step size {jnp.mean(state.step_size):.2e}. acc. prob={jnp.mean(state.mean_accept_prob):.2f}"
@@ -101,6 +106,8 @@ class HostKernel(MCMCKernel):
         self._layout = _layout(trace)
         z = dict(info.z if init_params is None else init_params)
         self._layout.check(z if single else jax.tree.map(lambda x: x[0], z))
+        if self.row_seeds is not None and not self._layout.per_datum:
+            raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
         return _first(self, self._fixed, model_args, model_kwargs, z, keys[1], single)
 
     def sample(self, state: HostState, model_args: tuple, model_kwargs: dict) -> HostState:
@@ -108,7 +115,7 @@ class HostKernel(MCMCKernel):
         return step(state) if state.i.ndim == 0 else jax.vmap(step)(state)
 
     def _next(self, host: HostState, *, args: tuple, kwargs: dict) -> HostState:
-        key, now, rows = jax.random.split(host.rng_key, 3)
+        key, now, rows = BACKEND.split(host.rng_key, 3)
         chains = self.chain_type(self._layout.pack(host.z), host.log_density, host.score, *host.own)
         state = shared.KernelState(
             host.i,
@@ -180,6 +187,8 @@ def _first(
 
     def first(z: dict, key: jax.Array) -> HostState:
         log_density = partial(kernel._log_density, fixed, args, kwargs, None)
+        if kernel.row_seeds is not None:
+            key = jax.vmap(partial(jax.random.fold_in, key))(kernel.row_seeds)
         return kernel._to_host(kernel.init_chains(log_density, kernel._layout.pack(z)), key)
 
     return first(z, keys) if single else jax.vmap(first)(z, keys)

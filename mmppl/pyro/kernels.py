@@ -8,7 +8,7 @@ from pyro.infer.autoguide import init_to_uniform
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from pyro.infer.mcmc.util import initialize_model
 
-from mmppl._backend.torch import BACKEND
+from mmppl._backend.torch import BACKEND, RowStreams
 from mmppl.errors import OptionError
 from mmppl.inference import kernels as shared
 from mmppl.pyro import density
@@ -39,6 +39,7 @@ class HostKernel(MCMCKernel):
 
     transforms: Any = None
     state: Any = None
+    row_seeds: Any = None  # a seed for each datum, for noise that is the same in any batch; None for Pyro's stream
     _initial_params: dict | None = None
 
     @property
@@ -67,10 +68,13 @@ class HostKernel(MCMCKernel):
         with torch.no_grad():
             self.state = self.init_chains(self._log_density, self._layout.pack(self._initial_params))
         self._draws: list[tuple] = []
+        if self.row_seeds is not None and not self._layout.per_datum:
+            raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
+        self._rng = None if self.row_seeds is None else RowStreams(self.row_seeds)
 
     def sample(self, params: dict) -> dict:
         with torch.no_grad():
-            noise = self.noise(BACKEND, None, self.state)
+            noise = self.noise(BACKEND, self._rng, self.state)
             self.state, info = self.step(self._log_density, self.state, noise, self._num_warmup)
         if self.state.i > self._num_warmup:
             self._draws.append((info.accept_prob, self.state.chains.log_density, info.energy, info.diverging))
