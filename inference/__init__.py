@@ -5,13 +5,17 @@ from mmppl.inference.checkpoint import Run
 from mmppl.inference.fit import fit
 from mmppl.inference.fitted import Fitted
 from mmppl.inference.generate import generate
+from mmppl.inference.infer import infer
 from mmppl.inference.likelihood import LogLikelihood, log_likelihood, log_normalizer
+from mmppl.inference.posterior import Posterior
 from mmppl.inference.program import Program, Stage
 from mmppl.inference.reduction import RatioLearning, find_subspaces
+from mmppl.inference.refine import refine
 
 __all__ = [
     "Fitted",
     "LogLikelihood",
+    "Posterior",
     "Program",
     "RatioLearning",
     "Run",
@@ -19,7 +23,9 @@ __all__ = [
     "find_subspaces",
     "fit",
     "generate",
+    "infer",
     "log_likelihood",
     "log_normalizer",
+    "refine",
     "to_arviz",
 ]

@@ -8,9 +8,12 @@ from tqdm.auto import tqdm
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.fitted import Fitted, example
-from mmppl.inference.samplers import SAMPLERS, refine
+from mmppl.inference.kernels.names import KERNELS
+from mmppl.inference.refine import move
 
 __all__ = ["generate"]
+
+STEPS = 200
 
 
 def generate(
@@ -30,7 +33,7 @@ def generate(
     .. math:: z \sim q(z \mid x_S), \qquad x_m \sim p(x_m \mid z)
 
     In rows with nothing present z comes from the prior. With a sampler, draws of z are moved towards the exact
-    posterior :math:`p(z \mid x_S)` by Langevin steps that start at the guide's.
+    posterior :math:`p(z \mid x_S)` by steps of a kernel that start at the guide's.
 
     Arguments:
         fitted: A fitted program.
@@ -38,7 +41,7 @@ def generate(
         num: Number of draws K for each row.
         want: Modalities to return; all by default.
         mean: Whether to return the likelihood's mean (the most likely token for texts) instead of a draw.
-        sampler: None for the guide's draws, ``"mala"`` or ``"ula"``.
+        sampler: None for the guide's draws, or a kernel by name, such as ``"mala"``, for 200 steps.
         seed: Of everything random.
         chunk: Most rows times draws at once.
         progress: Whether to show a progress bar.
@@ -58,8 +61,8 @@ def generate(
         raise ModalityError(f"Expected wanted modalities among {list(modalities)}; got {unknown}.")
     if num < 1:
         raise OptionError(f"Expected num >= 1; got {num}.")
-    if sampler is not None and sampler not in SAMPLERS:
-        raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(SAMPLERS)}.")
+    if sampler is not None and sampler not in KERNELS:
+        raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(KERNELS)}.")
     if given is None:
         empty = example(modalities, num).only()
         return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress).items()}
@@ -99,7 +102,7 @@ def _rows(
         again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
         hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
         if sampler is not None:
-            hidden = refine(fitted, rows, hidden, sampler, again)
+            hidden = move(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
         draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
         parts.append({n: _keep(draws[n], rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}

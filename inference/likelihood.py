@@ -134,11 +134,22 @@ def pareto_k(log_weight: np.ndarray) -> np.ndarray:
     varied = np.ptp(tail, axis=0) > 1e-9
     out = np.full(log_weight.shape[1], -np.inf)
     if varied.any():
-        out[varied] = _psis(log_weight[:, varied].T)
+        out[varied] = _psis(log_weight[:, varied].T)[1]
     return out
 
 
-def _psis(log_weight: np.ndarray) -> np.ndarray:
+def smooth(log_weight: np.ndarray) -> np.ndarray:
+    """Log weights ``(K, N)`` with their largest replaced by a Pareto tail; as they are where the tail is flat."""
+    varied = np.isfinite(pareto_k(log_weight))
+    out = log_weight - log_weight.max(axis=0)
+    if varied.any():
+        out = np.where(varied, 0.0, out)
+        out[:, varied] = _psis(log_weight[:, varied].T)[0].T
+    return out
+
+
+def _psis(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed log weights and k of log weights ``(N, K)``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -147,8 +158,10 @@ def _psis(log_weight: np.ndarray) -> np.ndarray:
             # ArviZ 1.x keeps it among its array functions, and takes log likelihoods: minus log weights.
             from arviz_stats.base import array_stats
 
-            return np.asarray(array_stats.psislw(-log_weight, axis=-1)[1])
-        return np.asarray(psislw(log_weight)[1])
+            smoothed, k = array_stats.psislw(-log_weight, axis=-1)
+        else:
+            smoothed, k = psislw(log_weight)
+        return np.asarray(smoothed), np.asarray(k)
 
 
 def _pack(value: np.ndarray, error: np.ndarray, k: np.ndarray, shared: float) -> LogLikelihood:

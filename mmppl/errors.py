@@ -29,5 +29,13 @@ class TrainingError(MMPPLError, RuntimeError):
     """Training stopped, for example on a loss that is not finite."""
 
 
+class InferenceError(MMPPLError, RuntimeError):
+    """A sampler cannot go on: every proposal is refused, or a log density is not a number."""
+
+
+class PosteriorWarning(UserWarning):
+    """A posterior was drawn, and a diagnostic says not to trust it; the message says what to change."""
+
+
 class HostError(MMPPLError, ImportError):
     """A host (Pyro or NumPyro) is not installed."""

@@ -23,7 +23,7 @@ from mmppl._backend import get_backend
 
 Array = Any
 
-__all__ = ["DualAveraging", "start", "update"]
+__all__ = ["DualAveraging", "restart", "start", "update"]
 
 OFFSET, SHRINKAGE, FORGETTING = 10.0, 0.05, 0.75
 
@@ -65,6 +65,13 @@ def start(step_size: float, like: Array) -> DualAveraging:
     zeros = xp.zeros_like(like)
     first = zeros + math.log(step_size)
     return DualAveraging(first, first, zeros, zeros, first + math.log(10.0))
+
+
+def restart(memory: DualAveraging) -> DualAveraging:
+    """The memory of a new start from the averaged step size, for a target that has changed."""
+    zeros = get_backend(memory.count).xp.zeros_like(memory.count)
+    average = memory.log_average
+    return DualAveraging(average, average, zeros, zeros, average + math.log(10.0))
 
 
 def update(memory: DualAveraging, accept_prob: Array, target: float) -> DualAveraging:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
-from mmppl.inference.kernels import adaptation
+from mmppl.inference.kernels import adaptation, mass
 from mmppl.sde import langevin
 from mmppl.sde.langevin import LangevinInfo, LangevinState
 
@@ -20,37 +20,54 @@ class KernelState(NamedTuple):
 
     Arguments:
         i: Steps taken so far, a 0-d integer array.
-        chains: Position, log density and score.
-        step_size: s of the next step, ``(*chains,)``, in units of the (unconstrained) latent.
-        adapt_state: What adaptation remembers, or None where step sizes are kept.
+        chains: Position, log density and score, and what else the kernel keeps of each chain.
+        step_size: s of the next step, ``(*chains,)``, in units of the (unconstrained) latent, or of its learnt scale.
+        adapt_state: What adaptation of the step size remembers, or None where step sizes are kept.
+        mass: The learnt scales of the coordinates, or None where the kernel learns none.
         accept_prob: Acceptance probability of the last step, ``(*chains,)``.
         mean_accept_prob: Its mean since the beginning of warm-up, or of sampling once that has begun, ``(*chains,)``.
+        energy: Energy after the last step, ``(*chains,)``; see :class:`~mmppl.sde.langevin.LangevinInfo`.
+        diverging: Whether the last step diverged, ``(*chains,)``.
     """
 
     i: Array
-    chains: LangevinState
+    chains: Any
     step_size: Array
     adapt_state: adaptation.DualAveraging | None
+    mass: mass.Mass | None
     accept_prob: Array
     mean_accept_prob: Array
+    energy: Array
+    diverging: Array
 
 
 class Kernel:
     """Base of the kernels: a subclass says what noise a transition takes, and what the transition is.
 
-    Every leading axis of a position is a chain of its own, with its own acceptance and its own step size.
+    Every leading axis of a position is a chain of its own, with its own acceptance, its own step size and, where the
+    mass matrix is adapted, its own scale of every coordinate.
 
     Arguments:
         model: A host program, whose posterior is the target.
         step_size: First step size, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up.
+        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
         target_accept_prob: The acceptance probability that adaptation aims at.
         clip: Bound on each coordinate of the score; None for none.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
 
+    Attributes:
+        chain_type: The named tuple of what is kept of each chain; it begins with position, log density and score.
+        gradient: Whether the kernel follows the score.
+        stochastic: Whether a program that draws its own rows draws others at every step.
+
     Raises:
         OptionError: If an option is out of range.
     """
+
+    chain_type: Any = LangevinState
+    gradient = True
+    stochastic = False
 
     def __init__(
         self,
@@ -58,6 +75,7 @@ class Kernel:
         *,
         step_size: float = 0.1,
         adapt_step_size: bool = True,
+        adapt_mass_matrix: bool = False,
         target_accept_prob: float = 0.574,
         clip: float | None = None,
         init_strategy: Any = None,
@@ -69,38 +87,51 @@ class Kernel:
         if clip is not None and not clip > 0.0:
             raise OptionError(f"Expected clip > 0, or None; got {clip}.")
         self.step_size, self.adapt_step_size = float(step_size), adapt_step_size
+        self.adapt_mass_matrix = adapt_mass_matrix
         self.target_accept_prob, self.clip = target_accept_prob, clip
         self.model, self.init_strategy = model, init_strategy
 
     def noise(self, backend: Backend, rng: Any, state: KernelState) -> tuple[Array, ...]:
-        """The noise of one transition.
+        """The noise of one transition; the first axis of every array is that of the chains.
 
         Arguments:
             backend: The backend of the arrays.
             rng: A random handle.
             state: Where the chains are.
         """
-        raise NotImplementedError
+        first, second = backend.split(rng, 2)
+        position, log_density = state.chains[:2]
+        return (
+            backend.normal(first, tuple(position.shape), position),
+            backend.uniform(second, tuple(log_density.shape), log_density),
+        )
+
+    def place(self, log_density: LogDensity, position: Array) -> Any:
+        """What is kept of chains that stand at ``position``, ``(*chains, D)``."""
+        return langevin.init(log_density, position)
 
     def transition(
-        self, log_density: LogDensity, chains: LangevinState, noise: tuple[Array, ...], step_size: Array
-    ) -> tuple[LangevinState, LangevinInfo]:
+        self, log_density: LogDensity, chains: Any, noise: tuple[Array, ...], step_size: Array
+    ) -> tuple[Any, LangevinInfo]:
         """One move of every chain, given its noise."""
         raise NotImplementedError
 
     def init_chains(self, log_density: LogDensity, position: Array) -> KernelState:
         """The state of chains that stand at ``position``, ``(*chains, D)``."""
-        chains = langevin.init(log_density, position)
+        chains = self.place(log_density, position)
         xp = get_backend(position).xp
         zeros = xp.zeros_like(chains.log_density)
         memory = adaptation.start(self.step_size, zeros) if self.adapt_step_size else None
+        scales = mass.start(position) if self.adapt_mass_matrix else None
         i = xp.zeros_like(xp.sum(zeros), dtype=xp.int32)
-        return KernelState(i, chains, zeros + self.step_size, memory, zeros, zeros)
+        return KernelState(
+            i, chains, zeros + self.step_size, memory, scales, zeros, zeros, -chains.log_density, zeros > 0.0
+        )
 
     def step(
         self, log_density: LogDensity, state: KernelState, noise: tuple[Array, ...], num_warmup: int
     ) -> tuple[KernelState, LangevinInfo]:
-        """One move of every chain; within the first ``num_warmup`` steps it also adapts the step sizes.
+        """One move of every chain; within the first ``num_warmup`` steps it also adapts.
 
         Arguments:
             log_density: Maps ``(*chains, D)`` to ``(*chains,)``.
@@ -109,7 +140,13 @@ class Kernel:
             num_warmup: Number of steps of warm-up.
         """
         xp = get_backend(state.chains.position).xp
-        chains, info = self.transition(log_density, state.chains, noise, state.step_size)
+        scales = state.mass
+        if scales is None:
+            chains, info = self.transition(log_density, state.chains, noise, state.step_size)
+            ended = None
+        else:
+            chains, info = self._scaled(log_density, state.chains, noise, state.step_size, scales.scale)
+            scales, ended = mass.update(scales, chains.position, state.i, num_warmup)
         warming = state.i < num_warmup
         since = xp.where(warming, state.i, state.i - num_warmup) + 1
         # The first step after warm-up begins a new mean.
@@ -117,10 +154,28 @@ class Kernel:
         step_size, memory = state.step_size, state.adapt_state
         if memory is not None:
             learned = adaptation.update(memory, info.accept_prob, self.target_accept_prob)
+            if ended is not None:
+                learned = _choose(ended, adaptation.restart(learned), learned, xp)
             last = state.i + 1 == num_warmup
             walk = xp.exp(xp.where(last, learned.log_average, learned.log_step))
             step_size = xp.where(warming, walk, step_size)
-            memory = adaptation.DualAveraging(
-                *(xp.where(warming, new, old) for new, old in zip(learned, memory, strict=True))
-            )
-        return KernelState(state.i + 1, chains, step_size, memory, info.accept_prob, mean), info
+            memory = _choose(warming, learned, memory, xp)
+        return KernelState(
+            state.i + 1, chains, step_size, memory, scales, info.accept_prob, mean, info.energy, info.diverging
+        ), info
+
+    def _scaled(
+        self, log_density: LogDensity, chains: Any, noise: tuple[Array, ...], step_size: Array, scale: Array
+    ) -> tuple[Any, LangevinInfo]:
+        """The transition in coordinates of unit scale."""
+        xp = get_backend(scale).xp
+        inside = chains._replace(position=chains.position / scale, score=chains.score * scale)
+        moved, info = self.transition(lambda y: log_density(y * scale), inside, noise, step_size)
+        wide = info.accepted[..., None]
+        # What stays is kept as it was, not divided and multiplied again.
+        position = xp.where(wide, moved.position * scale, chains.position)
+        return moved._replace(position=position, score=xp.where(wide, moved.score / scale, chains.score)), info
+
+
+def _choose(where: Array, first: Any, second: Any, xp: Any) -> Any:
+    return type(second)(*(xp.where(where, a, b) for a, b in zip(first, second, strict=True)))

@@ -38,6 +38,11 @@ class Layout:
         """Whether each datum of the plate is a chain of its own."""
         return self.axes is not None
 
+    @property
+    def ndim(self) -> int:
+        """Number of axes of a position."""
+        return 2 if self.per_datum else 1
+
     def check(self, latents: Mapping[str, Array]) -> None:
         """Raises :class:`OptionError` unless there is just one array of the right shape for each site."""
         got = {name: tuple(z.shape) for name, z in latents.items()}

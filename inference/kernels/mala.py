@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from mmppl._backend import Backend
-from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
+from mmppl.inference.kernels.base import Kernel, LogDensity
 from mmppl.sde.langevin import LangevinInfo, LangevinState, mala_step
 
 Array = Any
@@ -37,6 +36,7 @@ class MALA(Kernel):
         model: A host program, whose posterior is the target.
         step_size: First step size s, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up, by dual averaging.
+        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
         target_accept_prob: The acceptance probability that adaptation aims at.
         clip: Bound on each coordinate of the score; exact for any bound.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
@@ -44,14 +44,6 @@ class MALA(Kernel):
     Raises:
         OptionError: If an option is out of range, or a latent is discrete.
     """
-
-    def noise(self, backend: Backend, rng: Any, state: KernelState) -> tuple[Array, ...]:
-        first, second = backend.split(rng, 2)
-        position, log_density, _ = state.chains
-        return (
-            backend.normal(first, tuple(position.shape), position),
-            backend.uniform(second, tuple(log_density.shape), log_density),
-        )
 
     def transition(
         self, log_density: LogDensity, chains: LangevinState, noise: tuple[Array, ...], step_size: Array

@@ -87,13 +87,16 @@ class JaxBackend:
         return out.ys[-1]
 
     def normal(self, rng, shape, like):
-        return jax.random.normal(rng, shape, like.dtype)
+        return _by_row(jax.random.normal, rng, shape, like.dtype)
 
     def uniform(self, rng, shape, like):
-        return jax.random.uniform(rng, shape, like.dtype)
+        return _by_row(jax.random.uniform, rng, shape, like.dtype)
 
     def split(self, rng, num):
-        return list(jax.random.split(rng, num))
+        if not _one_for_each_row(rng):
+            return list(jax.random.split(rng, num))
+        split = jax.vmap(lambda key: jax.random.split(key, num))(rng)
+        return [split[:, i] for i in range(num)]
 
     def rng(self, seed):
         return jax.random.key(seed)
@@ -106,6 +109,16 @@ class JaxBackend:
 
     def is_concrete(self, x):
         return not isinstance(x, jax.core.Tracer)
+
+
+def _one_for_each_row(rng):
+    return jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and rng.ndim == 1
+
+
+def _by_row(draw, rng, shape, dtype):
+    if not _one_for_each_row(rng):
+        return draw(rng, shape, dtype)
+    return jax.vmap(lambda key: draw(key, shape[1:], dtype))(rng)
 
 
 def _no_gradient(leaf):

@@ -1,7 +1,9 @@
 """What the shared rooms may ask of a framework beyond the array API standard.
 
 Rules: no function enters without two call sites; arrays in, arrays out; randomness is explicit (``rng`` is a
-``numpy.random.Generator``, a ``torch.Generator`` or ``None`` for Pyro's global stream, or a JAX key).
+``numpy.random.Generator``, a ``torch.Generator`` or ``None`` for Pyro's global stream, or a JAX key). Several in one
+handle, a vector of JAX keys or torch's ``RowStreams``, are one for each row: noise of shape ``(N, *)`` then has rows
+that are the same in any batch.
 """
 
 from collections.abc import Callable

@@ -24,6 +24,27 @@ class _ZeroWithGradient(torch.autograd.Function):
         return (None, None, *(cotangent * g for g in grads))
 
 
+class RowStreams:
+    """A stream of random numbers for each row, drawn ahead in blocks of steps."""
+
+    BLOCK = 64
+
+    def __init__(self, seeds):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.blocks = {}
+
+    def draw(self, kind, shape, like):
+        """Noise of shape ``(N, *)`` by ``torch.randn`` or ``torch.rand``."""
+        key = kind, shape[1:], like.dtype
+        block, used = self.blocks.get(key, (None, self.BLOCK))
+        if used == self.BLOCK:
+            size = (self.BLOCK, *shape[1:])
+            block = torch.stack([kind(size, generator=g, dtype=like.dtype) for g in self.generators], dim=1)
+            used = 0
+        self.blocks[key] = block, used + 1
+        return block[used].to(like.device)
+
+
 class TorchBackend:
     """See :class:`mmppl._backend.protocol.Backend`."""
 
@@ -94,9 +115,13 @@ class TorchBackend:
         return odeint(f, y, times, rtol=rtol, atol=atol, method="dopri5")[-1]
 
     def normal(self, rng, shape, like):
+        if isinstance(rng, RowStreams):
+            return rng.draw(torch.randn, shape, like)
         return torch.randn(shape, generator=rng, dtype=like.dtype, device=like.device)
 
     def uniform(self, rng, shape, like):
+        if isinstance(rng, RowStreams):
+            return rng.draw(torch.rand, shape, like)
         return torch.rand(shape, generator=rng, dtype=like.dtype, device=like.device)
 
     def split(self, rng, num):

@@ -13,7 +13,16 @@ from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
-from mmppl.numpyro.kernels import MALA, ULA
+from mmppl.numpyro.kernels import (
+    HMC,
+    MALA,
+    SGLD,
+    ULA,
+    AnnealedLangevin,
+    RandomWalk,
+    TemperedLangevin,
+    UnderdampedLangevin,
+)
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
@@ -26,12 +35,15 @@ from mmppl.priors import Chains, Conditioning, Flow, Frame, MultiTime, Pairwise,
 __all__ = [
     "ELBO",
     "JMVAE",
+    "HMC",
     "MALA",
     "MMJSD",
     "MMVAE",
     "MVAE",
     "MVTCAE",
+    "SGLD",
     "ULA",
+    "AnnealedLangevin",
     "Chains",
     "Conditioning",
     "Diffusion",
@@ -51,12 +63,15 @@ __all__ = [
     "Pairwise",
     "Particles",
     "Product",
+    "RandomWalk",
     "Reduced",
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
     "VampPrior",
     "WarmUp",
+    "TemperedLangevin",
+    "UnderdampedLangevin",
     "as_batch",
     "build",
     "host",

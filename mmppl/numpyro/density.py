@@ -52,11 +52,17 @@ def log_density_per_datum(model: Callable, args: tuple, kwargs: dict, latents: M
     return sum_per_datum(sites, plate)
 
 
-def run(model: Callable, args: tuple, kwargs: dict, values: Mapping[str, jax.Array] | Callable) -> dict:
+def run(
+    model: Callable,
+    args: tuple,
+    kwargs: dict,
+    values: Mapping[str, jax.Array] | Callable,
+    key: jax.Array | None = None,
+) -> dict:
     """The sites of one run of the program under given values of latents (by site, or a function of a site)."""
     given = {"substitute_fn": values} if callable(values) else {"data": values}
-    # The log density is deterministic; the seed serves draws that do not enter it.
-    seeded = handlers.seed(handlers.substitute(model, **given), jax.random.key(0))
+    # The log density is deterministic, but for rows that a plate draws; else the seed serves what does not enter it.
+    seeded = handlers.seed(handlers.substitute(model, **given), jax.random.key(0) if key is None else key)
     return handlers.trace(seeded).get_trace(*args, **kwargs)
 
 

@@ -12,9 +12,8 @@ import numpyro
 import numpyro.distributions as dist
 import optax
 from numpyro import handlers
-from numpyro.infer import MCMC, SVI
+from numpyro.infer import SVI
 
-from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
@@ -22,20 +21,27 @@ from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.objectives import Evaluation
+from mmppl.numpyro.posterior import JOINT, Static, chains, guide_log_prob, probe, refine, scores
 from mmppl.numpyro.primitives import as_batch, build
 
 __all__ = [
+    "JOINT",
     "NAME",
     "Trainer",
     "bind",
-    "factor",
     "build_all",
+    "chains",
     "dist",
+    "factor",
     "find_prior",
+    "guide_log_prob",
     "log_weights",
     "param",
+    "probe",
     "random",
+    "refine",
     "sample",
+    "scores",
     "simulate",
     "zeros",
 ]
@@ -192,7 +198,7 @@ def log_normalizer(prior: Any, seed: int) -> Any:
 
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
-    return np.array(_log_weights(_Static((model, guide, objective)), as_batch(batch), jax.random.key(seed)))
+    return np.array(_log_weights(Static((model, guide, objective)), as_batch(batch), jax.random.key(seed)))
 
 
 @eqx.filter_jit
@@ -205,7 +211,7 @@ def _log_weights(program: Any, batch: Batch, key: jax.Array) -> jax.Array:
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(prior_rows)
-    return _latents(_Static((model, guide)), as_batch(batch), num, jax.random.key(seed), rows)
+    return _latents(Static((model, guide)), as_batch(batch), num, jax.random.key(seed), rows)
 
 
 @eqx.filter_jit
@@ -231,7 +237,7 @@ def _hidden(sites: Mapping) -> dict:
 
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
-    draws = _decode(_Static(model), dict(hidden), as_batch(batch), jax.random.key(seed), mean)
+    draws = _decode(Static(model), dict(hidden), as_batch(batch), jax.random.key(seed), mean)
     return {name: np.array(value) for name, value in draws.items()}
 
 
@@ -271,12 +277,6 @@ def _start(svi: SVI, key: jax.Array, batch: Batch) -> Any:
     return start
 
 
-class _Static(eqx.Module):
-    """Host callables as a static argument of a jitted function."""
-
-    value: Any = eqx.field(static=True)
-
-
 def _public(name: str) -> str:
     return name.removesuffix("$params")
 
@@ -304,70 +304,3 @@ def _unflat(params: Mapping, weights: Mapping[str, np.ndarray]) -> dict:
             own = {leaf: weights[f"{_public(name)}.{leaf}"] for leaf in net_state(value)}
             out[name] = load_net(value, own)
     return out
-
-
-def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
-    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
-
-    Without ``prior`` the second is None: that of a diffusion takes an integration.
-    """
-    log_lik, log_prior = _scores_jitted(_Static(model), dict(hidden), as_batch(batch), prior)
-    return {name: np.array(value) for name, value in log_lik.items()}, None if log_prior is None else np.array(
-        log_prior
-    )
-
-
-def _scores(model: Callable, hidden: dict, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
-    num = next(iter(hidden.values())).shape[0]
-    with numpyro.plate("_draws", num, dim=-2):
-        free = handlers.substitute(handlers.seed(model, jax.random.key(0)), data=hidden)
-        sites = handlers.trace(free).get_trace(batch)
-    shape = (num, len(batch))
-
-    def log_prob(name: str) -> jax.Array:
-        return jnp.broadcast_to(sites[name]["fn"].log_prob(sites[name]["value"]), shape)
-
-    samples = [n for n, s in sites.items() if s["type"] == "sample"]
-    log_prior = sum(log_prob(n) for n in samples if n not in batch.modalities) if prior else None
-    return {n: log_prob(n) for n in samples if n in batch.modalities}, log_prior
-
-
-@eqx.filter_jit
-def _scores_jitted(program: Any, hidden: dict, batch: Batch, prior: bool) -> tuple[dict, Any]:
-    return _scores(program.value, hidden, batch, prior)
-
-
-def refine(model: Callable, hidden: Mapping, batch: Batch, sampler: Any, seed: int) -> dict[str, jax.Array]:
-    """Moves draws of the latents ``(K, N, D)`` towards the exact posterior, every draw of every datum a chain."""
-    return _refine(_Static((model, sampler)), dict(hidden), as_batch(batch), jax.random.key(seed))
-
-
-@eqx.filter_jit
-def _refine(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> dict:
-    model, sampler = program.value
-
-    def log_density(parts: dict) -> jax.Array:
-        log_lik, log_prior = _scores(model, parts, batch)
-        return sum(log_lik.values()) + log_prior
-
-    return sampler.refine(BACKEND, key, log_density, hidden)
-
-
-def chains(fitted: Any, batch: Batch, kernel: Any, *, num_chains: int, num_samples: int, num_warmup: int, seed: int):
-    """Runs a kernel by NumPyro's MCMC from the guide's draws: latents and statistics, ``(chain, draw, *)``."""
-    none = np.zeros(len(batch), bool)
-    start = latents(fitted.model, fitted.guide, batch, num_chains, seed, none)
-    start = start if num_chains > 1 else {name: z[0] for name, z in start.items()}
-    mcmc = MCMC(
-        kernel(fitted.model),
-        num_warmup=num_warmup,
-        num_samples=num_samples,
-        num_chains=num_chains,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    fields = ("log_density", "accept_prob", "step_size")
-    mcmc.run(jax.random.key(seed), as_batch(batch), init_params=start, extra_fields=fields)
-    names = {"log_density": "lp", "accept_prob": "acceptance_rate", "step_size": "step_size"}
-    stats = {names[k]: np.array(v) for k, v in mcmc.get_extra_fields(group_by_chain=True).items()}
-    return {k: np.array(v) for k, v in mcmc.get_samples(group_by_chain=True).items()}, stats

@@ -1,4 +1,4 @@
-"""Langevin kernels for NumPyro's ``MCMC``: one word apart from ``NUTS(model)``."""
+"""The kernels for NumPyro's ``MCMC``: one word apart from ``NUTS(model)``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,10 +17,22 @@ from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.inference import kernels as shared
 from mmppl.inference.kernels.adaptation import DualAveraging
+from mmppl.inference.kernels.mass import Mass
 from mmppl.numpyro import density
-from mmppl.sde.langevin import LangevinState
 
-__all__ = ["MALA", "ULA", "HostKernel", "HostState"]
+__all__ = [
+    "HMC",
+    "MALA",
+    "SGLD",
+    "ULA",
+    "AnnealedLangevin",
+    "HostKernel",
+    "HostState",
+    "RandomWalk",
+    "TemperedLangevin",
+    "UnderdampedLangevin",
+    "joined",
+]
 
 
 class HostState(NamedTuple):
@@ -36,8 +48,12 @@ class HostState(NamedTuple):
         score: Its gradient, ``(N, D)``; D counts all sites.
         accept_prob: Acceptance probability of the last step, ``(N,)``.
         mean_accept_prob: Its mean since the beginning of warm-up, or of sampling once that has begun, ``(N,)``.
+        energy: Energy after the last step, ``(N,)``.
+        diverging: Whether the last step diverged, ``(N,)``.
         step_size: Step size of the next step, ``(N,)``.
-        adapt_state: What adaptation remembers; None where step sizes are kept.
+        adapt_state: What adaptation of the step size remembers; None where step sizes are kept.
+        mass: The learnt scales of the coordinates; None where the kernel learns none.
+        own: What else the kernel keeps of each chain, such as its momentum.
         rng_key: Random key.
     """
 
@@ -47,15 +63,24 @@ class HostState(NamedTuple):
     score: jax.Array
     accept_prob: jax.Array
     mean_accept_prob: jax.Array
+    energy: jax.Array
+    diverging: jax.Array
     step_size: jax.Array
     adapt_state: DualAveraging | None
+    mass: Mass | None
+    own: tuple
     rng_key: jax.Array
 
 
 class HostKernel(MCMCKernel):
-    """Joins a shared kernel to NumPyro's interface: ``class Mine(HostKernel, MySharedKernel)``."""
+    """Joins a shared kernel to NumPyro's interface: ``joined(MySharedKernel)``.
+
+    Attributes:
+        row_seeds: A seed for each datum, ``(N,)``, for noise that is the same in any batch; None for one stream.
+    """
 
     sample_field = "z"
+    row_seeds: Any = None
 
     def get_diagnostics_str(self, state: HostState) -> str:
         return f"step size {jnp.mean(state.step_size):.2e}. acc. prob={jnp.mean(state.mean_accept_prob):.2f}"
@@ -81,6 +106,8 @@ class HostKernel(MCMCKernel):
         self._layout = _layout(trace)
         z = dict(info.z if init_params is None else init_params)
         self._layout.check(z if single else jax.tree.map(lambda x: x[0], z))
+        if self.row_seeds is not None and not self._layout.per_datum:
+            raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
         return _first(self, self._fixed, model_args, model_kwargs, z, keys[1], single)
 
     def sample(self, state: HostState, model_args: tuple, model_kwargs: dict) -> HostState:
@@ -88,32 +115,51 @@ class HostKernel(MCMCKernel):
         return step(state) if state.i.ndim == 0 else jax.vmap(step)(state)
 
     def _next(self, host: HostState, *, args: tuple, kwargs: dict) -> HostState:
-        key, now = jax.random.split(host.rng_key)
-        chains = LangevinState(self._layout.pack(host.z), host.log_density, host.score)
+        key, now, rows = BACKEND.split(host.rng_key, 3)
+        chains = self.chain_type(self._layout.pack(host.z), host.log_density, host.score, *host.own)
         state = shared.KernelState(
-            host.i, chains, host.step_size, host.adapt_state, host.accept_prob, host.mean_accept_prob
+            host.i,
+            chains,
+            host.step_size,
+            host.adapt_state,
+            host.mass,
+            host.accept_prob,
+            host.mean_accept_prob,
+            host.energy,
+            host.diverging,
         )
         noise = self.noise(BACKEND, now, state)
-        state, _ = self.step(partial(self._log_density, self._fixed, args, kwargs), state, noise, self._num_warmup)
+        log_density = partial(self._log_density, self._fixed, args, kwargs, rows if self.stochastic else None)
+        state, _ = self.step(log_density, state, noise, self._num_warmup)
         return self._to_host(state, key)
 
     def _to_host(self, state: shared.KernelState, key: jax.Array) -> HostState:
-        position, log_density, score = state.chains
-        z = self._layout.unpack(position)
+        position, log_density, score, *own = state.chains
         return HostState(
             state.i,
-            z,
+            self._layout.unpack(position),
             log_density,
             score,
             state.accept_prob,
             state.mean_accept_prob,
+            state.energy,
+            state.diverging,
             state.step_size,
             state.adapt_state,
+            state.mass,
+            tuple(own),
             key,
         )
 
-    def _log_density(self, fixed: dict, args: tuple, kwargs: dict, position: jax.Array) -> jax.Array:
-        """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
+    def _log_density(
+        self, fixed: dict, args: tuple, kwargs: dict, rows: jax.Array | None, position: jax.Array
+    ) -> jax.Array:
+        """The log density over unconstrained latents, ``(N,)`` per datum or a scalar; leading axes are kept.
+
+        Without ``rows``, a random key, a program that draws its own rows draws the same ones always.
+        """
+        if position.ndim > self._layout.ndim:
+            return jax.vmap(partial(self._log_density, fixed, args, kwargs, rows))(position)
         z = self._layout.unpack(position)
 
         def value(site: dict) -> Any:
@@ -124,7 +170,7 @@ class HostKernel(MCMCKernel):
             # A program may write into a mutable site, so each run gets a copy.
             return dict(kept) if isinstance(kept, dict) else kept
 
-        sites = density.run(self.model, args, kwargs, value)
+        sites = density.run(self.model, args, kwargs, value, rows)
         jacobian = {name: density.log_jacobian(sites[name], z[name]) for name in z}
         if not self._layout.per_datum:
             terms = [density.site_log_density(site) for site in sites.values() if site["type"] == "sample"]
@@ -140,7 +186,9 @@ def _first(
     """The first state; compiled, since one by one the operations of a program are many times slower."""
 
     def first(z: dict, key: jax.Array) -> HostState:
-        log_density = partial(kernel._log_density, fixed, args, kwargs)
+        log_density = partial(kernel._log_density, fixed, args, kwargs, None)
+        if kernel.row_seeds is not None:
+            key = jax.vmap(partial(jax.random.fold_in, key))(kernel.row_seeds)
         return kernel._to_host(kernel.init_chains(log_density, kernel._layout.pack(z)), key)
 
     return first(z, keys) if single else jax.vmap(first)(z, keys)
@@ -151,15 +199,17 @@ def _layout(trace: dict) -> shared.Layout:
     for name in density.latent_sites(trace):
         fn, value = trace[name]["fn"], trace[name]["value"]
         if fn.support.is_discrete:
-            raise OptionError(f"Latent '{name}' is discrete; Langevin kernels need real latents. Sum it out.")
+            raise OptionError(f"Latent '{name}' is discrete; kernels need real latents. Sum it out.")
         shapes[name] = jnp.shape(biject_to(fn.support).inv(value))
         axes[name] = len(fn.batch_shape) - 1
     return shared.Layout(shapes, None if density.data_plate(trace) is None else axes)
 
 
-class MALA(HostKernel, shared.MALA):
-    __doc__ = shared.MALA.__doc__
+def joined(kernel: type[shared.Kernel]) -> Any:
+    """A shared kernel as one of NumPyro's, under its own name."""
+    return type(kernel.__name__, (HostKernel, kernel), {"__doc__": kernel.__doc__, "__module__": __name__})
 
 
-class ULA(HostKernel, shared.ULA):
-    __doc__ = shared.ULA.__doc__
+ULA, MALA, RandomWalk, HMC = map(joined, (shared.ULA, shared.MALA, shared.RandomWalk, shared.HMC))
+UnderdampedLangevin, SGLD = map(joined, (shared.UnderdampedLangevin, shared.SGLD))
+AnnealedLangevin, TemperedLangevin = map(joined, (shared.AnnealedLangevin, shared.TemperedLangevin))

@@ -14,7 +14,16 @@ from mmppl.pyro import host
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
-from mmppl.pyro.kernels import MALA, ULA
+from mmppl.pyro.kernels import (
+    HMC,
+    MALA,
+    SGLD,
+    ULA,
+    AnnealedLangevin,
+    RandomWalk,
+    TemperedLangevin,
+    UnderdampedLangevin,
+)
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
@@ -26,12 +35,15 @@ from mmppl.pyro.smoothed import SmoothedLaplace
 __all__ = [
     "ELBO",
     "JMVAE",
+    "HMC",
     "MALA",
     "MMJSD",
     "MMVAE",
     "MVAE",
     "MVTCAE",
+    "SGLD",
     "ULA",
+    "AnnealedLangevin",
     "Chains",
     "Conditioning",
     "Diffusion",
@@ -51,12 +63,15 @@ __all__ = [
     "Pairwise",
     "Particles",
     "Product",
+    "RandomWalk",
     "Reduced",
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",
     "VampPrior",
     "WarmUp",
+    "TemperedLangevin",
+    "UnderdampedLangevin",
     "as_batch",
     "build",
     "host",

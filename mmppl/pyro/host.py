@@ -9,29 +9,34 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
-from pyro.infer import MCMC
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.nets.spec import Spec
-from mmppl.pyro.objectives import Evaluation, site_is_subsample
+from mmppl.pyro.objectives import Evaluation
+from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, probe, refine, scores, seeded, sites_of
 from mmppl.pyro.primitives import as_batch, build, own_modules
 
 __all__ = [
+    "JOINT",
     "NAME",
     "Trainer",
     "bind",
-    "factor",
     "build_all",
+    "chains",
     "dist",
+    "factor",
     "find_prior",
+    "guide_log_prob",
     "log_weights",
     "param",
+    "probe",
     "random",
+    "refine",
     "sample",
+    "scores",
     "simulate",
     "zeros",
 ]
@@ -55,14 +60,6 @@ def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
     seeds = np.random.SeedSequence(seed).generate_state(len(specs))
     return {name: build(spec, int(s)) for (name, spec), s in zip(specs.items(), seeds, strict=True)}
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Pyro's random stream started from a seed, and given back as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 class _Store:
@@ -227,7 +224,7 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     out = {}
     with seeded(0), torch.no_grad():
-        sites = _sites(poutine.trace(model).get_trace(as_batch(batch)))
+        sites = sites_of(poutine.trace(model).get_trace(as_batch(batch)))
     for name, site in sites.items():
         fn = site["fn"]
         while not hasattr(fn, "log_normalizer") and hasattr(fn, "base_dist"):
@@ -275,7 +272,7 @@ def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool
         given.add_node(name, name=name, type="sample", value=torch.as_tensor(value), is_observed=False, infer={})
     with seeded(seed), torch.no_grad(), pyro.plate("_draws", num, dim=-2):
         free = poutine.uncondition(poutine.replay(model, trace=given))
-        sites = _sites(poutine.trace(free).get_trace(as_batch(batch)))
+        sites = sites_of(poutine.trace(free).get_trace(as_batch(batch)))
     names = batch.modalities
     return {n: BACKEND.to_numpy(_mean(sites[n]["fn"]) if mean else sites[n]["value"]) for n in names}
 
@@ -307,82 +304,9 @@ def _load_buffers(module: Any, weights: Mapping[str, np.ndarray], name: str) -> 
         module.register_buffer(CHAINS, torch.tensor(weights[f"{name}.{CHAINS}"]))
 
 
-def _sites(trace: Any) -> dict:
-    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
-
-
 def _hidden(trace: Any) -> dict:
-    return {n: s["value"] for n, s in _sites(trace).items() if not s["is_observed"]}
+    return {n: s["value"] for n, s in sites_of(trace).items() if not s["is_observed"]}
 
 
 def _public(name: str) -> str:
     return name.replace("$$$", ".")
-
-
-def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
-    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
-
-    Without ``prior`` the second is None: that of a diffusion takes an integration.
-    """
-    with torch.no_grad():
-        own = {n: torch.as_tensor(z) for n, z in hidden.items()}
-        log_lik, log_prior = _scores(model, own, as_batch(batch), prior)
-    wanted = None if log_prior is None else BACKEND.to_numpy(log_prior)
-    return {name: BACKEND.to_numpy(value) for name, value in log_lik.items()}, wanted
-
-
-def _scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
-    num = next(iter(hidden.values())).shape[0]
-    given = poutine.Trace()
-    for name, value in hidden.items():
-        given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
-    with pyro.plate("_draws", num, dim=-2):
-        sites = _sites(poutine.trace(poutine.replay(model, trace=given)).get_trace(batch))
-
-    def log_prob(name: str) -> torch.Tensor:
-        site = sites[name]
-        return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"]).expand(num, len(batch))
-
-    log_prior = sum(log_prob(n) for n in sites if n not in batch.modalities) if prior else None
-    return {n: log_prob(n) for n in batch.modalities if n in sites}, log_prior
-
-
-def refine(model: Callable, hidden: Mapping, batch: Batch, sampler: Any, seed: int) -> dict[str, torch.Tensor]:
-    """Moves draws of the latents ``(K, N, D)`` towards the exact posterior, every draw of every datum a chain."""
-    batch = as_batch(batch)
-
-    def log_density(parts: dict) -> torch.Tensor:
-        log_lik, log_prior = _scores(model, parts, batch)
-        return sum(log_lik.values()) + log_prior
-
-    with seeded(seed):
-        return sampler.refine(BACKEND, None, log_density, dict(hidden))
-
-
-def chains(fitted: Any, batch: Batch, kernel: Any, *, num_chains: int, num_samples: int, num_warmup: int, seed: int):
-    """Runs a kernel by Pyro's MCMC from the guide's draws: latents and statistics, ``(chain, draw, *)``."""
-    none = np.zeros(len(batch), bool)
-    start = latents(fitted.model, fitted.guide, batch, num_chains, seed, none)
-    draws: list[dict] = []
-    stats: list[dict] = []
-    for chain in range(num_chains):
-        mcmc = MCMC(
-            kernel(fitted.model),
-            num_samples=num_samples,
-            warmup_steps=num_warmup,
-            initial_params={name: z[chain] for name, z in start.items()},
-            disable_progbar=True,
-        )
-        with seeded(seed + chain):
-            mcmc.run(as_batch(batch))
-        draws.append({k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()})
-        stats.append(_sample_stats(mcmc.diagnostics()))
-    together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in (draws, stats)]
-    return together[0], together[1]
-
-
-def _sample_stats(found: Mapping) -> dict[str, np.ndarray]:
-    """What a kernel's chain says of each draw and datum, ``(draws, N)``, by ArviZ's names."""
-    accept = BACKEND.to_numpy(found["accept_prob"]["chain 0"])
-    step_size = np.broadcast_to(BACKEND.to_numpy(found["step size"]["chain 0"]), accept.shape)
-    return {"lp": BACKEND.to_numpy(found["log_density"]["chain 0"]), "acceptance_rate": accept, "step_size": step_size}

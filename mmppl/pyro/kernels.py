@@ -1,4 +1,4 @@
-"""Langevin kernels for Pyro's ``MCMC``: one word apart from ``NUTS(model)``."""
+"""The kernels for Pyro's ``MCMC``: one word apart from ``NUTS(model)``."""
 
 from collections import OrderedDict
 from typing import Any
@@ -8,26 +8,38 @@ from pyro.infer.autoguide import init_to_uniform
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from pyro.infer.mcmc.util import initialize_model
 
-from mmppl._backend.torch import BACKEND
+from mmppl._backend.torch import BACKEND, RowStreams
 from mmppl.errors import OptionError
 from mmppl.inference import kernels as shared
 from mmppl.pyro import density
 
-__all__ = ["MALA", "ULA", "HostKernel"]
+__all__ = [
+    "HMC",
+    "MALA",
+    "SGLD",
+    "ULA",
+    "AnnealedLangevin",
+    "HostKernel",
+    "RandomWalk",
+    "TemperedLangevin",
+    "UnderdampedLangevin",
+    "joined",
+]
 
 MAX_PLATES = 10
 
 
 class HostKernel(MCMCKernel):
-    """Joins a shared kernel to Pyro's interface: ``class Mine(HostKernel, MySharedKernel)``.
+    """Joins a shared kernel to Pyro's interface: ``joined(MySharedKernel)``.
 
     ``MCMC(...).diagnostics()`` returns by chain, where each datum of the plate is a chain of its own with a value for
-    each of the N data: ``"acceptance rate"`` and ``"step size"`` ``(N,)``, ``"accept_prob"`` and ``"log_density"`` of
-    every draw, ``(draws, N)``.
+    each of the N data: ``"acceptance rate"`` and ``"step size"`` ``(N,)``, ``"accept_prob"``, ``"log_density"``,
+    ``"energy"`` and ``"diverging"`` of every draw, ``(draws, N)``.
     """
 
     transforms: Any = None
     state: Any = None
+    row_seeds: Any = None  # a seed for each datum, for noise that is the same in any batch; None for Pyro's stream
     _initial_params: dict | None = None
 
     @property
@@ -56,13 +68,16 @@ class HostKernel(MCMCKernel):
         with torch.no_grad():
             self.state = self.init_chains(self._log_density, self._layout.pack(self._initial_params))
         self._draws: list[tuple] = []
+        if self.row_seeds is not None and not self._layout.per_datum:
+            raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
+        self._rng = None if self.row_seeds is None else RowStreams(self.row_seeds)
 
     def sample(self, params: dict) -> dict:
         with torch.no_grad():
-            noise = self.noise(BACKEND, None, self.state)
+            noise = self.noise(BACKEND, self._rng, self.state)
             self.state, info = self.step(self._log_density, self.state, noise, self._num_warmup)
         if self.state.i > self._num_warmup:
-            self._draws.append((info.accept_prob, self.state.chains.log_density))
+            self._draws.append((info.accept_prob, self.state.chains.log_density, info.energy, info.diverging))
         return self._layout.unpack(self.state.chains.position)
 
     def logging(self) -> OrderedDict:
@@ -71,7 +86,9 @@ class HostKernel(MCMCKernel):
 
     def diagnostics(self) -> dict[str, torch.Tensor]:
         out = {"acceptance rate": self.state.mean_accept_prob, "step size": self.state.step_size}
-        for name, values in zip(("accept_prob", "log_density"), zip(*self._draws, strict=True), strict=False):
+        for name, values in zip(
+            ("accept_prob", "log_density", "energy", "diverging"), zip(*self._draws, strict=True), strict=False
+        ):
             out[name] = torch.stack(values)
         return out
 
@@ -79,7 +96,9 @@ class HostKernel(MCMCKernel):
         self.state = self._initial_params = None
 
     def _log_density(self, position: torch.Tensor) -> torch.Tensor:
-        """The log density over unconstrained latents, ``(N,)`` per datum or a scalar."""
+        """The log density over unconstrained latents, ``(N,)`` per datum or a scalar; leading axes are kept."""
+        if position.ndim > self._layout.ndim:
+            return torch.stack([self._log_density(one) for one in position])
         z = self._layout.unpack(position)
         values = {name: self.transforms[name].inv(z[name]) for name in z}
         with self._frozen:
@@ -96,15 +115,17 @@ def _layout(sites: dict, to_real: dict) -> shared.Layout:
     for name in density.latent_sites(sites):
         fn, value = sites[name]["fn"], sites[name]["value"]
         if name not in to_real or fn.support.is_discrete:
-            raise OptionError(f"Latent '{name}' is discrete; Langevin kernels need real latents. Sum it out.")
+            raise OptionError(f"Latent '{name}' is discrete; kernels need real latents. Sum it out.")
         shapes[name] = tuple(to_real[name](value).shape)
         axes[name] = len(fn.batch_shape) - 1
     return shared.Layout(shapes, None if density.data_plate(sites) is None else axes)
 
 
-class MALA(HostKernel, shared.MALA):
-    __doc__ = shared.MALA.__doc__
+def joined(kernel: type[shared.Kernel]) -> Any:
+    """A shared kernel as one of Pyro's, under its own name."""
+    return type(kernel.__name__, (HostKernel, kernel), {"__doc__": kernel.__doc__, "__module__": __name__})
 
 
-class ULA(HostKernel, shared.ULA):
-    __doc__ = shared.ULA.__doc__
+ULA, MALA, RandomWalk, HMC = map(joined, (shared.ULA, shared.MALA, shared.RandomWalk, shared.HMC))
+UnderdampedLangevin, SGLD = map(joined, (shared.UnderdampedLangevin, shared.SGLD))
+AnnealedLangevin, TemperedLangevin = map(joined, (shared.AnnealedLangevin, shared.TemperedLangevin))

@@ -19,7 +19,7 @@ from mmppl._backend import Backend, get_backend
 Array = Any
 LogDensity = Callable[[Array], Array]
 
-__all__ = ["LangevinInfo", "LangevinState", "init", "mala_step", "run_chain", "ula_step"]
+__all__ = ["LangevinInfo", "LangevinState", "init", "mala_step", "metropolis", "run_chain", "ula_step"]
 
 
 class LangevinState(NamedTuple):
@@ -37,10 +37,23 @@ class LangevinState(NamedTuple):
 
 
 class LangevinInfo(NamedTuple):
-    """What a step did: acceptance probability and whether it was accepted, both ``(*chains,)``."""
+    r"""What a step did; every field is of shape ``(*chains,)``.
+
+    Arguments:
+        accept_prob: Acceptance probability.
+        accepted: Whether the proposal was taken.
+        energy: :math:`-\log p(z) + |v|^2 / 2` where the chain stands after the step; v is the momentum, for a Langevin
+            step the noise that led there.
+        diverging: Whether the proposal has no finite log density, or an energy higher by more than 1000.
+    """
 
     accept_prob: Array
     accepted: Array
+    energy: Array
+    diverging: Array
+
+
+MAX_ENERGY_ERROR = 1000.0
 
 
 def init(log_density: LogDensity, position: Array) -> LangevinState:
@@ -65,7 +78,8 @@ def ula_step(
     step = _per_chain(step_size)
     proposal = init(log_density, state.position + _drift(state.score, step, clip, xp) + step * noise)
     ones = xp.ones_like(proposal.log_density)
-    return proposal, LangevinInfo(ones, ones > 0)
+    energy = 0.5 * xp.sum(noise * noise, axis=-1) - proposal.log_density
+    return proposal, LangevinInfo(ones, ones > 0, energy, ~xp.isfinite(proposal.log_density))
 
 
 def mala_step(
@@ -90,23 +104,33 @@ def mala_step(
     step = _per_chain(step_size)
     proposal = init(log_density, state.position + _drift(state.score, step, clip, xp) + step * noise)
     back = (state.position - proposal.position - _drift(proposal.score, step, clip, xp)) / step
-    log_ratio = (
-        proposal.log_density
-        - state.log_density
-        + 0.5 * xp.sum(noise * noise, axis=-1)
-        - 0.5 * xp.sum(back * back, axis=-1)
-    )
+    before = 0.5 * xp.sum(noise * noise, axis=-1) - state.log_density
+    after = 0.5 * xp.sum(back * back, axis=-1) - proposal.log_density
+    return metropolis(state, proposal, before, after, uniform)
+
+
+def metropolis(state: Any, proposal: Any, before: Array, after: Array, uniform: Array) -> tuple[Any, LangevinInfo]:
+    r"""Takes each chain's proposal with probability :math:`\min(1, e^{H - H'})`, and leaves the others where they are.
+
+    Arguments:
+        state: Where the chains are, a named tuple of arrays ``(*chains, *)``.
+        proposal: Where they may go.
+        before: Energy H of the state, ``(*chains,)``.
+        after: Energy H' of the proposal, ``(*chains,)``.
+        uniform: On [0, 1), ``(*chains,)``.
+    """
+    xp = get_backend(state.position).xp
     # A proposal of no density, or one that is not a number, is refused.
-    log_ratio = xp.where(xp.isnan(log_ratio), -xp.inf, log_ratio)
+    log_ratio = xp.where(xp.isnan(before - after), -xp.inf, before - after)
     accept_prob = xp.exp(xp.clip(log_ratio, max=0.0))
     accepted = uniform < accept_prob
-    wide = accepted[..., None]
-    state = LangevinState(
-        xp.where(wide, proposal.position, state.position),
-        xp.where(accepted, proposal.log_density, state.log_density),
-        xp.where(wide, proposal.score, state.score),
-    )
-    return state, LangevinInfo(accept_prob, accepted)
+    taken = type(state)(*(_where(accepted, new, old, xp) for new, old in zip(proposal, state, strict=True)))
+    energy = xp.where(accepted, after, before)
+    return taken, LangevinInfo(accept_prob, accepted, energy, log_ratio < -MAX_ENERGY_ERROR)
+
+
+def _where(accepted: Array, new: Array, old: Array, xp: Any) -> Array:
+    return xp.where(accepted[..., None] if new.ndim > accepted.ndim else accepted, new, old)
 
 
 def run_chain(

@@ -9,7 +9,7 @@ import pytest
 from numpyro import handlers
 from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import MCMC, NUTS, init_to_sample
-from numpyro.infer.hmc_util import dual_averaging
+from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging
 from numpyro.infer.util import log_density
 from scipy import stats
 
@@ -17,7 +17,7 @@ import mmppl.numpyro as mm
 from mmppl import Batch
 from mmppl.data.linear_gaussian import LinearGaussian
 from mmppl.errors import OptionError
-from mmppl.inference.kernels import adaptation
+from mmppl.inference.kernels import adaptation, mass
 from mmppl.numpyro.density import log_density_per_datum
 from mmppl.testing.kernel import KernelContract
 
@@ -72,6 +72,21 @@ class TestULA(KernelContract):
 
     def kernel(self, model):
         return mm.ULA(model, step_size=0.8)
+
+
+class TestUnderdampedLangevin(KernelContract):
+    """The kernel that keeps most: its momentum, learnt scales and step sizes."""
+
+    host = "numpyro"
+
+    def kernel(self, model):
+        return mm.UnderdampedLangevin(model, step_size=0.5)
+
+
+def test_the_windows_of_warm_up_are_the_hosts():
+    for num_warmup in (20, 100, 149, 150, 151, 400, 1000):
+        theirs = build_adaptation_schedule(num_warmup)[1:-1]
+        assert mass.windows(num_warmup) == [(window.start, window.end + 1) for window in theirs]
 
 
 @pytest.mark.parametrize("kernel", [mm.MALA, NUTS])

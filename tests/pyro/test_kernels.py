@@ -73,6 +73,16 @@ class TestULA(KernelContract):
         return mm.ULA(model, step_size=1.4)
 
 
+class TestUnderdampedLangevin(KernelContract):
+    """The kernel that keeps most: its momentum, learnt scales and step sizes."""
+
+    host = "pyro"
+    num_samples = 1000
+
+    def kernel(self, model):
+        return mm.UnderdampedLangevin(model, step_size=0.5)
+
+
 @pytest.mark.parametrize(("kernel", "samples"), [(mm.MALA, 2500), (NUTS, 300)])
 def test_posteriors_are_exact_whatever_each_row_has(kernel, samples):
     mcmc = run(kernel(linear), BATCH, num_samples=samples, warmup_steps=300 if kernel is mm.MALA else 100)
@@ -102,7 +112,7 @@ def test_several_chains(cpus, monkeypatch):
     assert mcmc.get_samples()["z"].shape == (60, 4, 2)
     assert not torch.equal(z[0], z[1])
     found = mcmc.diagnostics()
-    assert set(found) == {"z", "acceptance rate", "step size", "accept_prob", "log_density"}
+    assert set(found) == {"z", "acceptance rate", "step size", "accept_prob", "log_density", "energy", "diverging"}
     for chain in range(2):
         accept = found["accept_prob"][f"chain {chain}"]
         assert accept.shape == (30, 4)

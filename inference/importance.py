@@ -1,0 +1,65 @@
+"""Importance weights of the guide's draws, and draws resampled by them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+from mmppl.inference.fitted import Fitted
+from mmppl.inference.likelihood import pareto_k, smooth
+
+__all__ = ["Weighted", "resample", "weighted"]
+
+
+class Weighted(NamedTuple):
+    r"""Draws of the guide and their weights.
+
+    Arguments:
+        draws: By site, ``(K, N, *event)``.
+        log_weight: :math:`\log p(x_n, z_{kn}) - \log q(z_{kn} \mid x_n)`, ``(K, N)``.
+        pareto_k: PSIS k of each datum, ``(N,)``.
+    """
+
+    draws: dict[str, np.ndarray]
+    log_weight: np.ndarray
+    pareto_k: np.ndarray
+
+
+def weighted(fitted: Fitted, data: Batch, num: int, seed: int) -> Weighted:
+    """``num`` draws of the guide for each datum, with their weights.
+
+    Raises:
+        OptionError: If the program's encoders are deterministic, so that its guide has no density.
+    """
+    if not fitted.program.density:
+        raise OptionError(
+            f"'{fitted.program.name}' has deterministic encoders, so its guide has no density to weigh draws by. "
+            "Fit it with autoencoder='vae', or take a kernel."
+        )
+    host = fitted.program.ppl.host
+    hidden = host.latents(fitted.model, fitted.guide, data, num, seed, np.zeros(len(data), bool))
+    log_lik, log_prior = host.scores(fitted.model, hidden, data)
+    log_q = host.guide_log_prob(fitted.guide, hidden, data)
+    log_weight = (sum(log_lik.values()) + log_prior - log_q).astype(float)
+    return Weighted({name: np.asarray(z) for name, z in hidden.items()}, log_weight, pareto_k(log_weight))
+
+
+def resample(found: Weighted, num: int, smoothed: bool, seed: int) -> dict[str, np.ndarray]:
+    r"""``num`` draws for each datum, by systematic resampling with the self-normalised weights, in random order.
+
+    Arguments:
+        found: Draws and weights.
+        num: Number of draws.
+        smoothed: Whether the largest weights are smoothed by a Pareto tail first.
+        seed: Of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    log_weight = smooth(found.log_weight) if smoothed else found.log_weight
+    weight = np.exp(log_weight - log_weight.max(0))
+    edges = np.cumsum(weight, axis=0) / weight.sum(0)
+    points = (np.arange(num)[:, None] + rng.random(weight.shape[1])) / num
+    index = np.stack([np.searchsorted(edge, p) for edge, p in zip(edges.T, points.T, strict=True)], axis=1)
+    index = rng.permuted(np.minimum(index, len(weight) - 1), axis=0)
+    rows = np.arange(weight.shape[1])
+    return {name: z[index, rows] for name, z in found.draws.items()}

@@ -1,0 +1,225 @@
+"""How posteriors of this face are scored, moved and sampled, for :mod:`mmppl.inference`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.infer import HMC, MCMC, NUTS
+
+from mmppl._backend.jax import BACKEND
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+from mmppl.inference.refine import walk
+from mmppl.numpyro import density
+from mmppl.numpyro.kernels import HostKernel
+from mmppl.numpyro.primitives import as_batch
+
+__all__ = ["JOINT", "Static", "chains", "guide_log_prob", "probe", "refine", "scores"]
+
+JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
+# Fields of a kernel's state, and ArviZ's names for them.
+OURS = {
+    "log_density": "lp",
+    "accept_prob": "acceptance_rate",
+    "step_size": "step_size",
+    "energy": "energy",
+    "diverging": "diverging",
+}
+THEIRS = {
+    "potential_energy": "lp",
+    "accept_prob": "acceptance_rate",
+    "adapt_state.step_size": "step_size",
+    "energy": "energy",
+    "diverging": "diverging",
+    "num_steps": "n_steps",
+}
+
+
+class Static(eqx.Module):
+    """Host callables as a static argument of a jitted function."""
+
+    value: Any = eqx.field(static=True)
+
+
+def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
+    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
+
+    Without ``prior`` the second is None: that of a diffusion takes an integration.
+    """
+    log_lik, log_prior = _scores_jitted(Static(model), dict(hidden), as_batch(batch), prior)
+    return {name: np.array(value) for name, value in log_lik.items()}, None if log_prior is None else np.array(
+        log_prior
+    )
+
+
+def _scores(model: Callable, hidden: dict, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
+    num = next(iter(hidden.values())).shape[0]
+    with numpyro.plate("_draws", num, dim=-2):
+        free = handlers.substitute(handlers.seed(model, jax.random.key(0)), data=hidden)
+        sites = handlers.trace(free).get_trace(batch)
+    shape = (num, len(batch))
+
+    def log_prob(name: str) -> jax.Array:
+        return jnp.broadcast_to(sites[name]["fn"].log_prob(sites[name]["value"]), shape)
+
+    samples = [n for n, s in sites.items() if s["type"] == "sample"]
+    log_prior = sum(log_prob(n) for n in samples if n not in batch.modalities) if prior else None
+    return {n: log_prob(n) for n in samples if n in batch.modalities}, log_prior
+
+
+@eqx.filter_jit
+def _scores_jitted(program: Any, hidden: dict, batch: Batch, prior: bool) -> tuple[dict, Any]:
+    return _scores(program.value, hidden, batch, prior)
+
+
+def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
+    """The guide's log density of latents ``(K, N, *event)``, ``(K, N)``."""
+    return np.array(_guide_log_prob(Static(guide), {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
+
+
+@eqx.filter_jit
+def _guide_log_prob(program: Any, hidden: dict, batch: Batch) -> jax.Array:
+    def one(z: dict) -> jax.Array:
+        sites = density.run(program.value, (batch,), {}, z)
+        return sum(sites[name]["fn"].log_prob(z[name]) for name in z)
+
+    return jax.vmap(one)(hidden)
+
+
+def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+    """Of latents ``(K, N, *event)``: each site's log density ``(K, N)``, and whether its gradient is anywhere not 0."""
+    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    values, reached = _probe(Static(model), own, as_batch(batch), gradients)
+    return {n: np.array(v) for n, v in values.items()}, {n: bool(r) for n, r in reached.items()}
+
+
+@eqx.filter_jit
+def _probe(program: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+    def terms(z: dict) -> dict:
+        sites = density.run(program.value, (batch,), {}, z)
+        return {n: _by_row(s["fn"].log_prob(s["value"]), len(batch)) for n, s in sites.items() if s["type"] == "sample"}
+
+    values = jax.vmap(terms)(hidden)
+    if not gradients:
+        return values, {}
+    total, back = jax.vjp(lambda z: {n: jnp.sum(v) for n, v in jax.vmap(terms)(z).items()}, hidden)
+    reached = {}
+    for name in total:
+        (slope,) = back({n: jnp.ones_like(t) if n == name else jnp.zeros_like(t) for n, t in total.items()})
+        reached[name] = jnp.any(jnp.stack([jnp.any(g != 0.0) for g in slope.values()]))
+    return values, reached
+
+
+def _by_row(log_prob: jax.Array, num: int) -> jax.Array:
+    if not log_prob.ndim or log_prob.shape[-1] != num:
+        return jnp.broadcast_to(jnp.sum(log_prob), (num,))
+    return jnp.sum(log_prob, axis=tuple(range(log_prob.ndim - 1)))
+
+
+def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int) -> dict[str, jax.Array]:
+    """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
+    program = Static((model, kernel, steps))
+    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    return _refine(program, own, as_batch(batch), jax.random.key(seed))
+
+
+@eqx.filter_jit
+def _refine(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> dict:
+    model, kernel, steps = program.value
+    to_real = _to_real(model, hidden, batch)
+    free = {n: to_real[n].inv(z) for n, z in hidden.items()}
+
+    def parts(position: jax.Array) -> dict:
+        out, begin = {}, 0
+        for name, u in free.items():
+            end = begin + int(np.prod(u.shape[2:]))
+            out[name] = position[..., begin:end].reshape(u.shape)
+            begin = end
+        return out
+
+    def log_density(position: jax.Array) -> jax.Array:
+        if position.ndim > 3:
+            return jax.vmap(log_density)(position)
+        u = parts(position)
+        z = {n: to_real[n](x) for n, x in u.items()}
+        log_lik, log_prior = _scores(model, z, batch)
+        jacobian = (to_real[n].log_abs_det_jacobian(u[n], z[n]) for n in u)
+        shape = position.shape[:2]
+        return sum(log_lik.values()) + log_prior + sum(j.reshape(*shape, -1).sum(-1) for j in jacobian)
+
+    def noise(state: Any) -> Any:
+        return jax.vmap(lambda k: kernel.noise(BACKEND, k, state))(jax.random.split(key, steps))
+
+    begin = jnp.concatenate([u.reshape(*u.shape[:2], -1) for u in free.values()], -1)
+    moved = parts(walk(BACKEND, kernel, log_density, begin, steps, noise))
+    return {n: to_real[n](u) for n, u in moved.items()}
+
+
+def _to_real(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:
+    """The map from the real line to the support of each latent."""
+    sites = density.run(model, (batch,), {}, {n: z[0] for n, z in hidden.items()})
+    missing = [n for n in hidden if n not in sites]
+    if missing:
+        raise OptionError(f"Expected latents among {density.latent_sites(sites)}; got {missing}.")
+    return {n: biject_to(sites[n]["fn"].support) for n in hidden}
+
+
+@eqx.filter_jit
+def _unconstrained(program: Any, hidden: dict, batch: Batch) -> dict:
+    to_real = _to_real(program.value, hidden, batch)
+    return {n: to_real[n].inv(z) for n, z in hidden.items()}
+
+
+def chains(
+    fitted: Any,
+    batch: Batch,
+    kernel: Callable[[Callable], Any],
+    start: Mapping[str, np.ndarray],
+    *,
+    num_samples: int,
+    num_warmup: int,
+    seed: int,
+    rows: Sequence[int] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Runs a kernel by NumPyro's MCMC: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
+
+    Arguments:
+        fitted: The program and its weights.
+        batch: The data.
+        kernel: Makes the kernel for a model.
+        start: Where the chains begin, constrained, ``(chains, N, *event)``.
+        num_samples: Draws of each chain.
+        num_warmup: Warm-up steps.
+        seed: Of everything random.
+        rows: A seed for each datum, in place of the one.
+    """
+    made, batch = kernel(fitted.model), as_batch(batch)
+    ours = isinstance(made, HostKernel)
+    if rows is not None:
+        if not ours:
+            raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
+        made.row_seeds = jnp.asarray(np.asarray(rows, np.uint32))
+    begin = _unconstrained(Static(fitted.model), {n: jnp.asarray(z) for n, z in start.items()}, batch)
+    number = len(next(iter(begin.values())))
+    mcmc = MCMC(
+        made,
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+        num_chains=number,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    names = OURS if ours else THEIRS if isinstance(made, HMC) else {}
+    begin = begin if number > 1 else {n: z[0] for n, z in begin.items()}
+    mcmc.run(jax.random.key(seed), batch, init_params=begin, extra_fields=tuple(names))
+    stats = {names[k]: np.asarray(v) for k, v in mcmc.get_extra_fields(group_by_chain=True).items()}
+    if not ours and "lp" in stats:
+        stats["lp"] = -stats["lp"]
+    sites = mcmc.get_samples(group_by_chain=True)
+    return {n: np.asarray(sites[n]) for n in start}, stats

@@ -1,0 +1,237 @@
+"""How posteriors of this face are scored, moved and sampled, for :mod:`mmppl.inference`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import HMC, MCMC, NUTS
+from torch.distributions import biject_to
+
+from mmppl._backend.torch import BACKEND
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+from mmppl.inference.refine import walk
+from mmppl.pyro import density
+from mmppl.pyro.kernels import HostKernel
+from mmppl.pyro.objectives import site_is_subsample
+from mmppl.pyro.primitives import as_batch
+
+__all__ = ["JOINT", "chains", "guide_log_prob", "probe", "refine", "scores", "seeded", "sites_of"]
+
+JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
+# What our kernels report of every draw, and ArviZ's names for it.
+OURS = {"log_density": "lp", "accept_prob": "acceptance_rate", "energy": "energy", "diverging": "diverging"}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Pyro's random stream started from a seed, and given back as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def sites_of(trace: Any) -> dict:
+    """Sample sites by name, without those that only pick the rows of a plate."""
+    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+
+
+def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
+    """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
+
+    Without ``prior`` the second is None: that of a diffusion takes an integration.
+    """
+    with torch.no_grad():
+        log_lik, log_prior = _scores(model, _tensors(hidden), as_batch(batch), prior)
+    wanted = None if log_prior is None else BACKEND.to_numpy(log_prior)
+    return {name: BACKEND.to_numpy(value) for name, value in log_lik.items()}, wanted
+
+
+def _scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
+    log_prob = _log_probs(model, hidden, batch)
+    log_prior = sum(log_prob(n) for n in log_prob.sites if n not in batch.modalities) if prior else None
+    return {n: log_prob(n) for n in batch.modalities if n in log_prob.sites}, log_prior
+
+
+class _log_probs:
+    """The log densities ``(K, N)`` of the sites of a program under latents ``(K, N, *event)``, masked, not scaled."""
+
+    def __init__(self, program: Callable, hidden: Mapping, batch: Batch):
+        self.shape = next(iter(hidden.values())).shape[0], len(batch)
+        given = poutine.Trace()
+        for name, value in hidden.items():
+            given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
+        with pyro.plate("_draws", self.shape[0], dim=-2):
+            self.sites = sites_of(poutine.trace(poutine.replay(program, trace=given)).get_trace(batch))
+
+    def __call__(self, name: str) -> torch.Tensor:
+        site = self.sites[name]
+        return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"]).expand(self.shape)
+
+
+def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
+    """The guide's log density of latents ``(K, N, *event)``, ``(K, N)``."""
+    with torch.no_grad():
+        log_prob = _log_probs(guide, _tensors(hidden), as_batch(batch))
+        return BACKEND.to_numpy(sum(log_prob(name) for name in hidden))
+
+
+def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+    """Of latents ``(K, N, *event)``: each site's log density ``(K, N)``, and whether its gradient is anywhere not 0."""
+    batch, own = as_batch(batch), _tensors(hidden)
+    values: dict[str, list] = {}
+    reached: dict[str, bool] = {}
+    for k in range(len(next(iter(own.values())))):
+        z = {n: x[k].detach().clone().requires_grad_(gradients) for n, x in own.items()}
+        with torch.set_grad_enabled(gradients):
+            for name, site in density.run(model, (batch,), {}, z).items():
+                term = scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"])
+                values.setdefault(name, []).append(_by_row(BACKEND.to_numpy(term), len(batch)))
+                reached[name] = reached.get(name, False) or _slopes(term, list(z.values()))
+    return {n: np.stack(v) for n, v in values.items()}, reached
+
+
+def _slopes(term: torch.Tensor, z: list[torch.Tensor]) -> bool:
+    if not term.requires_grad:
+        return False
+    grads = torch.autograd.grad(term.sum(), z, allow_unused=True, retain_graph=True)
+    return any(g is not None and bool((g != 0.0).any()) for g in grads)
+
+
+def _by_row(log_prob: np.ndarray, num: int) -> np.ndarray:
+    if not log_prob.ndim or log_prob.shape[-1] != num:
+        return np.broadcast_to(log_prob.sum(), (num,))
+    return log_prob.sum(axis=tuple(range(log_prob.ndim - 1)))
+
+
+def _tensors(hidden: Mapping) -> dict[str, torch.Tensor]:
+    return {n: torch.as_tensor(z) for n, z in hidden.items()}
+
+
+def refine(
+    model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
+) -> dict[str, torch.Tensor]:
+    """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
+    batch, own = as_batch(batch), _tensors(hidden)
+    support = _to_support(model, own, batch)
+    free = {n: support[n].inv(z) for n, z in own.items()}
+
+    def parts(position: torch.Tensor) -> dict:
+        sizes = [int(np.prod(u.shape[2:])) for u in free.values()]
+        split = torch.split(position, sizes, dim=-1)
+        return {n: part.reshape(u.shape) for (n, u), part in zip(free.items(), split, strict=True)}
+
+    def log_density(position: torch.Tensor) -> torch.Tensor:
+        if position.ndim > 3:
+            return torch.stack([log_density(one) for one in position])
+        u = parts(position)
+        z = {n: support[n](x) for n, x in u.items()}
+        log_lik, log_prior = _scores(model, z, batch)
+        jacobian = (support[n].log_abs_det_jacobian(u[n], z[n]) for n in u)
+        shape = position.shape[:2]
+        return sum(log_lik.values()) + log_prior + sum(j.reshape(*shape, -1).sum(-1) for j in jacobian)
+
+    def noise(state: Any) -> tuple:
+        every = [kernel.noise(BACKEND, None, state) for _ in range(steps)]
+        return tuple(torch.stack(x) for x in zip(*every, strict=True))
+
+    begin = torch.cat([u.reshape(*u.shape[:2], -1) for u in free.values()], -1)
+    with seeded(seed), torch.no_grad(), density.frozen():
+        moved = parts(walk(BACKEND, kernel, log_density, begin, steps, noise))
+        return {n: support[n](u) for n, u in moved.items()}
+
+
+def _to_support(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:
+    """The map from the real line to the support of each latent."""
+    with torch.no_grad():
+        sites = density.run(model, (batch,), {}, {n: z[0] for n, z in hidden.items()})
+    missing = [n for n in hidden if n not in sites]
+    if missing:
+        raise OptionError(f"Expected latents among {density.latent_sites(sites)}; got {missing}.")
+    return {n: biject_to(sites[n]["fn"].support) for n in hidden}
+
+
+def chains(
+    fitted: Any,
+    batch: Batch,
+    kernel: Callable[[Callable], Any],
+    start: Mapping[str, np.ndarray],
+    *,
+    num_samples: int,
+    num_warmup: int,
+    seed: int,
+    rows: Sequence[int] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Runs a kernel by Pyro's MCMC: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
+
+    Arguments:
+        fitted: The program and its weights.
+        batch: The data.
+        kernel: Makes the kernel for a model.
+        start: Where the chains begin, constrained, ``(chains, N, *event)``.
+        num_samples: Draws of each chain.
+        num_warmup: Warm-up steps.
+        seed: Of everything random.
+        rows: A seed for each datum, in place of the one.
+    """
+    batch, own = as_batch(batch), _tensors(start)
+    support = _to_support(fitted.model, own, batch)
+    draws: list[dict] = []
+    stats: list[dict] = []
+    for chain in range(len(next(iter(own.values())))):
+        made = kernel(fitted.model)
+        if rows is not None:
+            if not isinstance(made, HostKernel):
+                raise OptionError(
+                    "Expected one seed: a kernel of the host moves all data together. Take one of mmppl's."
+                )
+            made.row_seeds = [int(np.random.SeedSequence([s, chain]).generate_state(1)[0]) for s in rows]
+        watch = _Watch()
+        mcmc = MCMC(
+            made,
+            num_samples=num_samples,
+            warmup_steps=num_warmup,
+            initial_params={name: support[name].inv(z[chain]) for name, z in own.items()},
+            disable_progbar=True,
+            hook_fn=watch if isinstance(made, HMC) else None,
+        )
+        with seeded(seed + chain):
+            mcmc.run(batch)
+        draws.append({k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()})
+        stats.append(_sample_stats(mcmc.diagnostics()) if isinstance(made, HostKernel) else watch.stats())
+    together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in (draws, stats)]
+    return together[0], together[1]
+
+
+def _sample_stats(found: Mapping) -> dict[str, np.ndarray]:
+    """What a kernel's chain says of each draw and datum, ``(draws, N)``, by ArviZ's names."""
+    out = {theirs: BACKEND.to_numpy(found[ours]["chain 0"]) for ours, theirs in OURS.items()}
+    step_size = BACKEND.to_numpy(found["step size"]["chain 0"])
+    return out | {"step_size": np.broadcast_to(step_size, out["lp"].shape)}
+
+
+class _Watch:
+    """Writes down what Pyro's HMC and NUTS say of each draw, which they do not keep."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, float, float, bool]] = []
+        self.mean, self.diverged = 0.0, 0
+
+    def __call__(self, kernel: Any, params: Any, stage: str, i: int) -> None:
+        if not stage.startswith("Sample"):
+            return
+        number, mean = len(self.rows) + 1, float(kernel._mean_accept_prob)
+        accept = number * mean - (number - 1) * self.mean  # of the running mean, the last term
+        diverging = len(kernel._divergences) > self.diverged
+        self.mean, self.diverged = mean, len(kernel._divergences)
+        potential = kernel._fetch_from_cache()[1]
+        self.rows.append((-float(potential), min(1.0, max(0.0, accept)), float(kernel.step_size), diverging))
+
+    def stats(self) -> dict[str, np.ndarray]:
+        names = ("lp", "acceptance_rate", "step_size", "diverging")
+        return dict(zip(names, map(np.array, zip(*self.rows, strict=True)), strict=True)) if self.rows else {}
