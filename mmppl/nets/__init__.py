@@ -8,16 +8,21 @@ from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
+from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
 from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = [
     "MLP",
+    "DeepSets",
     "Energy",
+    "EquivariantDeepSets",
+    "EquivariantTransformer",
     "LocScale",
     "PairEnergy",
     "PatchDecoder",
     "PatchEncoder",
     "ResidualScore",
+    "SetTransformer",
     "Spec",
     "TokenDecoder",
     "TokenEncoder",

@@ -15,6 +15,7 @@ from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
 from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
+from mmppl.numpyro.pooled import Pooled, private
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
@@ -43,6 +44,7 @@ __all__ = [
     "MultiTime",
     "Pairwise",
     "Particles",
+    "Pooled",
     "Product",
     "Reduced",
     "ScoreModel",
@@ -55,4 +57,5 @@ __all__ = [
     "net",
     "observe",
     "plate",
+    "private",
 ]

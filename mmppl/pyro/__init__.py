@@ -16,6 +16,7 @@ from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
 from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
+from mmppl.pyro.pooled import Pooled, private
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
@@ -43,6 +44,7 @@ __all__ = [
     "MultiTime",
     "Pairwise",
     "Particles",
+    "Pooled",
     "Product",
     "Reduced",
     "ScoreModel",
@@ -55,4 +57,5 @@ __all__ = [
     "net",
     "observe",
     "plate",
+    "private",
 ]
