@@ -48,6 +48,8 @@ class Terms(NamedTuple):
         reference: What r is; None for the prior.
         mixture: Subsets ``(U, N, M)`` and shares ``(U, N)`` of the mixture for ``density="mixture"``; None means the
             terms themselves, by weight.
+        joint: Whether the k-th particles of all terms belong together: their log weights are then summed before the
+            log-mean-exp.
     """
 
     encode: Array
@@ -55,6 +57,7 @@ class Terms(NamedTuple):
     weight: Array
     reference: References | None = None
     mixture: tuple[Array, Array] | None = None
+    joint: bool = False
 
     def several(self) -> bool:
         """Whether the guide is asked about more than one subset of a datum."""
@@ -264,7 +267,7 @@ class Objective:
             pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
         masks = {site: _factor(xp, terms, batch, site, log_q) for site in log_lik}
         log_own = sum(own.values()) if self.gradient == "score" else log_q
-        return Ingredients(log_lik, masks, pull, log_own, self.weights)
+        return Ingredients(log_lik, masks, pull, log_own, self.weights, terms.weight if terms.joint else None)
 
 
 def owner(site: str, modalities: tuple[str, ...]) -> int | None:

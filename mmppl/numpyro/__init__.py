@@ -14,7 +14,7 @@ from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOf
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
-from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
+from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
 from mmppl.numpyro.pooled import Pooled, private
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
@@ -40,6 +40,7 @@ __all__ = [
     "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
+    "Masked",
     "MoPoE",
     "MultiTime",
     "Pairwise",

@@ -15,7 +15,7 @@ from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfPro
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
-from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
+from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
 from mmppl.pyro.pooled import Pooled, private
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
@@ -40,6 +40,7 @@ __all__ = [
     "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
+    "Masked",
     "MoPoE",
     "MultiTime",
     "Pairwise",
