@@ -131,9 +131,7 @@ def optimum(d, guide, bound):
     }
 
 
-@pytest.mark.parametrize(
-    ("d", "guide"), [("numpyro", "free"), ("pyro", "product")], indirect=["d"]
-)
+@pytest.mark.parametrize(("d", "guide"), [("numpyro", "free"), ("pyro", "product")], indirect=["d"])
 def test_the_masked_objective_reaches_the_truth(d, guide):
     out = optimum(d, guide, "masked")
     assert -ENTROPY - 3e-3 < out["objective"] < -ENTROPY

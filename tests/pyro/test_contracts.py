@@ -147,3 +147,10 @@ class TestMVTCAE(ObjectiveContract):
     def bound(self, truth, batch):
         number = sum(batch.present[name] * 1.0 for name in batch.modalities)
         return truth.evidence(batch) - 0.6 / number * sum(truth.evidence(batch.only(name)) for name in batch.modalities)
+
+
+class TestMasked(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.Masked(particles)
