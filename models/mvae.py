@@ -1,10 +1,13 @@
 """MVAE: a product of experts."""
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
 from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.models.priors import latent_prior
 
 __all__ = ["mvae"]
 
@@ -19,6 +22,8 @@ def mvae(
     beta: float = 1.0,
     particles: int = 1,
     random: int = 1,
+    prior: str | Callable[[], Any] = "normal",
+    components: int = 50,
     seed: int = 0,
 ) -> Program:
     r"""MVAE.
@@ -40,22 +45,33 @@ def mvae(
         beta: Factor on the KL term.
         particles: K.
         random: Number of random subsets in each step.
+        prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
+            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+        components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
     """
     nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
-    dist, sample = ppl.host.dist, ppl.host.sample
+    sample = ppl.host.sample
+
+    def posterior(batch):
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        return ppl.Product(experts, batch.present)
+
+    latent = latent_prior(
+        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
+    )
 
     def model(batch):
+        p = latent()
         with ppl.plate(batch):
-            z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+            z = sample("z", p)
             for name in batch.modalities:
                 output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
                 ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
-            sample("z", ppl.Product(experts, batch.present))
+            sample("z", posterior(batch))
 
     objective = ppl.MVAE(particles, random=random, beta=beta, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

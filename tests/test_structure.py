@@ -25,7 +25,20 @@ FLOORS = (
 # Upward imports that cannot be avoided: (importing module, imported room) -> why.
 ALLOWED_UPWARD: dict[tuple[str, str], str] = {}
 
-FRAMEWORKS = {"torch", "jax", "jaxlib", "pyro", "numpyro", "equinox", "optax", "diffrax", "torchdiffeq", "blackjax"}
+FRAMEWORKS = {
+    "torch",
+    "jax",
+    "jaxlib",
+    "pyro",
+    "numpyro",
+    "equinox",
+    "optax",
+    "diffrax",
+    "torchdiffeq",
+    "blackjax",
+    "flowjax",
+    "zuko",
+}
 # Modules of the project that load a framework, and which of the two sides they are on.
 NATIVE = {
     "mmppl._backend.torch": "torch",
@@ -98,7 +111,10 @@ def framework_imports(source: str, module: str) -> list[str]:
     The project's own native modules may be imported inside functions: by then the caller has chosen a host.
     """
     own = side(module)
-    mine = {"torch": {"torch", "pyro", "torchdiffeq"}, "jax": FRAMEWORKS - {"torch", "pyro", "torchdiffeq"}}
+    mine = {
+        "torch": {"torch", "pyro", "torchdiffeq", "zuko"},
+        "jax": FRAMEWORKS - {"torch", "pyro", "torchdiffeq", "zuko"},
+    }
     found = []
     for name, line, is_lazy in imports(source, module):
         top, other = name.split(".")[0], side(name)

@@ -14,6 +14,8 @@ from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOf
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
+from mmppl.numpyro.mixture import GaussianMixture, VampPrior
+from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
 from mmppl.numpyro.pooled import Pooled, private
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
@@ -36,6 +38,7 @@ __all__ = [
     "EnergyTilted",
     "Flow",
     "GeometricMean",
+    "GaussianMixture",
     "JointScore",
     "MMVAEPlus",
     "MixtureOfExperts",
@@ -43,6 +46,7 @@ __all__ = [
     "Masked",
     "MoPoE",
     "MultiTime",
+    "NormalizingFlow",
     "Pairwise",
     "Particles",
     "Pooled",
@@ -52,6 +56,7 @@ __all__ = [
     "SmoothedLaplace",
     "Subspaces",
     "WarmUp",
+    "VampPrior",
     "as_batch",
     "build",
     "host",
@@ -59,4 +64,5 @@ __all__ = [
     "observe",
     "plate",
     "private",
+    "spline_flow",
 ]

@@ -15,6 +15,8 @@ from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfPro
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
+from mmppl.pyro.mixture import GaussianMixture, VampPrior
+from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
 from mmppl.pyro.pooled import Pooled, private
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
@@ -36,6 +38,7 @@ __all__ = [
     "EnergyTilted",
     "Flow",
     "GeometricMean",
+    "GaussianMixture",
     "JointScore",
     "MMVAEPlus",
     "MixtureOfExperts",
@@ -43,6 +46,7 @@ __all__ = [
     "Masked",
     "MoPoE",
     "MultiTime",
+    "NormalizingFlow",
     "Pairwise",
     "Particles",
     "Pooled",
@@ -52,6 +56,7 @@ __all__ = [
     "SmoothedLaplace",
     "Subspaces",
     "WarmUp",
+    "VampPrior",
     "as_batch",
     "build",
     "host",
@@ -59,4 +64,5 @@ __all__ = [
     "observe",
     "plate",
     "private",
+    "spline_flow",
 ]

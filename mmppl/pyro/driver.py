@@ -66,7 +66,7 @@ class PyroDriver:
     def log_joint(self, program, values, seed=0):
         given = {name: torch.tensor(value) for name, value in values.items()}
         with _seeded(seed):
-            return float(poutine.trace(poutine.condition(program, data=given)).get_trace().log_prob_sum())
+            return float(poutine.trace(poutine.condition(program, data=given)).get_trace().log_prob_sum().detach())
 
     def stepper(self, objective, model, guide):
         def step(batch, seed, params=None):

@@ -129,12 +129,7 @@ class EnergyTilted(TorchDistribution):
         return self.energy(z) + self.base.log_prob(z)
 
     def _parameters(self) -> Iterator[torch.Tensor]:
-        if isinstance(self.module, torch.nn.Module):
-            yield from self.module.parameters()
-        base = self.base
-        while hasattr(base, "base_dist"):
-            base = base.base_dist
-        yield from (x for x in vars(base).values() if isinstance(x, torch.Tensor) and x.is_floating_point())
+        yield from {id(x): x for part in (self.module, self.base) for x in _tensors(part)}.values()
 
     def _negatives(self) -> torch.Tensor:
         with torch.no_grad():
@@ -147,3 +142,14 @@ class EnergyTilted(TorchDistribution):
             chains, kept = self.chains.refresh(BACKEND, None, self._log_density, kept, base)
             self.module.register_buffer("chains", kept)
             return chains
+
+
+def _tensors(part: Any) -> Iterator[torch.Tensor]:
+    """The tensors that a density depends on, wherever a distribution keeps them: its own, its parts', a module's."""
+    if isinstance(part, torch.nn.Module):
+        yield from part.parameters()
+    elif isinstance(part, torch.distributions.Distribution):
+        for value in vars(part).values():
+            yield from _tensors(value)
+    elif isinstance(part, torch.Tensor) and part.is_floating_point():
+        yield part

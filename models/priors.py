@@ -1,0 +1,103 @@
+"""The prior of a latent that a system has one of, by name or by a function."""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.batch import Batch, Modality
+from mmppl.errors import OptionError
+
+__all__ = ["PRIORS", "latent_prior"]
+
+PRIORS = ("normal", "laplace", "gaussian_mixture", "vamp", "flow")
+
+
+def latent_prior(
+    ppl: ModuleType,
+    prior: str | Callable[[], Any],
+    latent_dim: int,
+    *,
+    modalities: Mapping[str, Modality],
+    posterior: Callable[[Batch], Any],
+    components: int,
+    seed: int,
+) -> Callable[[], Any]:
+    r"""The prior as a function to call inside the model, where it may declare parameters.
+
+    * ``"normal"``, ``"laplace"``: standard, nothing is learned;
+    * ``"gaussian_mixture"``: K Gaussians, parameters ``prior.loc``, ``prior.scale`` and ``prior.logits``;
+    * ``"vamp"``: the posteriors of K pseudo-inputs, parameters ``prior.pseudo.<modality>``. Texts of tokens have no
+      gradient and are absent from pseudo-inputs;
+    * ``"flow"``: a neural spline flow, network ``prior.flow``;
+    * a function without arguments that returns any distribution of the host with event shape ``(D,)``, for instance
+      ``lambda: mm.EnergyTilted(base, mm.net("energy", net))``.
+
+    Arguments:
+        ppl: The face.
+        prior: One of the above.
+        latent_dim: Dimension D of z.
+        modalities: What each modality is, by name.
+        posterior: The guide's posterior of a batch.
+        components: K.
+        seed: Of the initial values.
+
+    Raises:
+        OptionError: If the name is unknown, K is less than 1, or no pseudo-input can be learned.
+    """
+    if not callable(prior) and prior not in PRIORS:
+        raise OptionError(f"Expected a prior among {PRIORS}, or a function that returns one; got {prior!r}.")
+    if components < 1:
+        raise OptionError(f"Expected components >= 1; got {components}.")
+    host, dist, rng = ppl.host, ppl.host.dist, np.random.default_rng([seed, 1])
+
+    def param(name: str, start: np.ndarray, constraint: Any) -> Any:
+        like = host.zeros(1)
+        return host.param(f"prior.{name}", get_backend(like).asarray(start, like), constraint=constraint)
+
+    def standard(family: Any) -> Callable[[], Any]:
+        return lambda: family(host.zeros(latent_dim), 1.0).to_event(1)
+
+    if callable(prior):
+        return prior
+    if prior == "gaussian_mixture":
+        # Together the components start near the standard normal.
+        loc, scale = 0.7 * rng.standard_normal((components, latent_dim)), np.full((components, latent_dim), 0.7)
+        return lambda: ppl.GaussianMixture(
+            param("loc", loc, dist.constraints.real),
+            param("scale", scale, dist.constraints.positive),
+            param("logits", np.zeros(components), dist.constraints.real),
+        )
+    if prior == "flow":
+        flow = ppl.spline_flow(latent_dim, seed=int(rng.integers(2**31)))
+        return lambda: ppl.NormalizingFlow(ppl.net("prior.flow", flow))
+    if prior == "vamp":
+        pseudo = {name: _start(rng, m, components) for name, m in modalities.items() if m.kind != "tokens"}
+        if not pseudo:
+            raise OptionError("Expected a modality that is not a text for pseudo-inputs; got texts alone.")
+
+        def inputs() -> Batch:
+            values, present = {}, {}
+            for name, m in modalities.items():
+                limits = dist.constraints.unit_interval if m.kind == "image" else dist.constraints.real
+                known = name in pseudo
+                empty = np.zeros((components, *m.shape), np.int64)
+                values[name] = param(f"pseudo.{name}", pseudo[name], limits) if known else _like(host, empty)
+                present[name] = _like(host, np.full(components, known))
+            return Batch.trusted(values, present, None, components)
+
+        return lambda: ppl.VampPrior(posterior(inputs()))
+    return standard(dist.Normal if prior == "normal" else dist.Laplace)
+
+
+def _start(rng: np.random.Generator, modality: Modality, number: int) -> np.ndarray:
+    """Initial pseudo-inputs ``(K, *shape)``: grey noise for images, standard noise for vectors."""
+    if modality.kind == "image":
+        return rng.uniform(0.3, 0.7, (number, *modality.shape))
+    return rng.standard_normal((number, *modality.shape))
+
+
+def _like(host: Any, x: np.ndarray) -> Any:
+    return get_backend(host.zeros(1)).asarray(x)
