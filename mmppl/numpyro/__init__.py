@@ -11,6 +11,7 @@ except ImportError as error:
 from mmppl.inference.objectives import WarmUp
 from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.numpyro.conditional import Conditional
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import MALA, ULA
@@ -33,6 +34,7 @@ __all__ = [
     "MVTCAE",
     "ULA",
     "Chains",
+    "Conditional",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",

@@ -12,6 +12,7 @@ from mmppl.inference.objectives import WarmUp
 from mmppl.priors import Chains, Conditioning, Flow, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.pyro.conditional import Conditional
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import MALA, ULA
@@ -33,6 +34,7 @@ __all__ = [
     "MVTCAE",
     "ULA",
     "Chains",
+    "Conditional",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",
