@@ -3,7 +3,9 @@
 from mmppl.models.catalogue import SYSTEMS, make
 from mmppl.models.ebm import ebm
 from mmppl.models.ebm_plus import ebm_plus
+from mmppl.models.ivae import ivae
 from mmppl.models.jmvae import jmvae
+from mmppl.models.masked import masked
 from mmppl.models.mld import mld
 from mmppl.models.mld_inpaint import mld_inpaint
 from mmppl.models.mld_uni import mld_uni
@@ -20,7 +22,9 @@ __all__ = [
     "SYSTEMS",
     "ebm",
     "ebm_plus",
+    "ivae",
     "jmvae",
+    "masked",
     "make",
     "mld",
     "mld_inpaint",

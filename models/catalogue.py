@@ -10,7 +10,9 @@ from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 from mmppl.models.ebm import ebm
 from mmppl.models.ebm_plus import ebm_plus
+from mmppl.models.ivae import ivae
 from mmppl.models.jmvae import jmvae
+from mmppl.models.masked import masked
 from mmppl.models.mld import mld
 from mmppl.models.mld_inpaint import mld_inpaint
 from mmppl.models.mld_uni import mld_uni
@@ -27,6 +29,7 @@ __all__ = ["SYSTEMS", "make", "settings"]
 
 _ALL = (jmvae, mvae, mmvae, mopoe, mmjsd, mvtcae)
 _ALL += (mmvae_plus, nexus)
+_ALL += (masked, ivae)
 _ALL += (ebm, ebm_plus)
 _ALL += (mld, mld_inpaint, mld_uni, sbm)
 SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}

@@ -3,6 +3,7 @@
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.elbo import ELBO
 from mmppl.inference.objectives.jmvae import JMVAE
+from mmppl.inference.objectives.masked import Masked
 from mmppl.inference.objectives.mmjsd import MMJSD
 from mmppl.inference.objectives.mmvae import MMVAE
 from mmppl.inference.objectives.mmvae_plus import MMVAEPlus
@@ -20,6 +21,7 @@ __all__ = [
     "MMVAEPlus",
     "MVAE",
     "MVTCAE",
+    "Masked",
     "MoPoE",
     "Objective",
     "References",

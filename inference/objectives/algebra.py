@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmppl._backend import Backend
+from mmppl._backend import Backend, get_backend
 
 Array = Any
 
@@ -21,6 +21,7 @@ class Ingredients(NamedTuple):
         pull: log r - log q, summed over the references by their shares, ``(K, T, N)``.
         log_own: Log density of the draws in what they were drawn from, ``(K, T, N)``.
         weights: Factors on modalities, floats.
+        joint: Weights of terms whose particles belong together, ``(T, N)``; None where terms stand alone.
     """
 
     log_lik: dict[str, Array]
@@ -28,13 +29,21 @@ class Ingredients(NamedTuple):
     pull: Array
     log_own: Array
     weights: dict[str, float]
+    joint: Array | None = None
 
     def log_weights(self, beta: Any) -> Array:
-        """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``."""
+        """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``; summed over the terms where they are joint."""
         total = beta * self.pull
         for name, value in self.log_lik.items():
             total = total + self.weights.get(name, 1.0) * (self.masks[name] * value)
-        return total
+        return self.joined(total)
+
+    def joined(self, x: Array) -> Array:
+        """The weighted sum of ``(K, T, N)`` over terms that are joint, ``(K, 1, N)``; as it is where none are."""
+        if self.joint is None:
+            return x
+        xp = get_backend(x).xp
+        return xp.sum(xp.where(self.joint > 0, self.joint * x, xp.zeros_like(x)), axis=1, keepdims=True)
 
     def normalised_weights(self, backend: Backend, beta: Any) -> Array:
         """The importance weights over the particles of each datum, ``(K, T, N)``."""
@@ -68,11 +77,12 @@ def bound_and_record(
         bound = backend.stop_gradient(bound) + _gradient_of(backend, xp.sum(share * log_w, axis=0))
     elif objective.gradient == "score":
         signal = backend.stop_gradient(_signal(backend, log_w, average))
-        bound = bound + _gradient_of(backend, xp.sum(signal * parts.log_own, axis=0))
+        bound = bound + _gradient_of(backend, xp.sum(signal * parts.joined(parts.log_own), axis=0))
     weight = terms.weight
+    factor = weight if parts.joint is None else xp.astype(xp.any(weight > 0, axis=0, keepdims=True), weight.dtype)
     # A term of weight zero must not touch the loss even if its bound is not finite.
-    bound = xp.where(weight > 0, bound, xp.zeros_like(bound))
-    per_datum = xp.sum(weight * bound, axis=0)
+    bound = xp.where(factor > 0, bound, xp.zeros_like(bound))
+    per_datum = xp.sum(factor * bound, axis=0)
     loss = -xp.sum(scale * per_datum)
     still = backend.stop_gradient
     total = xp.sum(weight, axis=0)

@@ -189,7 +189,7 @@ class Objective:
             pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
         masks = {site: _factor(xp, terms, batch, site, log_q) for site in log_lik}
         log_own = sum(own.values()) if self.gradient == "score" else log_q
-        return Ingredients(log_lik, masks, pull, log_own, self.weights)
+        return Ingredients(log_lik, masks, pull, log_own, self.weights, terms.weight if terms.joint else None)
 
 
 def owner(site: str, modalities: tuple[str, ...]) -> int | None:

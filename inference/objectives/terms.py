@@ -35,6 +35,8 @@ class Terms(NamedTuple):
         reference: What r is; None for the prior.
         mixture: Subsets ``(U, N, M)`` and shares ``(U, N)`` of the mixture for ``density="mixture"``; None means the
             terms themselves, by weight.
+        joint: Whether the k-th particles of all terms belong together: their log weights are then summed before the
+            log-mean-exp.
     """
 
     encode: Array
@@ -42,6 +44,7 @@ class Terms(NamedTuple):
     weight: Array
     reference: References | None = None
     mixture: tuple[Array, Array] | None = None
+    joint: bool = False
 
     def several(self) -> bool:
         """Whether the guide is asked about more than one subset of a datum."""

@@ -1,8 +1,20 @@
-"""Posteriors that answer for any subset of modalities, built from one expert per modality."""
+"""Posteriors that answer for any subset of modalities, from an expert or from features of each modality."""
 
-from mmppl.aggregation.base import Experts, stack_experts
+from mmppl.aggregation.base import Experts, stack_experts, stack_features
 from mmppl.aggregation.geometric import GeometricMean
 from mmppl.aggregation.mixture import Mixture, all_subsets
+from mmppl.aggregation.pooled import Pooled, pool, private
 from mmppl.aggregation.product import Product
 
-__all__ = ["Experts", "GeometricMean", "Mixture", "Product", "all_subsets", "stack_experts"]
+__all__ = [
+    "Experts",
+    "GeometricMean",
+    "Mixture",
+    "Pooled",
+    "Product",
+    "all_subsets",
+    "pool",
+    "private",
+    "stack_experts",
+    "stack_features",
+]

@@ -1,15 +1,15 @@
 """What every aggregation starts from: one expert per modality and who is present."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmppl._backend import get_backend
+from mmppl._backend import Backend, get_backend
 from mmppl.errors import ModalityError, OptionError
 
 Array = Any
 
-__all__ = ["FAMILIES", "Experts", "stack_experts"]
+__all__ = ["FAMILIES", "Experts", "stack_experts", "stack_features"]
 
 FAMILIES = ("normal", "laplace")
 
@@ -61,11 +61,7 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
         >>> stack_experts({"a": pair, "b": pair}, {"a": np.ones(3, bool), "b": np.zeros(3, bool)}).loc.shape
         (3, 2, 2)
     """
-    if not experts:
-        raise ModalityError("Expected at least one expert; got none.")
-    missing = [name for name in experts if name not in present]
-    if missing:
-        raise ModalityError(f"Experts {missing} have no entry in present, which names {sorted(present)}.")
+    _known(experts, present)
     pairs, families = [], set()
     for expert in experts.values():
         if isinstance(expert, tuple):
@@ -81,11 +77,48 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
         raise OptionError(f"Expected experts of one family among {FAMILIES}; got {family!r}.")
     backend = get_backend(pairs[0][0])
     xp = backend.xp
-    masks = [backend.asarray(present[name]) for name in experts]
+    pairs = [pair if pair[0].shape == pair[1].shape else xp.broadcast_arrays(*pair) for pair in pairs]
+    loc, scale = (xp.stack(side, axis=-2) for side in zip(*pairs, strict=True))
+    return Experts(loc, scale, _stack_present(backend, experts, present), family)
+
+
+def stack_features(features: Mapping[str, Array], present: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Stacks features ``(*, F)`` by modality name: ``(*, M, F)``, and who is present, ``(*, M)``.
+
+    Features that no mask shows are 0, so that what they hold cannot matter.
+
+    Raises:
+        ModalityError: If there is no feature, or ``present`` does not know one.
+
+    Example:
+        >>> import numpy as np
+        >>> features, present = dict.fromkeys("ab", np.ones((3, 2))), dict.fromkeys("ab", np.ones(3, bool))
+        >>> tuple(x.shape for x in stack_features(features, present))
+        ((3, 2, 2), (3, 2))
+    """
+    _known(features, present)
+    stacked = list(features.values())
+    backend = get_backend(*stacked)
+    xp = backend.xp
+    mask = _stack_present(backend, features, present)
+    stacked = xp.stack(stacked, axis=-2)
+    masks_only = mask.ndim - (stacked.ndim - 1)
+    seen = xp.any(mask, axis=tuple(range(masks_only))) if masks_only > 0 else mask
+    return xp.where(seen[..., None], stacked, xp.zeros_like(stacked)), mask
+
+
+def _known(parts: Mapping[str, Any], present: Mapping[str, Array]) -> None:
+    if not parts:
+        raise ModalityError("Expected at least one expert; got none.")
+    missing = [name for name in parts if name not in present]
+    if missing:
+        raise ModalityError(f"Experts {missing} have no entry in present, which names {sorted(present)}.")
+
+
+def _stack_present(backend: Backend, names: Iterable[str], present: Mapping[str, Array]) -> Array:
+    masks = [backend.asarray(present[name]) for name in names]
     shape = masks[0].shape
     for mask in masks[1:]:
         shape = mask.shape if mask.ndim > len(shape) else shape
-    masks = [mask if mask.shape == shape else xp.broadcast_to(mask, shape) for mask in masks]
-    pairs = [pair if pair[0].shape == pair[1].shape else xp.broadcast_arrays(*pair) for pair in pairs]
-    loc, scale = (xp.stack(side, axis=-2) for side in zip(*pairs, strict=True))
-    return Experts(loc, scale, xp.stack(masks, axis=-1), family)
+    masks = [mask if mask.shape == shape else backend.xp.broadcast_to(mask, shape) for mask in masks]
+    return backend.xp.stack(masks, axis=-1)

@@ -12,7 +12,7 @@ from mmppl.errors import OptionError
 
 Array = Any
 
-__all__ = ["MAX_SUBSETS", "Mixture", "all_subsets"]
+__all__ = ["MAX_SUBSETS", "Mixture", "all_subsets", "choose"]
 
 MAX_SUBSETS = 32
 
@@ -138,16 +138,20 @@ class Mixture:
 
     def _sample(self, u: Array, rng: Any, sample_shape: tuple[int, ...]) -> Array:
         backend = get_backend(self.weight)
-        xp = backend.xp
-        upper = xp.cumulative_sum(self.weight, axis=-1)
-        lower = upper - self.weight
-        # The last component with weight also takes what rounding leaves above the total.
-        inside = (u[..., None] >= lower) & ((u[..., None] < upper) | (upper > 1.0 - 1e-5)) & (self.weight > 0)
-        chosen = xp.astype(inside, self.weight.dtype)
-        before = xp.cumulative_sum(chosen, axis=-1) - chosen
-        chosen = xp.where(before > 0, xp.zeros_like(chosen), chosen)
-        picked = self.components.pick(chosen)
+        picked = self.components.pick(choose(u, self.weight))
         return picked.sample(picked.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
+
+
+def choose(u: Array, weight: Array) -> Array:
+    """The component, one-hot ``(*, S)``, that uniform noise ``(*,)`` chooses by weights ``(*, S)`` that sum to 1."""
+    xp = get_backend(weight).xp
+    upper = xp.cumulative_sum(weight, axis=-1)
+    lower = upper - weight
+    # The last component with weight also takes what rounding leaves above the total.
+    inside = (u[..., None] >= lower) & ((u[..., None] < upper) | (upper > 1.0 - 1e-5)) & (weight > 0)
+    chosen = xp.astype(inside, weight.dtype)
+    before = xp.cumulative_sum(chosen, axis=-1) - chosen
+    return xp.where(before > 0, xp.zeros_like(chosen), chosen)
 
 
 def _shown(loc: Array, scale: Array, live: Array, family: str) -> Factorised:

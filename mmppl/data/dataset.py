@@ -9,6 +9,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import DataError
 
 if TYPE_CHECKING:
+    from mmppl.data.labelled_mixture import LabelledMixture
     from mmppl.data.linear_gaussian import LinearGaussian
 
 __all__ = ["Dataset"]
@@ -23,7 +24,7 @@ class Dataset:
         modalities: :class:`mmppl.batch.Modality` by name; iterating over it yields the names.
         train: Training tuples, ``N_train`` rows.
         test: Test tuples, ``N_test`` rows; no instance stands in both.
-        truth: The generating model where it is known exactly (``linear_gaussian``), else None.
+        truth: The generating model where it is known exactly (``linear_gaussian``, ``labelled_mixture``), else None.
 
     Example:
         >>> from mmppl.data import load
@@ -36,7 +37,7 @@ class Dataset:
     modalities: dict[str, Modality]
     train: Batch
     test: Batch
-    truth: "LinearGaussian | None" = None
+    truth: "LinearGaussian | LabelledMixture | None" = None
 
 
 def split_rows(num: int, seed: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:

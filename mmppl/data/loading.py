@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmppl.data.dataset import Dataset
+from mmppl.data.labelled_mixture import labelled_mixture
 from mmppl.data.linear_gaussian import linear_gaussian
 from mmppl.data.npz import load_npz
 from mmppl.data.polydigits import polydigits
@@ -19,6 +20,7 @@ _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "polydigits": polydigits,
     "linear_gaussian": linear_gaussian,
     "polymnist": polymnist,
+    "labelled_mixture": labelled_mixture,
 }
 NAMES = tuple(_BUILDERS)
 
@@ -29,12 +31,13 @@ def load(
     """Loads a data set.
 
     Arguments:
-        name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers), ``"polymnist"``
-            (read from ``root``), or a path that ends in ``.npz``.
+        name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
+            ``"labelled_mixture"`` (synthetic, identifiable), ``"polymnist"`` (read from ``root``), or a path that ends
+            in ``.npz``.
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
         options: Further options of the data set named (see :func:`mmppl.data.linear_gaussian.linear_gaussian` and
-            :func:`mmppl.data.polymnist.polymnist`).
+            :func:`mmppl.data.polymnist.polymnist` and others).
 
     Raises:
         OptionError: If the name or an option is unknown, or ``root`` is missing or not needed.

@@ -1,4 +1,4 @@
-"""How good samples and latents are: coherence, Frechet distance, latent probe; numpy and scikit-learn only."""
+"""How good samples and latents are: coherence, Frechet distance, latent probe, MCC; numpy and scikit-learn only."""
 
 from mmppl.metrics.coherence import (
     Coherence,
@@ -12,6 +12,7 @@ from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.frechet import frechet
 from mmppl.metrics.judges import Judges
 from mmppl.metrics.latent_probe import latent_probe
+from mmppl.metrics.mean_correlation import MeanCorrelation, mean_correlation
 from mmppl.metrics.training import train_judges
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "Estimate",
     "Judges",
     "LeaveOneOutCoherence",
+    "MeanCorrelation",
     "coherence",
     "cross_coherence",
     "frechet",
     "latent_probe",
     "leave_one_out_coherence",
+    "mean_correlation",
     "train_judges",
 ]

@@ -8,11 +8,15 @@ from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
+from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
 from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
 
 __all__ = [
     "MLP",
+    "DeepSets",
     "Energy",
+    "EquivariantDeepSets",
+    "EquivariantTransformer",
     "LocScale",
     "LogCounts",
     "PairEnergy",
@@ -20,6 +24,7 @@ __all__ = [
     "PatchEncoder",
     "ResidualScore",
     "Scaled",
+    "SetTransformer",
     "Spec",
     "TokenDecoder",
     "TokenEncoder",

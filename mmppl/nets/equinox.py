@@ -38,9 +38,9 @@ class Net(eqx.Module):
     layers: tuple
     spec: Any = eqx.field(static=True)
 
-    def __call__(self, x):
+    def __call__(self, x, context=None):
         check_input(x.shape, self.spec.in_shape)
-        return _through(self.layers, x, None)
+        return _through(self.layers, x, context)
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
@@ -223,8 +223,15 @@ class _Attention(_Fixed):
         parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
         query, key, value = (jnp.swapaxes(parts[..., i, :, :], -2, -3) for i in range(3))
         scores = query @ jnp.swapaxes(key, -1, -2) / float(np.sqrt(query.shape[-1]))
+        if self.layer.masked:
+            scores = jnp.where(context[..., None, None, :], scores, L.HIDDEN)
         mixed = jnp.swapaxes(jax.nn.softmax(scores, -1) @ value, -2, -3)
         return mixed.reshape(*mixed.shape[:-2], width)
+
+
+class _Pool(_Fixed):
+    def __call__(self, x, context=None):
+        return jnp.sum(jnp.where(context[..., None], x, 0.0), -2, keepdims=self.layer.keep)
 
 
 class _Swap(_Fixed):
@@ -251,7 +258,19 @@ class _Unpatch(_Fixed):
 class _Split(_Fixed):
     def __call__(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
-        return loc, jax.nn.softplus(raw + SOFTPLUS_ONE) + self.layer.floor
+        return loc, _scale(raw, self.layer.floor)
+
+
+class _MixtureSplit(_Fixed):
+    def __call__(self, x, context=None):
+        number, dim = self.layer.components, self.layer.dim
+        parts = x.reshape(*x.shape[:-1], number, 2 * dim + 1)
+        loc, raw, logits = parts[..., :dim], parts[..., dim : 2 * dim], parts[..., 2 * dim]
+        return loc, _scale(raw, self.layer.floor), logits
+
+
+def _scale(raw, floor):
+    return jax.nn.softplus(raw + SOFTPLUS_ONE) + floor
 
 
 _WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift, L.Scale: _Scale}
@@ -267,9 +286,11 @@ _FIXED = {
     L.Reshape: _Reshape,
     L.Swap: _Swap,
     L.Patch: _Patch,
+    L.Pool: _Pool,
     L.TimeFeatures: _TimeFeatures,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
+    L.MixtureSplit: _MixtureSplit,
 }
 
 

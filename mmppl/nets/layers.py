@@ -1,7 +1,8 @@
 """The few steps every net is made of. A spec lowers to a chain of these; each builder knows only these.
 
 Leading axes are any number of batch axes ``*``, also none; a layer acts on the event axes behind them. A net may have a
-context beside its event (the times of a score): :class:`Condition` makes it, :class:`Shift` reads it.
+context beside its event: the times of a score, which :class:`Condition` makes and :class:`Shift` reads, or who is
+present in a set, which is given with the event and which :class:`Pool` and a masked :class:`Attention` read.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from mmppl.errors import OptionError
 
 __all__ = [
     "ACTIVATIONS",
+    "HIDDEN",
     "NORM_EPS",
     "Activation",
     "Attention",
@@ -21,8 +23,10 @@ __all__ = [
     "Layer",
     "Linear",
     "Log1p",
+    "MixtureSplit",
     "Norm",
     "Patch",
+    "Pool",
     "Residual",
     "Reshape",
     "Scale",
@@ -36,6 +40,7 @@ __all__ = [
 
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh")
 NORM_EPS = 1e-5
+HIDDEN = -1e30  # the score of a key that is not there: its share is exactly 0
 
 
 @dataclass(frozen=True)
@@ -211,9 +216,23 @@ class BlockHead(Layer):
 
 @dataclass(frozen=True)
 class Attention(Layer):
-    """Queries, keys and values side by side ``(*, M, 3 width)`` to ``(*, M, width)``: scaled dot products by head."""
+    """Queries, keys and values side by side ``(*, M, 3 width)`` to ``(*, M, width)``: scaled dot products by head.
+
+    Where ``masked``, only what is present is attended to, by the context, boolean, ``(*, M)``.
+    """
 
     heads: int
+    masked: bool = False
+
+
+@dataclass(frozen=True)
+class Pool(Layer):
+    """The sum of the elements present of a set, by the context, boolean ``(*, M)``: ``(*, M, dim)`` to ``(*, dim)``.
+
+    With ``keep`` the axis of elements stays, with size 1.
+    """
+
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,4 +245,13 @@ class Split(Layer):
     """
 
     dim: int
+    floor: float
+
+
+@dataclass(frozen=True)
+class MixtureSplit(Layer):
+    """``(*, K (2 D + 1))`` to K locations and scales, ``(*, K, D)``, as in :class:`Split`, and logits ``(*, K)``."""
+
+    dim: int
+    components: int
     floor: float

@@ -22,8 +22,8 @@ class Spec(Protocol):
     """
 
     @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Event shape of the input."""
+    def in_shape(self) -> tuple[int | None, ...]:
+        """Event shape of the input; None for an axis of any size, the elements of a set."""
 
     @property
     def out_shape(self) -> tuple[int, ...]:

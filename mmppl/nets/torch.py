@@ -26,9 +26,9 @@ class Net(nn.Module):
         self.spec = spec
         self.layers = _chain(spec.layers())
 
-    def forward(self, x):
+    def forward(self, x, context=None):
         check_input(x.shape, self.spec.in_shape)
-        return _through(self.layers, x, None)
+        return _through(self.layers, x, context)
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
@@ -217,8 +217,15 @@ class _Attention(_Fixed):
         parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
         query, key, value = (part.transpose(-2, -3) for part in parts.unbind(-3))
         scores = query @ key.transpose(-1, -2) / float(np.sqrt(query.shape[-1]))
+        if self.layer.masked:
+            scores = torch.where(context[..., None, None, :], scores, L.HIDDEN)
         mixed = (torch.softmax(scores, -1) @ value).transpose(-2, -3)
         return mixed.reshape(*mixed.shape[:-2], width)
+
+
+class _Pool(_Fixed):
+    def forward(self, x, context=None):
+        return torch.where(context[..., None], x, 0.0).sum(-2, keepdim=self.layer.keep)
 
 
 class _Swap(_Fixed):
@@ -245,8 +252,20 @@ class _Unpatch(_Fixed):
 class _Split(_Fixed):
     def forward(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
-        # Torch's own threshold of 20 is linear too early for float64.
-        return loc, functional.softplus(raw + SOFTPLUS_ONE, threshold=40.0) + self.layer.floor
+        return loc, _scale(raw, self.layer.floor)
+
+
+class _MixtureSplit(_Fixed):
+    def forward(self, x, context=None):
+        number, dim = self.layer.components, self.layer.dim
+        parts = x.reshape(*x.shape[:-1], number, 2 * dim + 1)
+        loc, raw, logits = parts[..., :dim], parts[..., dim : 2 * dim], parts[..., 2 * dim]
+        return loc, _scale(raw, self.layer.floor), logits
+
+
+def _scale(raw, floor):
+    # Torch's own threshold of 20 is linear too early for float64.
+    return functional.softplus(raw + SOFTPLUS_ONE, threshold=40.0) + floor
 
 
 _MODULES = {
@@ -268,8 +287,10 @@ _MODULES = {
     L.Reshape: _Reshape,
     L.Swap: _Swap,
     L.Patch: _Patch,
+    L.Pool: _Pool,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
+    L.MixtureSplit: _MixtureSplit,
 }
 
 

@@ -33,12 +33,13 @@ def check_dtype(dtype: str) -> None:
         raise OptionError(f"Expected dtype 'float32' or 'float64'; got {dtype!r}. Name one of them.")
 
 
-def check_input(shape: tuple[int, ...], event: tuple[int, ...]) -> None:
-    """Checks that an array of shape ``shape`` holds events of shape ``event`` under any leading axes.
+def check_input(shape: tuple[int, ...], event: tuple[int | None, ...]) -> None:
+    """Checks that an array of shape ``shape`` holds events of shape ``event`` under any leading axes; None is any size.
 
     Raises:
         DataError: If its last axes are others.
     """
-    if tuple(shape[len(shape) - len(event) :]) != event or len(shape) < len(event):
-        wanted = ", ".join(("*", *map(str, event)))
+    last = tuple(shape[len(shape) - len(event) :])
+    if len(shape) < len(event) or any(b not in (a, None) for a, b in zip(last, event, strict=True)):
+        wanted = ", ".join(("*", *("M" if size is None else str(size) for size in event)))
         raise DataError(f"Expected an input of shape ({wanted}); got {tuple(shape)}. Check the net's in_shape.")

@@ -11,6 +11,7 @@ except ImportError as error:
 from mmppl.inference.objectives import WarmUp
 from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.numpyro.conditional import Conditional
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore
 from mmppl.numpyro.kernels import (
@@ -25,8 +26,9 @@ from mmppl.numpyro.kernels import (
 )
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
+from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
 from mmppl.numpyro.padded import PaddedCategorical
+from mmppl.numpyro.pooled import Pooled, private
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
@@ -45,6 +47,7 @@ __all__ = [
     "ULA",
     "AnnealedLangevin",
     "Chains",
+    "Conditional",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",
@@ -56,12 +59,14 @@ __all__ = [
     "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
+    "Masked",
     "MoPoE",
     "MultiTime",
     "NormalizingFlow",
     "PaddedCategorical",
     "Pairwise",
     "Particles",
+    "Pooled",
     "Product",
     "RandomWalk",
     "Reduced",
@@ -78,5 +83,6 @@ __all__ = [
     "net",
     "observe",
     "plate",
+    "private",
     "spline_flow",
 ]

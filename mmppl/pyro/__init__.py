@@ -12,6 +12,7 @@ from mmppl.inference.objectives import WarmUp
 from mmppl.priors import Chains, Conditioning, Flow, Frame, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
+from mmppl.pyro.conditional import Conditional
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore
 from mmppl.pyro.kernels import (
@@ -26,8 +27,9 @@ from mmppl.pyro.kernels import (
 )
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MMVAEPlus, MoPoE
+from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
 from mmppl.pyro.padded import PaddedCategorical
+from mmppl.pyro.pooled import Pooled, private
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
@@ -45,6 +47,7 @@ __all__ = [
     "ULA",
     "AnnealedLangevin",
     "Chains",
+    "Conditional",
     "Conditioning",
     "Diffusion",
     "EnergyTilted",
@@ -56,12 +59,14 @@ __all__ = [
     "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
+    "Masked",
     "MoPoE",
     "MultiTime",
     "NormalizingFlow",
     "PaddedCategorical",
     "Pairwise",
     "Particles",
+    "Pooled",
     "Product",
     "RandomWalk",
     "Reduced",
@@ -78,5 +83,6 @@ __all__ = [
     "net",
     "observe",
     "plate",
+    "private",
     "spline_flow",
 ]

@@ -18,7 +18,7 @@ from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.pyro.primitives import as_batch
 
-__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE"]
+__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked"]
 
 OURS = ("_particles", "_terms")
 
@@ -228,3 +228,7 @@ class MMVAEPlus(rows.MMVAEPlus, HostObjective):
 
 class MVTCAE(rows.MVTCAE, HostObjective):
     __doc__ = rows.MVTCAE.__doc__
+
+
+class Masked(rows.Masked, HostObjective):
+    __doc__ = rows.Masked.__doc__

@@ -1,8 +1,14 @@
 """The project's own classes keep the contracts that third parties subclass."""
 
+from functools import cache
+
+import equinox as eqx
 import numpy as np
 import pytest
 
+from mmppl._backend import get_backend
+from mmppl.nets import SetTransformer
+from mmppl.nets.equinox import build
 from mmppl.priors import Chains
 from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract
 
@@ -72,6 +78,33 @@ class TestAggregation(AggregationContract):
         return getattr(self.driver.mm, name)(experts, present, **options)
 
 
+POOLED = {
+    "set transformer, mixture, prior": (SetTransformer, {"heads": 2, "components": 2}, {"empty": "prior"}),
+}
+
+
+@pytest.mark.parametrize("case", POOLED.values(), ids=POOLED)
+class TestPooled(AggregationContract):
+    host = HOST
+
+    @pytest.fixture(autouse=True)
+    def choose(self, case):
+        self.case = case
+
+    def posterior(self, experts, present):
+        spec, sizes, options = self.case
+        features = {name: get_backend(*pair).xp.concat(pair, axis=-1) for name, pair in experts.items()}
+        dim = features["a"].shape[-1]
+        net = compiled(spec(dim, dim // 2, width=8, depth=1, **sizes))
+        return self.driver.mm.Pooled(features, present, net, **options)
+
+
+@cache
+def compiled(spec):
+    """The network, compiled: operation by operation it takes seconds."""
+    return eqx.filter_jit(build(spec, 3, "float64"))
+
+
 class TestELBO(ObjectiveContract):
     host = HOST
 
@@ -119,3 +152,10 @@ class TestMVTCAE(ObjectiveContract):
     def bound(self, truth, batch):
         number = sum(batch.present[name] * 1.0 for name in batch.modalities)
         return truth.evidence(batch) - 0.6 / number * sum(truth.evidence(batch.only(name)) for name in batch.modalities)
+
+
+class TestMasked(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.Masked(particles)

@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from mmppl.nets import MLP, Energy, LocScale, LogCounts, PatchDecoder, PatchEncoder, Scaled, TokenDecoder, TokenEncoder
+from mmppl.nets import (
+    MLP,
+    DeepSets,
+    Energy,
+    EquivariantDeepSets,
+    EquivariantTransformer,
+    LocScale,
+    LogCounts,
+    PatchDecoder,
+    PatchEncoder,
+    Scaled,
+    SetTransformer,
+    TokenDecoder,
+    TokenEncoder,
+)
 from mmppl.nets import equinox as equinox_nets
 from mmppl.nets import torch as torch_nets
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
@@ -25,6 +39,11 @@ SPECS = {
     "residual score": ResidualScore((3, 5), width=16, depth=2),
     "pair energy": PairEnergy((3, 5), width=16),
     "token score": TokenScore((3, 5), width=16, depth=2),
+    "deep sets": DeepSets(3, 2, width=8),
+    "deep sets, mixture": DeepSets(3, 2, width=8, components=3),
+    "set transformer": SetTransformer(3, 2, width=8, blocks=2, heads=2),
+    "equivariant deep sets": EquivariantDeepSets(2, 2, 1, width=8),
+    "equivariant transformer": EquivariantTransformer(2, 2, 1, width=8, heads=2),
     "unet score": UnetScore((3, 5), width=16, factors=(1, 2), time_width=8, groups=4),
 } | {name: MLP((3,), (2,), hidden=(8,), activation=name) for name in ("gelu", "relu", "silu", "tanh")}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -32,16 +51,27 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 def inputs(spec, dtype):
     rng = np.random.default_rng(1)
-    shape = (4, 2, *spec.in_shape)
+    shape = (4, 2, *(3 if size is None else size for size in spec.in_shape))
     if isinstance(spec, TokenEncoder):
         return rng.integers(0, 27, shape)
     x = 3 * rng.standard_normal(shape).astype(dtype)
     return np.abs(x) if isinstance(spec, LogCounts) else x
 
 
+def masks(spec):
+    """Who is present, for nets over sets."""
+    return (np.random.default_rng(3).random((4, 2, 3)) < 0.6,) if spec.in_shape[0] is None else ()
+
+
+def side_by_side(out, xp):
+    parts = out if isinstance(out, tuple) else (out,)
+    # A learned scale has no batch axes of its own.
+    wide = [x if x.shape[:2] == (4, 2) else xp.broadcast_to(x, parts[0].shape) for x in parts]
+    return xp.concatenate([x.reshape(4, 2, -1) for x in wide], -1)
+
+
 def torch_side(net, x):
-    out = net(torch.tensor(x))
-    out = torch.cat(torch.broadcast_tensors(*out) if isinstance(out, tuple) else (out,), -1)
+    out = side_by_side(net(torch.tensor(x), *map(torch.tensor, masks(net.spec))), torch)
     torch.sin(out).sum().backward()
     return out.detach().numpy(), {name: p.grad.numpy() for name, p in net.named_parameters()}
 
@@ -50,8 +80,7 @@ def jax_side(net, x):
     @eqx.filter_jit
     @eqx.filter_value_and_grad(has_aux=True)
     def value(net):
-        out = net(jnp.asarray(x))
-        out = jnp.concatenate(jnp.broadcast_arrays(*out) if isinstance(out, tuple) else (out,), -1)
+        out = side_by_side(net(jnp.asarray(x), *map(jnp.asarray, masks(net.spec))), jnp)
         return jnp.sin(out).sum(), out
 
     (_, out), grads = value(net)

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from mmppl._backend import get_backend
+from mmppl.nets import DeepSets, SetTransformer
+from mmppl.nets.torch import build
 from mmppl.priors import Chains
 from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract
 
@@ -72,6 +75,31 @@ class TestAggregation(AggregationContract):
         return getattr(self.driver.mm, name)(experts, present, **options)
 
 
+POOLED = {
+    "deep sets": (DeepSets, {}, {}),
+    "deep sets, laplace, prior": (DeepSets, {}, {"family": "laplace", "empty": "prior"}),
+    "deep sets, mixture": (DeepSets, {"components": 3}, {}),
+    "set transformer": (SetTransformer, {"heads": 2}, {}),
+    "set transformer, mixture, prior": (SetTransformer, {"heads": 2, "components": 2}, {"empty": "prior"}),
+}
+
+
+@pytest.mark.parametrize("case", POOLED.values(), ids=POOLED)
+class TestPooled(AggregationContract):
+    host = HOST
+
+    @pytest.fixture(autouse=True)
+    def choose(self, case):
+        self.case = case
+
+    def posterior(self, experts, present):
+        spec, sizes, options = self.case
+        features = {name: get_backend(*pair).xp.concat(pair, axis=-1) for name, pair in experts.items()}
+        dim = features["a"].shape[-1]
+        net = build(spec(dim, dim // 2, width=8, depth=1, **sizes), 3, "float64")
+        return self.driver.mm.Pooled(features, present, net, **options)
+
+
 class TestELBO(ObjectiveContract):
     host = HOST
 
@@ -119,3 +147,10 @@ class TestMVTCAE(ObjectiveContract):
     def bound(self, truth, batch):
         number = sum(batch.present[name] * 1.0 for name in batch.modalities)
         return truth.evidence(batch) - 0.6 / number * sum(truth.evidence(batch.only(name)) for name in batch.modalities)
+
+
+class TestMasked(ObjectiveContract):
+    host = HOST
+
+    def objective(self, particles):
+        return self.driver.mm.Masked(particles)

@@ -1,0 +1,34 @@
+"""What a conditional prior of labels asks of its label."""
+
+from typing import Any
+
+from mmppl._backend import get_backend
+from mmppl.errors import OptionError
+
+Array = Any
+
+__all__ = ["known_logits"]
+
+IMPOSSIBLE = -1e30
+
+
+def known_logits(logits: Array, label: Array, present: Array | None) -> Array:
+    """Logits ``(N, K)`` that put all weight on the label of a row, where it is present, and are ``logits`` elsewhere.
+
+    Arguments:
+        logits: Of the labels, ``(K,)``.
+        label: Integer labels, ``(N,)`` or ``(N, 1)``.
+        present: Whose label is known, boolean, ``(*, N)``; None for all.
+
+    Raises:
+        OptionError: If the labels have another shape.
+    """
+    xp = get_backend(logits).xp
+    if label.ndim == 2 and label.shape[1] == 1:
+        label = label[:, 0]
+    if label.ndim != 1:
+        raise OptionError(f"Expected labels of shape (N,) or (N, 1); got {tuple(label.shape)}.")
+    ids = xp.arange(logits.shape[-1], device=logits.device)
+    chosen = label[:, None] == ids
+    fixed = xp.where(chosen, xp.zeros_like(logits), xp.full_like(logits, IMPOSSIBLE))
+    return fixed if present is None else xp.where(present[..., None], fixed, logits)

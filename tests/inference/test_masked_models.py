@@ -1,0 +1,86 @@
+"""The systems with a learned posterior of every subset, and the identifiable one."""
+
+import numpy as np
+import pytest
+
+from mmppl import models
+from mmppl.data import load
+from mmppl.errors import ModalityError, OptionError
+from mmppl.inference import fit, generate, log_likelihood, to_arviz
+
+LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=192, num_test=40)
+LABELLED = load("labelled_mixture", num_train=192, num_test=40)
+OPTIONS = {
+    "attention, private": {"aggregation": "self_attention", "private": 1},
+    "product, private": {"aggregation": "product", "private": 2, "empty": "prior"},
+    "mixtures": {"mixture": 2, "prior": "gaussian_mixture", "components": 2, "subsets": "coins", "empty": "prior"},
+    "experts": {"aggregation": "mixture", "bound": "mixture", "gradient": "standard"},
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
+def test_options_of_masked(small, case):
+    program = small("masked", LINEAR.modalities, **OPTIONS[case])
+    fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    assert fitted.history[-1]["loss"] < 0.9 * fitted.history[0]["loss"]
+    assert generate(fitted, LINEAR.test[:3].only("a"), 2)["b"].shape == (2, 3, 2)
+    assert np.isfinite(log_likelihood(fitted, LINEAR.test[:5].only("b"), num=20).value).all()
+
+
+def test_ivae(small, ppl):
+    program = small("ivae", LABELLED.modalities)
+    fitted = fit(program, LABELLED.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+    heads = {weight.split(".layers")[0] for weight in fitted.weights}
+    assert heads == {"x.encoder", "label.encoder", "x.decoder", "pool", "prior.loc", "prior.scale", "prior.logits"}
+    out = generate(fitted, LABELLED.test[:3].only("x"), 2)
+    assert {m: x.shape for m, x in out.items()} == {"x": (2, 3, 2), "label": (2, 3, 1)}
+    # The joint of latent and label is that of the label and of its Gaussian.
+    z = np.random.default_rng(0).normal(size=(1, 40, 2)).astype("f")
+    label = LABELLED.test["label"][:, 0]
+    log_lik, log_prior = ppl.host.scores(fitted.model, {"z": ppl.host.zeros(1, 40, 2) + _like(ppl, z)}, LABELLED.test)
+    loc, scale, logits = (fitted.weights[f"prior.{name}"] for name in ("loc", "scale", "logits"))
+    unit = (z[0] - loc[label]) / scale[label]
+    wanted = (-0.5 * unit**2 - np.log(scale[label]) - 0.5 * np.log(2 * np.pi)).sum(-1)
+    wanted = wanted + logits[label] - np.log(np.exp(logits).sum())
+    np.testing.assert_allclose((log_lik["label"] + log_prior)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def _like(ppl, x):
+    from mmppl._backend import get_backend
+
+    return get_backend(ppl.host.zeros(1)).asarray(x)
+
+
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
+def test_other_options_of_ivae(small):
+    for options in ({"prior": "normal", "objective": "elbo"}, {"aggregation": "self_attention", "mixture": 2}):
+        fitted = fit(
+            small("ivae", LABELLED.modalities, **options),
+            LABELLED.train,
+            epochs=4,
+            batch_size=64,
+            learning_rate=1e-2,
+            progress=False,
+        )
+        assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+        assert ("label.decoder.layers.1.weight" in fitted.weights) == (options.get("prior") == "normal")
+    idata = to_arviz(fitted, LABELLED.test[:4], num_chains=2, num_samples=20, num_warmup=20)
+    assert np.isfinite(idata.posterior["z"].values).all()
+
+
+def test_bad_options(ppl):
+    for options, message in (
+        ({"aggregation": "mean"}, "Expected an aggregation among .*; got 'mean'"),
+        ({"private": -1}, "Expected private >= 0; got -1"),
+        ({"aggregation": "product", "mixture": 2}, "Expected mixture=1 with aggregation 'product'; got 2"),
+        ({"bound": "elbo"}, "Expected bound among .*; got 'elbo'"),
+        ({"mixture": 0}, "Expected components >= 1; got 0"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            models.masked(LINEAR.modalities, ppl=ppl, **options)
+    with pytest.raises(ModalityError, match="Expected a modality 'label' of kind 'tokens'"):
+        models.ivae(LINEAR.modalities, ppl=ppl)
+    with pytest.raises(OptionError, match=r"Expected one of \('conditional', 'normal'\); got 'vamp'"):
+        models.ivae(LABELLED.modalities, ppl=ppl, prior="vamp")
