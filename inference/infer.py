@@ -193,7 +193,7 @@ def _start(fitted: Fitted, data: Batch, init: Any, num_chains: int, seed: Any) -
                 f"Expected start values of '{name}' of shape {shape}, or {(num_chains, *shape)} for {num_chains} "
                 f"chains; got {value.shape}."
             )
-        out[name] = np.broadcast_to(value, (num_chains, *shape))
+        out[name] = np.array(np.broadcast_to(value, (num_chains, *shape)))
     return out
 
 

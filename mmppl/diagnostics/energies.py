@@ -1,12 +1,18 @@
 """The energy of a tilted prior, on draws of the posterior and of the prior."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
-from mmppl.inference import Fitted
+from mmppl.inference import Fitted, log_normalizer
+from mmppl.inference.fitted import example
+from mmppl.inference.mixing import r_hat
 
-__all__ = ["energies"]
+__all__ = ["EnergyHealth", "energies", "energy_health"]
+
+ROWS = 8
 
 
 def energies(fitted: Fitted, data: Batch, *, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -37,4 +43,64 @@ def energies(fitted: Fitted, data: Batch, *, seed: int = 0) -> dict[str, tuple[n
             sides.append(get_backend(value).to_numpy(value))
         if any(side.any() for side in sides):
             out[site] = (sides[0], sides[1])
+    return out
+
+
+class EnergyHealth(NamedTuple):
+    r"""How well an energy-tilted prior has learnt, and how far its chains can be trusted.
+
+    Arguments:
+        gap: :math:`E_q f - E_p f`, posterior draws less prior draws; 0 where the prior has learnt the posterior.
+        gap_error: Its standard error.
+        spread: Standard deviation of f over prior draws, the measure of the gap.
+        r_hat: The largest :math:`\hat R` of chains on the prior.
+        log_z: log Z by annealed importance sampling.
+        log_z_error: Its standard error.
+        log_z_ess: Effective number of its weights.
+    """
+
+    gap: float
+    gap_error: float
+    spread: float
+    r_hat: float
+    log_z: float
+    log_z_error: float
+    log_z_ess: float
+
+
+def energy_health(
+    fitted: Fitted, data: Batch, *, num_chains: int = 4, num_samples: int = 200, num_warmup: int = 200, seed: int = 0
+) -> dict[str, EnergyHealth]:
+    """The health of each energy-tilted prior, by site; empty where no prior has an energy.
+
+    Arguments:
+        fitted: A fitted program.
+        data: Data whose posterior is drawn from.
+        num_chains: Chains on the prior, by MALA.
+        num_samples: Draws of each.
+        num_warmup: Warm-up steps of each.
+        seed: Of everything random.
+    """
+    found = energies(fitted, data, seed=seed)
+    if not found:
+        return {}
+    ppl = fitted.program.ppl
+    empty = example(fitted.program.modalities, ROWS).only()
+    start = ppl.host.latents(fitted.model, fitted.guide, empty, num_chains, seed, np.ones(ROWS, bool))
+    draws, _ = ppl.host.chains(
+        fitted,
+        empty,
+        ppl.MALA,
+        {n: np.asarray(z) for n, z in start.items()},
+        num_samples=num_samples,
+        num_warmup=num_warmup,
+        seed=seed,
+    )
+    z = log_normalizer(fitted, seed=seed)
+    out = {}
+    for site, (posterior, prior) in found.items():
+        error = np.hypot(posterior.std() / np.sqrt(posterior.size), prior.std() / np.sqrt(prior.size))
+        mixing = float(np.nanmax(r_hat(draws[site])))
+        gap = float(posterior.mean() - prior.mean())
+        out[site] = EnergyHealth(gap, float(error), float(prior.std()), mixing, z.value, z.error, z.ess)
     return out

@@ -39,6 +39,7 @@ class HostKernel(MCMCKernel):
 
     transforms: Any = None
     state: Any = None
+    found: Any = None  # the diagnostics, when chains have ended
     row_seeds: Any = None  # a seed for each datum, for noise that is the same in any batch; None for Pyro's stream
     _initial_params: dict | None = None
 
@@ -90,6 +91,7 @@ class HostKernel(MCMCKernel):
             ("accept_prob", "log_density", "energy", "diverging"), zip(*self._draws, strict=True), strict=False
         ):
             out[name] = torch.stack(values)
+        self.found = out
         return out
 
     def cleanup(self) -> None:

@@ -203,15 +203,15 @@ def chains(
         with seeded(seed + chain):
             mcmc.run(batch)
         draws.append({k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()})
-        stats.append(_sample_stats(mcmc.diagnostics()) if isinstance(made, HostKernel) else watch.stats())
+        stats.append(_sample_stats(made.found) if isinstance(made, HostKernel) else watch.stats())
     together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in (draws, stats)]
     return together[0], together[1]
 
 
 def _sample_stats(found: Mapping) -> dict[str, np.ndarray]:
     """What a kernel's chain says of each draw and datum, ``(draws, N)``, by ArviZ's names."""
-    out = {theirs: BACKEND.to_numpy(found[ours]["chain 0"]) for ours, theirs in OURS.items()}
-    step_size = BACKEND.to_numpy(found["step size"]["chain 0"])
+    out = {theirs: BACKEND.to_numpy(found[ours]) for ours, theirs in OURS.items()}
+    step_size = BACKEND.to_numpy(found["step size"])
     return out | {"step_size": np.broadcast_to(step_size, out["lp"].shape)}
 
 

@@ -1,6 +1,10 @@
 """The ArviZ bridge: groups, dimensions, values; the same assertions for ArviZ 0.23 and 1.x."""
 
+import json
+import warnings
+
 import arviz as az
+import matplotlib.pyplot
 import numpy as np
 import pytest
 
@@ -8,6 +12,7 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import to_arviz
 
 GROUPS = {"posterior", "posterior_predictive", "log_likelihood", "observed_data", "constant_data"}
+GROUPS |= {"prior", "prior_predictive"}
 ROWS = ("abc", "a", "bc")
 SIZES = {"num_chains": 3, "num_samples": 300, "num_warmup": 150, "num_predictive": 10}
 
@@ -30,15 +35,22 @@ def dims(group):
 def test_chains(linear, truth, data):
     idata = to_arviz(linear(), data, **SIZES)
     assert groups(idata) == GROUPS | {"sample_stats"}
-    assert dims(idata["posterior"]) == {"z": ("chain", "draw", "datum", "z_dim_0")}
+    assert dims(idata["posterior"]) == {"z": ("chain", "draw", "datum", "z_latent")}
     assert idata["posterior"]["z"].shape == (3, 300, 3, 2)
-    assert dims(idata["log_likelihood"]) == dict.fromkeys("abc", ("chain", "draw", "datum"))
+    assert dims(idata["log_likelihood"]) == {"x": ("chain", "draw", "observation")}
+    assert dims(idata["prior"]) == dims(idata["posterior"])
+    assert dims(idata["prior_predictive"]) == dims(idata["posterior_predictive"])
+    assert idata["prior"]["z"].shape == (1, 100, 3, 2)
     assert dims(idata["posterior_predictive"])["a"] == ("chain", "draw", "datum", "a_dim_0")
     assert idata["posterior_predictive"]["a"].shape == (3, 10, 3, 3)
     assert dims(idata["observed_data"])["b"] == ("datum", "b_dim_0")
     assert idata["posterior"].attrs["sampler"] == "mala"
     assert idata["posterior"].attrs["independent_draws"] == 0
     assert {"lp", "acceptance_rate", "step_size"} <= set(idata["sample_stats"].data_vars)
+    assert {"energy", "diverging"} <= set(idata["sample_stats"].data_vars)
+    assert idata["posterior"].attrs["seed"] == "0"
+    assert json.loads(idata["posterior"].attrs["settings"])["num_warmup"] == 150
+    assert "version_mmppl" in idata["posterior"].attrs
     assert idata["sample_stats"]["acceptance_rate"].shape == (3, 300, 3)  # every datum accepts for itself
 
     # The values: exact posterior means, log likelihoods of the very draws, data and masks as given.
@@ -52,13 +64,18 @@ def test_chains(linear, truth, data):
     for m in data.modalities:
         residual = (data[m] - truth.bias[m] - draws @ truth.weight[m].T) / truth.noise[m]
         exact = -0.5 * (residual**2 + np.log(2 * np.pi * truth.noise[m] ** 2)).sum(-1)
-        found = idata["log_likelihood"][m].values
-        np.testing.assert_allclose(found, np.where(data.present[m], exact, 0.0), rtol=1e-9, atol=1e-9)
-        np.testing.assert_array_equal(idata["observed_data"][m].values, data[m])
-        np.testing.assert_array_equal(idata["constant_data"][f"{m}__present"].values, data.present[m])
+        pointwise = idata["log_likelihood"]["x"]
+        mine = pointwise["modality"].values == m
+        np.testing.assert_array_equal(pointwise["datum"].values[mine], np.flatnonzero(data.present[m]))
+        np.testing.assert_allclose(pointwise.values[..., mine], exact[..., data.present[m]], rtol=1e-9, atol=1e-9)
+        seen = idata["observed_data"][m].values
+        np.testing.assert_array_equal(seen[data.present[m]], data[m][data.present[m]])
+        assert np.isnan(seen[~data.present[m]]).all()
+        np.testing.assert_array_equal(idata["constant_data"]["present"].sel(modality=m), data.present[m])
 
     # The joint log density is that of the draws.
-    lp = sum(idata["log_likelihood"][m].values for m in data.modalities)
+    pointwise = idata["log_likelihood"]["x"]
+    lp = np.stack([pointwise.values[..., pointwise["datum"].values == n].sum(-1) for n in range(3)], -1)
     lp = lp - 0.5 * (draws**2 + np.log(2 * np.pi)).sum(-1)
     np.testing.assert_allclose(idata["sample_stats"]["lp"].values, lp, rtol=1e-6)
 
@@ -92,6 +109,8 @@ def test_netcdf_round_trip(linear, data, tmp_path):
     for group in GROUPS:
         for name, array in idata[group].data_vars.items():
             np.testing.assert_array_equal(again[group][name].values, array.values)
+            assert again[group][name].dims == array.dims
+            assert set(again[group][name].coords) == set(array.coords)
     assert again["posterior"].attrs["sampler"] == "guide"
 
 
@@ -101,8 +120,42 @@ def test_same_seed_same_object(linear, data):
     assert not np.any(first[:, -1] == other[:, -1])
 
 
+def newer():
+    return not az.__version__.startswith("0.")
+
+
+def test_arvizs_own_functions_take_it_as_it_is(linear, data, tmp_path):
+    """Summary, plots, LOO and comparison, after a round trip through netCDF, with rows in which much is missing."""
+    matplotlib.use("agg")
+    sizes = {"num_chains": 2, "num_samples": 100, "num_warmup": 100}
+    found = {}
+    for name, fitted in (("right", linear()), ("tilted", linear(tilt=(3.0, 3.0)))):
+        to_arviz(fitted, data, kernel="hmc", **sizes).to_netcdf(tmp_path / f"{name}.nc")
+        found[name] = az.from_netcdf(tmp_path / f"{name}.nc")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few draws, and ArviZ's own deprecations
+        idata = found["right"]
+        assert len(az.summary(idata)) == 6
+        if newer():
+            az.plot_trace(idata, var_names=["z"])
+            az.plot_forest(idata, var_names=["z"])
+            az.plot_ppc_dist(idata, var_names=["a"])
+            loo = az.loo(idata)
+            assert np.isfinite(loo.elpd)
+        else:
+            az.plot_trace(idata, var_names=["z"])
+            az.plot_forest(idata, var_names=["z"])
+            az.plot_ppc(idata, var_names=["a"], num_pp_samples=5)
+            loo = az.loo(idata)
+            assert np.isfinite(loo.elpd_loo)
+        assert loo.n_data_points == sum(map(len, ROWS))
+        table = az.compare(found)
+    matplotlib.pyplot.close("all")
+    assert list(table.index) == ["right", "tilted"]
+
+
 def test_bad_input(linear, data):
-    with pytest.raises(OptionError, match=r"Unknown kernel 'nuts'; expected one of \['mala', 'ula'\] or None"):
-        to_arviz(linear(), data, kernel="nuts")
+    with pytest.raises(OptionError, match="Unknown method 'gibbs'; expected one of guide"):
+        to_arviz(linear(), data, kernel="gibbs")
     with pytest.raises(ModalityError, match="Modality 'b' is missing"):
         to_arviz(linear(), data.select("a"))

@@ -109,7 +109,7 @@ def test_a_modality_not_in_the_batch_is_missing(linear, given):
     [
         ({"want": ["x"]}, ModalityError, r"Expected wanted modalities among \['a', 'b', 'c'\]; got \['x'\]"),
         ({"num": 0}, OptionError, "Expected num >= 1; got 0"),
-        ({"sampler": "nuts"}, OptionError, r"Unknown sampler 'nuts'; expected one of \['mala', 'ula'\]"),
+        ({"sampler": "nuts"}, OptionError, r"Unknown sampler 'nuts'; expected one of \['annealed', 'hmc', 'mala'"),
     ],
 )
 def test_bad_options(linear, given, options, error, message):

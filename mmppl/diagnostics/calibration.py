@@ -1,0 +1,175 @@
+"""Calibration: of inference on simulated data, and of conditional generation on data held out."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from mmppl.batch import Batch
+from mmppl.errors import OptionError, PosteriorWarning
+from mmppl.inference import Fitted, generate, infer
+from mmppl.inference.fitted import example
+
+__all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "simulate"]
+
+LEVELS = np.round(np.arange(0.1, 1.0, 0.1), 1)
+
+
+class Ranks(NamedTuple):
+    """Ranks of simulated truths among posterior draws.
+
+    Arguments:
+        ranks: By site, ``(N, D)``, from 0 to ``draws``.
+        draws: L, draws that each truth is ranked among.
+        p_value: Of a chi-square test that ranks are uniform, by site, ``(D,)``.
+    """
+
+    ranks: dict[str, np.ndarray]
+    draws: int
+    p_value: dict[str, np.ndarray]
+
+    @property
+    def worst(self) -> float:
+        """The smallest p-value, times their number: small where some coordinate is not calibrated."""
+        every = np.concatenate(list(self.p_value.values()))
+        return float(min(1.0, every.min() * len(every)))
+
+
+def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, np.ndarray]]:
+    """``num`` data drawn from the program, each with a random subset of modalities, and their latents by site."""
+    host, modalities = fitted.program.ppl.host, fitted.program.modalities
+    blank = example(modalities, num)
+    hidden, values = host.simulate(fitted.model, fitted.guide, blank, 1, seed, False, np.ones(num, bool))
+    values = {n: x[0].astype(blank[n].dtype if modalities[n].kind == "tokens" else x.dtype) for n, x in values.items()}
+    rng = np.random.default_rng(seed)
+    mask = rng.random((len(modalities), num)) < 0.5
+    mask[rng.integers(len(modalities), size=num), np.arange(num)] = True
+    data = Batch({n: values[n] for n in modalities}, dict(zip(modalities, mask, strict=True)))
+    return data, {name: z[0] for name, z in hidden.items()}
+
+
+def calibrate(
+    fitted: Fitted,
+    *,
+    method: str = "mala",
+    num: int = 200,
+    draws: int = 19,
+    thin: int = 10,
+    num_warmup: int = 200,
+    seed: int = 0,
+    **options: Any,
+) -> Ranks:
+    r"""Simulation-based calibration: are the posteriors of simulated data right on average?
+
+    For :math:`z \sim p(z), x \sim p(x \mid z)` and exact draws :math:`z_1, \dots, z_L` of :math:`p(z \mid x_S)`, the
+    rank of z among them is uniform on 0, ..., L. Every datum has a random subset S. Ranks heaped at both ends tell of
+    posteriors too narrow, in the middle of ones too wide, to one side of ones shifted.
+
+    Arguments:
+        fitted: A fitted program.
+        method: As in :func:`mmppl.inference.infer`.
+        num: Simulated data N.
+        draws: L; L + 1 bins are tested, so N should be many times that.
+        thin: Steps of a chain for each draw, so that draws are nearly independent.
+        num_warmup: Warm-up steps, with a kernel.
+        seed: Of everything random.
+        options: Of the kernel.
+
+    Raises:
+        OptionError: If ``num`` is less than 5 (L + 1), too few for a chi-square test.
+
+    References:
+        | Validating Bayesian inference algorithms with simulation-based calibration (Talts et al., 2018)
+        | https://arxiv.org/abs/1804.06788
+    """
+    if num < 5 * (draws + 1):
+        raise OptionError(f"Expected num >= {5 * (draws + 1)} data for {draws} draws; got {num}.")
+    data, truth = simulate(fitted, num, seed)
+    independent = method in ("guide", "importance", "psis", "refine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PosteriorWarning)  # the ranks say it
+        posterior = infer(
+            fitted,
+            data,
+            method=method,
+            num_chains=1,
+            num_samples=draws if independent else draws * thin,
+            num_warmup=num_warmup,
+            seed=seed + 1,
+            **options,
+        )
+    ranks, p_value = {}, {}
+    for name, z in posterior.draws.items():
+        each = z[0] if independent else z[0, thin - 1 :: thin]
+        rank = (each < truth[name]).sum(0).reshape(num, -1)
+        ranks[name] = rank
+        counts = np.stack([(rank == r).sum(0) for r in range(draws + 1)])
+        p_value[name] = stats.chisquare(counts, axis=0).pvalue
+    return Ranks(ranks, draws, p_value)
+
+
+class Coverage(NamedTuple):
+    """How often held-out values fall into predicted sets, by modality held out.
+
+    Arguments:
+        levels: Levels of the central sets, ``(L,)``.
+        share: Share of values inside, by modality, ``(L,)``.
+        error: Its standard error over data, ``(L,)``.
+    """
+
+    levels: np.ndarray
+    share: dict[str, np.ndarray]
+    error: dict[str, np.ndarray]
+
+    @property
+    def calibration_error(self) -> dict[str, float]:
+        """Expected calibration error by modality: the mean distance of share and level."""
+        return {name: float(np.abs(share - self.levels).mean()) for name, share in self.share.items()}
+
+    def off(self, errors: float = 4.0, margin: float = 0.05) -> list[str]:
+        """Modalities whose coverage is off by more than a margin and several standard errors at some level."""
+        return [
+            name
+            for name, share in self.share.items()
+            if (np.abs(share - self.levels) > margin + errors * self.error[name]).any()
+        ]
+
+
+def coverage(
+    fitted: Fitted, data: Batch, *, num: int = 200, levels: Sequence[float] = tuple(LEVELS), seed: int = 0
+) -> Coverage:
+    r"""Coverage of conditional generation: how often does a modality that is held out fall into the predicted set?
+
+    For each modality m and each coordinate, K draws of :math:`p(x_m \mid x_{S \setminus m})` give the central interval
+    of each level; a program that knows how sure it is covers :math:`\alpha` of the values at level :math:`\alpha`. A
+    value that ties with draws, such as a token, takes a random place among them.
+
+    Arguments:
+        fitted: A fitted program.
+        data: Data; a modality is judged on rows that have it and another.
+        num: K.
+        levels: :math:`\alpha`.
+        seed: Of everything random.
+
+    References:
+        | Probabilistic forecasts, calibration and sharpness (Gneiting, Balabdaoui & Raftery, 2007)
+        | https://doi.org/10.1111/j.1467-9868.2007.00587.x
+    """
+    rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)
+    share, error = {}, {}
+    for name in data.modalities:
+        rows = data.without(name)
+        has = np.flatnonzero(np.asarray(data.present[name]) & np.asarray(rows.observed()))
+        if has.size < 2:
+            continue
+        drawn = generate(fitted, rows[has], num, want=[name], seed=seed)[name]
+        value = np.asarray(data[name])[has]
+        below, ties = (drawn < value).sum(0), (drawn == value).sum(0)
+        place = (below + rng.random(value.shape) * (ties + 1)) / (num + 1)
+        off = np.abs(place - 0.5).reshape(len(has), -1)
+        inside = (off[..., None] <= wanted / 2).mean(1)
+        share[name] = inside.mean(0)
+        error[name] = inside.std(0, ddof=1) / np.sqrt(len(has))
+    return Coverage(wanted, share, error)

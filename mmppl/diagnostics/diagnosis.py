@@ -1,0 +1,171 @@
+"""Every diagnostic of a fitted program in one record, with what fails and what to do about it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from mmppl.data import Dataset
+from mmppl.diagnostics.calibration import calibrate, coverage
+from mmppl.diagnostics.energies import energy_health
+from mmppl.diagnostics.guide_fit import gaps, guide_k
+from mmppl.inference import Fitted
+from mmppl.inference.posterior import LIMIT_K, Posterior
+
+__all__ = ["diagnose", "warnings_of", "worst_data"]
+
+LIMIT_GAP, LIMIT_R_HAT, SMALL_P = 1.0, 1.1, 1e-3
+
+
+def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> dict:
+    r"""PSIS k, gaps, calibration and the energy's health, ready for JSON.
+
+    What a program cannot be asked is None: weights where its encoders are deterministic, and calibration where its
+    prior is a score, whose density takes an integration at every step of a chain.
+
+    Arguments:
+        fitted: A fitted program.
+        dataset: Its data; test rows in which something is present are looked at.
+        num: Most rows.
+        seed: Of everything random.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        ``guide_k``: k by subset ("a+b") and datum; ``gaps``: nats of each datum; ``calibration``: ranks by site, of
+        simulated data; ``coverage``: by modality held out; ``energy``: by site; ``warnings``: what fails, each with a
+        remedy.
+    """
+    rows = dataset.test[np.flatnonzero(np.asarray(dataset.test.observed()))]
+    few = rows[:num]
+    out: dict[str, Any] = {"seed": seed, "epochs": len(fitted.history), "data": len(few)}
+    chains, weights = fitted.program.kernel is not None, fitted.program.density
+    with tqdm(total=5, disable=not progress, leave=False) as bar:
+
+        def say(what: str) -> None:
+            bar.set_description(what)
+            bar.update()
+
+        say("where the guide lies")
+        found = guide_k(fitted, few, seed=seed) if weights and chains else None
+        out["guide_k"] = None if found is None else {"+".join(s): _list(k) for s, k in found.items()}
+        say("gaps of the bound")
+        lost = gaps(fitted, few, seed=seed) if weights and chains else None
+        out["gaps"] = lost and {"amortisation": _list(lost.amortisation), "approximation": _list(lost.approximation)}
+        say("coverage of what is held out")
+        covered = coverage(fitted, rows[: 4 * num], num=100, seed=seed) if len(rows.modalities) > 1 else None
+        out["coverage"] = covered and {
+            "levels": _list(covered.levels),
+            "share": {n: _list(x) for n, x in covered.share.items()},
+            "error": {n: _list(x) for n, x in covered.error.items()},
+            "calibration_error": covered.calibration_error,
+            "off": covered.off(),
+        }
+        say("calibration on simulated data")
+        ranks = calibrate(fitted, method="guide", num=200, draws=19, seed=seed) if weights and chains else None
+        out["calibration"] = ranks and {
+            "method": "guide",
+            "draws": ranks.draws,
+            "counts": {n: [int((r == i).sum()) for i in range(ranks.draws + 1)] for n, r in ranks.ranks.items()},
+            "p_value": ranks.worst,
+        }
+        say("energy of the prior")
+        health = energy_health(fitted, rows[:500], seed=seed) if chains else {}
+        out["energy"] = {site: h._asdict() for site, h in health.items()}
+    out["warnings"] = warnings_of(out)
+    return out
+
+
+def warnings_of(found: Mapping[str, Any]) -> list[str]:
+    """What fails in a record of :func:`diagnose`, each with what to do about it."""
+    out = []
+    for subset, ks in (found["guide_k"] or {}).items():
+        known = np.array([np.nan if k is None else k for k in ks], float)
+        share = np.mean(known[~np.isnan(known)] > LIMIT_K) if (~np.isnan(known)).any() else 0.0
+        if share > 0.1:
+            out.append(
+                f"Given {subset}, PSIS k is above {LIMIT_K} for {100 * share:.0f}% of the data: the guide is far from "
+                "the posterior. Refine its draws (refine, or generate --sampler mala), or fit longer."
+            )
+    if found["gaps"]:
+        lost = np.median(np.array(found["gaps"]["amortisation"], float))
+        if lost > LIMIT_GAP:
+            out.append(
+                f"The amortisation gap is {lost:.1f} nats for the median datum: the encoder answers worse than it "
+                "could. Fit longer, or with a wider encoder."
+            )
+    for name in (found["coverage"] or {}).get("off", ()):
+        error = found["coverage"]["calibration_error"][name]
+        out.append(
+            f"Values of '{name}' held out do not fall into predicted sets as often as they should (calibration error "
+            f"{error:.2f}). Learn the likelihood's scale, or draw by a kernel."
+        )
+    if found["calibration"] and found["calibration"]["p_value"] < SMALL_P:
+        out.append(
+            "Ranks of simulated latents are not uniform: the guide's posteriors are not those of the program. Draw by "
+            "a kernel where uncertainty matters (method='mala'), or refine."
+        )
+    for site, h in found["energy"].items():
+        if abs(h["gap"]) > max(4 * h["gap_error"], 0.5 * h["spread"]):
+            out.append(
+                f"The energy of '{site}' differs by {h['gap']:.2f} between posterior and prior draws: the prior has "
+                "not learnt its posterior. Fit longer, or with more Langevin steps (--set steps=...)."
+            )
+        if not h["r_hat"] < LIMIT_R_HAT:
+            out.append(
+                f"Chains on the prior of '{site}' do not mix (R-hat {h['r_hat']:.2f}): its modes are separated. Draw "
+                "longer chains, or method='tempered'."
+            )
+        if h["log_z_error"] > 0.5:
+            out.append(
+                f"log Z of '{site}' is known to {h['log_z_error']:.1f} nats only, and so is every likelihood. Take "
+                "more temperatures in log_normalizer."
+            )
+    return out
+
+
+def worst_data(posterior: Posterior, num: int = 5) -> list[dict[str, Any]]:
+    """The data whose draws are to be trusted least: largest R-hat first, then largest k.
+
+    Arguments:
+        posterior: Draws of a kernel, or weighted ones.
+        num: Most data.
+
+    Returns:
+        For each ``datum``, ``present`` ("a+b"), ``r_hat``, ``ess_bulk``, ``ess_tail``, ``acceptance`` and
+        ``pareto_k``, None where they do not apply.
+    """
+    number = len(posterior.data)
+
+    def per_datum(values: Mapping[str, np.ndarray], pick: Any) -> np.ndarray | None:
+        return pick(np.concatenate([v.reshape(number, -1) for v in values.values()], 1), axis=1) if values else None
+
+    columns = {
+        "r_hat": per_datum(posterior.r_hat, np.max),
+        "ess_bulk": per_datum(posterior.ess("bulk"), np.min),
+        "ess_tail": per_datum(posterior.ess("tail"), np.min),
+        "acceptance": _acceptance(posterior),
+        "pareto_k": posterior.pareto_k,
+    }
+    key = columns["r_hat"] if columns["r_hat"] is not None else columns["pareto_k"]
+    order = np.argsort(-np.nan_to_num(key, nan=np.inf), kind="stable") if key is not None else np.arange(number)
+    masks = {n: np.asarray(m) for n, m in posterior.data.present.items()}
+    return [
+        {"datum": int(i), "present": "+".join(n for n, m in masks.items() if m[i])}
+        | {name: None if x is None else _number(x[i]) for name, x in columns.items()}
+        for i in order[:num]
+    ]
+
+
+def _acceptance(posterior: Posterior) -> np.ndarray | None:
+    rate = posterior.stats.get("acceptance_rate")
+    return rate.mean((0, 1)) if rate is not None and rate.ndim == 3 else None
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _list(values: np.ndarray) -> list[float | None]:
+    return [_number(v) if not np.isposinf(v) else 1e9 for v in np.nan_to_num(values, nan=np.nan, neginf=-1.0)]
