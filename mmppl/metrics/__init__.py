@@ -12,6 +12,7 @@ from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.frechet import frechet
 from mmppl.metrics.judges import Judges
 from mmppl.metrics.latent_probe import latent_probe
+from mmppl.metrics.likelihood_gap import LikelihoodGap, likelihood_gap
 from mmppl.metrics.training import train_judges
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "Estimate",
     "Judges",
     "LeaveOneOutCoherence",
+    "LikelihoodGap",
     "coherence",
     "cross_coherence",
     "frechet",
     "latent_probe",
     "leave_one_out_coherence",
+    "likelihood_gap",
     "train_judges",
 ]
