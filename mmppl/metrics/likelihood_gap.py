@@ -52,8 +52,7 @@ def likelihood_gap(log_likelihood: np.ndarray, truth: np.ndarray, error: np.ndar
     if not (np.isfinite(model).all() and np.isfinite(truth).all() and np.isfinite(error).all()):
         raise DataError("Expected finite log likelihoods and errors; got NaN or Inf.")
     over_data = Estimate.of(truth - model)
-    nats = Estimate(
-        over_data.value, float(np.hypot(over_data.error, np.sqrt((error**2).mean() / len(error)))), len(model)
-    )
-    size = abs(truth.mean())
+    of_estimates = np.sqrt((error**2).mean() / len(error))
+    nats = Estimate(over_data.value, float(np.hypot(over_data.error, of_estimates)), len(model))
+    size = float(abs(truth.mean()))
     return LikelihoodGap(nats, Estimate(nats.value / size, nats.error / size, nats.num))
