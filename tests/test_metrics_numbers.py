@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.linalg import sqrtm
 
 from mmppl.errors import DataError
-from mmppl.metrics import Estimate, frechet, latent_probe
+from mmppl.metrics import Estimate, frechet, latent_probe, likelihood_gap
 
 RNG = np.random.default_rng(0)
 
@@ -64,9 +65,36 @@ def test_latent_probe_reaches_bayes_accuracy():
     # Two normals at -1 and +1: the best linear rule is right with probability Phi(1).
     y = RNG.integers(0, 2, 40_000)
     z = np.stack([2.0 * y - 1 + RNG.standard_normal(y.size), 1e3 * RNG.standard_normal(y.size)], axis=1)
-    probe = latent_probe(z[:20_000], y[:20_000], z[20_000:], y[20_000:])
+    probe = latent_probe(z[:20_000], y[:20_000], z[20_000:], y[20_000:], num=None)
     assert abs(probe.value - 0.8413447) < 4 * probe.error
     np.testing.assert_allclose(probe.error, np.sqrt(0.8413 * 0.1587 / 20_000), rtol=0.02)
+
+
+def test_latent_probe_fits_on_as_many_as_the_protocol_takes():
+    """The labels of the 500 rows drawn are right and all others wrong: only if these alone are used is it right."""
+    y = RNG.integers(0, 2, 4000)
+    z = 4.0 * y[:, None] - 2.0 + RNG.standard_normal((4000, 1))
+    chosen = np.random.default_rng(3).choice(4000, 500, replace=False)
+    told = 1 - y
+    told[chosen] = y[chosen]
+    assert latent_probe(z, told, z, y, seed=3).value > 0.95
+    assert latent_probe(z, told, z, y, num=None).value < 0.05
+
+
+def test_likelihood_gap_is_the_divergence():
+    """Data of N(0, 1) under N(m, 1): m^2 / 2 nats, over the entropy of a standard normal."""
+    x, m = RNG.standard_normal(40_000), 0.3
+    truth, model = stats.norm.logpdf(x), stats.norm.logpdf(x, m)
+    gap = likelihood_gap(model, truth)
+    assert abs(gap.nats.value - m**2 / 2) < 4 * gap.nats.error
+    np.testing.assert_allclose(gap.nats.error, m / 200, rtol=0.02)
+    np.testing.assert_allclose(gap.relative.value, gap.nats.value / 1.4189, rtol=0.02)
+    rough = likelihood_gap(model, truth, error=np.full(40_000, 0.4)).nats.error
+    np.testing.assert_allclose(rough, np.hypot(gap.nats.error, 0.4 / 200), rtol=1e-6)
+    with pytest.raises(DataError, match=r"of one shape \(N,\); got \(2,\) and \(3,\)"):
+        likelihood_gap(np.zeros(2), np.zeros(3))
+    with pytest.raises(DataError, match="Expected finite log likelihoods"):
+        likelihood_gap(np.array([np.nan]), np.zeros(1))
 
 
 def test_latent_probe_refuses():

@@ -232,8 +232,9 @@ def test_bounds_are_below_what_theory_says(monkeypatch):
 @pytest.mark.pyro
 def test_without_private_latents_mmvae_plus_is_mmvae():
     d = driver("pyro")
-    model, guide = program(d, "mixture")
-    first, second = (d.stepper(row(2), model, guide)(BATCH, 0) for row in (d.mm.MMVAE, d.mm.MMVAEPlus))
+    with d.double():
+        model, guide = program(d, "mixture")
+        first, second = (d.stepper(row(2), model, guide)(BATCH, 0) for row in (d.mm.MMVAE, d.mm.MMVAEPlus))
     assert first.loss == second.loss
 
 

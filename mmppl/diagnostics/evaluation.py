@@ -156,7 +156,7 @@ def _probe(fitted: Fitted, train: Batch, rows: Batch, num: int, seed: int) -> di
         )
         for b, s in ((start, seed), (rows, seed + 1))
     )
-    return _plain(latent_probe(z_train, np.asarray(start.label), z_test, np.asarray(rows.label)))
+    return _plain(latent_probe(z_train, np.asarray(start.label), z_test, np.asarray(rows.label), seed=seed))
 
 
 def _plain(estimate: Estimate) -> dict[str, Any]:

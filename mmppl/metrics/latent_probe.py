@@ -11,7 +11,15 @@ from mmppl.metrics.estimate import Estimate
 __all__ = ["latent_probe"]
 
 
-def latent_probe(z_train: np.ndarray, y_train: np.ndarray, z_test: np.ndarray, y_test: np.ndarray) -> Estimate:
+def latent_probe(
+    z_train: np.ndarray,
+    y_train: np.ndarray,
+    z_test: np.ndarray,
+    y_test: np.ndarray,
+    *,
+    num: int | None = 500,
+    seed: int = 0,
+) -> Estimate:
     """Accuracy on test data of a logistic regression from latents (standardised) to labels.
 
     Arguments:
@@ -19,6 +27,8 @@ def latent_probe(z_train: np.ndarray, y_train: np.ndarray, z_test: np.ndarray, y
         y_train: Their labels, of shape ``(N,)``, at least two different ones.
         z_test: Latents of shape ``(N', D)`` to score.
         y_test: Their labels, of shape ``(N',)``.
+        num: Number of training latents that are used, drawn at random, 500 in the protocol; None for all.
+        seed: Of the choice.
 
     Returns:
         Share of right answers, with its standard error over the test data.
@@ -41,6 +51,9 @@ def latent_probe(z_train: np.ndarray, y_train: np.ndarray, z_test: np.ndarray, y
         if not np.isfinite(z).all():
             raise DataError("Expected finite latents; got NaN or Inf.")
     (z_fit, y_fit), (z_score, y_score) = parts
+    if num is not None and num < len(z_fit):
+        chosen = np.random.default_rng(seed).choice(len(z_fit), num, replace=False)
+        z_fit, y_fit = z_fit[chosen], y_fit[chosen]
     if len(np.unique(y_fit)) < 2:
         raise DataError(f"Expected at least two different labels to tell apart; got {np.unique(y_fit).tolist()}.")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z_fit, y_fit)
