@@ -1,0 +1,155 @@
+"""Does a reduction of dimension slow the loss of quality as modalities are added? ``python -m benchmarks.reduction``.
+
+The same handwriting seen as M = 3, 5 and 10 modalities, each another instance of the digit cut into a photograph whose
+colours are turned in its own way; ``mld`` on NumPyro with and without ``reduce=``, three seeds. The first stage of a
+seed is the same with and without, so that differences are the prior's. Every fit is kept in runs/, and a run that was
+stopped goes on; the table and the picture in docs/results/ are of all there are.
+"""
+
+import datetime
+import json
+import os
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from mmppl import models
+from mmppl.batch import Batch
+from mmppl.data import Dataset, load
+from mmppl.inference import fit, generate
+from mmppl.metrics import coherence, train_judges
+
+matplotlib.use("agg")
+
+SEEDS, NUMBERS, TOLERANCES = (0, 1, 2), (3, 5, 10), (None, 0.5)
+SETTINGS: dict[str, Any] = {"epochs": 60, "batch_size": 128, "learning_rate": 1e-3}
+OPTIONS: dict[str, Any] = {"share": 0.3, "latent_dim": 12, "hidden": 128}
+TESTS, SUBSETS = 500, 3
+KEPT = Path("runs/reduction")
+
+
+def views(number: int) -> Dataset:
+    """So many views: tuples of polydigits with the same label, side by side, every pair of photographs once more."""
+    digits, names = load("polydigits"), ("flower", "china")
+
+    def many(split: Batch, seed: int) -> Batch:
+        rng, label = np.random.default_rng(seed), np.asarray(split.label)
+        values = {}
+        for i in range(number):
+            # Another tuple of the same class for each pair of views, with another order and sign of colours.
+            rows = np.arange(len(label))
+            for c in range(10):
+                own = np.flatnonzero(label == c)
+                rows[own] = rng.permutation(own) if i > 1 else own
+            picture = np.roll(split[names[i % 2]][rows], i // 2, axis=1)
+            values[f"view{i}"] = 1.0 - picture if i // 6 else picture
+        return Batch(values, label=label)
+
+    shapes = {f"view{i}": digits.modalities[names[i % 2]] for i in range(number)}
+    return Dataset(f"views{number}", shapes, many(digits.train, 0), many(digits.test, 1))
+
+
+def measure(number: int, eps: float | None, seed: int) -> dict[str, Any]:
+    """One fit: joint coherence, and accuracy of a view by the number of views observed."""
+    data = views(number)
+    judges = train_judges(data)
+    program = models.make("mld", data.modalities, ppl=import_module("mmppl.numpyro"), reduce=eps, **OPTIONS)
+    start = time.perf_counter()
+    fitted = fit(program, data.train, seed=seed, progress=False, **SETTINGS)
+    seconds = time.perf_counter() - start
+    kept = fitted.weights.get("prior.kept")
+    test, names = data.test[:TESTS], list(data.modalities)
+    label, rng = np.asarray(test.label), np.random.default_rng(seed)
+    curve = {}
+    for observed in sorted({1, 2, number // 2, number - 1}):
+        hits = []
+        for _ in range(SUBSETS):
+            order = rng.permutation(number)
+            given, want = [names[i] for i in order[:observed]], [names[i] for i in order[observed:]]
+            made = generate(fitted, test.only(*given), want=want, mean=True, seed=seed)
+            hits += [(judges.predict(n, made[n][0]) == label).mean() for n in want]
+        curve[str(observed)] = float(np.mean(hits))
+    joint = coherence(generate(fitted, num=1000, mean=True, seed=seed), judges).joint.value
+    dim = len(names) * OPTIONS["latent_dim"]
+    return {"joint": joint, "given": curve, "kept": dim if kept is None else int(kept.sum()), "seconds": seconds}
+
+
+def main() -> None:
+    """Fits what has not been fitted yet, prints every fit, and writes the table and the picture."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for seed in SEEDS:
+        for number in NUMBERS:
+            for eps in TOLERANCES:
+                path = KEPT / f"{number}_{eps}_{seed}.json"
+                if not path.exists():
+                    path.write_text(json.dumps(measure(number, eps, seed)))
+                    print(number, eps, seed, path.read_text(), flush=True)
+                    write()
+
+
+def write() -> None:
+    """The table and the picture of all fits there are."""
+    rows = {}
+    for path in sorted(KEPT.glob("*.json")):
+        number, eps, seed = path.stem.split("_")
+        rows.setdefault((int(number), eps), {})[int(seed)] = json.loads(path.read_text())
+    stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, jax {version('jax')}, numpyro {version('numpyro')}"
+    lines = [
+        "# Quality against the number of modalities, with and without a reduction of dimension",
+        "",
+        f"Written by `python -m benchmarks.reduction` on {stamp}.",
+        f"`mld` on NumPyro; {', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items())}; all else by default.",
+        "Mean and standard deviation over seeds (their number in the last column). *joint*: all views of a draw from",
+        "the prior are read alike; *given k*: views not observed are read right, k of the M views observed.",
+        "",
+        "| M | reduce | coordinates kept | joint | given 1 | given M - 1 | seconds | seeds |",
+        "| --- " * 8 + "|",
+    ]
+
+    def spread(values: list[float]) -> str:
+        return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else float('nan'):.3f}"
+
+    for (number, eps), own in sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] != "None")):
+        cells = [[r["joint"] for r in own.values()]]
+        cells += [[r["given"][k] for r in own.values()] for k in ("1", str(number - 1))]
+        kept = np.mean([r["kept"] for r in own.values()])
+        took = np.mean([r["seconds"] for r in own.values()])
+        line = [number, eps, f"{kept:.0f} of {number * OPTIONS['latent_dim']}", *map(spread, cells), f"{took:.0f}"]
+        lines.append("| " + " | ".join(map(str, [*line, len(own)])) + " |")
+    lines += ["", "![Joint coherence against M, and accuracy against the number observed](reduction.png)"]
+    Path("docs/results/reduction.md").write_text("\n".join(lines) + "\n")
+    _draw(rows)
+
+
+def _draw(rows: dict[tuple[int, str], dict[int, dict[str, Any]]]) -> None:
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    colours = {"None": "C0", str(TOLERANCES[1]): "C1"}
+    for eps, colour in colours.items():
+        label = "all coordinates" if eps == "None" else f"reduce={eps}"
+        own = {number: found for (number, e), found in sorted(rows.items()) if e == eps}
+        joint = {number: [r["joint"] for r in found.values()] for number, found in own.items()}
+        mean, error = ([f(v) for v in joint.values()] for f in (np.mean, np.std))
+        left.errorbar(list(joint), mean, error, marker="o", capsize=3, color=colour, label=label)
+        for number, style in zip(own, ("-", "--", ":"), strict=False):
+            curves = [r["given"] for r in own[number].values()]
+            observed = [int(k) for k in curves[0]]
+            values = np.array([[c[str(k)] for k in observed] for c in curves])
+            shown = {"marker": "o", "markersize": 3, "capsize": 2, "color": colour, "linestyle": style}
+            right.errorbar(observed, values.mean(0), values.std(0), label=f"M = {number}, {label}", **shown)
+    left.set(xlabel="modalities M", ylabel="joint coherence", xticks=NUMBERS)
+    right.set(xlabel="modalities observed", ylabel="accuracy of the others")
+    left.legend(fontsize=8)
+    right.legend(fontsize=7)
+    figure.savefig("docs/results/reduction.png", dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
