@@ -91,9 +91,9 @@ def fit(
     about = {"model": program.name, "options": program.options, "backend": host.NAME, **settings, **(info or {})}
     run, done, snapshot = None, 0, None
     if out is not None:
-        functions = [name for name, value in program.options.items() if callable(value)]
-        if functions:
-            raise OptionError(f"Expected options that a run folder can hold; got functions for {functions}. Omit out=.")
+        live = [name for name, value in program.options.items() if callable(value) or name == "coders" and value]
+        if live:
+            raise OptionError(f"Expected options that a run folder can hold; got functions for {live}. Omit out=.")
         run = Run(out)
         if resume:
             _same(run.info(), about)

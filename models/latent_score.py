@@ -1,6 +1,6 @@
 """Two stages: an autoencoder for each modality, then a score of all their latents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
-from mmppl.errors import OptionError
+from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.inference.reduction import find_subspaces
 from mmppl.models.parts import autoencoders, likelihood, weights
@@ -131,6 +131,7 @@ def two_stages(
     ema: float,
     pairs: str = "ind",
     reduce: float | None = None,
+    coders: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
 
@@ -146,24 +147,33 @@ def two_stages(
         ema: Decay of the averaged weights of the score.
         pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         reduce: Tolerance in nats of the reduction of dimension before the second stage; None for none.
+        coders: Encoders and decoders of one's own, trained already, by modality; they stay as they are.
 
     Raises:
         OptionError: If ``pairs`` is unknown.
+        ModalityError: If a modality of ``coders`` is unknown.
     """
+    given = dict(coders or {})
+    unknown = [name for name in given if name not in modalities]
+    if unknown:
+        raise ModalityError(f"Expected coders for modalities among {list(modalities)}; got {unknown}.")
     if pairs not in ("ind", "noind"):
         raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
     guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
-    specs = {**autoencoders(modalities, dims, hidden, autoencoder.family), "prior.score": net}
+    own = {name: modality for name, modality in modalities.items() if name not in given}
+    specs = {**autoencoders(own, dims, hidden, autoencoder.family), "prior.score": net}
     pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
     energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
     if guide_by:
         specs |= dict.fromkeys(energies, PairEnergy(blocks.sizes))
     nets = ppl.host.build_all(specs, seed)
+    for name, (encoder, decoder) in given.items():
+        nets |= {f"{name}.encoder": encoder, f"{name}.decoder": decoder}
     dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
 
-    def encode(batch: Batch) -> dict[str, Any]:
-        return {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+    def encode(batch: Batch, names: Iterable[str] = tuple(modalities)) -> dict[str, Any]:
+        return {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities if m in names}
 
     def observe(name: str, z: Any, batch: Batch) -> None:
         output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
@@ -187,13 +197,13 @@ def two_stages(
 
     def each_model(batch: Batch) -> None:
         with ppl.plate(batch):
-            for name in batch.modalities:
+            for name in own:
                 z = sample(f"{name}.z", autoencoder.prior(dist, zeros(dims[name]), batch.present[name]))
                 observe(name, z, batch)
 
     def each_guide(batch: Batch) -> None:
         with ppl.plate(batch):
-            for name, code in encode(batch).items():
+            for name, code in encode(batch, own).items():
                 sample(f"{name}.z", autoencoder.posterior(dist, code, batch.present[name]))
 
     def latent_model(batch: Batch) -> None:
@@ -224,8 +234,8 @@ def two_stages(
         return {"prior.loc": loc, "prior.scale": scale}
 
     objective = ppl.ELBO(beta=autoencoder.beta if autoencoder.kind == "vae" else 1.0, weights=weights(modalities))
-    coders = tuple(f"{m}.{part}" for m in modalities for part in ("encoder", "decoder"))
-    first = Stage("autoencoders", share=share, train=coders, objective=objective, model=each_model, guide=each_guide)
+    train = tuple(f"{m}.{part}" for m in own for part in ("encoder", "decoder"))
+    first = Stage("autoencoders", share=share, train=train, objective=objective, model=each_model, guide=each_guide)
     second = Stage(
         "prior",
         share=1.0 - share,
@@ -257,4 +267,6 @@ def two_stages(
             encode=codes,
         )
         stages = (first, replace(second, share=0.7 * (1.0 - share)), third)
+    if not own:
+        stages = stages[1:]
     return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)

@@ -1,6 +1,8 @@
 """Multi-modal Latent Diffusion."""
 
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
@@ -35,6 +37,7 @@ def mld(
     share: float = 0.2,
     ema: float = 0.999,
     reduce: float | None = None,
+    coders: Mapping[str, tuple[Any, Any]] | None = None,
     seed: int = 0,
 ) -> Program:
     r"""Multi-modal Latent Diffusion.
@@ -80,10 +83,14 @@ def mld(
         ema: Decay of the averaged weights of the score.
         reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
             :func:`~mmppl.inference.find_subspaces`; None for none.
+        coders: Autoencoders of one's own, trained already and kept as they are, by modality (MLD*): an encoder from the
+            modality to ``(*, latent_dim)`` and a decoder back to what the likelihood takes, modules of the host. Such a
+            program has no run folder.
         seed: Of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.
+        ModalityError: If a modality of ``coders`` is unknown.
     """
     blocks = Blocks.of(dict.fromkeys(modalities, latent_dim))
     learning = MultiTime(p_conditional=p_conditional, p_marginal=p_marginal, scheme=scheme, predict=predict)
@@ -99,4 +106,5 @@ def mld(
         share=share,
         ema=ema,
         reduce=reduce,
+        coders=coders,
     )

@@ -6,7 +6,7 @@ import pytest
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data import load
-from mmppl.errors import OptionError
+from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood, to_arviz
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTime, ScoreModel
@@ -117,6 +117,35 @@ def test_statistics_are_of_the_whole_training_set_and_in_the_weights(small, ppl)
     z = get_backend(full["z"]).to_numpy(full["z"])[0]
     np.testing.assert_allclose(z.mean(0), fitted.weights["prior.loc"], atol=1e-4)
     np.testing.assert_allclose(z.std(0), fitted.weights["prior.scale"], rtol=1e-4)
+
+
+def test_autoencoders_of_ones_own_stay_as_they_are(small, ppl):
+    """MLD*: one modality brings an encoder and a decoder, the other is trained."""
+    from mmppl import nets
+
+    spec = {"encoder": nets.MLP((3,), (3,), ()), "decoder": nets.MLP((3,), (3,), ())}
+    bring = {part: ppl.host.build_all({part: s}, 5)[part] for part, s in spec.items()}
+    coders = {"a": (bring["encoder"], bring["decoder"])}
+    settings = {"epochs": 4, "batch_size": 64, "learning_rate": 1e-2, "progress": False}
+    program = small("mld", LINEAR.modalities, latent_dim=3, coders=coders)
+    fitted = fit(program, LINEAR.train, **settings)
+    first = [r for r in fitted.history if r["stage"] == "autoencoders"]
+    assert "log_lik.b" in first[0]
+    assert "log_lik.a" not in first[0]
+    fresh = {part: ppl.host.build_all({part: s}, 5)[part] for part, s in spec.items()}
+    from importlib import import_module
+
+    module = import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[ppl.host.NAME])
+    for part, net in fresh.items():
+        for name, weight in module.state(net).items():
+            assert np.array_equal(fitted.weights[f"a.{part}.{name}"], weight), (part, name)
+    assert np.isfinite(generate(fitted, LINEAR.test[:5].only("b"))["a"]).all()
+    alone = small("mld", {"a": LINEAR.modalities["a"]}, latent_dim=3, coders=coders)
+    assert [stage.name for stage in alone.stages] == ["prior"]
+    with pytest.raises(ModalityError, match=r"coders for modalities among \['a', 'b'\]; got \['c'\]"):
+        small("mld", LINEAR.modalities, coders={"c": coders["a"]})
+    with pytest.raises(OptionError, match=r"a run folder can hold; got functions for \['coders'\]"):
+        fit(alone, LINEAR.train.select("a"), out="unused", **settings)
 
 
 @pytest.mark.parametrize("name", ["mld", "ebm"])
