@@ -15,12 +15,14 @@ def diagnose(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Sample posteriors: RUN/posterior.nc, and a summary.
+    """Sample posteriors and test how far they can be trusted: RUN/posterior.nc, RUN/diagnosis.json, and a summary.
 
     The latents of test tuples are drawn by MALA chains and written for ArviZ, with R-hat and effective sample sizes.
+    Then: PSIS k of the guide by observed subset, gaps of its bound, calibration on simulated data, coverage of
+    what is held out, and the health of an energy prior. Each that fails is a warning with a remedy.
     """
     from mmppl import diagnostics
-    from mmppl.diagnostics.tables import posterior_table
+    from mmppl.diagnostics.tables import diagnosis_text, posterior_table
     from mmppl.inference import Run
 
     folder = Run(run)
@@ -30,4 +32,7 @@ def diagnose(
     idata = diagnostics.sample_posterior(fitted, dataset, num=num, seed=seed, progress=True)
     diagnostics.write_posterior(idata, file)
     print(posterior_table(diagnostics.summarise_posterior(idata)))
-    print(f"Wrote {file}")
+    found = diagnostics.diagnose(fitted, dataset, num=num, seed=seed, progress=True)
+    folder.write_json("diagnosis.json", found)
+    print(diagnosis_text(found, diagnostics.worst_data(idata)))
+    print(f"Wrote {file} and diagnosis.json")

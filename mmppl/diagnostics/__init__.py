@@ -1,18 +1,40 @@
-"""Looking at what was fitted: run folders, evaluation, the posterior in ArviZ, the report."""
+"""Looking at what was fitted: run folders, evaluation, diagnosis, the posterior in ArviZ, the report."""
 
+from mmppl.diagnostics.calibration import Coverage, Ranks, calibrate, coverage, simulate
+from mmppl.diagnostics.diagnosis import diagnose
+from mmppl.diagnostics.energies import EnergyHealth, energy_health
 from mmppl.diagnostics.evaluation import evaluate
+from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
 from mmppl.diagnostics.loading import load_fitted, load_run, run_info
 from mmppl.diagnostics.report import report
-from mmppl.diagnostics.summary import read_posterior, sample_posterior, summarise_posterior, write_posterior
+from mmppl.diagnostics.summary import (
+    read_posterior,
+    sample_posterior,
+    summarise_posterior,
+    worst_data,
+    write_posterior,
+)
 
 __all__ = [
+    "Coverage",
+    "EnergyHealth",
+    "Gaps",
+    "Ranks",
+    "calibrate",
+    "coverage",
+    "diagnose",
+    "energy_health",
     "evaluate",
+    "gaps",
+    "guide_k",
     "load_fitted",
     "load_run",
     "read_posterior",
     "report",
     "run_info",
     "sample_posterior",
+    "simulate",
     "summarise_posterior",
+    "worst_data",
     "write_posterior",
 ]

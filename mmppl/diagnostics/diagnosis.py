@@ -11,9 +11,9 @@ from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.energies import energy_health
 from mmppl.diagnostics.guide_fit import gaps, guide_k
 from mmppl.inference import Fitted
-from mmppl.inference.posterior import LIMIT_K, Posterior
+from mmppl.inference.posterior import LIMIT_K
 
-__all__ = ["diagnose", "warnings_of", "worst_data"]
+__all__ = ["diagnose", "warnings_of"]
 
 LIMIT_GAP, LIMIT_R_HAT, SMALL_P = 1.0, 1.1, 1e-3
 
@@ -122,44 +122,6 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
                 "more temperatures in log_normalizer."
             )
     return out
-
-
-def worst_data(posterior: Posterior, num: int = 5) -> list[dict[str, Any]]:
-    """The data whose draws are to be trusted least: largest R-hat first, then largest k.
-
-    Arguments:
-        posterior: Draws of a kernel, or weighted ones.
-        num: Most data.
-
-    Returns:
-        For each ``datum``, ``present`` ("a+b"), ``r_hat``, ``ess_bulk``, ``ess_tail``, ``acceptance`` and
-        ``pareto_k``, None where they do not apply.
-    """
-    number = len(posterior.data)
-
-    def per_datum(values: Mapping[str, np.ndarray], pick: Any) -> np.ndarray | None:
-        return pick(np.concatenate([v.reshape(number, -1) for v in values.values()], 1), axis=1) if values else None
-
-    columns = {
-        "r_hat": per_datum(posterior.r_hat, np.max),
-        "ess_bulk": per_datum(posterior.ess("bulk"), np.min),
-        "ess_tail": per_datum(posterior.ess("tail"), np.min),
-        "acceptance": _acceptance(posterior),
-        "pareto_k": posterior.pareto_k,
-    }
-    key = columns["r_hat"] if columns["r_hat"] is not None else columns["pareto_k"]
-    order = np.argsort(-np.nan_to_num(key, nan=np.inf), kind="stable") if key is not None else np.arange(number)
-    masks = {n: np.asarray(m) for n, m in posterior.data.present.items()}
-    return [
-        {"datum": int(i), "present": "+".join(n for n, m in masks.items() if m[i])}
-        | {name: None if x is None else _number(x[i]) for name, x in columns.items()}
-        for i in order[:num]
-    ]
-
-
-def _acceptance(posterior: Posterior) -> np.ndarray | None:
-    rate = posterior.stats.get("acceptance_rate")
-    return rate.mean((0, 1)) if rate is not None and rate.ndim == 3 else None
 
 
 def _number(value: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["energy_histogram", "loss_curves"]
+__all__ = ["FIRST", "INK", "SECOND", "axes_of", "energy_histogram", "loss_curves", "svg_of"]
 
 # Colours that matplotlib is told, and what the page knows them as.
 INK, FIRST, SECOND = "#010203", "#010204", "#010205"
@@ -26,7 +26,7 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str
 
 
 def _curve(stage: str, name: str, records: Sequence[Mapping[str, Any]]) -> str:
-    figure, axes = _axes("epoch", "nats a tuple")
+    figure, axes = axes_of("epoch", "nats a tuple")
     epochs = [record["epoch"] for record in records]
     axes.plot(
         epochs,
@@ -37,12 +37,12 @@ def _curve(stage: str, name: str, records: Sequence[Mapping[str, Any]]) -> str:
     )
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    return _svg(figure, f"{stage}-{name}")
+    return svg_of(figure, f"{stage}-{name}")
 
 
 def energy_histogram(posterior: np.ndarray, prior: np.ndarray) -> str:
     """Histograms of the energy f over draws from the posterior and from the prior."""
-    figure, axes = _axes("energy f(z)", "density", width=4.8)
+    figure, axes = axes_of("energy f(z)", "density", width=4.8)
     low, high = np.quantile(np.concatenate([posterior, prior]), [0.002, 0.998])
     bins = np.linspace(low, high, 41) if high > low else 10
     for values, colour, label in ((posterior, FIRST, "posterior draws"), (prior, SECOND, "prior draws")):
@@ -51,10 +51,11 @@ def energy_histogram(posterior: np.ndarray, prior: np.ndarray) -> str:
     legend = axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     for text in legend.get_texts():
         text.set_color(INK)
-    return _svg(figure, "energy")
+    return svg_of(figure, "energy")
 
 
-def _axes(x: str, y: str, width: float = 4.2) -> tuple[Any, Any]:
+def axes_of(x: str, y: str, width: float = 4.2) -> tuple[Any, Any]:
+    """A figure and its axes, in the colours of the page."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, 2.8), layout="constrained")
@@ -69,7 +70,7 @@ def _axes(x: str, y: str, width: float = 4.2) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any, salt: str) -> str:
+def svg_of(figure: Any, salt: str) -> str:
     """The figure as an inline SVG: no header, no namespaces, text as text, colours and font of the page."""
     import matplotlib
 

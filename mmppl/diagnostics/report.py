@@ -10,17 +10,25 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.data import Dataset
+from mmppl.diagnostics.diagnosis import diagnose
+from mmppl.diagnostics.diagnosis_plots import diagnosis_charts
 from mmppl.diagnostics.energies import energies
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.pictures import cell
 from mmppl.diagnostics.plots import energy_histogram, loss_curves
-from mmppl.diagnostics.summary import read_posterior, sample_posterior, summarise_posterior, write_posterior
+from mmppl.diagnostics.summary import (
+    read_posterior,
+    sample_posterior,
+    summarise_posterior,
+    worst_data,
+    write_posterior,
+)
 from mmppl.diagnostics.tables import cross_rows, estimate_text
 from mmppl.inference import Fitted, Run, generate
 
-__all__ = ["report"]
+__all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
 
@@ -47,6 +55,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     fitted, dataset = load_run(path)
     evaluation = _evaluation(run, fitted, dataset, seed, progress)
     summary = _summary(run, fitted, dataset, seed, progress)
+    diagnosis = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
     bar = tqdm(total=3, desc="page", disable=not progress, leave=False)
     sections = [("fitted", "What was fitted", _fitted(info, fitted, dataset))]
     sections.append(("curves", "How the fit went", _curves(fitted)))
@@ -56,6 +65,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     bar.update()
     sections.append(("numbers", "Coherence and likelihood", _numbers(evaluation)))
     sections.append(("chains", "Chains", _chains(summary)))
+    sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis)))
     histograms = _energy(fitted, dataset, seed)
     if histograms:
         sections.append(("energy", "Energy of the prior", histograms))
@@ -68,6 +78,20 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     part.write_text(page(title, lead, sections), encoding="utf-8")
     part.replace(file)
     return file
+
+
+def find_diagnosis(
+    run: Run, fitted: Fitted, dataset: Dataset, *, seed: int = 0, progress: bool = False
+) -> dict[str, Any]:
+    """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
+    file = run.path / "diagnosis.json"
+    if file.is_file():
+        found = json.loads(file.read_text())
+        if found.get("epochs") == len(fitted.history):
+            return found
+    result = diagnose(fitted, dataset, seed=seed, progress=progress)
+    run.write_json(file.name, result)
+    return result
 
 
 def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
@@ -86,7 +110,8 @@ def _summary(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bo
     weights = run.path / "params.safetensors"
     if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
         write_posterior(sample_posterior(fitted, dataset, seed=seed, progress=progress), file)
-    return summarise_posterior(read_posterior(file))
+    tree = read_posterior(file)
+    return summarise_posterior(tree) | {"worst": worst_data(tree)}
 
 
 def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
@@ -231,7 +256,43 @@ def _chains(summary: dict[str, Any]) -> str:
     ]
     accepted = "" if summary["acceptance"] is None else f" Mean acceptance {summary['acceptance']:.2f}."
     advice = " Chains that mix have R-hat at most 1.01; above, run longer ones before trusting the draws."
-    return paragraph(what + accepted + advice) + table("R-hat and effective sample size", header, rows)
+    worst = [
+        [str(d["datum"]), d["present"], *(_figure(d[key]) for key in ("r_hat", "ess_bulk", "ess_tail", "acceptance"))]
+        for d in summary["worst"]
+    ]
+    columns = ["Tuple", "Has", "R-hat", "Bulk ESS", "Tail ESS", "Acceptance"]
+    return (
+        paragraph(what + accepted + advice)
+        + table("R-hat and effective sample size", header, rows)
+        + table("The tuples to be trusted least", columns, worst)
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _diagnosis(found: dict[str, Any]) -> str:
+    says = found["warnings"] or ["Nothing that was looked at says not to trust it."]
+    parts = [paragraph(text) for text in says]
+    charts = diagnosis_charts(found)
+    parts += [chart(svg, title, f"{title}. {read}") for title, read, svg in charts]
+    rows = [
+        [
+            site,
+            f"{h['gap']:.2f} ± {h['gap_error']:.2f}",
+            f"{h['r_hat']:.3f}",
+            f"{h['log_z']:.2f} ± {h['log_z_error']:.2f}",
+        ]
+        for site, h in found["energy"].items()
+    ]
+    if rows:
+        header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]
+        parts.append(table("Health of the energy", header, rows))
+        parts.append(
+            paragraph("The gap is 0 where the prior has learnt its posterior; R-hat is at most 1.1 where chains mix.")
+        )
+    return "".join(parts)
 
 
 def _energy(fitted: Fitted, dataset: Dataset, seed: int) -> str:

@@ -1,7 +1,6 @@
 """The posterior in a file, and what its chains say: R-hat and effective sample sizes, with ArviZ 0.23 and 1.x."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from tqdm.auto import tqdm
 from mmppl.data import Dataset
 from mmppl.errors import RunError
 from mmppl.inference import Fitted, to_arviz
+from mmppl.inference.mixing import ess, r_hat
 
-__all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "write_posterior"]
+__all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]
 
 LIMIT_R_HAT = 1.01
 
@@ -93,13 +93,8 @@ def summarise_posterior(tree: Any) -> dict[str, Any]:
     }
     if posterior.attrs.get("independent_draws") or chains < 2:
         return out
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ArviZ announces its rewrite at import
-        import arviz
-
-        r_hat, bulk, tail = arviz.rhat(posterior), arviz.ess(posterior), arviz.ess(posterior, method="tail")
-    for name in posterior.data_vars:
-        r, b, t = (np.asarray(found[name]) for found in (r_hat, bulk, tail))
+    for name, array in posterior.data_vars.items():
+        r, b, t = r_hat(array.values), ess(array.values), ess(array.values, "tail")
         out["sites"][str(name)] = {
             "r_hat_max": float(r.max()),
             "r_hat_median": float(np.median(r)),
@@ -112,6 +107,43 @@ def summarise_posterior(tree: Any) -> dict[str, Any]:
     if stats is not None and "acceptance_rate" in stats:
         out["acceptance"] = float(np.asarray(stats["acceptance_rate"]).mean())
     return out
+
+
+def worst_data(tree: Any, num: int = 5) -> list[dict[str, Any]]:
+    r"""The data whose draws are to be trusted least: the largest :math:`\hat R` first.
+
+    Arguments:
+        tree: What :func:`mmppl.inference.to_arviz` returns, or was read back.
+        num: Most data.
+
+    Returns:
+        For each: ``datum``, ``present`` ("a+b"), ``r_hat``, ``ess_bulk``, ``ess_tail``, each the worst over its
+        latents, and ``acceptance``, None where steps are not per datum. Empty for independent draws.
+    """
+    posterior = tree["posterior"]
+    posterior = posterior.to_dataset() if isinstance(posterior, xr.DataTree) else posterior
+    if posterior.attrs.get("independent_draws") or posterior.sizes["chain"] < 2:
+        return []
+    sites = [array.values.reshape(*array.shape[:3], -1) for array in posterior.data_vars.values()]
+    z = np.concatenate(sites, axis=-1)
+    worst, bulk, tail = r_hat(z).max(-1), ess(z).min(-1), ess(z, "tail").min(-1)
+    stats = tree["sample_stats"] if "sample_stats" in _groups(tree) else {}
+    rate = stats["acceptance_rate"] if "acceptance_rate" in stats else None
+    accept = rate.values.mean((0, 1)) if rate is not None and rate.ndim == 3 else None
+    present = tree["constant_data"]["present"]
+    names = [str(n) for n in present["modality"].values]
+    order = np.argsort(-np.nan_to_num(worst, nan=np.inf), kind="stable")[:num]
+    return [
+        {
+            "datum": int(i),
+            "present": "+".join(n for n, has in zip(names, present.values[:, i], strict=True) if has),
+            "r_hat": float(worst[i]),
+            "ess_bulk": float(bulk[i]),
+            "ess_tail": float(tail[i]),
+            "acceptance": None if accept is None else float(accept[i]),
+        }
+        for i in order
+    ]
 
 
 def _groups(tree: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["estimate_text", "evaluation_table", "posterior_table"]
+__all__ = ["diagnosis_text", "estimate_text", "evaluation_table", "posterior_table"]
 
 
 def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -76,6 +76,28 @@ def posterior_table(summary: Mapping[str, Any]) -> str:
     if summary["acceptance"] is not None:
         lines.append(f"  acceptance {summary['acceptance']:.2f}")
     return "\n".join(lines)
+
+
+def diagnosis_text(found: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
+    """What :func:`mmppl.diagnostics.diagnose` found, with the data whose chains are worst, as text."""
+    lines = []
+    if worst:
+        keys = ("datum", "present", "r_hat", "ess_bulk", "ess_tail", "acceptance")
+        cells = [
+            ["–" if d[k] is None else d[k] if isinstance(d[k], str) else f"{d[k]:.3g}" for k in keys] for d in worst
+        ]
+        lines += [
+            "Tuples to be trusted least:",
+            *_grid(["tuple", "has", "R-hat", "bulk ESS", "tail ESS", "accept"], cells),
+        ]
+    for name, error in ((found["coverage"] or {}).get("calibration_error") or {}).items():
+        lines.append(f"Calibration error of {name} held out: {error:.3f}")
+    for site, h in found["energy"].items():
+        lines.append(
+            f"Energy of {site}: posterior less prior {h['gap']:.2f} ± {h['gap_error']:.2f}, R-hat on the prior "
+            f"{h['r_hat']:.2f}, log Z {h['log_z']:.2f} ± {h['log_z_error']:.2f}"
+        )
+    return "\n".join([*lines, *(f"Warning: {text}" for text in found["warnings"])])
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
