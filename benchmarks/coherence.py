@@ -3,21 +3,17 @@
 The ``ebm`` of the demo is fitted to polydigits, and what it generates is judged, as :func:`mmppl.demo.measure` says.
 """
 
-import datetime
-import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.results import SEEDS, stamp
 from mmppl import demo
 from mmppl.data import load
 from mmppl.metrics import coherence, train_judges
 
-SEEDS = (0, 1, 2)
 MEASURES = ("joint", "joint_base", "cross")
-PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 PATH = Path("docs/results/polydigits_ebm.md")
 
 
@@ -37,11 +33,10 @@ def main() -> None:
 
 def _page(rows: dict[tuple[str, int], dict[str, Any]], ceiling: Any) -> str:
     options = ", ".join(f"{k} {v}" for k, v in {**demo.OPTIONS, **demo.SETTINGS}.items())
-    stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
     lines = [
         "# polydigits, `ebm`",
         "",
-        f"Written by `python -m benchmarks.coherence` on {stamp}.",
+        f"Written by `python -m benchmarks.coherence` on {stamp()}.",
         f"{demo.EPOCHS} epochs, {options}; all else by default.",
         "Coherence is judged on means of the likelihood: 2,000 draws from the prior by fresh chains as `generate` runs",
         "them, and every subset given on 2,000 test tuples. Errors are standard errors over draws.",

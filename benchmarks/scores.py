@@ -5,29 +5,23 @@ ceiling: what the judges read off the autoencoders' reconstructions of the same 
 so that hosts may run side by side, and a run that was stopped goes on; the table in docs/results/ is of all there are.
 """
 
-import datetime
-import json
-import os
 import sys
 import time
 from importlib import import_module
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.results import HOSTS, SEEDS, Row, resumed, stamp
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, fit, generate
 from mmppl.metrics import Judges, coherence, train_judges
 
-SEEDS = (0, 1, 2)
-HOSTS = ("numpyro", "pyro")
 SETTINGS: dict[str, Any] = {"epochs": 240, "batch_size": 128, "learning_rate": 1e-3}
 OPTIONS: dict[str, Any] = {"share": 0.15}
-PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 TESTS = 1000
 KEPT = Path("runs/scores")
 
@@ -37,21 +31,17 @@ def main() -> None:
     name, hosts = sys.argv[1], sys.argv[2:] or HOSTS
     digits = load("polydigits")
     judges = train_judges(digits)
-    KEPT.mkdir(parents=True, exist_ok=True)
-    for seed in SEEDS:
-        for host in hosts:
-            path = KEPT / f"{name}_{host}_{seed}.json"
-            if path.exists():
-                continue
-            start = time.perf_counter()
-            program = models.make(name, digits.modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
-            fitted = fit(program, digits.train, seed=seed, progress=False, **SETTINGS)
-            row = {"seconds": time.perf_counter() - start, **judge(fitted, digits, judges, seed)}
-            path.write_text(json.dumps(row))
-            print(name, host, seed, {k: round(v, 3) for k, v in row.items()}, flush=True)
-            kept = [(h, s, KEPT / f"{name}_{h}_{s}.json") for h in HOSTS for s in SEEDS]
-            rows = {(h, s): json.loads(p.read_text()) for h, s, p in kept if p.exists()}
-            Path(f"docs/results/polydigits_{name}.md").write_text(_page(name, rows))
+
+    def run(system: str, host: str, seed: int) -> Row:
+        start = time.perf_counter()
+        program = models.make(system, digits.modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
+        fitted = fit(program, digits.train, seed=seed, progress=False, **SETTINGS)
+        return {"seconds": time.perf_counter() - start, **judge(fitted, digits, judges, seed)}
+
+    for rows in resumed(KEPT, [(name, host, seed) for seed in SEEDS for host in hosts], run):
+        own = {(host, seed): row for (system, host, seed), row in rows.items() if system == name}
+        if own:
+            Path(f"docs/results/polydigits_{name}.md").write_text(_page(name, own))
 
 
 def judge(fitted: Fitted, digits: Any, judges: Judges, seed: int) -> dict[str, float]:
@@ -77,12 +67,11 @@ def judge(fitted: Fitted, digits: Any, judges: Judges, seed: int) -> dict[str, f
 
 
 def _page(name: str, rows: dict[tuple[str, int], dict[str, float]]) -> str:
-    stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
     measures = list(next(iter(rows.values())))
     lines = [
         f"# polydigits, `{name}`",
         "",
-        f"Written by `python -m benchmarks.scores {name}` on {stamp}.",
+        f"Written by `python -m benchmarks.scores {name}` on {stamp()}.",
         f"Settings: {', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items())}; all else by default.",
         "Judged on means of the likelihood: joint coherence of all four modalities of 2,000 draws from the prior, and",
         f"accuracy given one, two or three modalities, all subsets of {TESTS:,} test tuples. The ceilings are what the",

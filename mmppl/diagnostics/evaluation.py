@@ -42,7 +42,8 @@ def evaluate(
     r"""Coherence, Frechet distances, latent probe and log likelihood of a fitted program, ready for JSON.
 
     Pictures are judged on the likelihood's means: draws carry the observation noise, which hides what they show.
-    Without labels there are no judges; what needs them is then None, and ``skipped`` says why.
+    Without labels there are no judges; what needs them is then None, and ``skipped`` says why. So is the log likelihood
+    of a program with deterministic encoders, whose guide has no density.
 
     Arguments:
         fitted: A fitted program.
@@ -106,14 +107,16 @@ def evaluate(
             say("latent probe")
             out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
         say("log likelihood")
-        value = log_likelihood(fitted, rows[:likelihood_rows], num=particles, seed=seed)
-        out["log_likelihood"] = {
-            "value": _number(value.mean),
-            "error": _number(value.mean_error),
-            "num": len(value.value),
-            "particles": particles,
-            "share_k_above_0.7": float(np.mean(value.pareto_k > LIMIT_K)),
-        }
+        out["log_likelihood"] = None
+        if fitted.program.density:
+            value = log_likelihood(fitted, rows[:likelihood_rows], num=particles, seed=seed)
+            out["log_likelihood"] = {
+                "value": _number(value.mean),
+                "error": _number(value.mean_error),
+                "num": len(value.value),
+                "particles": particles,
+                "share_k_above_0.7": float(np.mean(value.pareto_k > LIMIT_K)),
+            }
     finally:
         bar.close()
     return out

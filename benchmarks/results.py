@@ -1,0 +1,53 @@
+"""What tables in docs/results/ share: rows that are kept, so that a run that was stopped goes on, and their pages."""
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["HOSTS", "SEEDS", "resumed", "stamp", "table"]
+
+HOSTS = ("numpyro", "pyro")
+SEEDS = (0, 1, 2)
+PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
+
+Cell = tuple[str, str, int]
+Row = dict[str, Any]
+
+
+def resumed(folder: Path, cells: Iterable[Cell], run: Callable[[str, str, int], Row]) -> Iterator[dict[Cell, Row]]:
+    """All rows that the folder holds, by cell (system, host, seed): at once, and after each of the cells is run.
+
+    A row is kept as JSON under the name of its cell, and is not run again; so two processes may fill one table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    yield _rows(folder)
+    for cell in cells:
+        path = folder / f"{'_'.join(map(str, cell))}.json"
+        if not path.exists():
+            row = run(*cell)
+            path.write_text(json.dumps(row))
+            print(*cell, {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}, flush=True)
+            yield _rows(folder)
+
+
+def _rows(folder: Path) -> dict[Cell, Row]:
+    rows = {}
+    for path in sorted(folder.glob("*.json")):
+        system, host, seed = path.stem.rsplit("_", 2)
+        rows[system, host, int(seed)] = json.loads(path.read_text())
+    return rows
+
+
+def stamp() -> str:
+    """When and where a page is written, and with which versions."""
+    return f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
+    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]

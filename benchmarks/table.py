@@ -1,0 +1,139 @@
+"""All systems on polydigits, both hosts, several seeds: ``make table``, or ``python -m benchmarks.table [HOST ...]``.
+
+Every system has the same data, networks' width, batches, learning rate and epochs, and is judged by
+:func:`mmppl.diagnostics.evaluate`. Every fit is kept in runs/table, so a run that was stopped goes on, and the hosts
+may run side by side; docs/results/polydigits_systems.md is of all that there are.
+"""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import HOSTS, SEEDS, Cell, Row, resumed, stamp, table
+from mmppl import models
+from mmppl.data import load
+from mmppl.diagnostics import evaluate
+from mmppl.errors import TrainingError
+from mmppl.inference import fit
+from mmppl.metrics import train_judges
+
+EPOCHS = 60
+SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}
+OPTIONS: dict[str, Any] = {"hidden": 128}
+KEPT, PATH = Path("runs/table"), Path("docs/results/polydigits_systems.md")
+MEASURES = {
+    "joint": "joint coherence",
+    "cross": "cross coherence",
+    "left": "given all others",
+    "frechet": "Frechet distance",
+    "log_lik": "log likelihood, nats",
+    "bad_k": "PSIS k > 0.7",
+    "epoch": "seconds an epoch",
+}
+# Each: what must be larger, than what, by which measure, and why.
+ORDERINGS = (
+    ("mmvae", "mvae", "cross", "mixtures see every modality alone"),
+    ("mvae", "mmvae", "joint", "products are sharp where modalities agree"),
+    ("ebm", "mmvae", "joint", "an energy fills the holes of the prior"),
+    ("ebm_plus", "mmvae_plus", "joint", "an energy fills the holes of the prior"),
+    ("mmvae", "mmvae_plus", "frechet", "private latents keep what modalities do not share"),
+)
+
+
+def main() -> None:
+    """Fits what has not been fitted yet, and writes the table after every fit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("hosts", nargs="*", default=HOSTS)
+    parser.add_argument("--systems", default=",".join(models.SYSTEMS), help="names with commas")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="numbers with commas")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--out", type=Path, default=PATH)
+    asked = parser.parse_args()
+    digits = load("polydigits")
+    judges = train_judges(digits)
+
+    def run(system: str, host: str, seed: int) -> Row:
+        program = models.make(system, digits.modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
+        try:
+            fitted = fit(program, digits.train, epochs=asked.epochs, seed=seed, progress=False, **SETTINGS)
+        except TrainingError as error:
+            return {"failed": str(error)}
+        found = evaluate(fitted, digits, judges=judges, seed=seed)
+        scored = found["log_likelihood"]
+        return {
+            "joint": found["coherence"]["joint"]["value"],
+            "cross": found["cross_coherence"]["mean"]["value"],
+            "left": found["leave_one_out_coherence"]["mean"]["value"],
+            "frechet": float(np.mean(list(found["frechet"].values()))),
+            "log_lik": None if scored is None else scored["value"],
+            "bad_k": None if scored is None else scored["share_k_above_0.7"],
+            # The first epoch of a stage compiles.
+            "epoch": float(np.median([line["seconds"] for line in fitted.history])),
+        }
+
+    systems, seeds = asked.systems.split(","), [int(seed) for seed in asked.seeds.split(",")]
+    cells = [(system, host, seed) for seed in seeds for system in systems for host in asked.hosts]
+    for rows in resumed(KEPT / str(asked.epochs), cells, run):
+        asked.out.write_text(page(rows, asked.epochs))
+    print(asked.out.read_text())
+
+
+def page(rows: dict[Cell, Row], epochs: int) -> str:
+    """The table: means over seeds, with the standard error of the mean where there are several."""
+    settings = ", ".join(f"{name} {value}" for name, value in {"epochs": epochs, **SETTINGS, **OPTIONS}.items())
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for (system, host, _), row in rows.items():
+        groups.setdefault((system, host), []).append(row)
+    order = sorted(groups, key=lambda group: (list(models.SYSTEMS).index(group[0]), group[1]))
+    lines = [
+        "# polydigits, all systems",
+        "",
+        f"Written by `python -m benchmarks.table` on {stamp()}.",
+        f"Settings: {settings}; all else by default. Means over seeds, ± the standard error of the mean.",
+        "Pictures are judged on means of the likelihood. Coherence is on 1,000 draws from the prior, and on 1,000 test",
+        "tuples given one modality, or all but one; the log likelihood on 200 tuples by 1,000 importance samples each.",
+        "",
+        *table(
+            ["system", "host", "seeds", *MEASURES.values()],
+            [[system, host, *_line(groups[system, host])] for system, host in order],
+        ),
+        "",
+        "Orderings that the literature agrees on:",
+        "",
+        *table(["host", "measure", "larger", "smaller", "holds", "why"], _orderings(groups)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _values(group: list[Row], measure: str) -> list[float]:
+    return [row[measure] for row in group if row.get(measure) is not None]
+
+
+def _line(group: list[Row]) -> list[str]:
+    cells = []
+    for measure in MEASURES:
+        values = _values(group, measure)
+        digits = 1 if measure in ("frechet", "log_lik") else 3
+        error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}" if len(values) > 1 else ""
+        cells.append(f"{np.mean(values):.{digits}f}{error}" if values else "–")
+    failed = sum("failed" in row for row in group)
+    return [f"{len(group)}" + (f", {failed} failed" if failed else ""), *cells]
+
+
+def _orderings(groups: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
+    out = []
+    for host in HOSTS:
+        for larger, smaller, measure, why in ORDERINGS:
+            values = [_values(groups.get((system, host), []), measure) for system in (larger, smaller)]
+            if all(values):
+                first, second = (float(np.mean(v)) for v in values)
+                shown = [f"{name} {value:.3g}" for name, value in ((larger, first), (smaller, second))]
+                out.append([host, MEASURES[measure], *shown, "yes" if first > second else "no", why])
+    return out
+
+
+if __name__ == "__main__":
+    main()
