@@ -85,11 +85,12 @@ def infer(
             f"{num_warmup}."
         )
     rows = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+    one = int(seed) if isinstance(seed, int | np.integer) else 0
     if rows is not None and len(rows) != len(data):
         raise OptionError(f"Expected one seed, or one for each of {len(data)} data; got {len(rows)}.")
     if name in INDEPENDENT:
         if rows is None:
-            posterior = _independent(fitted, data, name, num_samples, int(seed), options)  # type: ignore[call-overload]
+            posterior = _independent(fitted, data, name, num_samples, one, options)
         else:
             parts = [_independent(fitted, data[n : n + 1], name, num_samples, s, options) for n, s in enumerate(rows)]
             posterior = _together(parts, data, rows)
@@ -161,7 +162,7 @@ def _together(parts: Sequence[Posterior], data: Batch, seeds: list[int]) -> Post
     """Posteriors of single data as that of all of them."""
     first = parts[0]
     draws = {name: np.concatenate([p.draws[name] for p in parts], axis=2) for name in first.draws}
-    k = None if first.pareto_k is None else np.concatenate([p.pareto_k for p in parts])  # type: ignore[misc]
+    k = None if first.pareto_k is None else np.concatenate([p.pareto_k for p in parts])
     return Posterior(first.fitted, data, first.method, draws, {}, False, k, seeds, first.settings)
 
 

@@ -244,6 +244,6 @@ def _penalty(backend: Any, name: str | None, s: Array, a: Array | None) -> Array
         return xp.sum(s**2, axis=-1)
     if name == "nuclear":
         return xp.sum(xp.linalg.svdvals(s)) / s.shape[0] ** 0.5
-    if name == "group":
+    if name == "group" and a is not None:
         return xp.sum(xp.sqrt(xp.sum(a**2, axis=0) + 1e-12))
     return xp.zeros_like(s[..., 0])

@@ -27,11 +27,12 @@ from mmppl.models.sbm import sbm
 
 __all__ = ["SYSTEMS", "make", "settings"]
 
-_ALL = (jmvae, mvae, mmvae, mopoe, mmjsd, mvtcae)
-_ALL += (mmvae_plus, nexus)
-_ALL += (masked, ivae)
-_ALL += (ebm, ebm_plus)
-_ALL += (mld, mld_inpaint, mld_uni, sbm)
+_ALL = (
+    *(jmvae, mvae, mmvae, mopoe, mmjsd, mvtcae, mmvae_plus, nexus),
+    *(masked, ivae),
+    *(ebm, ebm_plus),
+    *(mld, mld_inpaint, mld_uni, sbm),
+)
 SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}
 
 

@@ -117,7 +117,7 @@ def ebm(
 
     def settle(latents):
         z = np.concatenate([np.asarray(latents[m])[np.asarray(latents.present[m])] for m in latents.modalities])
-        return frame_values(find_subspaces(Batch({"z": z}), Blocks.of({"z": latent_dim}), eps=reduce, ppl=ppl))
+        return frame_values(find_subspaces(Batch({"z": z}), Blocks.of({"z": latent_dim}), eps=reduce or 0.0, ppl=ppl))
 
     objective = ppl.MMVAE(particles, strata=strata, beta=beta, weights=weights(modalities))
     if not tilt:

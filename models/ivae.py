@@ -75,7 +75,7 @@ def ivae(
     for given, known in ((prior, PRIORS), (aggregation, tuple(AGGREGATIONS)), (objective, ("masked", "elbo"))):
         if given not in known:
             raise OptionError(f"Expected one of {known}; got {given!r}.")
-    labels = modalities[label].vocabulary
+    labels = modalities[label].vocabulary or 0
     specs = {f"{m}.encoder": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
     decoded = {m: x for m, x in modalities.items() if m != label or prior == "normal"}
     specs |= {f"{m}.decoder": decoder(modality, latent_dim, hidden) for m, modality in decoded.items()}

@@ -54,8 +54,7 @@ def mmvae_plus(
     Raises:
         OptionError: If an option is unknown.
     """
-    sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
-    parts = SharedPrivate(modalities, ppl, seed=seed, **sizes)
+    parts = SharedPrivate(modalities, ppl, seed=seed, latent_dim=latent_dim, private_dim=private_dim, hidden=hidden)
     model = parts.model(lambda: ppl.host.dist.Laplace(ppl.host.zeros(latent_dim), 1.0).to_event(1))
     objective = ppl.MMVAEPlus(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))
     stages = (Stage(guide=parts.guide("auxiliary")),)

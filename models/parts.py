@@ -91,7 +91,7 @@ def scored_as(
         unknown = [name for name in values if name not in out]
         if unknown:
             raise ModalityError(f"Expected {field}= for modalities among {list(out)}; got {unknown}.")
-        out |= {name: replace(out[name], **{field: value}) for name, value in values.items()}
+        out |= {name: replace(out[name], **{field: value}) for name, value in values.items()}  # type: ignore[arg-type]
     return out
 
 

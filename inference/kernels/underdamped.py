@@ -6,7 +6,7 @@ from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import integrators
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
-from mmppl.sde.langevin import LangevinInfo, init, metropolis
+from mmppl.sde.langevin import LangevinInfo, LangevinState, init, metropolis
 
 Array = Any
 
@@ -105,7 +105,9 @@ class UnderdampedLangevin(Kernel):
         kept = xp.exp(-0.5 * self.friction * step_size)[..., None]
         added = xp.sqrt(1.0 - kept * kept)
         v = kept * chains.momentum + added * first
-        there, arrived = integrators.trajectory(log_density, chains, v, step_size, self.integrator, 1)
+        there, arrived = integrators.trajectory(
+            log_density, LangevinState(*chains[:3]), v, step_size, self.integrator, 1
+        )
         before = 0.5 * xp.sum(v * v, axis=-1) - chains.log_density
         after = 0.5 * xp.sum(arrived * arrived, axis=-1) - there.log_density
         stay = chains._replace(momentum=-v)

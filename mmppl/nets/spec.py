@@ -152,7 +152,7 @@ class LocScale:
             raise OptionError(f"Expected a family among {FAMILIES}; got {self.family!r}. Choose one of them.")
 
     @property
-    def in_shape(self) -> tuple[int, ...]:
+    def in_shape(self) -> tuple[int | None, ...]:
         return self.body.in_shape
 
     @property
@@ -178,7 +178,7 @@ class LogCounts:
     body: Spec
 
     @property
-    def in_shape(self) -> tuple[int, ...]:
+    def in_shape(self) -> tuple[int | None, ...]:
         return self.body.in_shape
 
     @property
@@ -206,7 +206,7 @@ class Scaled:
     scale: tuple[int, ...] = ()
 
     @property
-    def in_shape(self) -> tuple[int, ...]:
+    def in_shape(self) -> tuple[int | None, ...]:
         return self.body.in_shape
 
     @property

@@ -39,7 +39,8 @@ class Reduced(ReducedPrior, Distribution):
         own = isinstance(subspaces, Frame)
         self.frame = jax.tree.map(lambda x: jnp.asarray(x, float), subspaces) if own else None
         self.space = None if own else subspaces
-        self.prior, self.known = prior, None
+        self.prior = prior
+        self.known: Known | None = None
         module = complement.module if isinstance(complement, BoundNet) else complement
         self.complement_params, self.complement_static = eqx.partition(module, eqx.is_inexact_array)
         width = subspaces.loc.shape[-1]

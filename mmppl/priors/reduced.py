@@ -39,7 +39,7 @@ class ReducedPrior:
 
     backend: Backend
     prior: Any
-    subspaces: Subspaces | Frame
+    subspaces: Any
 
     def _given(self, prior: Any, known: Known) -> Any:
         """The same subspaces with a prior that knows something."""

@@ -32,7 +32,8 @@ class Reduced(ReducedPrior, TorchDistribution):
         validate_args: bool | None = None,
     ):
         self.check(prior, subspaces)
-        self.prior, self.subspaces = prior, subspaces
+        self.prior: TorchDistribution = prior
+        self.subspaces: Any = subspaces
         self.complement = complement.module if isinstance(complement, BoundNet) else complement
         self.known: Known | None = None
         super().__init__(prior.batch_shape, torch.Size((subspaces.loc.shape[-1],)), validate_args=validate_args)
