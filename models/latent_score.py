@@ -16,7 +16,7 @@ from mmppl.models.parts import autoencoders, likelihood, weights
 from mmppl.models.reduction import frame_params, frame_values
 from mmppl.nets import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import Spec
-from mmppl.priors import Frame, ScoreModel
+from mmppl.priors import Blocks, Frame, ScoreModel
 from mmppl.priors.frame import Standard
 from mmppl.priors.pairwise import pair_name
 from mmppl.priors.standardise import statistics
@@ -212,7 +212,7 @@ def two_stages(
 
     def latent_guide(batch: Batch) -> None:
         with ppl.plate(batch):
-            sample("z", dist.Delta(blocks.join(batch.values), event_dim=1))
+            sample("z", dist.Delta(drawn(batch), event_dim=1))
 
     def model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -225,9 +225,20 @@ def two_stages(
             sample("z", joint("flow").conditional(encode(batch), batch.present))
 
     def codes(batch: Batch) -> dict[str, Any]:
-        return {name: code[0] if isinstance(code, tuple) else code for name, code in encode(batch).items()}
+        """What is kept of the encoders: codes ``(N, D_m)``, or locations and scales side by side, ``(N, 2 D_m)``."""
+        parts = {name: code if isinstance(code, tuple) else (code,) for name, code in encode(batch).items()}
+        return {name: get_backend(part[0]).xp.concat(part, axis=-1) for name, part in parts.items()}
+
+    def drawn(batch: Batch) -> Any:
+        """Latents as conditionals will be given them: draws where encoders have scales, new ones at every step."""
+        some = next(iter(batch.values.values()))
+        backend = get_backend(some)
+        noise = backend.normal(ppl.host.random(), (*some.shape[:-1], blocks.dim), some)
+        return blocks.join(_draw(batch, blocks, noise))
 
     def settle(latents: Batch) -> dict[str, np.ndarray]:
+        noise = np.random.default_rng(seed).standard_normal((len(latents), blocks.dim))
+        latents = Batch(_draw(latents, blocks, noise), latents.present)
         if reduce is not None:
             return frame_values(find_subspaces(latents, blocks, eps=reduce, ppl=ppl))
         loc, scale = statistics(latents, blocks.names)
@@ -252,7 +263,7 @@ def two_stages(
     if guide_by is not None:
 
         def pair_model(batch: Batch) -> None:
-            z, present = frame().into(blocks.join(batch.values)), blocks.stack(batch.present)
+            z, present = frame().into(drawn(batch)), blocks.stack(batch.present)
             losses = guide_by.losses(get_backend(z), ppl.host.random(), energy(), z, present)
             with ppl.plate(batch):
                 ppl.host.factor("pairs", -losses)
@@ -270,3 +281,14 @@ def two_stages(
     if not own:
         stages = stages[1:]
     return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)
+
+
+def _draw(codes: Batch, blocks: Blocks, noise: Any) -> dict[str, Any]:
+    """Codes as they are; location and scale, side by side, as a draw by the noise ``(N, D)``."""
+    parts = blocks.split(noise)
+
+    def one(name: str, size: int) -> Any:
+        code = codes[name]
+        return code if code.shape[-1] == size else code[..., :size] + code[..., size:] * parts[name]
+
+    return {name: one(name, size) for name, size in blocks.items()}
