@@ -51,9 +51,10 @@ def _split(x: np.ndarray) -> np.ndarray:
 
 
 def _normal_scores(x: np.ndarray) -> np.ndarray:
-    flat = x.reshape(x.shape[0] * x.shape[1], -1)
-    rank = rankdata(flat, axis=0)
-    return ndtri((rank - 0.375) / (len(flat) + 0.25)).reshape(x.shape)
+    number = x.shape[0] * x.shape[1]
+    # Ranks along rows are found much faster than down columns.
+    rank = rankdata(np.ascontiguousarray(x.reshape(number, -1).T), axis=1).T
+    return ndtri((rank - 0.375) / (number + 0.25)).reshape(x.shape)
 
 
 def _plain(x: np.ndarray) -> np.ndarray:
