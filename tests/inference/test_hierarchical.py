@@ -1,4 +1,4 @@
-"""Hierarchical models with the project's priors: our kernels and the host's NUTS, against weighted draws of the prior."""
+"""Hierarchical models with the project's priors: our kernels and NUTS, against weighted draws of the prior."""
 
 import warnings
 
