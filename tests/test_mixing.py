@@ -23,7 +23,8 @@ def test_values_are_arvizs(number, rho, shift):
     x = chains(number, rho, shift)
     data = xr.Dataset({"x": (("chain", "draw", "a", "b"), x)})
     np.testing.assert_allclose(r_hat(x), arviz.rhat(data)["x"].values, rtol=1e-8)
-    for kind in ("bulk", "tail", "mean"):
+    # ArviZ 1.x has other quantiles for the tails.
+    for kind in ("bulk", "mean", "tail") if arviz.__version__.startswith("0.") else ("bulk", "mean"):
         np.testing.assert_allclose(ess(x, kind), arviz.ess(data, method=kind)["x"].values, rtol=1e-6)
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from mmppl.cli import main
 from mmppl.data import load, read_npz, write_npz
-from mmppl.diagnostics import load_run, loading, read_posterior, summarise_posterior
+from mmppl.diagnostics import load_run, loading, read_posterior, summarise_posterior, worst_data
 from mmppl.diagnostics.energies import energies
 from mmppl.inference import Run, generate, log_likelihood
 from mmppl.metrics import coherence, cross_coherence, train_judges
@@ -178,6 +178,16 @@ def test_diagnose(run, capsys):
     assert np.array_equal(tree["observed_data"]["word"], dataset.test["word"][:2])
     found = summarise_posterior(xr.DataTree.from_dict({"/posterior": tree["posterior"].to_dataset()}))
     assert f"R-hat max {found['sites']['z']['r_hat_max']:.3f}" in summary
+    worst = worst_data(tree, 1)[0]
+    assert worst["r_hat"] == pytest.approx(found["sites"]["z"]["r_hat_max"])
+    assert worst["present"] == "ink+word"
+    diagnosis = json.loads((run / "diagnosis.json").read_text())
+    assert set(diagnosis["guide_k"]) == {"ink", "word", "ink+word"}
+    assert [len(k) for k in diagnosis["guide_k"].values()] == [2, 2, 2]
+    assert {name: len(x) for name, x in diagnosis["coverage"]["share"].items()} == {"ink": 9, "word": 9}
+    assert sum(diagnosis["calibration"]["counts"]["z"]) == 200 * 4
+    assert all(f"Warning: {text}" in summary for text in diagnosis["warnings"])
+    assert f"Energy of z: posterior less prior {diagnosis['energy']['z']['gap']:.2f}" in summary
 
 
 def test_report(run):
@@ -198,6 +208,9 @@ def test_report(run):
     assert f"<td>{summary['sites']['z']['r_hat_max']:.3f}</td>" in text
     spelled = "".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in dataset.test["word"][0]).rstrip("·")
     assert f'<span class="word">{spelled}</span>' in text
+    titles = ("Where the guide lies", "Gaps of the bound", "Ranks of z", "Coverage of what is held out", "Health of")
+    assert all(title in text for title in titles)
+    assert "The tuples to be trusted least" in text
     assert command("report", run) == 2
 
 

@@ -62,7 +62,7 @@ def test_evaluate_diagnose_report(run, capsys, monkeypatch):
     tree = read_posterior(run / "posterior.nc")
     assert tree["posterior"]["z"].shape == (4, 20, 2, 3)
     assert {name: x.shape for name, x in tree["sample_stats"].data_vars.items()} == dict.fromkeys(
-        ("lp", "acceptance_rate", "step_size"), (4, 20, 2)
+        ("lp", "acceptance_rate", "step_size", "energy", "diverging"), (4, 20, 2)
     )
     assert command("report", run) == 0
     text = (run / "report.html").read_text()
