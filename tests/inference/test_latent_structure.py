@@ -95,6 +95,18 @@ def test_messages_are_dropped_uniformly():
     np.testing.assert_allclose(keep[:10_000].mean(0), np.full(4, 0.7), atol=0.02)
 
 
+@pytest.mark.pyro
+def test_the_upper_level_of_nexus_moves_no_lower_one(torch_face):
+    """Whatever the upper level is worth, the VAEs below learn the same."""
+    ends = []
+    for gamma in (0.1, 5.0):
+        program = models.nexus(LINEAR.modalities, ppl=torch_face, latent_dim=2, local_dim=3, hidden=8, gamma=gamma)
+        ends.append(fit(program, LINEAR.train, epochs=2, batch_size=32, progress=False).weights)
+    for name, weight in ends[0].items():
+        below = name.split(".")[1] in ("encoder", "decoder")
+        assert np.array_equal(weight, ends[1][name]) == below, name
+
+
 def linear(weights, name, x):
     """A network whose hidden layers are none, or an MLP with GELU, by its weights."""
     layers = sorted({int(n.split(".layers.")[1].split(".")[0]) for n in weights if n.startswith(f"{name}.layers.")})
