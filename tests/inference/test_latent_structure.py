@@ -8,8 +8,9 @@ from mmppl import models
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data import load, minibatches
+from mmppl.diagnostics import evaluate
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.inference import Fitted, fit
+from mmppl.inference import Fitted, fit, generate, log_likelihood, to_arviz
 from mmppl.inference.peeking import refuse_peeking
 from mmppl.models.nexus import kept
 from mmppl.testing.replay import replay, replayed
@@ -52,6 +53,39 @@ def test_guides_answer_from_what_is_present(torch_face, name):
     batch = LINEAR.test[:4].only("a")
     other = Batch({**batch.values, "a": batch["a"] + 1.0}, batch.present)
     assert np.abs(latents(fitted, batch)["z"] - latents(fitted, other)["z"]).min() > 0
+
+
+@pytest.mark.pyro
+@pytest.mark.parametrize("name", ["jmvae", "mmjsd", "mmvae_plus", "nexus"])
+def test_guides_have_the_density_of_their_draws(torch_face, name):
+    """Likelihoods weighted by the guide are those of draws from the prior, whatever is hidden."""
+    sizes = {"nexus": {"local_dim": 2}, "mmvae_plus": {"private_dim": 2}}
+    fitted, host = untrained(torch_face, name, **sizes.get(name, {})), torch_face.host
+    present = {"a": np.array([True, True, False, True]), "b": np.array([True, False, True, True])}
+    batch = Batch({m: 0.3 * x for m, x in LINEAR.test[:4].values.items()}, present)
+    value = log_likelihood(fitted, batch, num=4000)
+    assert (value.pareto_k < 0.9).all()
+    hidden = host.latents(fitted.model, fitted.guide, batch, 20_000, 1, np.ones(4, bool))
+    log_lik = sum(host.scores(fitted.model, hidden, batch)[0].values())
+    direct = special.logsumexp(log_lik, axis=0) - np.log(20_000)
+    error = np.hypot(value.error, np.exp(log_lik - direct).std(0) / np.sqrt(20_000))
+    assert (error < 0.1).all()
+    assert (np.abs(value.value - direct) < 4.5 * error).all()
+
+
+@pytest.mark.pyro
+@pytest.mark.parametrize("name", ["jmvae", "mmjsd", "mvtcae", "mmvae_plus", "nexus", "ebm_plus"])
+def test_everything_can_be_asked_of_them(torch_face, name):
+    sizes = {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3} if name == "ebm_plus" else {}
+    program = models.make(name, LINEAR.modalities, ppl=torch_face, latent_dim=2, hidden=8, **sizes)
+    fitted, batch = fit(program, LINEAR.train, epochs=2, batch_size=64, progress=False), LINEAR.test[:3]
+    assert {m: x.shape for m, x in generate(fitted, num=2).items()} == {"a": (2, 3), "b": (2, 2)}
+    found = evaluate(fitted, LINEAR, num=20, likelihood_rows=5, particles=30)
+    assert np.isfinite(found["log_likelihood"]["value"])
+    assert np.isfinite(log_likelihood(fitted, batch, num=30, given=["a"]).value).all()
+    idata = to_arviz(fitted, batch, num_chains=2, num_samples=8, num_warmup=8, num_predictive=2)
+    sites = {"mmvae_plus": {"z", "a.w", "b.w"}, "nexus": {"z", "a.z", "b.z"}, "ebm_plus": {"z", "a.w", "b.w"}}
+    assert set(idata["posterior"].data_vars) == sites.get(name, {"z"})
 
 
 @pytest.mark.pyro
