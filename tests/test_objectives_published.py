@@ -182,14 +182,11 @@ def mmvae_plus(particles, beta=1.0):
 
 CASES = {
     "JMVAE": ("JMVAE", 1, {"alpha": 0.3, "beta": 0.6}, "Product", lambda: jmvae(1, 0.3, 0.6)),
-    "JMVAE, 3": ("JMVAE", 3, {"gradient": "stl"}, "Product", lambda: jmvae(3, 0.1)),
     "MVTCAE": ("MVTCAE", 1, {"beta": 2.5}, "Product", lambda: mvtcae(1, 5 / 6, 2.5)),
     "MVTCAE, 3": ("MVTCAE", 3, {"alpha": 0.4}, "Product", lambda: mvtcae(3, 0.4)),
-    "mmJSD, geometric": ("MMJSD", 1, {}, "GeometricMean", lambda: mmjsd(1, "geometric")),
     "mmJSD, geometric, 3": ("MMJSD", 3, {"beta": 0.4}, "GeometricMean", lambda: mmjsd(3, "geometric", 0.4)),
     "mmJSD, arithmetic": ("MMJSD", 1, {}, "mixture", lambda: mmjsd(1, "arithmetic")),
-    "MMVAE+": ("MMVAEPlus", 1, {"beta": 2.5}, "plus", lambda: mmvae_plus(1, 2.5)),
-    "MMVAE+, 3": ("MMVAEPlus", 3, {"gradient": "dreg"}, "plus", lambda: mmvae_plus(3)),
+    "MMVAE+, 3": ("MMVAEPlus", 3, {"gradient": "dreg", "beta": 2.5}, "plus", lambda: mmvae_plus(3, 2.5)),
 }
 
 
@@ -238,9 +235,13 @@ def test_without_private_latents_mmvae_plus_is_mmvae():
     assert first.loss == second.loss
 
 
-@pytest.mark.parametrize(("row", "private"), [("MMVAE", False), ("MMVAEPlus", True)])
-def test_an_energy_of_zero_changes_no_bit(d, row, private):
+@pytest.mark.parametrize(
+    ("host", "row", "private"),
+    [("pyro", "MMVAE", False), ("pyro", "MMVAEPlus", True), ("numpyro", "MMVAEPlus", True)],
+)
+def test_an_energy_of_zero_changes_no_bit(host, row, private):
     """``ebm`` is then mmvae, and ``ebm_plus`` mmvae_plus: losses and gradients."""
+    d = driver(host)
     mm, ppl, dist = d.mm, d.ppl, d.dist
 
     def declare(tilted):
@@ -263,7 +264,8 @@ def test_an_energy_of_zero_changes_no_bit(d, row, private):
 
         return d.stepper(getattr(mm, row)(2), model, guide)(BATCH, 0)
 
-    plain, tilted = declare(False), declare(True)
+    with d.double():
+        plain, tilted = declare(False), declare(True)
     assert plain.loss == tilted.loss
     assert plain.record == tilted.record
     assert plain.grads.keys() == tilted.grads.keys()

@@ -52,13 +52,13 @@ SAMPLED = {
 AGGREGATIONS = ("Product", "MixtureOfExperts", "MixtureOfProducts")
 CELLS = [(prior, kind, "normal", objective) for prior in PRIORS for kind in AGGREGATIONS for objective in OBJECTIVES]
 CELLS += [("Laplace", kind, "laplace", "ELBO") for kind in AGGREGATIONS]
-# A Latin square of priors, aggregations and objectives on Pyro, and four cells that share nothing on NumPyro.
+# A Latin square of priors, aggregations and objectives on Pyro, and two cells on NumPyro, which compiles.
 SAMPLED_CELLS = [
     (host, (prior, (*AGGREGATIONS, "GeometricMean")[i ^ j], "normal", objective))
     for i, prior in enumerate(PRIORS)
     for j, objective in enumerate(SAMPLED)
     for host in ("numpyro", "pyro")
-    if host == "pyro" or j == (0, 2, 3, 1)[i]
+    if host == "pyro" or (i, j) in ((0, 0), (3, 1))
 ]
 
 

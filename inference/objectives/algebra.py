@@ -116,6 +116,6 @@ def _signal(backend: Backend, log_w: Array, average: bool) -> Array:
     others = (xp.sum(log_w, axis=0, keepdims=True) - log_w) / (num - 1)
     if average:
         return (log_w - others) / num
-    same = backend.asarray(np.eye(num), like=log_w)[:, :, None, None]
-    without = log_w[None, ...] * (1.0 - same) + others[:, None, ...] * same
+    same = backend.asarray(np.eye(num), like=log_w)[:, :, None, None] > 0.5
+    without = xp.where(same, others[:, None, ...], log_w[None, ...])
     return backend.logsumexp(log_w, axis=0) - backend.logsumexp(without, axis=1)

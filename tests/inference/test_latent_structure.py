@@ -8,8 +8,9 @@ from mmppl import models
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data import load, minibatches
+from mmppl.diagnostics import evaluate
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.inference import Fitted, fit
+from mmppl.inference import Fitted, fit, generate, log_likelihood, to_arviz
 from mmppl.inference.peeking import refuse_peeking
 from mmppl.models.nexus import kept
 from mmppl.testing.replay import replay, replayed
@@ -55,6 +56,39 @@ def test_guides_answer_from_what_is_present(torch_face, name):
 
 
 @pytest.mark.pyro
+@pytest.mark.parametrize("name", ["jmvae", "mmjsd", "mmvae_plus", "nexus"])
+def test_guides_have_the_density_of_their_draws(torch_face, name):
+    """Likelihoods weighted by the guide are those of draws from the prior, whatever is hidden."""
+    sizes = {"nexus": {"local_dim": 2}, "mmvae_plus": {"private_dim": 2}}
+    fitted, host = untrained(torch_face, name, **sizes.get(name, {})), torch_face.host
+    present = {"a": np.array([True, True, False, True]), "b": np.array([True, False, True, True])}
+    batch = Batch({m: 0.3 * x for m, x in LINEAR.test[:4].values.items()}, present)
+    value = log_likelihood(fitted, batch, num=4000)
+    assert (value.pareto_k < 0.9).all()
+    hidden = host.latents(fitted.model, fitted.guide, batch, 20_000, 1, np.ones(4, bool))
+    log_lik = sum(host.scores(fitted.model, hidden, batch)[0].values())
+    direct = special.logsumexp(log_lik, axis=0) - np.log(20_000)
+    error = np.hypot(value.error, np.exp(log_lik - direct).std(0) / np.sqrt(20_000))
+    assert (error < 0.1).all()
+    assert (np.abs(value.value - direct) < 4.5 * error).all()
+
+
+@pytest.mark.pyro
+@pytest.mark.parametrize("name", ["jmvae", "mmjsd", "mvtcae", "mmvae_plus", "nexus", "ebm_plus"])
+def test_everything_can_be_asked_of_them(torch_face, name):
+    sizes = {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3} if name == "ebm_plus" else {}
+    program = models.make(name, LINEAR.modalities, ppl=torch_face, latent_dim=2, hidden=8, **sizes)
+    fitted, batch = fit(program, LINEAR.train, epochs=2, batch_size=64, progress=False), LINEAR.test[:3]
+    assert {m: x.shape for m, x in generate(fitted, num=2).items()} == {"a": (2, 3), "b": (2, 2)}
+    found = evaluate(fitted, LINEAR, num=20, likelihood_rows=5, particles=30)
+    assert np.isfinite(found["log_likelihood"]["value"])
+    assert np.isfinite(log_likelihood(fitted, batch, num=30, given=["a"]).value).all()
+    idata = to_arviz(fitted, batch, num_chains=2, num_samples=8, num_warmup=8, num_predictive=2)
+    sites = {"mmvae_plus": {"z", "a.w", "b.w"}, "nexus": {"z", "a.z", "b.z"}, "ebm_plus": {"z", "a.w", "b.w"}}
+    assert set(idata["posterior"].data_vars) == sites.get(name, {"z"})
+
+
+@pytest.mark.pyro
 def test_jmvae_has_a_joint_and_single_encoders(torch_face):
     fitted, both = untrained(torch_face, "jmvae"), LINEAR.test[:5]
     for batch, looks, ignores in ((both, "encoder", "a.encoder"), (both.only("a"), "a.encoder", "encoder")):
@@ -93,6 +127,18 @@ def test_messages_are_dropped_uniformly():
     np.testing.assert_allclose(np.bincount(lost[:10_000]) / 1e4, [0.4, 0.2, 0.2, 0.2], atol=0.02)
     np.testing.assert_allclose(np.bincount(lost[10_000:]) / 1e4, [0.4, 0.6], atol=0.02)
     np.testing.assert_allclose(keep[:10_000].mean(0), np.full(4, 0.7), atol=0.02)
+
+
+@pytest.mark.pyro
+def test_the_upper_level_of_nexus_moves_no_lower_one(torch_face):
+    """Whatever the upper level is worth, the VAEs below learn the same."""
+    ends = []
+    for gamma in (0.1, 5.0):
+        program = models.nexus(LINEAR.modalities, ppl=torch_face, latent_dim=2, local_dim=3, hidden=8, gamma=gamma)
+        ends.append(fit(program, LINEAR.train, epochs=2, batch_size=32, progress=False).weights)
+    for name, weight in ends[0].items():
+        below = name.split(".")[1] in ("encoder", "decoder")
+        assert np.array_equal(weight, ends[1][name]) == below, name
 
 
 def linear(weights, name, x):

@@ -59,7 +59,11 @@ AGGREGATIONS = {
     f"{name}, {family}": (name, {"family": family, **options})
     for family in ("normal", "laplace")
     for name, options in (("Product", {}), ("MixtureOfExperts", {}), ("MixtureOfProducts", {"prior_expert": True}))
-} | {"Product without prior": ("Product", {"prior_expert": False}), "MixtureOfProducts": ("MixtureOfProducts", {})}
+} | {
+    "Product without prior": ("Product", {"prior_expert": False}),
+    "MixtureOfProducts": ("MixtureOfProducts", {}),
+    "GeometricMean, laplace": ("GeometricMean", {"family": "laplace"}),
+}
 
 
 @pytest.mark.parametrize("case", AGGREGATIONS.values(), ids=AGGREGATIONS)
