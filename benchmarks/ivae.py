@@ -1,8 +1,8 @@
 """Identifiability through a label, on labelled mixtures: ``python -m benchmarks.ivae [HOST]``.
 
-The bimodal setting of Hirt et al., section 5.2. The prior given the label next to the standard normal one, by the masked
-objective and by the plain bound; judged by the mean correlation of posterior draws with the true latents, and by the
-likelihood next to the exact one. Fits are kept in runs/; the table in docs/results/ is of all there are.
+The bimodal setting of Hirt et al., section 5.2. The prior given the label next to the standard normal one, by the
+masked objective and by the plain bound; judged by the mean correlation of posterior draws with the true latents, and by
+the likelihood next to the exact one. Fits are kept in runs/; the table in docs/results/ is of all there are.
 """
 
 import datetime
@@ -74,8 +74,9 @@ def _page() -> str:
         "# labelled_mixture, `ivae`",
         "",
         f"Written by `python -m benchmarks.ivae` on {stamp}.",
-        f"Settings: {', '.join(f'{k} {v}' for k, v in SETTINGS.items())}; all else by default. MCC of one posterior draw",
-        "of each test row, matched on one half and measured on the other; weak, by as many canonical pairs as latents.",
+        f"Settings: {', '.join(f'{k} {v}' for k, v in SETTINGS.items())}; all else by default. MCC of a posterior",
+        "draw of each test row, matched on one half and measured on the other; weak, by as many canonical pairs as",
+        "latents.",
         "Hirt et al. print MCCs of 0.93 to 1.00, by a score whose weak form looks at one pair alone.",
         "",
         "| host | prior | objective | seed | " + " | ".join(measures) + " |",
