@@ -10,8 +10,6 @@ from mmppl.errors import ModalityError, OptionError
 
 __all__ = ["LabelledMixture", "labelled_mixture"]
 
-SLOPE = 0.1
-
 
 class LabelledMixture:
     r"""A Gaussian for each label, seen through an invertible non-linear map.
@@ -20,12 +18,13 @@ class LabelledMixture:
         u \sim \mathrm{U}\{0, \dots, K - 1\}, \quad z \mid u \sim N(\mu_u, \mathrm{diag}\, \sigma_u^2), \quad
         x = \phi(z A) A + s \epsilon, \quad \epsilon \sim N(0, I_D)
 
-    with A orthogonal, :math:`\phi` a leaky ReLU of slope 0.1, means uniform on (-5, 5) and variances on (0.5, 3).
+    with A orthogonal, :math:`\phi` a leaky ReLU, means uniform on (-5, 5) and variances on (0.5, 3).
 
     Arguments:
         latent_dim: D, of z and of x.
         labels: K.
         noise: s > 0.
+        slope: Slope of :math:`\phi` below zero, in (0, 1]; 1 makes the map linear.
         seed: Of A and of the means and variances.
 
     Attributes:
@@ -46,11 +45,15 @@ class LabelledMixture:
         (4, 1)
     """
 
-    def __init__(self, latent_dim: int = 2, labels: int = 5, noise: float = 0.1, seed: int = 0) -> None:
+    def __init__(
+        self, latent_dim: int = 2, labels: int = 5, noise: float = 0.1, slope: float = 0.1, seed: int = 0
+    ) -> None:
         if latent_dim < 1 or labels < 1 or noise <= 0:
             raise OptionError(f"Expected latent_dim, labels >= 1, noise > 0; got {latent_dim}, {labels}, {noise}.")
+        if not 0 < slope <= 1:
+            raise OptionError(f"Expected slope in (0, 1]; got {slope}.")
         rng = np.random.default_rng(seed)
-        self.latent_dim, self.labels, self.noise = latent_dim, labels, float(noise)
+        self.latent_dim, self.labels, self.noise, self.slope = latent_dim, labels, float(noise), float(slope)
         self.loc = rng.uniform(-5.0, 5.0, (labels, latent_dim))
         self.scale = np.sqrt(rng.uniform(0.5, 3.0, (labels, latent_dim)))
         self.mixing = np.linalg.qr(rng.standard_normal((latent_dim, latent_dim)))[0]
@@ -78,13 +81,13 @@ class LabelledMixture:
     def forward(self, z: np.ndarray) -> np.ndarray:
         """x without its noise, ``(*, D)``."""
         mixed = z @ self.mixing
-        return np.where(mixed > 0, mixed, SLOPE * mixed) @ self.mixing
+        return np.where(mixed > 0, mixed, self.slope * mixed) @ self.mixing
 
     def inverse(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """z of a noiseless x, and the log determinant of dz/dx."""
         mixed = x @ self.mixing.T
-        z = np.where(mixed > 0, mixed, mixed / SLOPE) @ self.mixing.T
-        return z, (mixed <= 0).sum(-1) * -np.log(SLOPE)
+        z = np.where(mixed > 0, mixed, mixed / self.slope) @ self.mixing.T
+        return z, (mixed <= 0).sum(-1) * -np.log(self.slope)
 
     def evidence(self, batch: Batch, points: int = 4096) -> np.ndarray:
         r"""Log density of what is present of each row, ``(N,)``, in nats; 0 where nothing is.
@@ -124,6 +127,7 @@ def labelled_mixture(
     latent_dim: int = 2,
     labels: int = 5,
     noise: float = 0.1,
+    slope: float = 0.1,
     num_train: int = 4000,
     num_test: int = 1000,
 ) -> Dataset:
@@ -136,6 +140,7 @@ def labelled_mixture(
         latent_dim: D.
         labels: K.
         noise: s.
+        slope: Slope of the leaky ReLU.
         num_train: Training rows.
         num_test: Test rows.
 
@@ -143,6 +148,6 @@ def labelled_mixture(
         >>> labelled_mixture(num_train=6, num_test=2).test["x"].shape
         (2, 2)
     """
-    truth = LabelledMixture(latent_dim, labels, noise, seed)
+    truth = LabelledMixture(latent_dim, labels, noise, slope, seed)
     rows = truth.sample(num_train + num_test, seed + 1)
     return Dataset("labelled_mixture", truth.modalities, rows[:num_train], rows[num_train:], truth)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
 
@@ -23,12 +25,12 @@ def known_logits(logits: Array, label: Array, present: Array | None) -> Array:
     Raises:
         OptionError: If the labels have another shape.
     """
-    xp = get_backend(logits).xp
+    backend = get_backend(logits)
+    xp = backend.xp
     if label.ndim == 2 and label.shape[1] == 1:
         label = label[:, 0]
     if label.ndim != 1:
         raise OptionError(f"Expected labels of shape (N,) or (N, 1); got {tuple(label.shape)}.")
-    ids = xp.arange(logits.shape[-1], device=logits.device)
-    chosen = label[:, None] == ids
+    chosen = label[:, None] == backend.asarray(np.arange(logits.shape[-1]), like=label)
     fixed = xp.where(chosen, xp.zeros_like(logits), xp.full_like(logits, IMPOSSIBLE))
     return fixed if present is None else xp.where(present[..., None], fixed, logits)
