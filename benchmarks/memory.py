@@ -37,9 +37,8 @@ def main() -> None:
                 peaks = measure(host, system, number, asked.epochs)
                 first = first or (number, peaks)
                 more = [f"{(peaks[i] - first[1][i]) / max(number - first[0], 1):.1f}" for i in (1, 2)]
-                rows.append(
-                    [system, host, number, *(f"{p:.0f}" for p in peaks), *(more if number > first[0] else "--")]
-                )
+                grown = more if number > first[0] else ["", ""]
+                rows.append([system, host, number, *(f"{p:.0f}" for p in peaks), *grown])
                 print(*rows[-1], flush=True)
             PATH.parent.mkdir(exist_ok=True, parents=True)
             PATH.write_text(page(rows, asked.epochs))
@@ -64,10 +63,11 @@ def page(rows: list[list[Any]], epochs: int) -> str:
         "# Memory against the number of modalities",
         "",
         f"Written by `python -m benchmarks.memory` on {stamp()}.",
-        f"Peak resident memory in MiB of a process of its own, libraries included: with the data, after {epochs} epochs,",
-        f"and after generating everything from one modality and from the prior, {DRAWS} rows each. {settings}.",
-        "The last columns are what each modality beyond the first row's M adds; with a network for every subset they would",
-        "double from one modality to the next.",
+        "Peak resident memory in MiB of a process of its own, libraries included: with the data, after",
+        f"{epochs} epochs, and after generating everything from one modality and from the prior, {DRAWS} rows each.",
+        f"{settings}.",
+        "The last columns are what each modality beyond the first row's M adds; with a network for every subset they",
+        "would double from one modality to the next.",
         "",
         *table(header, rows),
     ]

@@ -1,6 +1,7 @@
-"""Time per step against the number of modalities: ``python -m benchmarks.modalities`` writes docs/results/modalities.md.
+"""Time per step against the number of modalities: ``python -m benchmarks.modalities``.
 
-Options: ``--hosts numpyro,pyro --numbers 2,5,10,20 --objectives mvae,mopoe``. Every measurement is a process of its own.
+Writes docs/results/modalities.md. Options: ``--hosts numpyro,pyro --numbers 2,5,10,20 --objectives "mvae;mopoe"``. Every
+measurement is a process of its own.
 """
 
 import argparse
@@ -74,14 +75,15 @@ def page(times: dict[tuple[str, str], dict[int, float]], numbers: list[int], ste
         growth = np.log(own[many] / own[few]) / np.log(many / few) if {few, many} <= set(own) and many > few else np.nan
         cells = [f"{own[n]:.2f}" if n in own else "" for n in numbers]
         rows.append([name, host, *cells, f"{growth:.2f}", WORK.get(name, "M, or as many")])
+    nets = ", ".join(f"{k} {v}" for k, v in NETS.items())
     lines = [
         "# Time per step against the number of modalities",
         "",
         f"Written by `python -m benchmarks.modalities` on {stamp()}.",
-        f"Milliseconds of processor time of a training step, the median of {PARTS} times {steps} steps; M vectors of",
-        f"{SETTING['dim']} values, batches of {SETTING['batch_size']}, {', '.join(f'{k} {v}' for k, v in NETS.items())}.",
-        "Where t grows as a power of M, the exponent is that power: 1 is linear, and what does not depend on M pulls it",
-        "below.",
+        f"Milliseconds of processor time of a training step, the median of {PARTS} times {steps} steps; M vectors",
+        f"of {SETTING['dim']} values, batches of {SETTING['batch_size']}, {nets}.",
+        "Where t grows as a power of M, the exponent is that power: 1 is linear, and what does not depend on M pulls",
+        "it below.",
         "",
         *table(header, rows),
     ]
