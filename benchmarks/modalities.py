@@ -1,7 +1,7 @@
 """Time per step against the number of modalities: ``python -m benchmarks.modalities``.
 
-Writes docs/results/modalities.md. Options: ``--hosts numpyro,pyro --numbers 2,5,10,20 --objectives "mvae;mopoe"``. Every
-measurement is a process of its own.
+Writes docs/results/modalities.md. Options: ``--hosts numpyro,pyro --numbers 2,5,10,20``, ``--objectives "mvae;mopoe"``.
+Every measurement is a process of its own.
 """
 
 import argparse
