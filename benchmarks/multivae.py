@@ -1,0 +1,186 @@
+"""Against MultiVae, side by side: ``python -m benchmarks.multivae`` writes docs/results/multivae.md.
+
+Options: ``--systems mvae,mopoe --seeds 0,1,2 --epochs 30 --rounds 20``. The same data (polydigits), networks, initial
+weights, rows of every batch, likelihoods and numbers of steps. MultiVae goes into .venv-multivae the first time. Every
+competitor is a process of its own; training goes in turns, and so is timed, a few steps of each at a time.
+"""
+
+import argparse
+import datetime
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.worker import ROOT, Worker
+from mmppl.data import load
+from mmppl.metrics import Judges, coherence, train_judges
+from mmppl.models import SYSTEMS as OURS
+
+SYSTEMS = ("mvae", "mmvae", "mopoe", "mvtcae", "mmvae_plus", "jmvae")
+SIDES = ("numpyro", "pyro", "multivae")
+ENVIRONMENT = ROOT / ".venv-multivae"
+PATH = ROOT / "docs/results/multivae.md"
+NETS = {"latent_dim": 16, "hidden": 256}
+TRAINING = {"batch_size": 128, "learning_rate": 1e-3}
+JUDGED = {"tests": 1000, "joint": 2000, "likelihood_rows": 200, "particles": 1000}
+PACKAGES = ("torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
+MEASURES = ("ms per step", "MiB", "joint", "cross", "leave one out", "log likelihood")
+RATIO = 0.7
+
+
+def main() -> None:
+    """Runs what is asked for, prints every row and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--systems", default=",".join(s for s in SYSTEMS if s in OURS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=20, help="turns in which training is divided")
+    asked = parser.parse_args()
+    python, digits = environment(), load("polydigits")
+    judges = train_judges(digits)
+    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data.npz"
+        splits = {"train": digits.train, "test": digits.test}
+        np.savez(data, **{f"{s}.{n}": batch[n] for s, batch in splits.items() for n in digits.modalities})
+        total = asked.epochs * (len(digits.train) // TRAINING["batch_size"])
+        for system in asked.systems.split(","):
+            for seed in map(int, asked.seeds.split(",")):
+                found = compete(system, seed, python, data, digits, judges, total, asked.rounds)
+                for side, row in found.items():
+                    rows.setdefault((system, side), []).append(row)
+                    print(system, seed, side, {k: round(v, 3) for k, v in row.items()}, flush=True)
+                PATH.parent.mkdir(exist_ok=True, parents=True)
+                PATH.write_text(page(rows, asked, python))
+
+
+def environment() -> Path:
+    """The interpreter of an environment with MultiVae, made the first time."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not (ENVIRONMENT / "ready").exists():
+        print("Installing MultiVae into .venv-multivae (some minutes) ...", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
+        wanted = ["torch==" + version("torch").partition("+")[0], "multivae", "array-api-compat"]
+        quiet = ["--quiet", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
+        subprocess.run([str(python), "-m", "pip", "install", *quiet, *wanted], check=True)
+        (ENVIRONMENT / "ready").touch()
+    return python
+
+
+def compete(
+    system: str, seed: int, python: Path, data: Path, digits: Any, judges: Judges, total: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Trains every side in turns and judges what it generates; a row of measures by side."""
+    shared = {"system": system, "seed": seed, **TRAINING, **JUDGED}
+    with ExitStack() as stack:
+        workers = {}
+        for host in ("numpyro", "pyro"):
+            settings = {"host": host, "options": NETS, **shared}
+            workers[host] = stack.enter_context(Worker(sys.executable, "benchmarks.multivae_ours", settings))
+        modalities = {n: asdict(m) for n, m in digits.modalities.items()}
+        theirs = {"data": str(data), "modalities": modalities, **NETS, **shared}
+        workers["multivae"] = stack.enter_context(Worker(python, "benchmarks.multivae_theirs", theirs))
+        for worker in workers.values():
+            worker.do("steps", number=3)  # compiled, and warm
+        times: dict[str, list[float]] = {side: [] for side in SIDES}
+        order, turn = list(SIDES), max(1, (total - 3) // rounds)
+        for _ in range(rounds):
+            for side in order:
+                times[side].append(workers[side].do("steps", number=turn))
+            order.reverse()
+        out = {}
+        for side, worker in workers.items():
+            row = {"ms per step": 1e3 * float(np.median(times[side])), "MiB": worker.do("memory")}
+            path = data.with_name(f"{side}.npz")
+            likelihood = worker.do("judge", path=str(path))
+            out[side] = row | judged(dict(np.load(path)), digits, judges) | {"log likelihood": likelihood["value"]}
+        return out
+
+
+def judged(made: dict[str, np.ndarray], digits: Any, judges: Judges) -> dict[str, float]:
+    """Joint coherence of draws from the prior, and accuracy given one modality, and given all others."""
+    names = list(digits.modalities)
+    label = np.asarray(digits.test.label)[: JUDGED["tests"]]
+
+    def accuracy(pairs: list[tuple[str, str]]) -> float:
+        return float(np.mean([(judges.predict(n, made[f"{given}.{n}"]) == label).mean() for given, n in pairs]))
+
+    others = [("+".join(m for m in names if m != n), n) for n in names]
+    return {
+        "joint": coherence({n: made[f"joint.{n}"] for n in names}, judges).joint.value,
+        "cross": accuracy([(given, n) for given in names for n in names if n != given]),
+        "leave one out": accuracy(others),
+    }
+
+
+def page(rows: dict[tuple[str, str], list[dict[str, float]]], asked: Any, python: Path) -> str:
+    """The page: means over seeds with standard errors, and what is held against MultiVae."""
+    theirs = subprocess.run(
+        [str(python), "-c", "from importlib.metadata import version as v; print(v('multivae'), v('torch'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
+    settings = ", ".join(f"{k} {v}" for k, v in {**NETS, **TRAINING}.items())
+    lines = [
+        "# Against MultiVae",
+        "",
+        f"Written by `python -m benchmarks.multivae` on {stamp};",
+        f"MultiVae {theirs[0]} with torch {theirs[1]} in an environment of its own.",
+        f"polydigits, {asked.epochs} epochs, {settings}; seeds {asked.seeds}; K = 1; the same networks, initial",
+        "weights and rows of every batch. Each library takes each system's terms as it has them: MultiVae's `mopoe`",
+        "decodes one draw for each datum where ours decodes one from every subset.",
+        f"Time is processor time of one thread, the median over {asked.rounds} turns. Memory is the peak of a process",
+        "of its own once trained, libraries and data included. Judged on means of the likelihood: joint coherence of",
+        f"{JUDGED['joint']:,} draws from the prior; accuracy given one modality, and given all others, of",
+        f"{JUDGED['tests']:,} test tuples. Log likelihood: {JUDGED['likelihood_rows']} test tuples,",
+        f"{JUDGED['particles']:,} importance samples. Means over seeds, with standard errors.",
+        "",
+        "| system | side | " + " | ".join(MEASURES) + " |",
+        "| --- " * (len(MEASURES) + 2) + "|",
+    ]
+    for (system, side), found in rows.items():
+        cells = []
+        for measure in MEASURES:
+            mean, error = _mean(found, measure)
+            digits = 3 if measure in ("joint", "cross", "leave one out") else 1
+            cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
+        lines.append(f"| {system} | {side} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"Ours over MultiVae's, in each seed, then the mean: time at most {RATIO} is the aim, and memory at most 1.",
+        "A coherence or likelihood holds where it is at least MultiVae's less two standard errors of the difference.",
+        "",
+        "| system | host | time | memory | " + " | ".join(MEASURES[2:]) + " |",
+        "| --- " * (len(MEASURES) + 2) + "|",
+    ]
+    for system, side in rows:
+        if side == "multivae":
+            continue
+        own, other = rows[system, side], rows.get((system, "multivae"), [])
+        ratios = [np.mean([a[k] / b[k] for a, b in zip(own, other, strict=False)]) for k in MEASURES[:2]]
+        cells = [f"{r:.2f}" for r in ratios]
+        for measure in MEASURES[2:]:
+            (a, first), (b, second) = _mean(own, measure), _mean(other, measure)
+            error = float(np.nan_to_num(np.hypot(first, second)))
+            cells.append(f"{'holds' if a >= b - 2.0 * error else 'below'} ({a - b:+.3f} ± {error:.3f})")
+        lines.append(f"| {system} | {side} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(rows: list[dict[str, float]], measure: str) -> tuple[float, float]:
+    values = np.array([row[measure] for row in rows])
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+
+
+if __name__ == "__main__":
+    main()
