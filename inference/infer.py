@@ -73,8 +73,15 @@ def infer(
         InferenceError: If a likelihood has no gradient that the kernel could follow, or every proposal is refused.
 
     Example:
-        >>> posterior = infer(fitted, batch, method="mala")  # doctest: +SKIP
-        >>> idata = posterior.to_arviz()  # doctest: +SKIP
+        >>> import mmppl.numpyro as mm
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian")
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train[:256], epochs=2, progress=False)
+        >>> infer(fitted, data.test[:4], method="guide", num_samples=10).draws["z"].shape
+        (1, 10, 4, 2)
     """
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
     data = data.validate(fitted.program.modalities)

@@ -15,7 +15,9 @@ def diagnose(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Sample posteriors and test how far they can be trusted: RUN/posterior.nc, RUN/diagnosis.json, and a summary.
+    """Sample posteriors and test how far to trust them.
+
+    Writes RUN/posterior.nc and RUN/diagnosis.json, and prints a summary.
 
     The latents of test tuples are drawn by MALA chains and written for ArviZ, with R-hat and effective sample sizes.
     Then: PSIS k of the guide by observed subset, gaps of its bound, calibration on simulated data, coverage of

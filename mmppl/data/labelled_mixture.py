@@ -1,8 +1,6 @@
 """Non-linear data with a label: latents that are identifiable through it, and the evidence by quadrature."""
 
 import numpy as np
-from scipy.special import logsumexp, ndtri
-from scipy.stats import qmc
 
 from mmppl.batch import Batch, Modality
 from mmppl.data.dataset import Dataset
@@ -105,6 +103,10 @@ class LabelledMixture:
         Raises:
             ModalityError: If the batch has other modalities.
         """
+        # Imported here: SciPy changes warning filters when it is loaded.
+        from scipy.special import logsumexp, ndtri
+        from scipy.stats import qmc
+
         if set(batch.modalities) != {"x", "label"}:
             raise ModalityError(f"Expected the modalities x and label; got {list(batch.modalities)}.")
         sobol = qmc.Sobol(self.latent_dim, seed=0).random(points)
