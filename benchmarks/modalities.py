@@ -33,7 +33,7 @@ OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What a step decodes: draws from so many subsets, each into so many modalities.
 WORK = {
-    "mvae": "M from everything, 1 from each, M from a random subset",
+    "mvae": "M from each of M + 2 subsets, though most score fewer: M²",
     "mmvae, strata all": "M from each: M²",
     "mmvae_plus, strata all": "M from each: M²",
     "mmjsd": "M from each: M²",
