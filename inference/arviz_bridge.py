@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -142,7 +143,7 @@ def _attributes(posterior: Posterior) -> dict[str, Any]:
 def _dataset(
     values: Any,
     attrs: dict | None = None,
-    names: dict[str, tuple[str, ...]] | None = None,
+    names: Mapping[str, tuple[str, ...]] | None = None,
     lead: tuple[str, ...] = ("chain", "draw", "datum"),
 ) -> Any:
     """An xarray data set whose rows are the dimension ``datum``; event dimensions are named, or numbered."""

@@ -84,17 +84,17 @@ def infer(
             f"Expected num_samples and num_chains >= 1 and num_warmup >= 0; got {num_samples}, {num_chains} and "
             f"{num_warmup}."
         )
-    rows = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+    one, rows = (int(seed), None) if isinstance(seed, int | np.integer) else (0, [int(s) for s in seed])
     if rows is not None and len(rows) != len(data):
         raise OptionError(f"Expected one seed, or one for each of {len(data)} data; got {len(rows)}.")
     if name in INDEPENDENT:
         if rows is None:
-            posterior = _independent(fitted, data, name, num_samples, int(seed), options)  # type: ignore[call-overload]
+            posterior = _independent(fitted, data, name, num_samples, one, options)
         else:
             parts = [_independent(fitted, data[n : n + 1], name, num_samples, s, options) for n, s in enumerate(rows)]
             posterior = _together(parts, data, rows)
     else:
-        start = _start(fitted, data, init, num_chains, seed if rows is None else rows)
+        start = _start(fitted, data, init, num_chains, one if rows is None else rows)
         _probe(fitted, data, start, make(None) if name in KERNELS else None, name)
         draws, stats = fitted.program.ppl.host.chains(
             fitted,
@@ -103,7 +103,7 @@ def infer(
             start,
             num_samples=num_samples,
             num_warmup=num_warmup,
-            seed=0 if rows is not None else seed,
+            seed=one,
             rows=rows,
         )
         settings = {"num_warmup": num_warmup, "init": init if isinstance(init, str) else "values", **options}
@@ -161,7 +161,7 @@ def _together(parts: Sequence[Posterior], data: Batch, seeds: list[int]) -> Post
     """Posteriors of single data as that of all of them."""
     first = parts[0]
     draws = {name: np.concatenate([p.draws[name] for p in parts], axis=2) for name in first.draws}
-    k = None if first.pareto_k is None else np.concatenate([p.pareto_k for p in parts])  # type: ignore[misc]
+    k = None if first.pareto_k is None else np.concatenate([p.pareto_k for p in parts])
     return Posterior(first.fitted, data, first.method, draws, {}, False, k, seeds, first.settings)
 
 
