@@ -102,7 +102,7 @@ def infer(
             parts = [_independent(fitted, data[n : n + 1], name, num_samples, s, options) for n, s in enumerate(rows)]
             posterior = _together(parts, data, rows)
     else:
-        start = _start(fitted, data, init, num_chains, seed if rows is None else rows)
+        start = _start(fitted, data, init, num_chains, one if rows is None else rows)
         _probe(fitted, data, start, make(None) if name in KERNELS else None, name)
         draws, stats = fitted.program.ppl.host.chains(
             fitted,
@@ -111,7 +111,7 @@ def infer(
             start,
             num_samples=num_samples,
             num_warmup=num_warmup,
-            seed=0 if rows is not None else seed,
+            seed=one,
             rows=rows,
         )
         settings = {"num_warmup": num_warmup, "init": init if isinstance(init, str) else "values", **options}

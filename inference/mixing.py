@@ -9,9 +9,6 @@ References:
 """
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
 __all__ = ["ess", "r_hat"]
 
@@ -59,6 +56,10 @@ def _split(x: np.ndarray) -> np.ndarray:
 
 
 def _normal_scores(x: np.ndarray) -> np.ndarray:
+    # SciPy changes warning filters when it is loaded: not on import of this.
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
     flat = x.reshape(len(x), -1)
     return ndtri((rankdata(flat, axis=1) - 0.375) / (flat.shape[1] + 0.25)).reshape(x.shape)
 
@@ -72,6 +73,8 @@ def _plain(x: np.ndarray) -> np.ndarray:
 
 def _ess(x: np.ndarray) -> np.ndarray:
     """Geyer's initial monotone sequence of paired autocorrelations, for every quantity at once."""
+    from scipy.fft import irfft, next_fast_len, rfft
+
     _, chains, number = x.shape
     centred = x - x.mean(axis=2, keepdims=True)
     size = next_fast_len(2 * number, real=True)

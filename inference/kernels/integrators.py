@@ -57,13 +57,13 @@ def find(name: str) -> Integrator:
 
 
 def trajectory(
-    log_density: Any, chains: LangevinState, momentum: Array, step_size: Array, integrator: Integrator, num_steps: int
+    log_density: Any, chains: Any, momentum: Array, step_size: Array, integrator: Integrator, num_steps: int
 ) -> tuple[LangevinState, Array]:
     """Where ``num_steps`` steps lead, and the momentum there.
 
     Arguments:
         log_density: Maps ``(*chains, D)`` to ``(*chains,)``.
-        chains: Where the chains are.
+        chains: Where the chains are: position, log density and score come first.
         momentum: v, ``(*chains, D)``.
         step_size: s, ``(*chains,)``.
         integrator: The splitting.
