@@ -8,7 +8,7 @@ from mmppl import Batch
 from mmppl._backend import get_backend
 from mmppl.aggregation import Experts, Product
 from mmppl.data import LinearGaussian
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.nets import MLP, LocScale
 from mmppl.testing import driver
 from mmppl.testing.contract import close, within_error
@@ -216,7 +216,7 @@ def test_the_size_of_the_subset_follows_its_law(d):
     assert set(map(tuple, narrow[narrow.any(1)].astype(int))) == {(1, 0, 0, 0, 0), (1, 1, 0, 1, 1)}
 
 
-def linear_nets(d):
+def linear_nets(d, spoil=0.0):
     """A guide whose encoders are networks with the weights of the exact experts."""
     from importlib import import_module
 
@@ -230,7 +230,7 @@ def linear_nets(d):
         spec = LocScale(MLP((TRUTH.dims[name],), (2,), hidden=()), floor=0.0)
         state = {
             "layers.1.weight": np.stack([pull, np.zeros_like(pull)]),
-            "layers.1.bias": np.array([-pull @ TRUTH.bias[name], raw]),
+            "layers.1.bias": np.array([spoil - pull @ TRUTH.bias[name], raw]),
         }
         nets[name] = load.load(load.build(spec, 0, "float64"), state)
 
@@ -257,6 +257,21 @@ def test_sticking_the_landing_leaves_the_score_of_the_conditional_prior(d):
             continue
         assert np.abs(draws[0]).max() > 1e-3
         within_error(draws)
+
+
+@pytest.mark.parametrize(("particles", "estimator"), [(1, "stl"), (3, "dreg")])
+def test_other_gradients_have_the_mean_of_the_standard_one(particles, estimator):
+    d, means, errors = driver("pyro"), [], []
+    with d.double():
+        model, guide = LinearProgram(d, TRUTH).model, linear_nets(d, spoil=0.3)
+        for gradient in ("standard", estimator):
+            step = d.stepper(d.mm.Masked(particles, gradient=gradient, subsets={("a",): 1.0}), model, guide)
+            runs = [step(BATCH, seed).grads for seed in range(80)]
+            draws = np.stack([np.concatenate([run[name].ravel() for name in sorted(run)]) for run in runs])
+            means.append(draws.mean(0))
+            errors.append(draws.std(0, ddof=1) / np.sqrt(len(runs)))
+    assert (np.abs(means[0] - means[1]) < 4.5 * np.hypot(*errors) + 1e-9).all()
+    assert (np.abs(means[0]) > 6 * errors[0]).any()
 
 
 def test_a_product_with_orthogonal_weights_is_the_exact_posterior():
@@ -363,6 +378,8 @@ def test_wrong_options_are_refused(d):
         d.mm.Masked(bound="elbo")
     with pytest.raises(OptionError, match="Expected subsets among .*, or probabilities by tuples of names; got 'all'"):
         d.mm.Masked(subsets="all")
+    with pytest.raises(ObjectiveError, match="Masked is made of the guide's own densities"):
+        d.mm.Masked(density="mixture")
     with pytest.raises(OptionError, match="Expected probabilities of subsets that sum to 1; got"):
         d.mm.Masked(subsets={("a",): 0.5})
     program = LinearProgram(d, TRUTH)

@@ -8,7 +8,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.aggregation.mixture import choose
 from mmppl.batch import Batch
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import present_table, table
 from mmppl.inference.objectives.terms import References, Terms
@@ -57,6 +57,7 @@ class Masked(Objective):
 
     Raises:
         OptionError: If the law of subsets or the bound is unknown, or probabilities do not sum to 1.
+        ObjectiveError: If the density of a mixture is asked for.
 
     Example:
         >>> Masked(subsets={("a",): 0.5, ("a", "b"): 0.5}, beta=0.5).bound
@@ -86,6 +87,8 @@ class Masked(Objective):
                 raise OptionError(f"Expected probabilities of subsets that sum to 1; got {self.probabilities}.")
         self.bound = bound
         super().__init__(particles, **options)
+        if self.density != "own":
+            raise ObjectiveError("Masked is made of the guide's own densities: leave density='own', or use MoPoE.")
 
     def check(self, names: tuple[str, ...]) -> None:
         super().check(names)
