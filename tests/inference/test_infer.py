@@ -166,7 +166,7 @@ def test_chains_that_do_not_mix_say_so_and_replicas_mix(ppl, double):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)  # for some of the 30 data chains are too short
         mixed = infer(
-            square(ppl), many, method="tempered", init=start, replicas=4, hottest=300.0, **{**sizes, "num_samples": 150}
+            square(ppl), many, method="tempered", init=start, replicas=4, hottest=300.0, **{**sizes, "num_samples": 400}
         )
     assert np.median(mixed.r_hat["z"]) < 1.1
     crossed = (np.diff(np.sign(mixed["z"]), axis=1) != 0).any((1, 3))
