@@ -4,6 +4,7 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.infer.autoguide import init_to_uniform
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from pyro.infer.mcmc.util import initialize_model
@@ -12,6 +13,7 @@ from mmppl._backend.torch import BACKEND, RowStreams
 from mmppl.errors import OptionError
 from mmppl.inference import kernels as shared
 from mmppl.pyro import density
+from mmppl.pyro.objectives import site_is_subsample
 
 __all__ = [
     "HMC",
@@ -55,7 +57,7 @@ class HostKernel(MCMCKernel):
         self._num_warmup, self._args, self._kwargs = warmup_steps, args, kwargs
         self._frozen = density.frozen()
         found, _, self.transforms, trace = initialize_model(
-            density.frozen()(self.model),
+            density.frozen()(self._drawing()),
             args,
             kwargs,
             # Nothing is enumerated, so any bound will do; guessing one would run the program once more.
@@ -72,6 +74,12 @@ class HostKernel(MCMCKernel):
         if self.row_seeds is not None and not self._layout.per_datum:
             raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
         self._rng = None if self.row_seeds is None else RowStreams(self.row_seeds)
+
+    def _drawing(self) -> Any:
+        """The program as Pyro's initialisation may see it, which refuses one that draws its own rows."""
+        if not self.stochastic:
+            return self.model
+        return poutine.block(self.model, hide_fn=lambda site: site["type"] == "sample" and site_is_subsample(site))
 
     def sample(self, params: dict) -> dict:
         with torch.no_grad():

@@ -206,6 +206,22 @@ def test_a_global_latent_makes_one_chain_of_the_state():
     np.testing.assert_allclose(fields["log_density"][0, -1], log_density(pooled, (x,), {}, last)[0], rtol=1e-10)
 
 
+def test_stochastic_gradients_see_other_rows_at_every_step():
+    """The mean of 1000 rows from 100 at a time; with the same rows always, it would be the mean of those."""
+    x = jnp.asarray(np.random.default_rng(0).normal(0.7, 1.0, size=1000))
+
+    def model():
+        mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
+        with numpyro.plate("rows", 1000, subsample_size=100) as rows:
+            numpyro.sample("x", dist.Normal(mu, 1.0), obs=x[rows])
+
+    run = mcmc(mm.SGLD(model, step_size=0.015), num_warmup=200, num_samples=3000, num_chains=1)
+    run.run(jax.random.key(0))
+    mu = np.asarray(run.get_samples()["mu"])
+    assert abs(mu.mean() - x.mean()) < 0.01  # the mean of 100 rows is off by 0.1
+    assert 0.8 < mu.std() * np.sqrt(1000) < 1.6
+
+
 def test_one_datum_is_refused_while_another_is_accepted():
     batch = mm.as_batch(Batch({"s": np.array([[1.0], [0.01]])}))
 

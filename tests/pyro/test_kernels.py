@@ -179,6 +179,20 @@ def test_a_global_latent_makes_one_chain_of_the_state():
     torch.testing.assert_close(found["log_density"]["chain 0"][-1], trace.log_prob_sum())
 
 
+def test_stochastic_gradients_see_other_rows_at_every_step():
+    """The mean of 1000 rows from 100 at a time; with the same rows always, it would be the mean of those."""
+    x = torch.as_tensor(np.random.default_rng(0).normal(0.7, 1.0, size=1000))
+
+    def model():
+        mu = pyro.sample("mu", dist.Normal(zeros(), 10.0))
+        with pyro.plate("rows", 1000, subsample_size=100) as rows:
+            pyro.sample("x", dist.Normal(mu, 1.0), obs=x[rows])
+
+    mu = run(mm.SGLD(model, step_size=0.015), warmup_steps=200, num_samples=1500).get_samples()["mu"]
+    assert abs(float(mu.mean() - x.mean())) < 0.015  # the mean of 100 rows is off by 0.1
+    assert 0.8 < float(mu.std()) * np.sqrt(1000) < 1.6
+
+
 def test_one_datum_is_refused_while_another_is_accepted():
     scale = torch.tensor([[1.0], [0.01]], dtype=torch.float64)
 
