@@ -24,7 +24,7 @@ from mmppl.metrics import mean_correlation
 
 HOSTS = ("numpyro", "pyro")
 SEEDS = (0, 1, 2)
-SETTINGS: dict[str, Any] = {"epochs": 1000, "batch_size": 250, "learning_rate": 1e-3}
+SETTINGS: dict[str, Any] = {"epochs": 400, "batch_size": 250, "learning_rate": 5e-3}
 SYSTEMS = [(prior, objective) for prior in ("conditional", "normal") for objective in ("masked", "elbo")]
 PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 KEPT = Path("runs/ivae")
