@@ -222,10 +222,7 @@ def test_the_posterior_in_arviz_is_the_guides_draws(small):
     assert np.ptp(posterior["z"].to_numpy()[..., :2], axis=1).max() == 0.0  # encoded
     assert np.ptp(posterior["z"].to_numpy()[..., 2:], axis=1).min() > 0.0  # drawn
     assert idata["posterior_predictive"]["b"].shape == (1, 7, 3, 2)
-<<<<<<< HEAD
     assert idata["log_likelihood"]["x"].shape == (1, 7, 3)  # of what is there
-=======
->>>>>>> a88538167a358fea1eeb5e7017a659739fbd780a
     assert np.all(np.isfinite(idata["log_likelihood"]["x"].to_numpy()))
 
 

@@ -49,7 +49,7 @@ def test_make_is_the_function(ppl):
     program = models.make("mvae", LINEAR.modalities, ppl=ppl, latent_dim=3, hidden=4)
     assert program.name == "mvae"
     assert program.options == {"latent_dim": 3, "hidden": 4}
-    with pytest.raises(OptionError, match=r"Unknown model 'gan'; expected one of \['ebm', 'ebm_plus', 'jmvae', "):
+    with pytest.raises(OptionError, match=r"Unknown model 'gan'; expected one of \['ebm', 'ebm_plus', 'ivae', "):
         models.make("gan", LINEAR.modalities, ppl=ppl)
 
 
