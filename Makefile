@@ -1,6 +1,6 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh machine, and are quick the second time.
-# Small networks on few cores: threads of torch that wait for each other cost more than they give. Tests compile much
-# and run little, so XLA need not optimise there.
+# Small networks on few cores: threads of torch that wait for each other cost more than they give. Tests keep what JAX
+# compiled for each other.
 
 PYTHON ?= python3
 SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
@@ -13,8 +13,7 @@ demo: .venv/all.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(COMPILED) \
-		.venv/bin/pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(COMPILED) .venv/bin/pytest -q -n 2 --dist worksteal
 
 # The speed first, then the quality: fits of the demo's program on both hosts, three seeds each (10 minutes).
 bench: .venv/dev.stamp

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import library
 
 try:
     import torchvision  # noqa: F401
@@ -19,7 +20,7 @@ except RuntimeError:
     # MultiVae imports of it needs none, only that these have names.
     for loaded in [name for name in sys.modules if name.startswith("torchvision")]:
         del sys.modules[loaded]
-    operators = torch.library.Library("torchvision", "DEF")
+    operators = library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 

@@ -208,7 +208,7 @@ def _learn(
         backend = get_backend(x)
         s, a = ratio(x)
         own = ratio_losses(backend, s, x, directions(backend, ppl.host.random(), x, how.probes))
-        return own, own + how.strength * _penalty(backend, how.penalty, s(x), a) if how.strength else own
+        return own, own + how.strength * penalty(backend, how.penalty, s(x), a) if how.strength else own
 
     def model(batch: Batch) -> None:
         value = losses(batch["x"])[1]
@@ -238,7 +238,8 @@ def _learn(
     return trainer.encode(at, held, size)["x"].astype(np.float64)
 
 
-def _penalty(backend: Any, name: str | None, s: Array, a: Array | None) -> Array:
+def penalty(backend: Any, name: str | None, s: Array, a: Array | None) -> Array:
+    """A penalty by name on ratios ``(B, D)`` or the columns ``(D, R)`` they are of, for each row or for all."""
     xp = backend.xp
     if name == "trace":
         return xp.sum(s**2, axis=-1)

@@ -6,7 +6,9 @@ test one of whose parameters is ``"pyro"`` or ``"torch"``. Only the files so nam
 ``pytest -m "not pyro"`` then runs, and even reads, nothing that needs torch; without it a missing torch is an error.
 """
 
+import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,19 @@ from hypothesis import settings
 
 settings.register_profile("mmppl", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("mmppl")
+
+
+def quick_to_compile() -> str:
+    """XLA's flags for tests, which compile much and run little; an unknown flag would end the process."""
+    flags = "--xla_backend_optimization_level=0"
+    try:
+        slow_emitters = tuple(map(int, version("jax").split(".")[:2])) < (0, 11)
+    except PackageNotFoundError:
+        return flags
+    return f"{flags} --xla_cpu_use_fusion_emitters=false" if slow_emitters else flags
+
+
+os.environ.setdefault("XLA_FLAGS", quick_to_compile())
 
 TESTS = Path(__file__).parent
 NEEDS_TORCH = {"pyro", "torch", "parity"}

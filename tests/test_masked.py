@@ -216,35 +216,10 @@ def test_the_size_of_the_subset_follows_its_law(d):
     assert set(map(tuple, narrow[narrow.any(1)].astype(int))) == {(1, 0, 0, 0, 0), (1, 1, 0, 1, 1)}
 
 
-def linear_nets(d, spoil=0.0):
-    """A guide whose encoders are networks with the weights of the exact experts."""
-    from importlib import import_module
-
-    load = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
-    nets = {}
-    for name in "abc":
-        weight = TRUTH.weight[name][:, 0] / TRUTH.noise[name]
-        precision = weight @ weight
-        pull = weight / TRUTH.noise[name] / precision
-        raw = np.log(np.expm1(precision**-0.5)) - np.log(np.expm1(1.0))
-        spec = LocScale(MLP((TRUTH.dims[name],), (2,), hidden=()), floor=0.0)
-        state = {
-            "layers.1.weight": np.stack([pull, np.zeros_like(pull)]),
-            "layers.1.bias": np.array([spoil - pull @ TRUTH.bias[name], raw]),
-        }
-        nets[name] = load.load(load.build(spec, 0, "float64"), state)
-
-    def guide(batch):
-        experts = {name: d.mm.net(f"{name}.encoder", nets[name])(batch[name]) for name in batch.modalities}
-        with d.mm.plate(batch):
-            d.ppl.sample("z", d.mm.Product(experts, batch.present))
-
-    return guide
-
-
 def test_sticking_the_landing_leaves_the_score_of_the_conditional_prior(d):
     """At exact posteriors a draw's gradient is that of log q_S(z_P): zero for the full subset, else on average."""
-    model, guide = LinearProgram(d, TRUTH).model, linear_nets(d)
+    program = LinearProgram(d, TRUTH)
+    model, guide = program.model, program.encoders()
     whole, part = (
         d.stepper(d.mm.Masked(subsets={subset: 1.0}, gradient="stl"), model, guide) for subset in (tuple("abc"), ("a",))
     )
@@ -263,7 +238,8 @@ def test_sticking_the_landing_leaves_the_score_of_the_conditional_prior(d):
 def test_other_gradients_have_the_mean_of_the_standard_one(particles, estimator):
     d, means, errors = driver("pyro"), [], []
     with d.double():
-        model, guide = LinearProgram(d, TRUTH).model, linear_nets(d, spoil=0.3)
+        program = LinearProgram(d, TRUTH)
+        model, guide = program.model, program.encoders(spoil=0.3)
         for gradient in ("standard", estimator):
             step = d.stepper(d.mm.Masked(particles, gradient=gradient, subsets={("a",): 1.0}), model, guide)
             runs = [step(BATCH, seed).grads for seed in range(80)]

@@ -9,7 +9,6 @@ from mmppl._backend import get_backend
 from mmppl.aggregation import all_subsets
 from mmppl.data import LinearGaussian
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.nets import MLP, LocScale
 from mmppl.testing import driver
 from mmppl.testing.contract import close, within_error
 from mmppl.testing.objective import SPOILT, LinearProgram
@@ -135,36 +134,11 @@ def test_every_row_of_the_table_is_its_formula(d, replay, case):
     assert set(out.record) == {"loss", "kl", "log_lik.a", "log_lik.b", "log_lik.c"}
 
 
-def linear_nets(d, spoil=0.0):
-    """A guide whose encoders are networks with the weights of the exact experts."""
-    from importlib import import_module
-
-    load = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
-    nets = {}
-    for name in "abc":
-        weight = TRUTH.weight[name][:, 0] / TRUTH.noise[name]
-        precision = weight @ weight
-        pull = weight / TRUTH.noise[name] / precision
-        raw = np.log(np.expm1(precision**-0.5)) - np.log(np.expm1(1.0))
-        spec = LocScale(MLP((TRUTH.dims[name],), (2,), hidden=()), floor=0.0)
-        state = {
-            "layers.1.weight": np.stack([pull, np.zeros_like(pull)]),
-            "layers.1.bias": np.array([spoil - pull @ TRUTH.bias[name], raw]),
-        }
-        nets[name] = load.load(load.build(spec, 0, "float64"), state)
-
-    def guide(batch):
-        experts = {name: d.mm.net(f"{name}.encoder", nets[name])(batch[name]) for name in batch.modalities}
-        with d.mm.plate(batch):
-            d.ppl.sample("z", d.mm.Product(experts, batch.present))
-
-    return guide
-
-
 @pytest.mark.parametrize("row", ["ELBO", "MVAE"])
 def test_sticking_the_landing_has_no_variance_at_the_exact_posterior(d, row):
     """Every term scores what it encodes, so each draw alone has a gradient of zero."""
-    model, guide = LinearProgram(d, TRUTH).model, linear_nets(d)
+    program = LinearProgram(d, TRUTH)
+    model, guide = program.model, program.encoders()
     stl, plain = (
         d.stepper(getattr(d.mm, row)(gradient=gradient), model, guide)(BATCH, 0) for gradient in ("stl", "standard")
     )
@@ -186,7 +160,8 @@ ESTIMATORS = [
 
 @pytest.mark.parametrize(("row", "particles", "estimator", "options"), ESTIMATORS)
 def test_other_gradients_have_the_mean_of_the_standard_one(d, row, particles, estimator, options):
-    model, guide = LinearProgram(d, TRUTH).model, linear_nets(d, spoil=0.3)
+    program = LinearProgram(d, TRUTH)
+    model, guide = program.model, program.encoders(spoil=0.3)
     means, errors = {}, {}
     for gradient in ("standard", estimator):
         step = d.stepper(getattr(d.mm, row)(particles, gradient=gradient, **options), model, guide)

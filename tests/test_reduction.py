@@ -9,6 +9,7 @@ from mmppl._backend.numpy import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import RatioLearning, find_subspaces
+from mmppl.inference.reduction import penalty
 from mmppl.priors import Blocks
 from mmppl.priors.ratio import directions, linear_ratio, ratio_losses
 from mmppl.priors.subspaces import Subspaces, bootstrap, spectra, whitening
@@ -241,6 +242,52 @@ def test_a_learned_ratio_finds_the_canonical_directions(name, how):
     y = (x - found.loc) @ found.turn.T
     assert abs(np.corrcoef(y[:, 0], x[:, 0])[0, 1]) > 0.97
     assert abs(np.corrcoef(y[:, 4], x[:, 4])[0, 1]) > 0.97
+
+
+def learned(x, eps, **how):
+    """Subspaces of the blocks of ``x`` by a ratio learned under Pyro."""
+    learning = RatioLearning(**{"hidden": (24,), "epochs": 25, "learning_rate": 5e-3, **how})
+    latents = Batch({"a": x[:, :4], "b": x[:, 4:]})
+    return find_subspaces(latents, BLOCKS, eps=eps, ppl=import_module("mmppl.pyro"), learning=learning)
+
+
+@pytest.mark.parametrize("deflate", [True, False])
+def test_deflation_adds_one_direction_after_the_other(deflate):
+    """Four joint directions span two canonical pairs; with a rank of one there is but the first of either block."""
+    found = learned(samples(2000, seed=13), 0.2, net="lowrank", deflate=deflate, rank=4 if deflate else 1)
+    if deflate:
+        assert found.ranks == (2, 2)
+        np.testing.assert_allclose(found.eigenvalues[[0, 1, 4, 5]], [4.263, 0.5625] * 2, rtol=0.4)
+    else:
+        assert np.all(found.eigenvalues[[1, 5]] < 0.1)
+
+
+def test_a_penalty_on_the_trace_shrinks_the_ratio_as_computed():
+    """With half the loss's own square on top, the best ratio is half, and its spectrum a quarter."""
+    found = learned(samples(4000, seed=17), 0.2, net="free", penalty="trace", strength=0.5)
+    np.testing.assert_allclose(found.eigenvalues[[0, 4]], 4.263 / 4.0, rtol=0.25)
+
+
+def test_a_ratio_is_kept_from_before_it_overfits():
+    """Independent noise has no ratio; learned to the end from few rows there is a large one."""
+    x = np.random.default_rng(18).standard_normal((80, 9))
+    how = {"net": "free", "hidden": (64,), "epochs": 80, "batch_size": 32}
+    assert learned(x, 0.1, patience=5, **how).eigenvalues.max() < 0.3
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_penalties_are_their_formulas(backend, x64):
+    backend = import_module(f"mmppl._backend.{backend}").BACKEND
+    rng = np.random.default_rng(16)
+    s, a = rng.standard_normal((6, 9)), rng.standard_normal((9, 3))
+    own = [backend.asarray(x, like=backend.asarray(np.zeros(1))) for x in (s, a)]
+    wanted = {
+        "trace": (s**2).sum(-1),
+        "nuclear": np.sqrt(np.linalg.eigvalsh(s @ s.T).clip(0.0)).sum() / 6**0.5,
+        "group": sum(np.linalg.norm(column) for column in a.T),
+    }
+    for name, value in wanted.items():
+        np.testing.assert_allclose(backend.to_numpy(penalty(backend, name, *own)), value, rtol=1e-6)
 
 
 def test_what_is_not_gaussian_within_a_block_counts_unless_the_reference_is_the_marginals():

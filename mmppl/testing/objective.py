@@ -1,5 +1,7 @@
 """What every objective of a host must do."""
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.data import LinearGaussian
+from mmppl.nets import MLP, LocScale
 from mmppl.testing.contract import Contract, close, within_error
 
 __all__ = ["LinearProgram", "ObjectiveContract"]
@@ -61,6 +64,31 @@ class LinearProgram:
             experts[name] = (mean + spoil, precision**-0.5 * xp.exp(widen) * xp.ones_like(mean))
         with mm.plate(batch, self.size):
             d.ppl.sample("z", mm.Product(experts, batch.present))
+
+    def encoders(self, spoil: float = 0.0) -> Callable[[Batch], None]:
+        """A guide whose encoders are networks with the exact experts' weights; ``spoil`` is added to their means."""
+        d, truth = self.driver, self.truth
+        room = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
+        nets = {}
+        for name, dim in truth.dims.items():
+            weight = truth.weight[name][:, 0] / truth.noise[name]
+            precision = weight @ weight
+            pull = weight / truth.noise[name] / precision
+            # The scale is softplus(raw + log(e - 1)).
+            raw = np.log(np.expm1(precision**-0.5)) - np.log(np.expm1(1.0))
+            state = {
+                "layers.1.weight": np.stack([pull, np.zeros_like(pull)]),
+                "layers.1.bias": np.array([spoil - pull @ truth.bias[name], raw]),
+            }
+            spec = LocScale(MLP((dim,), (2,), hidden=()), floor=0.0)
+            nets[name] = room.load(room.build(spec, 0, "float64"), state)
+
+        def guide(batch: Batch) -> None:
+            experts = {name: d.mm.net(f"{name}.encoder", nets[name])(batch[name]) for name in batch.modalities}
+            with d.mm.plate(batch, self.size):
+                d.ppl.sample("z", d.mm.Product(experts, batch.present))
+
+        return guide
 
 
 class ObjectiveContract(Contract):

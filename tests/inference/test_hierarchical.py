@@ -75,8 +75,6 @@ def exact(draws):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", ["hmc", "mala", "nuts"])
 def test_kernels_and_nuts_agree_on_hierarchical_models(ppl, double, name, method):
-    if (method, ppl.host.NAME) in (("nuts", "pyro"), ("hmc", "numpyro")):
-        pytest.skip("slow; tested on the other host")
     latents, draws = MODELS[name]
     sites = ["v", "z"] if name == "funnel" else ["s", "z"] if name == "rounded" else ["z"]
 

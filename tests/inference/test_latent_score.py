@@ -119,6 +119,25 @@ def test_statistics_are_of_the_whole_training_set_and_in_the_weights(small, ppl)
     np.testing.assert_allclose(z.std(0), fitted.weights["prior.scale"], rtol=1e-4)
 
 
+def test_a_score_of_variational_latents_is_learned_from_draws(small, ppl):
+    """Codes are locations and scales side by side; what the score sees, and is standardised by, are draws of them.
+
+    Locations have no spread here: the spread of all is that of the draws.
+    """
+    stage = small("sbm", LINEAR.modalities, latent_dim=3).stages[1]
+    code = np.concatenate([np.full((4000, 3), 1.5), np.tile([0.5, 1.0, 2.0], (4000, 1))], axis=1).astype("float32")
+    codes = Batch({"a": code, "b": code})
+    settled = stage.settle(codes)
+    np.testing.assert_allclose(settled["prior.loc"], 1.5, atol=0.12)
+    np.testing.assert_allclose(settled["prior.scale"], [0.5, 1.0, 2.0] * 2, rtol=0.06)
+    steps = [ppl.host.latents(stage.model, stage.guide, codes, 1, k, np.zeros(4000, bool))["z"] for k in (0, 1)]
+    z = np.concatenate([get_backend(z).to_numpy(z) for z in steps])
+    assert z.shape == (2, 4000, 6)
+    assert np.corrcoef(np.moveaxis(z, -1, 0).reshape(12, -1))[np.triu_indices(12, 1)].max() < 0.06
+    np.testing.assert_allclose(z.mean((0, 1)), 1.5, atol=0.12)
+    np.testing.assert_allclose(z.std((0, 1)), [0.5, 1.0, 2.0] * 2, rtol=0.06)
+
+
 def test_autoencoders_of_ones_own_stay_as_they_are(small, ppl):
     """MLD*: one modality brings an encoder and a decoder, the other is trained."""
     from mmppl import nets

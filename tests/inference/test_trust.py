@@ -33,15 +33,7 @@ def draw(options):
         return infer(**options)["z"]
 
 
-@pytest.fixture
-def method(ppl, request):
-    """The kernel, but for those whose mathematics the other host has tested: compiling takes long."""
-    if ppl.host.NAME == "numpyro" and request.param in ("random_walk", "underdamped", "annealed", "nuts"):
-        pytest.skip("tested under Pyro; tests/parity walks the same chains on both")
-    return request.param
-
-
-@pytest.mark.parametrize("method", KERNELS, indirect=True)
+@pytest.mark.parametrize("method", KERNELS)
 def test_kernels_leave_the_joint_of_an_energy_prior_as_it_is(linear, truth, method):
     """Geweke's test: z from the prior, x given z, then steps on z given x: z must again be from the prior.
 
