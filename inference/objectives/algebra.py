@@ -33,9 +33,9 @@ class Ingredients(NamedTuple):
 
     def log_weights(self, beta: Any) -> Array:
         """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``; summed over the terms where they are joint."""
-        total = beta * self.pull
+        total = _times(beta, self.pull)
         for name, value in self.log_lik.items():
-            total = total + self.weights.get(name, 1.0) * (self.masks[name] * value)
+            total = total + _times(self.weights.get(name, 1.0), self.masks[name] * value)
         return self.joined(total)
 
     def joined(self, x: Array) -> Array:
@@ -69,7 +69,7 @@ def bound_and_record(
     log_w = held.log_weights(beta)
     average = objective.average or log_w.shape[0] == 1
     if average:
-        bound = xp.mean(log_w, axis=0)
+        bound = log_w[0, ...] if log_w.shape[0] == 1 else xp.mean(log_w, axis=0)
     else:
         bound = backend.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
     if objective.gradient == "dreg":
@@ -94,9 +94,14 @@ def bound_and_record(
     for name, value in parts.log_lik.items():
         scored = share * parts.masks[name]
         number = xp.sum(scored)
-        value = xp.sum(scored * still(xp.mean(value, axis=0)))
+        value = xp.sum(scored * xp.mean(still(value), axis=0))
         record[f"log_lik.{name}"] = value / xp.where(number > 0, number, xp.ones_like(number))
     return loss, record
+
+
+def _times(factor: Any, x: Array) -> Array:
+    """A product, which most often need not be computed."""
+    return x if isinstance(factor, float) and factor == 1.0 else factor * x
 
 
 def _gradient_of(backend: Backend, x: Array) -> Array:

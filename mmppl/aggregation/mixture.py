@@ -79,38 +79,42 @@ class Mixture:
         empty = count < 0.5
         first = backend.asarray((np.arange(len(rows)) == 0).astype(np.float64), like=experts.loc)
         weight = xp.where(empty, first * xp.ones_like(valid), valid / xp.where(empty, xp.ones_like(count), count))
-        self.unmasked: Factorised | None = None
         self.log_weight = xp.where(weight > 0, xp.log(xp.where(weight > 0, weight, xp.ones_like(weight))), -xp.inf)
         self.weight = weight
         singles = bool((rows.sum(1) == 1).all()) and not prior_expert
         if singles:
-            # A component of weight zero is made standard, so that what it holds cannot matter.
             order = [int(i) for i in rows.argmax(1)]
-            loc = xp.stack([experts.loc[..., i, :] for i in order], axis=-2)
-            scale = xp.stack([experts.scale[..., i, :] for i in order], axis=-2)
-            live = valid > 0.5
-            self.components: Factorised | LaplaceProduct = _shown(loc, scale, live, experts.family)
-            masks_only = live.ndim - (loc.ndim - 1)
-            if masks_only > 0:
-                # Under many masks at once each expert is scored once, where any mask shows it.
-                anywhere = xp.any(live, axis=tuple(range(masks_only)))
-                self.unmasked, self.live = _shown(loc, scale, anywhere, experts.family), live
+            self.singles: tuple[Array, Array] | None = (experts.loc, experts.scale)
+            if order != list(range(num)):
+                loc, scale = (xp.stack([x[..., i, :] for i in order], axis=-2) for x in self.singles)
+                self.singles = (loc, scale)
         else:
+            self.singles = None
             # A subset that is not there has no members, so that what its experts hold cannot matter.
             members = table * valid[..., None]
-            self.components = product(
+            self.products = product(
                 experts.loc[..., None, :, :], experts.scale[..., None, :, :], members, experts.family, prior_expert
             )
+        self.live, self.family = valid > 0.5, experts.family
         self.batch_shape, self.dim = experts.batch_shape, experts.dim
+
+    @property
+    def components(self) -> Factorised | LaplaceProduct:
+        """The components side by side; one of weight zero is standard, so that what it holds cannot matter."""
+        return self.products if self.singles is None else _shown(*self.singles, self.live, self.family)
 
     def log_prob(self, z: Array) -> Array:
         """The mixture's log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
         backend = get_backend(z)
-        if self.unmasked is None:
+        masks_only = 0 if self.singles is None else self.live.ndim - (self.singles[0].ndim - 1)
+        if self.singles is None or masks_only <= 0:
             parts = self.components.log_prob(z[..., None, :])
         else:
-            standard = _standard(z, self.unmasked.family).log_prob(z)[..., None]
-            parts = backend.xp.where(self.live, self.unmasked.log_prob(z[..., None, :]), standard)
+            # Under many masks at once each expert is scored once, where any mask shows it.
+            anywhere = backend.xp.any(self.live, axis=tuple(range(masks_only)))
+            unmasked = _shown(*self.singles, anywhere, self.family)
+            standard = _standard(z, self.family).log_prob(z)[..., None]
+            parts = backend.xp.where(self.live, unmasked.log_prob(z[..., None, :]), standard)
         return backend.logsumexp(self.log_weight + parts, axis=-1)
 
     def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:

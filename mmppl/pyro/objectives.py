@@ -112,7 +112,11 @@ class Evaluation:
                 continue
             if log_prob.ndim > len(shape):
                 raise ObjectiveError(f"Site '{name}' lies in {len(plates)} plates; expected one, the data's.")
-            out[name] = scale_and_mask(log_prob, site["scale"] / _outer_scale(plates), site["mask"]).expand(shape)
+            scale, mask = site["scale"] / _outer_scale(plates), site["mask"]
+            if isinstance(mask, torch.Tensor):
+                out[name] = torch.where(mask, scale_and_mask(log_prob, scale), 0.0).expand(shape)
+            else:
+                out[name] = scale_and_mask(log_prob, scale, mask).expand(shape)
         return out
 
     def _widen(self, z: torch.Tensor) -> torch.Tensor:
@@ -154,13 +158,25 @@ class _DetachedParams(Messenger):
         msg["value"] = msg["value"].detach()
 
 
+class _Axis(pyro.plate):
+    """A plate of ours, around the whole program: parameters are outside it, wherever they are declared."""
+
+    def _process_message(self, msg: Any) -> None:
+        if msg["type"] != "param":
+            super()._process_message(msg)
+
+    def _postprocess_message(self, msg: Any) -> None:
+        if msg["type"] != "param":
+            super()._postprocess_message(msg)
+
+
 class _plates:
     """Host plates for particles and terms, where there is more than one of them."""
 
     def __init__(self, shape: tuple):
         num, terms, _ = shape
         wanted = (num, terms) != (1, 1)
-        self.plates = [pyro.plate(OURS[0], num, dim=-3), pyro.plate(OURS[1], terms, dim=-2)] if wanted else []
+        self.plates = [_Axis(OURS[0], num, dim=-3), _Axis(OURS[1], terms, dim=-2)] if wanted else []
 
     def __enter__(self) -> None:
         for plate in self.plates:
