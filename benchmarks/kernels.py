@@ -1,25 +1,29 @@
 """Effective samples per second per datum of the kernels, on the posterior of a trained polydigits decoder.
 
-256 data at once: our kernels under NumPyro's ``MCMC``, the host's NUTS on the batch as one joint target, and
-BlackJAX's MALA vmapped over data, all from the same starts and all adapted before the clock runs. A datum's effective
-samples are the smallest over its latents. Then: how long the diagnostics of such chains take, and their conversion.
-
-    python -m benchmarks.kernels
+256 data at once: our kernels on NumPyro, the host's NUTS on the batch as one joint target, and BlackJAX's MALA vmapped
+over data, all from the same starts and all adapted before the clock runs. A datum's effective samples are the smallest
+over its latents. Then: how long the diagnostics of such chains take. ``python -m benchmarks.kernels`` writes
+docs/results/kernels.md.
 """
 
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import NUTS
+from numpyro.infer.mcmc import MCMCKernel
 
 import mmppl.numpyro as mm
 from benchmarks import by_hand_jax
 from benchmarks.programs import LATENT, Setting, declare
+from benchmarks.results import stamp, table
 from benchmarks.timing import Measure
 from mmppl.data import load
 from mmppl.inference import Program, fit
@@ -29,7 +33,9 @@ from mmppl.nets.equinox import state as net_state
 
 __all__ = ["diagnostics_seconds", "rates", "run"]
 
-ROWS, EPOCHS, WARMUP, DRAWS, NUTS_DRAWS, ROUNDS = 256, 20, 400, 400, 60, 5
+ROWS, EPOCHS, WARMUP, DRAWS, ROUNDS = 256, 20, 300, 300, 3
+# A draw of the joint target takes up to a thousand evaluations of all data.
+NUTS_WARMUP, NUTS_DRAWS = 100, 25
 
 
 def start() -> np.ndarray:
@@ -49,27 +55,44 @@ def trained() -> Setting:
     return setting._replace(model=fitted.model, guide=fitted.guide, nets=nets)
 
 
-def ours(setting: Setting, kernel: Callable) -> Callable[[int], tuple[np.ndarray, float]]:
-    """A function from a seed to draws ``(draws, N, D)`` and the seconds that they took after warm-up."""
-    draws = NUTS_DRAWS if kernel is NUTS else DRAWS
-    mcmc = MCMC(kernel(setting.model), num_warmup=WARMUP, num_samples=draws, progress_bar=False)
-    mcmc.warmup(jax.random.key(0), setting.batch, init_params={"z": jnp.asarray(start())})
+def adapted(setting: Setting, kernel: MCMCKernel, warmup: int) -> tuple[Callable, Any]:
+    """A compiled function ``(state, draws)`` to a state and draws ``(draws, N, D)``, and a state after warm-up.
 
-    def sample(seed: int) -> tuple[np.ndarray, float]:
-        mcmc.post_warmup_state = mcmc.last_state
+    NumPyro's ``MCMC`` compiles at every run, which takes longer than these chains; so the kernel's ``sample`` is
+    looped here, as ``MCMC`` does.
+    """
+    args = (setting.batch,)
+    state = kernel.init(jax.random.key(0), warmup, {"z": jnp.asarray(start())}, args, {})
+
+    @partial(jax.jit, static_argnums=1)
+    def draw(state: Any, draws: int) -> tuple[Any, jax.Array]:
+        def step(state: Any, _: None) -> tuple[Any, jax.Array]:
+            state = kernel.sample(state, args, {})
+            return state, state.z["z"]
+
+        return jax.lax.scan(step, state, None, length=draws)
+
+    return draw, draw(state, warmup)[0]
+
+
+def ours(setting: Setting, kernel: MCMCKernel) -> Callable[[], tuple[np.ndarray, float]]:
+    """A function that goes on with a chain: draws ``(draws, N, D)`` and the seconds that they took."""
+    warmup, draws = (NUTS_WARMUP, NUTS_DRAWS) if isinstance(kernel, NUTS) else (WARMUP, DRAWS)
+    draw, state = adapted(setting, kernel, warmup)
+    memory = [draw(state, draws)[0]]
+
+    def sample() -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
-        mcmc.run(jax.random.key(seed), setting.batch)
-        z = np.asarray(mcmc.get_samples()["z"])
-        return z, time.perf_counter() - begin
+        memory[0], z = draw(memory[0], draws)
+        return np.asarray(z), time.perf_counter() - begin
 
-    sample(1)  # compiles
     return sample
 
 
-def blackjax_mala(setting: Setting, step_size: np.ndarray) -> Callable[[int], tuple[np.ndarray, float]]:
-    """BlackJAX's MALA, one chain a datum, with the step sizes (N,) that our kernel learnt."""
+def blackjax_mala(setting: Setting) -> Callable[[], tuple[np.ndarray, float]]:
+    """BlackJAX's MALA, one chain a datum, with the step sizes (N,) that our kernel learns."""
     kernel, values = blackjax.mala.build_kernel(), setting.batch.values
-    size = jnp.asarray(step_size) ** 2 / 2
+    size = adapted(setting, mm.MALA(setting.model), WARMUP)[1].step_size ** 2 / 2
 
     def density(z: jax.Array, row: dict) -> jax.Array:
         prior = -jnp.sum(jnp.abs(z))
@@ -88,11 +111,13 @@ def blackjax_mala(setting: Setting, step_size: np.ndarray) -> Callable[[int], tu
         return jax.lax.scan(step, state, jax.random.split(key, DRAWS))
 
     begin = jax.vmap(lambda z, row: blackjax.mala.init(z, lambda z: density(z, row)))(jnp.asarray(start()), values)
-    memory = [draw(begin, jax.random.key(0))[0]]
+    keys = [jax.random.key(0)]
+    memory = [draw(begin, keys[0])[0]]
 
-    def sample(seed: int) -> tuple[np.ndarray, float]:
+    def sample() -> tuple[np.ndarray, float]:
+        keys[0] = jax.random.split(keys[0])[0]
         clock = time.perf_counter()
-        memory[0], z = draw(memory[0], jax.random.key(seed))
+        memory[0], z = draw(memory[0], keys[0])
         return np.asarray(z), time.perf_counter() - clock
 
     return sample
@@ -101,21 +126,18 @@ def blackjax_mala(setting: Setting, step_size: np.ndarray) -> Callable[[int], tu
 def rates() -> dict[str, Measure]:
     """Effective samples per second per datum of each kernel: the median over data, and over rounds taken in turns."""
     setting = trained()
-    mala = mm.MALA(setting.model)
-    tuned = MCMC(mala, num_warmup=WARMUP, num_samples=1, progress_bar=False)
-    tuned.run(jax.random.key(0), setting.batch, init_params={"z": jnp.asarray(start())})
     kernels = {
-        "MALA": ours(setting, mm.MALA),
-        "MALA, learnt scales": ours(setting, lambda model: mm.MALA(model, adapt_mass_matrix=True)),
-        "underdamped Langevin": ours(setting, mm.UnderdampedLangevin),
-        "HMC": ours(setting, mm.HMC),
-        "BlackJAX MALA": blackjax_mala(setting, np.asarray(tuned.last_state.step_size)),
-        "NUTS, joint": ours(setting, NUTS),
+        "MALA": ours(setting, mm.MALA(setting.model)),
+        "MALA, learnt scales": ours(setting, mm.MALA(setting.model, adapt_mass_matrix=True)),
+        "underdamped Langevin": ours(setting, mm.UnderdampedLangevin(setting.model)),
+        "HMC": ours(setting, mm.HMC(setting.model)),
+        "BlackJAX MALA": blackjax_mala(setting),
+        "NUTS, joint": ours(setting, NUTS(setting.model)),
     }
     found: dict[str, list[float]] = {name: [] for name in kernels}
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         for name, sample in kernels.items():
-            z, seconds = sample(10 + number)
+            z, seconds = sample()
             found[name].append(float(np.median(ess(z[None], "mean").min(-1)) / seconds))
     return {
         name: Measure(float(np.median(x)), min(x), max(x), "effective samples per second per datum")
@@ -144,6 +166,14 @@ def run() -> dict[str, str]:
     return out
 
 
+def main() -> None:
+    """Prints and writes the table."""
+    lines = table(["what", "value"], run().items())
+    print(*lines, sep="\n")
+    what = f"{DRAWS} draws after {WARMUP} of warm-up; of NUTS {NUTS_DRAWS} after {NUTS_WARMUP}. In brackets the rounds."
+    head = ["# Kernels", "", f"Written by `python -m benchmarks.kernels` on {stamp()}.", what, ""]
+    Path("docs/results/kernels.md").write_text("\n".join([*head, *lines]) + "\n")
+
+
 if __name__ == "__main__":
-    for what, value in run().items():
-        print(f"{what}: {value}", flush=True)
+    main()
