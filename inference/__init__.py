@@ -11,6 +11,7 @@ from mmppl.inference.posterior import Posterior
 from mmppl.inference.program import Program, Stage
 from mmppl.inference.reduction import RatioLearning, find_subspaces
 from mmppl.inference.refine import refine
+from mmppl.inference.trajectory import trajectory
 
 __all__ = [
     "Fitted",
@@ -28,4 +29,5 @@ __all__ = [
     "log_normalizer",
     "refine",
     "to_arviz",
+    "trajectory",
 ]

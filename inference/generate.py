@@ -11,7 +11,7 @@ from mmppl.inference.fitted import Fitted, example
 from mmppl.inference.kernels.names import KERNELS
 from mmppl.inference.refine import move
 
-__all__ = ["generate"]
+__all__ = ["complete", "generate"]
 
 STEPS = 200
 
@@ -66,11 +66,11 @@ def generate(
     if given is None:
         empty = example(modalities, num).only()
         return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress).items()}
-    given = _complete(given, fitted).validate(modalities, allow_empty_rows=True)
+    given = complete(given, fitted).validate(modalities, allow_empty_rows=True)
     return _rows(fitted, given, num, names, mean, sampler, seed, chunk, progress)
 
 
-def _complete(given: Batch, fitted: Fitted) -> Batch:
+def complete(given: Batch, fitted: Fitted) -> Batch:
     """A modality that the batch does not hold at all is missing in every row."""
     modalities = fitted.program.modalities
     unknown = [n for n in given.modalities if n not in modalities]

@@ -35,6 +35,9 @@ def ebm(
     steps: int = 60,
     step_size: float = 0.2,
     schedule: str = "staged",
+    refine: int = 0,
+    refine_step_size: float = 0.1,
+    encoder: str = "bound",
     reduce: float | None = None,
     seed: int = 0,
 ) -> Program:
@@ -50,6 +53,8 @@ def ebm(
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
         | https://arxiv.org/abs/2409.19862
+        | Learning Multimodal Latent Space with EBM Prior and MCMC Inference (Yuan, Lipizzi & Han, 2024)
+        | https://arxiv.org/abs/2408.10467
 
     Arguments:
         modalities: What each modality is, by name.
@@ -68,6 +73,11 @@ def ebm(
         steps: Langevin steps for each gradient.
         step_size: s.
         schedule: ``"staged"`` or ``"joint"``.
+        refine: Langevin steps that move the guide's draws towards the posterior before decoders and energy learn from
+            them (Yuan, Lipizzi & Han, 2024); 0 for none. Particles are averaged then.
+        refine_step_size: Their step size.
+        encoder: How the guide learns beside them: ``"bound"`` or ``"amortised"``, see
+            :class:`~mmppl.inference.objectives.Refined`.
         reduce: Tolerance in nats of a dimension reduction, see :func:`~mmppl.inference.find_subspaces`: the second
             stage whitens the posterior's draws, and tilts a standard normal there along the directions kept alone.
             None for none.
@@ -119,13 +129,15 @@ def ebm(
         z = np.concatenate([np.asarray(latents[m])[np.asarray(latents.present[m])] for m in latents.modalities])
         return frame_values(find_subspaces(Batch({"z": z}), Blocks.of({"z": latent_dim}), eps=reduce or 0.0, ppl=ppl))
 
-    objective = ppl.MMVAE(particles, strata=strata, beta=beta, weights=weights(modalities))
+    objective = ppl.MMVAE(particles, strata=strata, beta=beta, weights=weights(modalities), average=refine > 0)
+    if refine:
+        objective = ppl.Refined(objective, steps=refine, step_size=refine_step_size, encoder=encoder)
     if not tilt:
         return Program(declare(False), guide, objective, ppl, modalities)
     backbone = Stage("backbone", share=0.6, model=declare(False))
     if schedule == "staged":
-        # The energy sees posterior draws alone: nothing is scored, so no decoder runs.
-        positives = ppl.MMVAE(1, strata="one", score=())
+        # The energy sees posterior draws alone: nothing is scored, so no decoder runs, unless draws are refined.
+        positives = objective if refine else ppl.MMVAE(1, strata="one", score=())
         second = Stage("energy", share=0.4, train=("energy",), objective=positives, momentum=0.5)
         if reduce is not None:
             second = dataclasses.replace(second, encode=draws, settle=settle, cache=False)

@@ -10,6 +10,7 @@ from mmppl.inference.objectives.mmvae_plus import MMVAEPlus
 from mmppl.inference.objectives.mopoe import MoPoE
 from mmppl.inference.objectives.mvae import MVAE
 from mmppl.inference.objectives.mvtcae import MVTCAE
+from mmppl.inference.objectives.refined import Refined
 from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.objectives.terms import References, Terms
 
@@ -25,6 +26,7 @@ __all__ = [
     "MoPoE",
     "Objective",
     "References",
+    "Refined",
     "Terms",
     "WarmUp",
 ]

@@ -9,7 +9,7 @@ from mmppl._backend import Backend, get_backend
 
 Array = Any
 
-__all__ = ["Ingredients", "bound_and_record"]
+__all__ = ["Ingredients", "bound_and_record", "gradient_of"]
 
 
 class Ingredients(NamedTuple):
@@ -74,10 +74,10 @@ def bound_and_record(
         bound = backend.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
     if objective.gradient == "dreg":
         share = backend.stop_gradient(parts.normalised_weights(backend, beta))
-        bound = backend.stop_gradient(bound) + _gradient_of(backend, xp.sum(share * log_w, axis=0))
+        bound = backend.stop_gradient(bound) + gradient_of(backend, xp.sum(share * log_w, axis=0))
     elif objective.gradient == "score":
         signal = backend.stop_gradient(_signal(backend, log_w, average))
-        bound = bound + _gradient_of(backend, xp.sum(signal * parts.joined(parts.log_own), axis=0))
+        bound = bound + gradient_of(backend, xp.sum(signal * parts.joined(parts.log_own), axis=0))
     weight = terms.weight
     factor = weight if parts.joint is None else xp.astype(xp.any(weight > 0, axis=0, keepdims=True), weight.dtype)
     # A term of weight zero must not touch the loss even if its bound is not finite.
@@ -104,7 +104,7 @@ def _times(factor: Any, x: Array) -> Array:
     return x if isinstance(factor, float) and factor == 1.0 else factor * x
 
 
-def _gradient_of(backend: Backend, x: Array) -> Array:
+def gradient_of(backend: Backend, x: Array) -> Array:
     """Zero, with the gradient of ``x``."""
     return x - backend.stop_gradient(x)
 

@@ -17,7 +17,7 @@ from mmppl.inference.objectives.terms import Draws, Evaluation, Terms
 
 Array = Any
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "factor", "mixed", "owner"]
 
 GRADIENTS = ("standard", "stl", "dreg", "score")
 DENSITIES = ("own", "mixture")
@@ -110,14 +110,9 @@ class Objective:
         if unknown:
             raise OptionError(f"weights name {sorted(unknown)}, but the batch has {list(names)}.")
 
-    def evaluate(self, run: Evaluation, batch: Batch, rng: Any, step: Any = None) -> tuple[Array, dict[str, Array]]:
-        """The loss (to minimise, summed over data with the plate's scale) and a record of its terms."""
-        self.check(batch.modalities)
-        beta = self._beta(run, step)
-        terms = self.terms(run.backend, batch, rng, run.like)
-        run.several = terms.several()
-        draws = self._draw(run, terms)
-        private = [site for site in draws.latents if owner(site, batch.modalities) is not None]
+    def admit(self, draws: Draws, modalities: tuple[str, ...]) -> None:
+        """Raises if the objective cannot use the latents that the guide draws."""
+        private = [site for site in draws.latents if owner(site, modalities) is not None]
         if private and self.shared:
             raise ObjectiveError(
                 f"{type(self).__name__} cannot use the private latents {private}: it compares what modalities say of "
@@ -128,11 +123,20 @@ class Objective:
                 f"Latents {list(draws.discrete)} are discrete, which have no reparametrised gradient: pass "
                 "gradient='score', or sum them out with the host's TraceEnum_ELBO."
             )
+
+    def evaluate(self, run: Evaluation, batch: Batch, rng: Any, step: Any = None) -> tuple[Array, dict[str, Array]]:
+        """The loss (to minimise, summed over data with the plate's scale) and a record of its terms."""
+        self.check(batch.modalities)
+        beta = self._beta(run, step)
+        terms = self.terms(run.backend, batch, rng, run.like)
+        run.several = terms.several()
+        draws = self._draw(run, terms)
+        self.admit(draws, batch.modalities)
         if self.gradient == "dreg":
             # The factor of the latents' gradient is a normalised weight, so the weights come first.
             first = self._ingredients(run, batch, terms, draws)
-            factor = run.backend.stop_gradient(first.normalised_weights(run.backend, beta))
-            draws = draws._replace(latents={k: _scaled(run.backend, z, factor) for k, z in draws.latents.items()})
+            share = run.backend.stop_gradient(first.normalised_weights(run.backend, beta))
+            draws = draws._replace(latents={k: _scaled(run.backend, z, share) for k, z in draws.latents.items()})
         elif self.gradient == "score":
             draws = draws._replace(latents={k: run.backend.stop_gradient(z) for k, z in draws.latents.items()})
         parts = self._ingredients(run, batch, terms, draws)
@@ -177,7 +181,7 @@ class Objective:
             subsets, weight = terms.mixture or (terms.encode, terms.weight)
             across = run.density(draws, subsets, cross=True, detach=detach)
             private = {site: own[site] for site in across if self.auxiliary and site in owned}
-            log_q = _mixed(run, [across[site] for site in across if site not in private], weight) + total(private)
+            log_q = mixed(run, [across[site] for site in across if site not in private], weight) + total(private)
         else:
             log_q = total(own)
         names = batch.modalities if self.score is None else self.score
@@ -187,7 +191,7 @@ class Objective:
             across = run.density(draws, terms.reference.subsets, cross=True, detach=False)
             others = sum(across.values()) - log_q[:, :, None, :]
             pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
-        masks = {site: _factor(xp, terms, batch, site, log_q) for site in log_lik}
+        masks = {site: factor(xp, terms, batch, site, log_q) for site in log_lik}
         log_own = sum(own.values()) if self.gradient == "score" else log_q
         return Ingredients(log_lik, masks, pull, log_own, self.weights, terms.weight if terms.joint else None)
 
@@ -197,7 +201,7 @@ def owner(site: str, modalities: tuple[str, ...]) -> int | None:
     return next((i for i, name in enumerate(modalities) if site.startswith(f"{name}.")), None)
 
 
-def _mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:
+def mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:
     """The log density of the mixture over subsets by weight ``(U, N)``, ``(K, T, N)``."""
     backend, xp = run.backend, run.backend.xp
     total = xp.sum(weight, axis=0, keepdims=True)
@@ -207,7 +211,7 @@ def _mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:
     return backend.logsumexp(sum(across) + log_share, axis=2)
 
 
-def _factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array:
+def factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array:
     """The factor on a log likelihood, ``(T, N)``; 1 for what is observed beside the modalities."""
     if site not in batch.modalities:
         return xp.ones_like(like[0, ...])

@@ -86,3 +86,6 @@ class Evaluation(Protocol):
 
         Of the modalities only ``names`` are observed.
         """
+
+    def frozen(self) -> "Evaluation":
+        """The same, with the program's parameters held fixed."""

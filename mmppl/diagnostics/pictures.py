@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from mmppl.batch import Modality
+from mmppl.data import Dataset
 
-__all__ = ["cell", "data_uri", "words"]
+__all__ = ["cell", "cells", "data_uri", "words"]
 
 # Blue, white and red of a vector's values, from low to high.
 LOW, MIDDLE, HIGH = np.array([[49, 104, 172], [247, 247, 247], [178, 54, 43]], float)
@@ -31,6 +32,17 @@ def cell(modality: Modality, value: np.ndarray, what: str, reach: tuple[float, f
     numbers = ", ".join(f"{v:.2f}" for v in value[:4]) + (", …" if len(value) > 4 else "")
     alt = f"{what}: {numbers}"
     return f'<img class="strip" alt="{escape(alt)}" title="{escape(numbers)}" src="{data_uri(_strip(value, reach))}">'
+
+
+def cells(dataset: Dataset, name: str, values: np.ndarray, what: str) -> list[str]:
+    """Values ``(N, *shape)`` of a modality side by side; a vector's colours reach as far as most training values."""
+    modality = dataset.modalities[name]
+    reach = (-1.0, 1.0)
+    if modality.kind == "vector":
+        known = np.asarray(dataset.train[name])[np.flatnonzero(np.asarray(dataset.train.present[name]))]
+        edge = float(np.quantile(np.abs(known), 0.98)) if known.size else 1.0
+        reach = (-edge, edge)
+    return [cell(modality, value, f"{name}, {what} {i + 1}", reach) for i, value in enumerate(values)]
 
 
 def words(tokens: np.ndarray, modality: Modality) -> list[str]:

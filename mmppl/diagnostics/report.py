@@ -10,13 +10,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.data import Dataset
+from mmppl.diagnostics.chain_pictures import chain_pictures
 from mmppl.diagnostics.diagnosis import diagnose
 from mmppl.diagnostics.diagnosis_plots import diagnosis_charts
 from mmppl.diagnostics.energies import energies
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.page import chart, facts, grid, page, paragraph, table
-from mmppl.diagnostics.pictures import cell
+from mmppl.diagnostics.pictures import cells
 from mmppl.diagnostics.plots import energy_histogram, loss_curves
 from mmppl.diagnostics.summary import (
     read_posterior,
@@ -64,7 +65,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     sections.append(("conditional", "Conditional samples", _conditional(fitted, dataset, seed)))
     bar.update()
     sections.append(("numbers", "Coherence and likelihood", _numbers(evaluation)))
-    sections.append(("chains", "Chains", _chains(summary)))
+    sections.append(("chains", "Chains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
     sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis)))
     histograms = _energy(fitted, dataset, seed)
     if histograms:
@@ -166,7 +167,7 @@ def _term(name: str) -> str:
 
 def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
     draws = generate(fitted, num=COLUMNS, mean=True, seed=seed)
-    rows = [(name, _cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
+    rows = [(name, cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
     return paragraph(
         "All modalities from one draw of the latents from the prior: a column is one sample. Shown are the "
         "likelihood's means, without its noise."
@@ -181,23 +182,13 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
             continue
         rows = dataset.test[has]
         draws = generate(fitted, rows.only(source), num=1, mean=True, seed=seed)
-        lines = [(f"given {source}", _cells(dataset, source, np.asarray(rows[source]), "given, tuple"), True)]
+        lines = [(f"given {source}", cells(dataset, source, np.asarray(rows[source]), "given, tuple"), True)]
         for name in dataset.modalities:
             if name != source:
-                lines.append((name, _cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
+                lines.append((name, cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
         header = ["", *(str(i + 1) for i in range(len(has)))]
         parts += [f"<h3>Given {escape(source)}</h3>", grid(f"Drawn given {source}", header, lines)]
     return "".join(parts)
-
-
-def _cells(dataset: Dataset, name: str, values: np.ndarray, what: str) -> list[str]:
-    modality = dataset.modalities[name]
-    reach = (-1.0, 1.0)
-    if modality.kind == "vector":
-        known = np.asarray(dataset.train[name])[np.flatnonzero(np.asarray(dataset.train.present[name]))]
-        edge = float(np.quantile(np.abs(known), 0.98)) if known.size else 1.0
-        reach = (-edge, edge)
-    return [cell(modality, value, f"{name}, {what} {i + 1}", reach) for i, value in enumerate(values)]
 
 
 def _numbers(result: dict[str, Any]) -> str:

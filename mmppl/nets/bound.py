@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BoundNet", "detached", "evaluated_once", "registered_in", "registered_once"]
+__all__ = ["BoundNet", "detached", "evaluated_anew", "evaluated_once", "registered_in", "registered_once"]
 
 _MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
 _REGISTERED: ContextVar[dict | None] = ContextVar("mmppl_registered", default=None)
@@ -49,6 +49,16 @@ def evaluated_once() -> Iterator[None]:
     try:
         with registered_in({}):
             yield
+    finally:
+        _MEMO.reset(token)
+
+
+@contextmanager
+def evaluated_anew() -> Iterator[None]:
+    """Within, networks forget what they were called on: where a loop calls them on ever other arrays."""
+    token = _MEMO.set(None)
+    try:
+        yield
     finally:
         _MEMO.reset(token)
 

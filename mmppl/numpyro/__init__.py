@@ -26,7 +26,7 @@ from mmppl.numpyro.kernels import (
 )
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
+from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE, Refined
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.pooled import Pooled, private
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
@@ -70,6 +70,7 @@ __all__ = [
     "Product",
     "RandomWalk",
     "Reduced",
+    "Refined",
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",

@@ -1,5 +1,6 @@
 """Objectives as NumPyro ELBO classes: ``SVI(model, guide, optim, mm.MoPoE(particles=8))``."""
 
+import copy
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,7 +18,7 @@ from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.numpyro.primitives import as_batch
 
-__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked"]
+__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked", "Refined"]
 
 OURS = ("_particles", "_terms")
 
@@ -74,6 +75,11 @@ class Evaluation:
                 self.scale = site["args"][0] / site["args"][1]
         observed = [n for n, site in sites.items() if site["type"] == "sample" and n not in latents]
         return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
+
+    def frozen(self) -> "Evaluation":
+        out = copy.copy(self)
+        out.params = jax.lax.stop_gradient(self.params)
+        return out
 
     def _seen(self, masks: jax.Array) -> Batch:
         """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""
@@ -206,3 +212,7 @@ class MVTCAE(rows.MVTCAE, HostObjective):
 
 class Masked(rows.Masked, HostObjective):
     __doc__ = rows.Masked.__doc__
+
+
+class Refined(rows.Refined, HostObjective):
+    __doc__ = rows.Refined.__doc__

@@ -27,7 +27,7 @@ from mmppl.pyro.kernels import (
 )
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE
+from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE, Refined
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.pooled import Pooled, private
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
@@ -70,6 +70,7 @@ __all__ = [
     "Product",
     "RandomWalk",
     "Reduced",
+    "Refined",
     "ScoreModel",
     "SmoothedLaplace",
     "Subspaces",

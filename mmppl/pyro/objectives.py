@@ -1,5 +1,6 @@
 """Objectives as Pyro ELBO classes: ``SVI(model, guide, optim, mm.MoPoE(particles=8))``."""
 
+import copy
 from typing import Any
 
 import pyro
@@ -18,7 +19,7 @@ from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.pyro.primitives import as_batch
 
-__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked"]
+__all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked", "Refined"]
 
 OURS = ("_particles", "_terms")
 
@@ -74,6 +75,10 @@ class Evaluation:
                     self.scale = _outer_scale([frame])
         observed = [n for n in sites if n not in latents]
         return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
+
+    def frozen(self) -> "Evaluation":
+        # Gradients are taken of latents alone there.
+        return copy.copy(self)
 
     def _seen(self, masks: torch.Tensor) -> Batch:
         """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""
@@ -248,3 +253,7 @@ class MVTCAE(rows.MVTCAE, HostObjective):
 
 class Masked(rows.Masked, HostObjective):
     __doc__ = rows.Masked.__doc__
+
+
+class Refined(rows.Refined, HostObjective):
+    __doc__ = rows.Refined.__doc__

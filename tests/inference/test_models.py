@@ -130,6 +130,18 @@ def test_bad_priors(ppl):
         models.mmvae({"t": Modality((3,), kind="tokens", vocabulary=5)}, ppl=ppl, prior="vamp")
 
 
+@pytest.mark.parametrize("encoder", ["bound", "amortised"])
+def test_ebm_learns_from_refined_draws(small, encoder):
+    """Both stages do, and what they climb rises."""
+    program = small("ebm", LINEAR.modalities, refine=3, encoder=encoder)
+    assert [stage.objective for stage in program.stages] == [None, program.objective]
+    fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    first = [record["loss"] for record in fitted.history if record["stage"] == "backbone"]
+    assert first[-1] < first[0]
+    assert all(np.isfinite(record["loss"]) for record in fitted.history)
+    assert any(weight.any() for name, weight in fitted.weights.items() if name.startswith("energy"))
+
+
 def test_untilted_ebm_is_the_backbone(small):
     """The same program with f = 0: one stage, no energy, and likelihoods without a log Z."""
     flat, tilted = (small("ebm", LINEAR.modalities, tilt=tilt) for tilt in (False, True))

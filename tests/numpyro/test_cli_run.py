@@ -198,10 +198,12 @@ def test_report(run):
     text = (run / "report.html").read_text()
     reader = Reader(text)
     assert not reader.outside
-    assert reader.images == 10 + 10 + 10  # joint, given ink, drawn given word
+    # Joint, given ink, drawn given word; two chains of nine frames in the prior, and two in posteriors.
+    assert reader.images == 10 + 10 + 10 + 18 + 18
     assert reader.without_alt == 0
     assert {"h1", "h2", "table", "svg", "main"} <= reader.tags
     headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "Chains"]
+    headings += ["From the base to the prior", "From the guide to the posterior"]
     assert all(heading in text for heading in headings)
     joint = evaluation["coherence"]["joint"]
     assert f"{joint['value']:.3f} ± {joint['error']:.3f}" in text

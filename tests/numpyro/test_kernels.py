@@ -83,6 +83,34 @@ class TestUnderdampedLangevin(KernelContract):
         return mm.UnderdampedLangevin(model, step_size=0.5)
 
 
+class TestHMC(KernelContract):
+    host = "numpyro"
+
+    def kernel(self, model):
+        return mm.HMC(model, step_size=0.5, num_steps=2)
+
+
+class TestRandomWalk(KernelContract):
+    host = "numpyro"
+
+    def kernel(self, model):
+        return mm.RandomWalk(model, step_size=1.0)
+
+
+class TestAnnealedLangevin(KernelContract):
+    host = "numpyro"
+
+    def kernel(self, model):
+        return mm.AnnealedLangevin(model, hottest=4.0, step_size=0.5)
+
+
+class TestTemperedLangevin(KernelContract):
+    host = "numpyro"
+
+    def kernel(self, model):
+        return mm.TemperedLangevin(model, replicas=2, hottest=3.0, step_size=0.5)
+
+
 def test_the_windows_of_warm_up_are_the_hosts():
     for num_warmup in (20, 100, 149, 150, 151, 400, 1000):
         theirs = build_adaptation_schedule(num_warmup)[1:-1]

@@ -83,6 +83,38 @@ class TestUnderdampedLangevin(KernelContract):
         return mm.UnderdampedLangevin(model, step_size=0.5)
 
 
+class TestHMC(KernelContract):
+    host = "pyro"
+    num_samples = 400
+
+    def kernel(self, model):
+        return mm.HMC(model, step_size=0.5, num_steps=2)
+
+
+class TestRandomWalk(KernelContract):
+    host = "pyro"
+    num_samples = 2500
+
+    def kernel(self, model):
+        return mm.RandomWalk(model, step_size=1.0)
+
+
+class TestAnnealedLangevin(KernelContract):
+    host = "pyro"
+    num_samples = 1000
+
+    def kernel(self, model):
+        return mm.AnnealedLangevin(model, hottest=4.0, step_size=0.5)
+
+
+class TestTemperedLangevin(KernelContract):
+    host = "pyro"
+    num_samples = 1500
+
+    def kernel(self, model):
+        return mm.TemperedLangevin(model, replicas=2, hottest=3.0, step_size=0.5)
+
+
 @pytest.mark.parametrize(("kernel", "samples"), [(mm.MALA, 2500), (NUTS, 300)])
 def test_posteriors_are_exact_whatever_each_row_has(kernel, samples):
     mcmc = run(kernel(linear), BATCH, num_samples=samples, warmup_steps=300 if kernel is mm.MALA else 100)
