@@ -135,8 +135,8 @@ class Refined(Objective):
         guided = xp.where(live, terms.weight * xp.mean(guided, axis=0), xp.zeros_like(terms.weight))
         total = xp.sum(terms.weight, axis=0)
         share = terms.weight / xp.where(total > 0, total, xp.ones_like(total))
-        record["kl"] = record["kl"] + xp.mean(xp.sum(share * backend.stop_gradient(xp.mean(log_q, axis=0)), axis=0))
-        return loss - xp.sum(run.scale * gradient_of(backend, guided)), record
+        kl = record["kl"] + xp.mean(xp.sum(share * backend.stop_gradient(xp.mean(log_q, axis=0)), axis=0))
+        return loss - xp.sum(run.scale * gradient_of(backend, guided)), {**record, "kl": kl}
 
     def log_q(self, run: Evaluation, terms: Terms, draws: Draws) -> Array:
         """The guide's log density of draws, ``(K, T, N)``: of each term's own, or of the mixture over terms."""
