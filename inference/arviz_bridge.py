@@ -164,7 +164,12 @@ def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, in
     import xarray as xr
 
     seen = {n: np.flatnonzero(np.asarray(data.present[n])) for n in log_lik}
-    values = np.concatenate([x[:, seen[n]] for n, x in log_lik.items()], axis=1)
+    ends = np.cumsum([len(rows) for rows in seen.values()])
+    values = np.empty((shape[0] * shape[1], ends[-1]), next(iter(log_lik.values())).dtype)
+    for rows, end, x in zip(seen.values(), ends, log_lik.values(), strict=True):
+        # Draw by draw, where numpy writes in place; by columns it would make a copy first.
+        for draw, own in zip(values, x, strict=True):
+            np.take(own, rows, out=draw[end - len(rows) : end], mode="clip")
     coords = {
         "chain": np.arange(shape[0]),
         "draw": np.arange(shape[1]),
@@ -180,7 +185,7 @@ def _seen(data: Batch, name: str) -> np.ndarray:
     value, mask = np.asarray(data[name]), np.asarray(data.present[name])
     if mask.all() or not np.issubdtype(value.dtype, np.floating):
         return value
-    return np.where(mask.reshape(-1, *(1,) * (value.ndim - 1)), value, np.nan).astype(value.dtype)
+    return np.where(mask.reshape(-1, *(1,) * (value.ndim - 1)), value, np.nan).astype(value.dtype, copy=False)
 
 
 def _present(data: Batch) -> Any:

@@ -1,6 +1,7 @@
 """The ArviZ bridge: groups, dimensions, values; the same assertions for ArviZ 0.23 and 1.x."""
 
 import json
+import tracemalloc
 import warnings
 
 import arviz as az
@@ -8,8 +9,10 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 
+from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference import to_arviz
+from mmppl.inference import infer, to_arviz
+from mmppl.inference.arviz_bridge import _pointwise
 
 GROUPS = {"posterior", "posterior_predictive", "log_likelihood", "observed_data", "constant_data"}
 GROUPS |= {"prior", "prior_predictive"}
@@ -112,6 +115,29 @@ def test_netcdf_round_trip(linear, data, tmp_path):
             assert again[group][name].dims == array.dims
             assert set(again[group][name].coords) == set(array.coords)
     assert again["posterior"].attrs["sampler"] == "guide"
+
+
+def test_what_is_drawn_is_not_copied(linear, data):
+    posterior = infer(linear(), data, method="guide", num_samples=20, num_chains=1)
+    idata = posterior.to_arviz(num_predictive=5, num_prior=0)
+    assert np.shares_memory(idata["posterior"]["z"].values, posterior["z"])
+
+
+def test_log_likelihoods_are_copied_once():
+    """At most as much memory is taken as their table has, beside indices of rows."""
+    number, rows = 400, 500
+    values = {name: np.random.default_rng(0).standard_normal((number, rows)) for name in "ab"}
+    batch = Batch(
+        dict.fromkeys("ab", np.zeros((rows, 1))), {"a": np.arange(rows) % 3 > 0, "b": np.arange(rows) % 2 > 0}
+    )
+    _pointwise(values, batch, (4, number // 4))
+    tracemalloc.start()
+    table = _pointwise(values, batch, (4, number // 4))["x"].values
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table.nbytes < peak < 1.2 * table.nbytes
+    seen = np.flatnonzero(np.arange(rows) % 3 > 0)
+    assert np.array_equal(table.reshape(number, -1)[:, : len(seen)], values["a"][:, seen])
 
 
 def test_same_seed_same_object(linear, data):
