@@ -1,7 +1,7 @@
 """Two stages: an autoencoder for each modality, then a score of all their latents."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,110 +12,17 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.inference.reduction import find_subspaces
+from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.parts import autoencoders, likelihood, weights
 from mmppl.models.reduction import frame_params, frame_values
-from mmppl.nets import PairEnergy, ResidualScore, TokenScore, UnetScore
+from mmppl.nets import PairEnergy
 from mmppl.nets.spec import Spec
 from mmppl.priors import Blocks, Frame, ScoreModel
 from mmppl.priors.frame import Standard
 from mmppl.priors.pairwise import pair_name
 from mmppl.priors.standardise import statistics
-from mmppl.sde.solvers import (
-    Ancestral,
-    AnnealedLangevin,
-    DPMSolver,
-    EulerMaruyama,
-    Heun,
-    PredictorCorrector,
-    RePaint,
-    Solver,
-)
 
-__all__ = ["AUTOENCODERS", "NETS", "SOLVERS", "Autoencoder", "score_net", "solver_of", "two_stages"]
-
-AUTOENCODERS = ("ae", "rae", "vae")
-NETS: dict[str, Callable[..., Spec]] = {"residual": ResidualScore, "tokens": TokenScore}
-SOLVERS: dict[str, Callable[[int], Solver]] = {
-    "dpm": lambda steps: DPMSolver(steps, eta=1.0),
-    "flow": DPMSolver,
-    "heun": Heun,
-    "euler": EulerMaruyama,
-    "ancestral": Ancestral,
-    "corrector": PredictorCorrector,
-    "repaint": RePaint,
-    "langevin": AnnealedLangevin,
-}
-
-
-def solver_of(name: str, steps: int) -> Solver:
-    """A solver by name, with its number of steps (levels, for Langevin).
-
-    Raises:
-        OptionError: If the name is unknown, or there are too few steps.
-    """
-    if name not in SOLVERS:
-        raise OptionError(f"Unknown solver '{name}'; expected one of {list(SOLVERS)}.")
-    return SOLVERS[name](steps)
-
-
-def score_net(name: str, sizes: tuple[int, ...], width: int, depth: int) -> Spec:
-    """A score's network by name: a residual perceptron, a transformer, or the published one (two levels).
-
-    Raises:
-        OptionError: If the name is unknown.
-    """
-    if name == "unet":
-        return UnetScore(sizes, width, (1,) * depth)
-    if name not in NETS:
-        raise OptionError(f"Unknown score network '{name}'; expected one of {[*NETS, 'unet']}.")
-    return NETS[name](sizes, width, depth)
-
-
-@dataclass(frozen=True)
-class Autoencoder:
-    r"""The first stage: every modality alone, by its own evidence lower bound.
-
-    * ``"ae"``: deterministic, :math:`z = e(x)`, no prior;
-    * ``"rae"``: regularised, :math:`q = \mathcal{N}(e(x), \eta^2)` and :math:`-\lambda \lVert z \rVert^2`;
-    * ``"vae"``: variational, :math:`q = \mathcal{N}(e(x), s(x)^2)` against :math:`\mathcal{N}(0, 1)`, times beta.
-
-    Arguments:
-        kind: One of the above.
-        noise: :math:`\eta`.
-        penalty: :math:`\lambda`.
-        beta: Factor of the variational kind's divergence.
-
-    Raises:
-        OptionError: If the kind is unknown or a number is out of range.
-    """
-
-    kind: str = "rae"
-    noise: float = 0.1
-    penalty: float = 0.01
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.kind not in AUTOENCODERS:
-            raise OptionError(f"Expected an autoencoder among {AUTOENCODERS}; got {self.kind!r}.")
-        if self.kind == "rae" and (self.noise <= 0.0 or self.penalty <= 0.0):
-            raise OptionError(f"Expected latent noise > 0 and a penalty > 0; got {self.noise} and {self.penalty}.")
-
-    @property
-    def family(self) -> str | None:
-        """The family of the encoders' distribution; None for codes."""
-        return "normal" if self.kind == "vae" else None
-
-    def posterior(self, dist: ModuleType, code: Any, present: Any) -> Any:
-        """Q(z | x) of one modality, where it is present."""
-        if self.kind == "ae":
-            return dist.Delta(code, event_dim=1).mask(present)
-        loc, scale = code if self.kind == "vae" else (code, self.noise)
-        return dist.Normal(loc, scale).to_event(1).mask(present)
-
-    def prior(self, dist: ModuleType, zeros: Any, present: Any) -> Any:
-        """P(z) of one modality in this stage."""
-        scale = (2.0 * self.penalty) ** -0.5 if self.kind == "rae" else 1.0
-        return dist.Normal(zeros, scale).to_event(1).mask(present & (self.kind != "ae"))
+__all__ = ["two_stages"]
 
 
 def two_stages(

@@ -4,8 +4,10 @@ from types import ModuleType
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
-from mmppl.models.latent_score import Autoencoder, score_net, solver_of, two_stages
+from mmppl.models.autoencoder import Autoencoder
+from mmppl.models.latent_score import two_stages
 from mmppl.models.parts import system
+from mmppl.models.score_parts import score_net, solver_of
 from mmppl.priors import Blocks, Conditioning, MultiTime, Pairwise, ScoreModel
 
 __all__ = ["sbm"]
@@ -57,7 +59,7 @@ def sbm(
         latent_dim: Dimension of each modality's latent.
         hidden: Width of the encoders and decoders.
         autoencoder: The first stage: ``"ae"``, ``"rae"`` or ``"vae"``, see
-            :class:`~mmppl.models.latent_score.Autoencoder`.
+            :class:`~mmppl.models.autoencoder.Autoencoder`.
         noise: Deviation of the latent noise of ``"rae"``.
         penalty: Factor on the squared latents of ``"rae"``.
         beta: Factor on the divergence of ``"vae"``.

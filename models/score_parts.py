@@ -1,0 +1,55 @@
+"""Networks and solvers of scores, by name."""
+
+from collections.abc import Callable
+
+from mmppl.errors import OptionError
+from mmppl.nets import ResidualScore, TokenScore, UnetScore
+from mmppl.nets.spec import Spec
+from mmppl.sde.solvers import (
+    Ancestral,
+    AnnealedLangevin,
+    DPMSolver,
+    EulerMaruyama,
+    Heun,
+    PredictorCorrector,
+    RePaint,
+    Solver,
+)
+
+__all__ = ["NETS", "SOLVERS", "score_net", "solver_of"]
+
+NETS: dict[str, Callable[..., Spec]] = {"residual": ResidualScore, "tokens": TokenScore}
+SOLVERS: dict[str, Callable[[int], Solver]] = {
+    "dpm": lambda steps: DPMSolver(steps, eta=1.0),
+    "flow": DPMSolver,
+    "heun": Heun,
+    "euler": EulerMaruyama,
+    "ancestral": Ancestral,
+    "corrector": PredictorCorrector,
+    "repaint": RePaint,
+    "langevin": AnnealedLangevin,
+}
+
+
+def solver_of(name: str, steps: int) -> Solver:
+    """A solver by name, with its number of steps (levels, for Langevin).
+
+    Raises:
+        OptionError: If the name is unknown, or there are too few steps.
+    """
+    if name not in SOLVERS:
+        raise OptionError(f"Unknown solver '{name}'; expected one of {list(SOLVERS)}.")
+    return SOLVERS[name](steps)
+
+
+def score_net(name: str, sizes: tuple[int, ...], width: int, depth: int) -> Spec:
+    """A score's network by name: a residual perceptron, a transformer, or the published one (two levels).
+
+    Raises:
+        OptionError: If the name is unknown.
+    """
+    if name == "unet":
+        return UnetScore(sizes, width, (1,) * depth)
+    if name not in NETS:
+        raise OptionError(f"Unknown score network '{name}'; expected one of {[*NETS, 'unet']}.")
+    return NETS[name](sizes, width, depth)
