@@ -8,7 +8,7 @@ from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.latent_score import two_stages
 from mmppl.models.parts import system
 from mmppl.models.score_parts import score_net, solver_of
-from mmppl.priors import Blocks, Conditioning, MultiTime, Pairwise, ScoreModel
+from mmppl.priors import Blocks, Conditioning, MultiTime, Pairwise, Particles, ScoreModel
 
 __all__ = ["sbm"]
 
@@ -25,6 +25,7 @@ def sbm(
     penalty: float = 0.01,
     beta: float = 0.5,
     replacement: str = "fresh",
+    particles: int | None = None,
     scheme: str = "uniform",
     guidance: float = 0.0,
     pairs: str = "ind",
@@ -64,6 +65,8 @@ def sbm(
         penalty: Factor on the squared latents of ``"rae"``.
         beta: Factor on the divergence of ``"vae"``.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
+        particles: Number of particles that a draw of a conditional takes in place of replacement, exact as it grows,
+            see :class:`~mmppl.priors.Particles`; None for replacement.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
         guidance: Strength of the coherence guidance by pairs, 0 for none; above it, energies are trained in a third
             stage, see :class:`~mmppl.priors.Pairwise`.
@@ -94,7 +97,14 @@ def sbm(
         seed=seed,
         autoencoder=Autoencoder(autoencoder, noise, penalty, beta),
         hidden=hidden,
-        score=ScoreModel(blocks, learning, solver_of(solver, steps), conditioning, pairwise=pairwise),
+        score=ScoreModel(
+            blocks,
+            learning,
+            solver_of(solver, steps),
+            conditioning,
+            pairwise=pairwise,
+            particles=None if particles is None else Particles(particles),
+        ),
         pairs=pairs,
         net=score_net(net, blocks.sizes, width, depth),
         share=share,

@@ -222,6 +222,17 @@ def test_another_solver_takes_the_same_weights(small):
         fitted.with_options(solver="x")
 
 
+def test_conditionals_by_particles_take_the_same_weights(small):
+    fitted = fit(small("sbm", LINEAR.modalities), LINEAR.train, epochs=2, batch_size=64, progress=False)
+    given = LINEAR.test[:6].only("b")
+    made = generate(fitted.with_options(particles=4), given, seed=1)
+    assert np.array_equal(made["b"][0], given["b"])
+    assert np.isfinite(made["a"]).all()
+    assert not np.array_equal(made["a"], generate(fitted, given, seed=1)["a"])
+    with pytest.raises(OptionError, match="particles >= 2"):
+        small("sbm", LINEAR.modalities, particles=1)
+
+
 def test_likelihoods_need_encoders_with_a_density(small):
     settings = {"epochs": 5, "batch_size": 64, "progress": False}
     with pytest.raises(OptionError, match="'mld' has deterministic encoders"):
