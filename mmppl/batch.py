@@ -270,6 +270,24 @@ class Batch:
         if unknown:
             raise ModalityError(f"Expected modalities among {list(self.values)}; got {unknown}.")
 
+    def scoring(self, *names: str) -> "Batch":
+        """The same batch with ``names`` alone as its modalities: the arrays of the others are still there to be read.
+
+        A program that goes through ``batch.modalities`` decodes these alone; what it observes beside them is not
+        scored.
+        """
+        part = _Part.trusted(self.values, self.present, self.label, self.num)
+        object.__setattr__(part, "names", names)
+        return part
+
+
+class _Part(Batch):
+    names: tuple[str, ...]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.names
+
 
 def _hide(value: Array, mask: Array) -> Array:
     if mask.ndim > 1:

@@ -321,3 +321,31 @@ def test_a_fit_with_missing_modalities_recovers_the_evidence_of_the_full_fit(d):
         reached.append(learnt.evidence(test).mean())
     assert abs(reached[1] / reached[0] - 1.0) < 0.01
     assert abs(reached[0] / truth.evidence(test).mean() - 1.0) < 0.01
+
+
+def test_mvae_decodes_what_a_term_scores(d):
+    """Of T = 1 + 3 + 1 terms a modality is in three: all, itself, and the random one. It is decoded for these alone.
+
+    A program that does not ask which modalities are wanted has the same loss, and decodes more.
+    """
+    decoded = []
+
+    def model_of(names):
+        def model(batch):
+            with d.mm.plate(batch):
+                z = d.ppl.sample("z", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+                for name in names or batch.modalities:
+                    decoded.append((name, tuple(z.shape[:-2])))
+                    mean = z * d.array(TRUTH.weight[name][:, 0]) + d.array(TRUTH.bias[name])
+                    d.mm.observe(name, d.dist.Normal(mean, TRUTH.noise[name]).to_event(1), batch)
+
+        return model
+
+    guide = LinearProgram(d, TRUTH).guide
+    out = d.stepper(d.mm.MVAE(2), model_of(None), guide)(BATCH, 0)
+    # The driver looks at the program once before, without terms.
+    assert set(decoded) - {(name, ()) for name in "abc"} == {(name, (2, 3)) for name in "abc"}
+    other = d.stepper(d.mm.MVAE(2), model_of("abc"), guide)(BATCH, 0)
+    close(other.loss, out.loss)
+    for name in out.record:
+        close(other.record[name], out.record[name])

@@ -6,6 +6,7 @@ r"""An objective is a table: weighted terms of "encode from E, score T, pull tow
 With K particles the expectation becomes a log-mean-exp, per datum, with the plate's scale outside it.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -184,8 +185,7 @@ class Objective:
             log_q = mixed(run, [across[site] for site in across if site not in private], weight) + total(private)
         else:
             log_q = total(own)
-        names = batch.modalities if self.score is None else self.score
-        log_lik, prior = run.score(draws, names)
+        log_lik, prior = self._score(run, batch, terms, draws)
         pull = total(prior) - log_q
         if terms.reference is not None:
             across = run.density(draws, terms.reference.subsets, cross=True, detach=False)
@@ -194,6 +194,24 @@ class Objective:
         masks = {site: factor(xp, terms, batch, site, log_q) for site in log_lik}
         log_own = sum(own.values()) if self.gradient == "score" else log_q
         return Ingredients(log_lik, masks, pull, log_own, self.weights, terms.weight if terms.joint else None)
+
+    def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[dict, dict]:
+        """Log likelihoods and log prior; each modality is decoded for the terms alone that may score it."""
+        names = batch.modalities if self.score is None else self.score
+        if terms.scored is None:
+            return run.score(draws, names)
+        xp = run.backend.xp
+        log_lik, prior = run.score(draws, ())
+        for name in names:
+            which = terms.scored[batch.modalities.index(name)]
+            part = copy.copy(run)
+            part.shape = (run.shape[0], len(which), run.shape[2])
+            latents = {s: xp.concat([z[:, t : t + 1, ...] for t in which], axis=1) for s, z in draws.latents.items()}
+            own = part.score(draws._replace(latents=latents), (name,), prior=False)[0][name]
+            unscored = xp.zeros_like(own[:, 0, ...])
+            rows = [own[:, which.index(t), ...] if t in which else unscored for t in range(run.shape[1])]
+            log_lik = {**log_lik, name: xp.stack(rows, axis=1)}
+        return log_lik, prior
 
 
 def owner(site: str, modalities: tuple[str, ...]) -> int | None:

@@ -50,5 +50,8 @@ class MVAE(Objective):
         if self.random:
             groups.append(random_subsets(backend, rng, self.random, present, like))
             valid.append(xp.any(groups[-1], axis=-1))
-        encode = xp.concat(groups, axis=0)
-        return Terms(encode, encode, xp.astype(xp.concat(valid, axis=0), like.dtype))
+        encode, number = xp.concat(groups, axis=0), len(batch.modalities)
+        # All but its own of the single modalities leave a modality out.
+        drawn = range(1 + number, encode.shape[0])
+        scored = tuple((0, 1 + i, *drawn) for i in range(number))
+        return Terms(encode, encode, xp.astype(xp.concat(valid, axis=0), like.dtype), scored=scored)

@@ -35,6 +35,8 @@ class Terms(NamedTuple):
         reference: What r is; None for the prior.
         mixture: Subsets ``(U, N, M)`` and shares ``(U, N)`` of the mixture for ``density="mixture"``; None means the
             terms themselves, by weight.
+        scored: For each modality the terms, by number, that may score it, where that is known before the masks are;
+            the others are not decoded. None where any may.
         joint: Whether the k-th particles of all terms belong together: their log weights are then summed before the
             log-mean-exp.
     """
@@ -44,6 +46,7 @@ class Terms(NamedTuple):
     weight: Array
     reference: References | None = None
     mixture: tuple[Array, Array] | None = None
+    scored: tuple[tuple[int, ...], ...] | None = None
     joint: bool = False
 
     def several(self) -> bool:
@@ -81,10 +84,12 @@ class Evaluation(Protocol):
     def density(self, draws: Draws, masks: Array, *, cross: bool, detach: bool) -> dict[str, Array]:
         """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs."""
 
-    def score(self, draws: Draws, names: tuple[str, ...]) -> tuple[dict[str, Array], dict[str, Array]]:
+    def score(
+        self, draws: Draws, names: tuple[str, ...], prior: bool = True
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Log likelihood of what the model observes, and log prior of the latents, by site, all ``(K, T, N)``.
 
-        Of the modalities only ``names`` are observed.
+        Of the modalities only ``names`` are observed; without ``prior`` the second is empty.
         """
 
     def frozen(self) -> "Evaluation":

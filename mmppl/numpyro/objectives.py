@@ -59,10 +59,12 @@ class Evaluation:
         shape = self.shape if not cross else (*self.shape[:2], masks.shape[0], self.shape[2])
         return self._each(sites, latents, shape, sign=0.0)
 
-    def score(self, draws: Draws, names: tuple[str, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    def score(
+        self, draws: Draws, names: tuple[str, ...], prior: bool = True
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         latents = {name: self._narrow(z) for name, z in draws.latents.items()}
         with _plates(self.shape):
-            sites = self._trace(self.model, self.params, self.batch.select(*names), self.keys[1], latents)
+            sites = self._trace(self.model, self.params, self.batch.scoring(*names), self.keys[1], latents)
         self.mutable = {name: site["value"] for name, site in sites.items() if site["type"] == "mutable"}
         lost = [n for n, site in sites.items() if _is_latent(site) and n not in latents]
         if lost:
@@ -74,7 +76,7 @@ class Evaluation:
             if site["type"] == "plate" and site["name"] not in OURS:
                 self.scale = site["args"][0] / site["args"][1]
         observed = [n for n, site in sites.items() if site["type"] == "sample" and n not in latents]
-        return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
+        return self._each(sites, observed, self.shape), self._each(sites, latents if prior else (), self.shape)
 
     def frozen(self) -> "Evaluation":
         out = copy.copy(self)

@@ -59,10 +59,12 @@ class Evaluation:
             sites = self._trace(self.guide, self._seen(masks), latents)
         return self._each(sites, latents, shape, sign=0.0)
 
-    def score(self, draws: Draws, names: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def score(
+        self, draws: Draws, names: tuple[str, ...], prior: bool = True
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         latents = {name: self._narrow(z) for name, z in draws.latents.items()}
         with _plates(self.shape):
-            sites = self._trace(self.model, self.batch.select(*names), latents)
+            sites = self._trace(self.model, self.batch.scoring(*names), latents)
         lost = [n for n, site in sites.items() if _is_latent(site) and n not in latents]
         if lost:
             raise ObjectiveError(f"The guide does not draw the latents {lost} of the model.")
@@ -74,7 +76,7 @@ class Evaluation:
                 if frame.name not in OURS:
                     self.scale = _outer_scale([frame])
         observed = [n for n in sites if n not in latents]
-        return self._each(sites, observed, self.shape), self._each(sites, latents, self.shape)
+        return self._each(sites, observed, self.shape), self._each(sites, latents if prior else (), self.shape)
 
     def frozen(self) -> "Evaluation":
         # Gradients are taken of latents alone there.

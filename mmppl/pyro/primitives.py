@@ -95,6 +95,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
         ModalityError: If the event shape of the likelihood is not that of the data.
     """
     value = batch[name]
+    if name not in batch.modalities:
+        return value
     if fn.event_shape != value.shape[1:]:
         raise ModalityError(
             f"Modality '{name}': expected a likelihood with event shape {tuple(value.shape[1:])}; got "
