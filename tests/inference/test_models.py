@@ -61,7 +61,7 @@ def test_bad_options(ppl, name):
     with pytest.raises(ModalityError, match=f"'{name}' needs at least one modality; got none"):
         make({}, ppl=ppl)
     if "particles" in settings(name):
-        with pytest.raises(OptionError, match="Expected particles >= 1; got 0"):
+        with pytest.raises(OptionError, match="Expected particles >= [12]"):
             make(LINEAR.modalities, ppl=ppl, particles=0)
 
 

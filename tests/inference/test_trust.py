@@ -60,8 +60,9 @@ def test_kernels_leave_the_joint_of_an_energy_prior_as_it_is(linear, truth, meth
 
 @pytest.mark.parametrize("method", ["mala", "hmc", "nuts", "psis"])
 def test_calibration_on_simulated_data(linear, method):
-    sizes = {"draws": 11, "thin": 6 if method == "mala" else 2, "num_warmup": 100}
-    sizes["num"] = 60 if method == "nuts" else 120
+    # Ranks are uniform where draws are all but independent.
+    sizes = {"draws": 11, "thin": 6 if method in ("mala", "hmc") else 2, "num_warmup": 100}
+    sizes["num"] = 60 if method == "nuts" else 300
     assert calibrate(linear(widen=1.3), method=method, seed=5, **sizes).worst > 0.01
 
 
