@@ -84,10 +84,13 @@ def ebm(
         seed: Of the initial weights.
 
     Raises:
-        OptionError: If the schedule is unknown, or a reduction is asked of another than ``"staged"`` with a tilt.
+        OptionError: If the schedule is unknown, ``encoder`` is given without ``refine``, or a reduction is asked of
+            another than ``"staged"`` with a tilt.
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
+    if encoder != "bound" and not refine:
+        raise OptionError(f"Expected refine >= 1 with encoder={encoder!r}, which learns from refined draws; got 0.")
     if reduce is not None and (schedule != "staged" or not tilt):
         raise OptionError("Expected schedule 'staged' and tilt=True with reduce, which needs posteriors at rest.")
     specs = autoencoders(modalities, latent_dim, hidden, "laplace")

@@ -9,7 +9,7 @@ from mmppl._backend import Backend, get_backend
 
 Array = Any
 
-__all__ = ["Ingredients", "bound_and_record", "gradient_of"]
+__all__ = ["Ingredients", "bound_and_record", "gradient_of", "shares"]
 
 
 class Ingredients(NamedTuple):
@@ -85,8 +85,7 @@ def bound_and_record(
     per_datum = xp.sum(factor * bound, axis=0)
     loss = -xp.sum(scale * per_datum)
     still = backend.stop_gradient
-    total = xp.sum(weight, axis=0)
-    share = weight / xp.where(total > 0, total, xp.ones_like(total))
+    share = shares(weight)
     record = {
         "loss": -xp.mean(still(per_datum)),
         "kl": -xp.mean(xp.sum(share * xp.mean(still(parts.pull), axis=0), axis=0)),
@@ -97,6 +96,13 @@ def bound_and_record(
         value = xp.sum(scored * xp.mean(still(value), axis=0))
         record[f"log_lik.{name}"] = value / xp.where(number > 0, number, xp.ones_like(number))
     return loss, record
+
+
+def shares(weight: Array) -> Array:
+    """Weights of terms ``(T, N)`` as shares of each datum's sum; 0 where no term counts."""
+    xp = get_backend(weight).xp
+    total = xp.sum(weight, axis=0)
+    return weight / xp.where(total > 0, total, xp.ones_like(total))
 
 
 def _times(factor: Any, x: Array) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.objectives.algebra import shares
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, singles
 from mmppl.inference.objectives.terms import Terms
@@ -49,8 +50,7 @@ class MMVAE(Objective):
         present = present_table(backend, batch)
         encode = singles(backend, present, like)
         valid = xp.astype(inside(backend, encode, present), like.dtype)
-        count = xp.sum(valid, axis=0)
-        weight = valid / xp.where(count > 0, count, xp.ones_like(count))
+        weight = shares(valid)
         if self.strata == "all":
             return Terms(encode, present[None, ...], weight)
         upper = xp.cumulative_sum(weight, axis=0)

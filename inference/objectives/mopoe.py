@@ -6,6 +6,7 @@ from mmppl._backend import Backend
 from mmppl.aggregation import all_subsets
 from mmppl.aggregation.mixture import MAX_SUBSETS
 from mmppl.batch import Batch
+from mmppl.inference.objectives.algebra import shares
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
 from mmppl.inference.objectives.terms import Terms
@@ -48,5 +49,4 @@ class MoPoE(Objective):
             encode = table(backend, all_subsets(num), like)
             encode = xp.broadcast_to(encode, (encode.shape[0], *present.shape))
             valid = xp.astype(inside(backend, encode, present), like.dtype)
-        count = xp.sum(valid, axis=0)
-        return Terms(encode, present[None, ...], valid / xp.where(count > 0, count, xp.ones_like(count)))
+        return Terms(encode, present[None, ...], shares(valid))

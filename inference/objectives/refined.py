@@ -6,7 +6,7 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
+from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of, shares
 from mmppl.inference.objectives.base import Objective, factor, mixed
 from mmppl.inference.objectives.terms import Draws, Evaluation, Terms
 from mmppl.nets.bound import evaluated_anew
@@ -133,9 +133,9 @@ class Refined(Objective):
             guided = xp.sum(backend.stop_gradient(begin.score) * start, axis=-1) - beta * self.log_q(run, terms, draws)
         live = terms.weight > 0
         guided = xp.where(live, terms.weight * xp.mean(guided, axis=0), xp.zeros_like(terms.weight))
-        total = xp.sum(terms.weight, axis=0)
-        share = terms.weight / xp.where(total > 0, total, xp.ones_like(total))
-        kl = record["kl"] + xp.mean(xp.sum(share * backend.stop_gradient(xp.mean(log_q, axis=0)), axis=0))
+        kl = record["kl"] + xp.mean(
+            xp.sum(shares(terms.weight) * backend.stop_gradient(xp.mean(log_q, axis=0)), axis=0)
+        )
         return loss - xp.sum(run.scale * gradient_of(backend, guided)), {**record, "kl": kl}
 
     def log_q(self, run: Evaluation, terms: Terms, draws: Draws) -> Array:

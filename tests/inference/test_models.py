@@ -68,6 +68,8 @@ def test_bad_options(ppl, name):
 def test_bad_options_of_one_system(ppl):
     with pytest.raises(OptionError, match="Expected schedule 'staged' or 'joint'; got 'both'"):
         models.ebm(LINEAR.modalities, ppl=ppl, schedule="both")
+    with pytest.raises(OptionError, match="Expected refine >= 1 with encoder='amortised'"):
+        models.ebm(LINEAR.modalities, ppl=ppl, encoder="amortised")
     with pytest.raises(OptionError, match="Expected strata 'all' or 'one'; got 'two'"):
         models.mmvae(LINEAR.modalities, ppl=ppl, strata="two")
     for option, message in {
