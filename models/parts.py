@@ -48,7 +48,7 @@ def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
         return ppl.PaddedCategorical(output, modality.padding).to_event(event)
     output, scale = output if modality.learns_scale else (output, modality.scale)
     if name in ("normal", "laplace"):
-        return getattr(dist, name.capitalize())(output, scale).to_event(event)
+        return ppl.host.located(name, output, scale).to_event(event)
     if name == "bernoulli":
         # Images in shades of grey are scored too.
         return dist.Bernoulli(logits=output, validate_args=False).to_event(event)

@@ -35,6 +35,7 @@ __all__ = [
     "factor",
     "find_prior",
     "guide_log_prob",
+    "located",
     "log_weights",
     "param",
     "probe",
@@ -58,6 +59,11 @@ def random() -> Any:
 def zeros(*shape: int) -> jax.Array:
     """Zeros of a shape."""
     return jnp.zeros(shape)
+
+
+def located(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
+    """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
+    return {"normal": dist.Normal, "laplace": dist.Laplace}[family](loc, scale)
 
 
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:

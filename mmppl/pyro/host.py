@@ -15,6 +15,7 @@ from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.nets.spec import Spec
+from mmppl.pyro.located import located
 from mmppl.pyro.objectives import Evaluation
 from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, probe, refine, scores, seeded, sites_of
 from mmppl.pyro.primitives import as_batch, build, own_modules
@@ -30,6 +31,7 @@ __all__ = [
     "factor",
     "find_prior",
     "guide_log_prob",
+    "located",
     "log_weights",
     "param",
     "probe",
