@@ -97,7 +97,7 @@ def test_both_likelihood_schemes_estimate_one_integral():
 def linear_map(solver, sde, cov):
     """The covariance of what a solver that adds no noise makes of its start: it is linear in it."""
     start = sde.prior_scale * np.eye(len(cov))
-    z = solver.run(BACKEND, sde, score_of(sde, np.zeros(len(cov)), cov), start, np.zeros((0, *start.shape)))
+    z = solver.run(BACKEND, sde, score_of(sde, np.zeros(len(cov)), cov), start, None)
     return z.T @ z
 
 
@@ -169,14 +169,21 @@ def test_conditional_draws_and_observed_coordinates(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
-def test_evaluations_are_counted_rightly(solver):
+def test_evaluations_and_draws_are_counted_rightly(solver):
     calls = []
 
     def score(z, t, xi=None):
         calls.append(float(t))
         return -z
 
-    solver.sample(BACKEND, np.random.default_rng(0), VP(), score, np.zeros((1, 1)))
+    drawn = []
+
+    def noise(i):
+        drawn.append(int(i))
+        return np.ones((1, 1))
+
+    solver.run(BACKEND, VP(), score, np.zeros((1, 1)), noise)
+    assert drawn == list(range(solver.draws))
     assert len(calls) == solver.evaluations
     assert calls[0] == 1.0
     assert min(calls) > 0.0
@@ -195,12 +202,12 @@ def test_one_resample_is_ancestral_sampling():
     """On the same grid and with the same noise, without ways up."""
     sde, solver, rng = VP(), RePaint(50, 10, 1), np.random.default_rng(0)
     like = np.zeros((4, 3))
-    noise = solver.draw(BACKEND, rng, like)
+    path = rng.normal(size=(solver.draws, *like.shape))
     start = rng.normal(size=like.shape)
     plain = Ancestral(49, last=1 / 50)
     np.testing.assert_allclose(plain.grid, np.arange(50, -1, -1) / 50, atol=1e-15)
-    first = solver.run(BACKEND, sde, score_of(sde), start, noise)
-    np.testing.assert_allclose(first, plain.run(BACKEND, sde, score_of(sde), start, noise[:, 1]), rtol=1e-9)
+    first = solver.run(BACKEND, sde, score_of(sde), start, path.__getitem__)
+    np.testing.assert_allclose(first, plain.run(BACKEND, sde, score_of(sde), start, path[1::2].__getitem__), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,11 @@ class JaxBackend:
         split = jax.vmap(lambda key: jax.random.split(key, num))(rng)
         return [split[:, i] for i in range(num)]
 
+    def fold_in(self, rng, i):
+        if not _one_for_each_row(rng):
+            return jax.random.fold_in(rng, i)
+        return jax.vmap(lambda key: jax.random.fold_in(key, i))(rng)
+
     def rng(self, seed):
         return jax.random.key(seed)
 

@@ -87,6 +87,9 @@ class NumpyBackend:
     def split(self, rng, num):
         return [rng] * num
 
+    def fold_in(self, rng, i):
+        return rng
+
     def rng(self, seed):
         return np.random.default_rng(seed)
 

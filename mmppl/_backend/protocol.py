@@ -79,6 +79,9 @@ class Backend(Protocol):
     def split(self, rng: Any, num: int) -> list[Any]:
         """``num`` random handles; a stateful handle is returned ``num`` times."""
 
+    def fold_in(self, rng: Any, i: Array) -> Any:
+        """The handle of the i-th of many draws, for loops; a stateful handle is returned as it is."""
+
     def rng(self, seed: int) -> Any:
         """A fresh random handle."""
 

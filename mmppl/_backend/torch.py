@@ -127,6 +127,9 @@ class TorchBackend:
     def split(self, rng, num):
         return [rng] * num
 
+    def fold_in(self, rng, i):
+        return rng
+
     def rng(self, seed):
         return torch.Generator().manual_seed(seed)
 

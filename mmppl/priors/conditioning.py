@@ -157,7 +157,7 @@ class Conditioning:
         Raises:
             OptionError: If fresh noise is asked of a solver that draws none.
         """
-        if self.how == "fresh" and solver.noise_axes == (0,):
+        if self.how == "fresh" and not solver.draws:
             raise OptionError(f"Fresh noise at every step needs a solver that draws noise; {solver} does not.")
         xp = backend.xp
         first, second = backend.split(rng, 2)

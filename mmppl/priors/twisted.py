@@ -25,7 +25,7 @@ from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde import SDE
 from mmppl.sde.solvers.ancestral import posterior
-from mmppl.sde.solvers.base import table
+from mmppl.sde.solvers.base import count, table
 from mmppl.sde.solvers.signal import signal_grid
 
 Array = Any
@@ -92,8 +92,6 @@ class Particles:
         grid = signal_grid(sde, self.steps + 1, self.last, BEND)
         first, second, third, fourth = backend.split(rng, 4)
         start = sde.prior_scale * backend.normal(first, shape, observed)
-        noise = backend.normal(second, (self.steps, *shape), observed)
-        uniform = backend.uniform(third, (self.steps, *observed.shape[:-1]), observed)
         live = xp.astype(known, observed.dtype)
 
         def twist(z: Array, t: Array) -> tuple[Array, Array, Array]:
@@ -108,7 +106,9 @@ class Particles:
             return -noise_of(z, t) / sde.scale(t), value, slope
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-            (z, log_weight, least), (t, own, pull, spread, xi, u) = carry, xs
+            (z, log_weight, least), (i, t, own, pull, spread) = carry, xs
+            xi = backend.normal(backend.fold_in(second, i), shape, observed)
+            u = backend.uniform(backend.fold_in(third, i), tuple(observed.shape[:-1]), observed)
             score, value, slope = twist(z, t)
             log_weight = log_weight + value
             size = self._size(backend, log_weight)
@@ -125,7 +125,7 @@ class Particles:
         columns = table(backend, observed, grid[:-1], *posterior(sde, grid[:-1], grid[1:]))
         zero = xp.zeros_like(start[..., 0])
         carry = (start, zero, xp.zeros_like(observed[..., 0]) + float(self.number))
-        (z, log_weight, least), _ = backend.scan(step, carry, (*columns, noise, uniform))
+        (z, log_weight, least), _ = backend.scan(step, carry, (count(backend, self.steps), *columns))
         t = backend.asarray(np.asarray(self.last), like=observed)
         score, value, _ = twist(z, t)
         log_weight = log_weight + value

@@ -42,7 +42,7 @@ def test_draws(kind, how, x64):
     clean = np.array([[True, False]] * 3 + [[False, True]] * 3)
     solver, conditioning, sde = Ancestral(8), Conditioning(how), VP()
     noise = np.random.default_rng(2).standard_normal((3, *Z.shape))
-    path = np.random.default_rng(3).standard_normal((solver.evaluations, *Z.shape))
+    path = np.random.default_rng(3).standard_normal((solver.draws, *Z.shape))
 
     def run(backend, move):
         states = States(move(~clean), move(clean))
@@ -54,7 +54,7 @@ def test_draws(kind, how, x64):
         score = conditioning.score(backend, sde, BLOCKS, predict, states, move(noise[0]))
         moves = BLOCKS.spread(states.diffused)
         start = backend.xp.where(moves, move(noise[1]), move(Z))
-        return backend.to_numpy(solver.run(backend, sde, score, start, move(path), moves))
+        return backend.to_numpy(solver.run(backend, sde, score, start, move(path).__getitem__, moves))
 
     wanted = run(BACKEND, np.asarray)
     move = MOVERS[kind]

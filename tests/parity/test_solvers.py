@@ -44,11 +44,11 @@ def score(z, t, xi=None):
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("sde", SDES, ids=lambda s: type(s).__name__)
 def test_solvers_agree(to, solver, sde, x64):
-    noise = solver.draw(BACKEND, np.random.default_rng(1), START)
-    wanted = solver.run(BACKEND, sde, score, START, noise, MOVES)
-    z, xi, moves = map(MOVERS[to], (START, noise, MOVES))
+    path = np.random.default_rng(1).normal(size=(solver.draws, *START.shape))
+    wanted = solver.run(BACKEND, sde, score, START, path.__getitem__, MOVES)
+    z, xi, moves = map(MOVERS[to], (START, path, MOVES))
     backend = get_backend(z)
-    found = solver.run(backend, sde, score, z, xi, moves)
+    found = solver.run(backend, sde, score, z, xi.__getitem__, moves)
     np.testing.assert_allclose(backend.to_numpy(found), wanted, rtol=1e-10, atol=1e-12)
 
 

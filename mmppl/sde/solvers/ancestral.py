@@ -6,7 +6,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, table, uniform_grid
+from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, table, uniform_grid
 
 Array = Any
 
@@ -45,18 +45,19 @@ class Ancestral(Solver):
         return len(self.grid) - 1
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (self.evaluations,)
+    def draws(self) -> int:
+        return self.evaluations
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            t, own, pull, spread, xi = xs
+            i, t, own, pull, spread = xs
+            xi = noise(i)
             return keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves), None
 
         columns = table(backend, start, self.grid[:-1], *posterior(sde, self.grid[:-1], self.grid[1:]))
-        return backend.scan(step, start, (*columns, noise))[0]
+        return backend.scan(step, start, (count(backend, self.draws), *columns))[0]
 
 
 def posterior(sde: SDE, t: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

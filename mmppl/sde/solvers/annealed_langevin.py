@@ -7,7 +7,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
+from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, predict, table
 from mmppl.sde.solvers.signal import check_grid, signal_grid
 
 Array = Any
@@ -55,11 +55,11 @@ class AnnealedLangevin(Solver):
         return self.levels * self.repeats + 1
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (self.levels * self.repeats,)
+    def draws(self) -> int:
+        return self.levels * self.repeats
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, self.levels, self.last, BEND)
         times = np.repeat(grid, self.repeats)
@@ -68,10 +68,11 @@ class AnnealedLangevin(Solver):
         size = self.ratio * sde.scale(times) ** 2
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            t, rescale, size, spread, xi = xs
+            i, t, rescale, size, spread = xs
+            xi = noise(i)
             at = keep(backend, rescale * z, z, moves)
             return keep(backend, at + size * score(at, t, xi) + spread * xi, z, moves), None
 
         columns = table(backend, start, times, rescale, size, np.sqrt(2.0 * size))
-        z = backend.scan(step, start, (*columns, noise))[0]
+        z = backend.scan(step, start, (count(backend, self.draws), *columns))[0]
         return predict(backend, sde, score, z, grid[-1], moves)

@@ -11,16 +11,19 @@ from mmppl.sde.base import SDE
 
 Array = Any
 Score = Callable[[Array, Array, Array | None], Array]
+Noise = Callable[[Array], Array]
 
-__all__ = ["Score", "Solver", "keep", "predict", "table", "uniform_grid"]
+__all__ = ["Noise", "Score", "Solver", "count", "keep", "predict", "table", "uniform_grid"]
 
 
 class Solver:
-    """Base of the solvers: a subclass says what noise it takes and how it goes from noise to data.
+    """Base of the solvers: a subclass says how much noise it takes and how it goes from noise to data.
 
     A score is a function ``(z, t, xi)`` of positions ``(*, D)``, one time (a 0-d array) and noise, to ``(*, D)``: the
     gradient of the log density of the diffused coordinates at that time. The noise ``(*, D)`` is that of the step, None
     in a solver that adds none; a score that noises what is observed may use it there, where nothing moves.
+
+    Noise is drawn where it is used, and not before: long schedules would need gigabytes for it.
     """
 
     @property
@@ -29,16 +32,12 @@ class Solver:
         raise NotImplementedError
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        """Leading axes of the noise of a run; ``(0,)`` where none is added."""
-        raise NotImplementedError
-
-    def draw(self, backend: Backend, rng: Any, like: Array) -> Array:
-        """The standard normal noise of a run, ``(*noise_axes, *, D)`` for positions ``like``."""
-        return backend.normal(rng, (*self.noise_axes, *like.shape), like)
+    def draws(self) -> int:
+        """How often a run asks for noise."""
+        return 0
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         """Goes from noise to data.
 
@@ -47,7 +46,7 @@ class Solver:
             sde: The diffusion.
             score: The score of the diffused coordinates.
             start: ``(*, D)``: draws of N(0, prior_scale^2) where it moves, and what is observed elsewhere.
-            noise: What :meth:`draw` gives.
+            noise: The i-th standard normal draw ``(*, D)`` of a run, for i below :attr:`draws`, a 0-d integer array.
             moves: Boolean, broadcasts against ``start``: where False, a coordinate keeps its value bit for bit. None
                 moves all.
         """
@@ -60,7 +59,11 @@ class Solver:
         first, second = backend.split(rng, 2)
         start = sde.prior_scale * backend.normal(first, tuple(observed.shape), observed)
         start = keep(backend, start, observed, moves)
-        return self.run(backend, sde, score, start, self.draw(backend, second, observed), moves)
+
+        def noise(i: Array) -> Array:
+            return backend.normal(backend.fold_in(second, i), tuple(observed.shape), observed)
+
+        return self.run(backend, sde, score, start, noise, moves)
 
 
 def keep(backend: Backend, new: Array, old: Array, moves: Array | None) -> Array:
@@ -79,6 +82,11 @@ def uniform_grid(steps: int, last: float) -> np.ndarray:
     if steps < 1 or not 0.0 < last < 1.0:
         raise OptionError(f"Expected steps >= 1 and 0 < last < 1; got {steps} and {last}.")
     return np.linspace(1.0, last, steps + 1)
+
+
+def count(backend: Backend, number: int, each: int = 1) -> Array:
+    """The first draw of noise of every step, for a scan over steps that take ``each`` draws."""
+    return backend.asarray(each * np.arange(number))
 
 
 def table(backend: Backend, like: Array, *columns: np.ndarray) -> tuple[Array, ...]:

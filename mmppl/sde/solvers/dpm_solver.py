@@ -7,7 +7,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
+from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, predict, table
 from mmppl.sde.solvers.signal import check_grid, linear_part, signal_grid
 
 Array = Any
@@ -59,11 +59,11 @@ class DPMSolver(Solver):
         return self.number
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (self.number - 1 if self.eta else 0,)
+    def draws(self) -> int:
+        return self.number - 1 if self.eta else 0
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, self.number, self.last, BEND)
         own, constant, rise, width, spread = linear_part(sde, grid, self.eta)
@@ -71,15 +71,15 @@ class DPMSolver(Solver):
         linear = np.concatenate([[0.0], rise[1:] / width[:-1]])
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-            (z, before), (t, own, constant, linear, spread, *xi) = carry, xs
-            fresh = xi[0] if xi else None
-            data = sde.denoise(z, t, score(z, t, fresh))
+            (z, before), (i, t, own, constant, linear, spread) = carry, xs
+            xi = noise(i) if self.eta else None
+            data = sde.denoise(z, t, score(z, t, xi))
             new = own * z + constant * data + linear * (data - before)
-            if fresh is not None:
-                new = new + spread * fresh
+            if xi is not None:
+                new = new + spread * xi
             return (keep(backend, new, z, moves), data), None
 
         columns = table(backend, start, grid[:-1], own, constant, linear, spread)
-        xs = (*columns, noise) if self.eta else columns
+        xs = (count(backend, self.number - 1), *columns)
         (z, _), _ = backend.scan(step, (start, backend.xp.zeros_like(start)), xs)
         return predict(backend, sde, score, z, grid[-1], moves)

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, table, uniform_grid
+from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, table, uniform_grid
 
 Array = Any
 
@@ -46,20 +46,21 @@ class EulerMaruyama(Solver):
         return len(self.grid) - 1
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (self.evaluations,)
+    def draws(self) -> int:
+        return self.evaluations
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         times, width = self.grid[:-1], -np.diff(self.grid)
         rate, power = sde.rate(times), sde.noise_rate(times)
         spread = np.sqrt(power * width) * (times > times[-1])
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            t, shrink, pull, spread, xi = xs
+            i, t, shrink, pull, spread = xs
+            xi = noise(i)
             new = z - shrink * z + pull * score(z, t, xi) + spread * xi
             return keep(backend, new, z, moves), None
 
         columns = table(backend, start, times, rate * width, power * width, spread)
-        return backend.scan(step, start, (*columns, noise))[0]
+        return backend.scan(step, start, (count(backend, self.draws), *columns))[0]

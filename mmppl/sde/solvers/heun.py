@@ -5,7 +5,7 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
-from mmppl.sde.solvers.base import Score, Solver, keep, predict, table
+from mmppl.sde.solvers.base import Noise, Score, Solver, keep, predict, table
 from mmppl.sde.solvers.signal import check_grid, linear_part, signal_grid
 
 Array = Any
@@ -53,12 +53,8 @@ class Heun(Solver):
     def evaluations(self) -> int:
         return self.number
 
-    @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (0,)
-
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, (self.number + 1) // 2, self.last, BEND)
         own, constant, rise, width, _ = linear_part(sde, grid)

@@ -8,7 +8,7 @@ from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.ancestral import posterior
-from mmppl.sde.solvers.base import Score, Solver, keep, predict, table, uniform_grid
+from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, predict, table, uniform_grid
 
 Array = Any
 
@@ -52,23 +52,25 @@ class PredictorCorrector(Solver):
         return (len(self.grid) - 1) * (1 + self.corrections) + 1
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (len(self.grid) - 1, 1 + self.corrections)
+    def draws(self) -> int:
+        return (len(self.grid) - 1) * (1 + self.corrections)
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         times, after = self.grid[:-1], self.grid[1:]
         damp = (sde.mean_factor(times) / sde.mean_factor(after)) ** 2
         size = 2.0 * damp * (self.ratio * sde.scale(after)) ** 2
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            t, u, own, pull, spread, size, jolt, xi = xs
-            z = keep(backend, own * z + pull * score(z, t, xi[0, ...]) + spread * xi[0, ...], z, moves)
-            for i in range(1, 1 + self.corrections):
-                z = keep(backend, z + size * score(z, u, xi[i, ...]) + jolt * xi[i, ...], z, moves)
+            i, t, u, own, pull, spread, size, jolt = xs
+            xi = noise(i)
+            z = keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves)
+            for j in range(1, 1 + self.corrections):
+                xi = noise(i + j)
+                z = keep(backend, z + size * score(z, u, xi) + jolt * xi, z, moves)
             return z, None
 
         columns = table(backend, start, times, after, *posterior(sde, times, after), size, np.sqrt(2.0 * size))
-        z = backend.scan(step, start, (*columns, noise))[0]
+        z = backend.scan(step, start, (count(backend, len(times), 1 + self.corrections), *columns))[0]
         return predict(backend, sde, score, z, self.grid[-1], moves)

@@ -8,7 +8,7 @@ from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.ancestral import posterior
-from mmppl.sde.solvers.base import Score, Solver, keep, table
+from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, table
 
 Array = Any
 
@@ -50,11 +50,11 @@ class RePaint(Solver):
         return len(self.path)
 
     @property
-    def noise_axes(self) -> tuple[int, ...]:
-        return (len(self.path), 2)
+    def draws(self) -> int:
+        return 2 * len(self.path)
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Array, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
         before, t, u = self.path.T
         up = sde.mean_factor(t) / sde.mean_factor(before)
@@ -62,12 +62,13 @@ class RePaint(Solver):
         lift = np.sqrt(np.maximum(sde.scale(t) ** 2 - up**2 * sde.scale(before) ** 2, 0.0))
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            t, up, lift, own, pull, spread, xi = xs
-            z = keep(backend, up * z + lift * xi[0, ...], z, moves)
-            return keep(backend, own * z + pull * score(z, t, xi[1, ...]) + spread * xi[1, ...], z, moves), None
+            i, t, up, lift, own, pull, spread = xs
+            z = keep(backend, up * z + lift * noise(i), z, moves)
+            xi = noise(i + 1)
+            return keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves), None
 
         columns = table(backend, start, t, up, lift, *posterior(sde, t, u))
-        return backend.scan(step, start, (*columns, noise))[0]
+        return backend.scan(step, start, (count(backend, len(self.path), 2), *columns))[0]
 
 
 def schedule(steps: int, jump: int, resamples: int) -> np.ndarray:
