@@ -28,7 +28,7 @@ def resumed(folder: Path, cells: Iterable[Cell], run: Callable[[str, str, int], 
     for cell in cells:
         path = folder / f"{'_'.join(map(str, cell))}.json"
         if not path.exists():
-            row = run(*cell)
+            row = {**run(*cell), "date": str(datetime.date.today())}
             path.write_text(json.dumps(row))
             print(*cell, {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}, flush=True)
             yield _rows(folder)

@@ -1,8 +1,8 @@
 """All systems on polydigits, both hosts, several seeds: ``make table``, or ``python -m benchmarks.table [HOST ...]``.
 
 Every system has the same data, networks' width, batches, learning rate and epochs, and is judged by
-:func:`mmppl.diagnostics.evaluate`. Every fit is kept in runs/table, so a run that was stopped goes on, and the hosts
-may run side by side; docs/results/polydigits_systems.md is of all that there are.
+:func:`mmppl.diagnostics.evaluate`. Every fit is kept in docs/results/systems, so a run that was stopped goes on, on
+another day too, and the hosts may run side by side; docs/results/polydigits_systems.md is of all that there are.
 """
 
 import argparse
@@ -24,7 +24,7 @@ EPOCHS = 60
 SYSTEMS = tuple(name for name in models.SYSTEMS if name != "ivae")  # which needs a label among the modalities
 SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}
 OPTIONS: dict[str, Any] = {"hidden": 128}
-KEPT, PATH = Path("runs/table"), Path("docs/results/polydigits_systems.md")
+KEPT, PATH = Path("docs/results/systems"), Path("docs/results/polydigits_systems.md")
 MEASURES = {
     "joint": "joint coherence",
     "cross": "cross coherence",
