@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.linalg import expm
 
+from mmppl._backend import get_backend
 from mmppl._backend.numpy import BACKEND
 from mmppl.errors import OptionError
 from mmppl.inference import kernels
@@ -26,12 +28,13 @@ def modes(z):
 
 def run(kernel, log_density, start, num_warmup, num_samples, seed=0):
     """Draws after warm-up, ``(draws, chains, D)``, and the last state."""
-    rng, draws = np.random.default_rng(seed), []
+    backend = get_backend(start)
+    rng, draws = backend.rng(seed), []
     state = kernel.init_chains(log_density, start)
     for t in range(num_warmup + num_samples):
-        state, _ = kernel.step(log_density, state, kernel.noise(BACKEND, rng, state), num_warmup)
+        state, _ = kernel.step(log_density, state, kernel.noise(backend, rng, state), num_warmup)
         if t >= num_warmup:
-            draws.append(state.chains.position)
+            draws.append(backend.to_numpy(state.chains.position))
     return np.stack(draws), state
 
 
@@ -94,6 +97,51 @@ def test_the_scale_of_a_window_is_its_regularised_deviation():
     n = 75
     expected = np.sqrt(n / (n + 5) * x[15:90].var(0, ddof=1) + 1e-3 * 5 / (n + 5))
     np.testing.assert_allclose(known.scale, expected, rtol=1e-12)
+
+
+def test_a_dense_window_is_the_factor_of_its_regularised_covariance():
+    x = np.random.default_rng(0).normal(size=(100, 2, 3)) @ np.array(
+        [[1.0, 0.9, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 2.0]]
+    )
+    known = mass.start(x[0], dense=True)
+    for t in range(100):
+        known, _ = mass.update(known, x[t], np.array(t), 100)
+    n = 75
+    for chain in range(2):
+        wanted = n / (n + 5) * np.cov(x[15:90, chain].T) + 1e-3 * 5 / (n + 5) * np.eye(3)
+        np.testing.assert_allclose(known.scale[chain] @ known.scale[chain].T, wanted, rtol=1e-10, atol=1e-12)
+    y, g = np.random.default_rng(1).normal(size=(2, 2, 3))
+    np.testing.assert_allclose(known.out(y)[0], known.scale[0] @ y[0], rtol=1e-12)
+    np.testing.assert_allclose(known.pull(g)[0], known.scale[0].T @ g[0], rtol=1e-12)
+    np.testing.assert_allclose(known.push(known.pull(g)), g, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "kernel", [kernels.HMC, kernels.UnderdampedLangevin, kernels.MALA, kernels.RandomWalk], ids=lambda k: k.__name__
+)
+def test_dense_scales_take_long_steps_along_a_ridge(kernel):
+    """Two coordinates that go together: the moments are right, and steps are several times as long."""
+    cov = np.array([[1.0, 0.99], [0.99, 1.0]])
+    precision = torch.tensor(np.linalg.inv(cov))
+
+    def ridge(z):
+        return -0.5 * torch.sum((z @ precision) * z, dim=-1)
+
+    def sized(**options):
+        return run(
+            kernel(None, adapt_mass_matrix=True, **options), ridge, torch.zeros(200, 2, dtype=torch.float64), 600, 300
+        )
+
+    draws, state = sized(dense_mass=True)
+    learnt = (state.mass.scale @ state.mass.scale.mT).mean(0)
+    np.testing.assert_allclose(learnt, cov, rtol=0.15)
+    np.testing.assert_allclose(np.cov(draws.reshape(-1, 2).T), cov, atol=0.08)
+    assert state.step_size.mean() > 3.0 * sized()[1].step_size.mean()
+
+
+def test_dense_without_learning_is_refused():
+    with pytest.raises(OptionError, match="pass adapt_mass_matrix=True with dense_mass=True"):
+        kernels.MALA(None, dense_mass=True)
 
 
 def test_underdamped_chains_turn_round_where_they_refuse():

@@ -52,6 +52,7 @@ class Kernel:
         step_size: First step size, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up.
         adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
+        dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together.
         target_accept_prob: The acceptance probability that adaptation aims at.
         clip: Bound on each coordinate of the score; None for none.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
@@ -76,6 +77,7 @@ class Kernel:
         step_size: float = 0.1,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = False,
+        dense_mass: bool = False,
         target_accept_prob: float = 0.574,
         clip: float | None = None,
         init_strategy: Any = None,
@@ -86,8 +88,10 @@ class Kernel:
             raise OptionError(f"Expected target_accept_prob in (0, 1); got {target_accept_prob}.")
         if clip is not None and not clip > 0.0:
             raise OptionError(f"Expected clip > 0, or None; got {clip}.")
+        if dense_mass and not adapt_mass_matrix:
+            raise OptionError("A dense mass matrix is learnt: pass adapt_mass_matrix=True with dense_mass=True.")
         self.step_size, self.adapt_step_size = float(step_size), adapt_step_size
-        self.adapt_mass_matrix = adapt_mass_matrix
+        self.adapt_mass_matrix, self.dense_mass = adapt_mass_matrix, dense_mass
         self.target_accept_prob, self.clip = target_accept_prob, clip
         self.model, self.init_strategy = model, init_strategy
 
@@ -122,7 +126,7 @@ class Kernel:
         xp = get_backend(position).xp
         zeros = xp.zeros_like(chains.log_density)
         memory = adaptation.start(self.step_size, zeros) if self.adapt_step_size else None
-        scales = mass.start(position) if self.adapt_mass_matrix else None
+        scales = mass.start(position, self.dense_mass) if self.adapt_mass_matrix else None
         i = xp.zeros_like(xp.sum(zeros), dtype=xp.int32)
         return KernelState(
             i, chains, zeros + self.step_size, memory, scales, zeros, zeros, -chains.log_density, zeros > 0.0
@@ -139,42 +143,51 @@ class Kernel:
             noise: What :meth:`noise` returns.
             num_warmup: Number of steps of warm-up.
         """
-        xp = get_backend(state.chains.position).xp
-        scales = state.mass
-        if scales is None:
+        backend = get_backend(state.chains.position)
+        if state.mass is None:
             chains, info = self.transition(log_density, state.chains, noise, state.step_size)
-            ended = None
         else:
-            chains, info = self._scaled(log_density, state.chains, noise, state.step_size, scales.scale)
-            scales, ended = mass.update(scales, chains.position, state.i, num_warmup)
+            chains, info = self._scaled(log_density, state.chains, noise, state.step_size, state.mass)
         warming = state.i < num_warmup
-        since = xp.where(warming, state.i, state.i - num_warmup) + 1
+        since = backend.xp.where(warming, state.i, state.i - num_warmup) + 1
         # The first step after warm-up begins a new mean.
         mean = state.mean_accept_prob + (info.accept_prob - state.mean_accept_prob) / since
-        step_size, memory = state.step_size, state.adapt_state
+        learnt = state.step_size, state.adapt_state, state.mass
+        if num_warmup and (self.adapt_step_size or self.adapt_mass_matrix):
+
+            def adapt(learnt: tuple) -> tuple:
+                return self._adapted(*learnt, chains.position, info.accept_prob, state.i, num_warmup)
+
+            learnt = backend.cond(warming, adapt, lambda same: same, learnt)
+        return KernelState(state.i + 1, chains, *learnt, info.accept_prob, mean, info.energy, info.diverging), info
+
+    def _adapted(
+        self, step_size: Array, memory: Any, scales: Any, position: Array, accept_prob: Array, i: Array, num_warmup: int
+    ) -> tuple:
+        """Step size, and what is remembered of it and of the scales, after step ``i`` of warm-up."""
+        xp = get_backend(position).xp
+        ended = None
+        if scales is not None:
+            scales, ended = mass.update(scales, position, i, num_warmup)
         if memory is not None:
-            learned = adaptation.update(memory, info.accept_prob, self.target_accept_prob)
+            memory = adaptation.update(memory, accept_prob, self.target_accept_prob)
             if ended is not None:
-                learned = _choose(ended, adaptation.restart(learned), learned, xp)
-            last = state.i + 1 == num_warmup
-            walk = xp.exp(xp.where(last, learned.log_average, learned.log_step))
-            step_size = xp.where(warming, walk, step_size)
-            memory = _choose(warming, learned, memory, xp)
-        return KernelState(
-            state.i + 1, chains, step_size, memory, scales, info.accept_prob, mean, info.energy, info.diverging
-        ), info
+                memory = _choose(ended, adaptation.restart(memory), memory, xp)
+            step_size = xp.exp(xp.where(i + 1 == num_warmup, memory.log_average, memory.log_step))
+        return step_size, memory, scales
 
     def _scaled(
-        self, log_density: LogDensity, chains: Any, noise: tuple[Array, ...], step_size: Array, scale: Array
+        self, log_density: LogDensity, chains: Any, noise: tuple[Array, ...], step_size: Array, scales: mass.Mass
     ) -> tuple[Any, LangevinInfo]:
-        """The transition in coordinates of unit scale."""
-        xp = get_backend(scale).xp
-        inside = chains._replace(position=chains.position / scale, score=chains.score * scale)
-        moved, info = self.transition(lambda y: log_density(y * scale), inside, noise, step_size)
+        """The transition in coordinates of unit scale, seen from where the chains are."""
+        xp = get_backend(chains.position).xp
+        origin = chains.position
+        inside = chains._replace(position=xp.zeros_like(origin), score=scales.pull(chains.score))
+        moved, info = self.transition(lambda y: log_density(origin + scales.out(y)), inside, noise, step_size)
         wide = info.accepted[..., None]
-        # What stays is kept as it was, not divided and multiplied again.
-        position = xp.where(wide, moved.position * scale, chains.position)
-        return moved._replace(position=position, score=xp.where(wide, moved.score / scale, chains.score)), info
+        # What stays is kept as it was, not scaled and scaled back.
+        position = xp.where(wide, origin + scales.out(moved.position), origin)
+        return moved._replace(position=position, score=xp.where(wide, scales.push(moved.score), chains.score)), info
 
 
 def _choose(where: Array, first: Any, second: Any, xp: Any) -> Any:

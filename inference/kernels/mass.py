@@ -1,12 +1,13 @@
-r"""Diagonal preconditioning that learns in warm-up: the scale of every coordinate of every chain.
+r"""Preconditioning that learns in warm-up: the scale of every coordinate of every chain, or of all together.
 
 A kernel that walks in :math:`y = z / c`, where :math:`c^2` is the inverse of a diagonal mass matrix, sees coordinates
 of unit scale. The variance of a window of n steps of warm-up gives
 
 .. math:: c^2 = \frac{n}{n + 5} \operatorname{var}(z) + \frac{5}{n + 5} 10^{-3}
 
-and windows double in length, between a first stretch in which the chain finds its way and a last one in which the step
-size settles, as in Stan and in both hosts.
+(dense: the covariance, with the identity in place of 1, and its Cholesky factor C for c, so that coordinates that go
+together are told apart). Windows double in length, between a first stretch in which the chain finds its way and a last
+one in which the step size settles, as in Stan and in both hosts.
 
 References:
     | Stan Reference Manual, section "HMC algorithm parameters: automatic parameter tuning"
@@ -14,6 +15,8 @@ References:
 """
 
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from mmppl._backend import get_backend
 
@@ -29,23 +32,47 @@ class Mass(NamedTuple):
     """What is known of the scales.
 
     Arguments:
-        scale: c, ``(*chains, D)``, in units of the unconstrained latent.
+        scale: c, ``(*chains, D)``, in units of the unconstrained latent; dense, C, lower triangular
+            ``(*chains, D, D)``.
+        inverse: 1 / c, or the inverse of C.
         mean: Running mean of the window, ``(*chains, D)``.
-        squares: Running sum of squared deviations, ``(*chains, D)``.
+        squares: Running sum of squared deviations, or of their products, of the shape of the scale.
         count: Steps of the window so far, ``(*chains,)``.
     """
 
     scale: Array
+    inverse: Array
     mean: Array
     squares: Array
     count: Array
 
+    @property
+    def dense(self) -> bool:
+        """Whether coordinates are scaled together."""
+        return self.scale.ndim > self.mean.ndim
 
-def start(position: Array) -> Mass:
+    def out(self, y: Array) -> Array:
+        """From where the kernel walks to where the chains are: C y."""
+        return _times(self.scale, y) if self.dense else self.scale * y
+
+    def pull(self, score: Array) -> Array:
+        """The score where the kernel walks, from that of the chains: C^T g."""
+        return _times(_turned(self.scale), score) if self.dense else self.scale * score
+
+    def push(self, score: Array) -> Array:
+        """The inverse of :meth:`pull`."""
+        return _times(_turned(self.inverse), score) if self.dense else self.inverse * score
+
+
+def start(position: Array, dense: bool = False) -> Mass:
     """Unit scales for chains at ``position``, ``(*chains, D)``."""
-    xp = get_backend(position).xp
-    zeros = xp.zeros_like(position)
-    return Mass(xp.ones_like(position), zeros, zeros, xp.zeros_like(position[..., 0]))
+    backend = get_backend(position)
+    xp = backend.xp
+    zeros, count = xp.zeros_like(position), xp.zeros_like(position[..., 0])
+    if not dense:
+        return Mass(xp.ones_like(position), xp.ones_like(position), zeros, zeros, count)
+    eye = zeros[..., None] + backend.asarray(np.eye(position.shape[-1]), like=position)
+    return Mass(eye, eye, zeros, xp.zeros_like(eye), count)
 
 
 def windows(num_warmup: int) -> list[tuple[int, int]]:
@@ -80,7 +107,7 @@ def update(mass: Mass, position: Array, i: Array, num_warmup: int) -> tuple[Mass
         i: Number of the step, from 0, a 0-d integer array.
         num_warmup: Number of steps of warm-up.
     """
-    xp = get_backend(position).xp
+    backend = get_backend(position)
     never = i < 0
     inside, ended = never, never
     for begin, end in windows(num_warmup):
@@ -89,11 +116,32 @@ def update(mass: Mass, position: Array, i: Array, num_warmup: int) -> tuple[Mass
     count = mass.count + 1.0
     delta = position - mass.mean
     mean = mass.mean + delta / count[..., None]
-    squares = mass.squares + delta * (position - mean)
-    n = count[..., None]
-    learnt = xp.sqrt(n / (n + 5.0) * squares / xp.clip(n - 1.0, min=1.0) + 5e-3 / (n + 5.0))
-    grown = Mass(mass.scale, mean, squares, count)
-    fresh = Mass(learnt, xp.zeros_like(mean), xp.zeros_like(squares), xp.zeros_like(count))
-    return Mass(
-        *(xp.where(ended, new, xp.where(inside, now, old)) for new, now, old in zip(fresh, grown, mass, strict=True))
-    ), ended
+    rest = position - mean
+    squares = mass.squares + (delta[..., :, None] * rest[..., None, :] if mass.dense else delta * rest)
+    grown = mass._replace(mean=mean, squares=squares, count=count)
+    held = Mass(*(backend.xp.where(inside, now, old) for now, old in zip(grown, mass, strict=True)))
+    return backend.cond(ended, _learnt, lambda same: same, held), ended
+
+
+def _learnt(mass: Mass) -> Mass:
+    """Scales from the window that has ended, and an empty one."""
+    backend = get_backend(mass.mean)
+    xp = backend.xp
+    n = xp.reshape(mass.count, (*mass.count.shape, *(1,) * (mass.squares.ndim - mass.count.ndim)))
+    variance = n / (n + 5.0) * mass.squares / xp.clip(n - 1.0, min=1.0)
+    if mass.dense:
+        eye = backend.asarray(np.eye(mass.mean.shape[-1]), like=mass.mean)
+        scale = backend.cholesky(variance + 5e-3 / (n + 5.0) * eye)
+        inverse = backend.solve(scale, xp.broadcast_to(eye, scale.shape))
+    else:
+        scale = xp.sqrt(variance + 5e-3 / (n + 5.0))
+        inverse = 1.0 / scale
+    return Mass(scale, inverse, *map(xp.zeros_like, mass[2:]))
+
+
+def _times(matrix: Array, x: Array) -> Array:
+    return get_backend(x).xp.matmul(matrix, x[..., None])[..., 0]
+
+
+def _turned(matrix: Array) -> Array:
+    return get_backend(matrix).xp.moveaxis(matrix, -1, -2)

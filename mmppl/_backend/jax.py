@@ -71,6 +71,9 @@ class JaxBackend:
     def scan(self, f, carry, xs):
         return jax.lax.scan(f, carry, xs)
 
+    def cond(self, wanted, f, g, x):
+        return jax.lax.cond(wanted, f, g, x)
+
     def odeint(self, f, y, first, last, rtol, atol):
         import diffrax
 

@@ -71,6 +71,9 @@ class NumpyBackend:
     def scan(self, f, carry, xs):
         return python_scan(f, carry, xs, np.stack)
 
+    def cond(self, wanted, f, g, x):
+        return f(x) if wanted else g(x)
+
     def odeint(self, f, y, first, last, rtol, atol):
         def flat(t, state):
             return f(np.asarray(t), state.reshape(y.shape)).ravel()

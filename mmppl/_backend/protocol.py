@@ -66,6 +66,9 @@ class Backend(Protocol):
     def scan(self, f: Callable[[Tree, Tree], tuple[Tree, Tree]], carry: Tree, xs: Tree) -> tuple[Tree, Tree]:
         """Runs ``carry, y = f(carry, x)`` over the first axis of every array of ``xs``; stacks the ``y``."""
 
+    def cond(self, wanted: Array, f: Callable[[Tree], Tree], g: Callable[[Tree], Tree], x: Tree) -> Tree:
+        """``f(x)`` where a 0-d boolean holds and ``g(x)`` else, of the same shapes; only that one is computed."""
+
     def odeint(self, f: Callable[[Array, Array], Array], y: Array, first: float, last: float, rtol: float, atol: float):
         """Solves ``dy/dt = f(t, y)`` from ``first`` to ``last`` by an adaptive Runge-Kutta method of order 5."""
 

@@ -108,6 +108,9 @@ class TorchBackend:
     def scan(self, f, carry, xs):
         return python_scan(f, carry, xs, torch.stack)
 
+    def cond(self, wanted, f, g, x):
+        return f(x) if wanted else g(x)
+
     def odeint(self, f, y, first, last, rtol, atol):
         from torchdiffeq import odeint
 

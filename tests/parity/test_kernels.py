@@ -70,6 +70,7 @@ KERNELS = {
     "tempered": kernels.TemperedLangevin(None, step_size=0.7, replicas=3, **FIXED),
     "sgld": kernels.SGLD(None, step_size=0.4),
     "hmc, learnt scales": kernels.HMC(None, step_size=0.5, num_steps=2, **FIXED),
+    "underdamped, dense scales": kernels.UnderdampedLangevin(None, step_size=0.5, dense_mass=True, **FIXED),
 }
 
 
@@ -113,9 +114,16 @@ def flat(state):
     }
 
 
+ADAPTING = {
+    "mala": MALA(None, step_size=0.7),
+    "hmc, scales": HMC(None, num_steps=2),
+    "mala, dense scales": MALA(None, step_size=0.1, clip=3.0, adapt_mass_matrix=True, dense_mass=True),
+}
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("kernel", [MALA(None, step_size=0.7), HMC(None, num_steps=2)], ids=["mala", "hmc, scales"])
+@pytest.mark.parametrize("kernel", ADAPTING.values(), ids=ADAPTING)
 def test_three_backends_adapt_alike_at_every_step(kernel, other):
     """Each of the 100 steps starts at numpy's state.
 
