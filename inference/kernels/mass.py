@@ -5,38 +5,47 @@ of unit scale. The variance of a window of n steps of warm-up gives
 
 .. math:: c^2 = \frac{n}{n + 5} \operatorname{var}(z) + \frac{5}{n + 5} 10^{-3}
 
-(dense: the covariance, with the identity in place of 1, and its Cholesky factor C for c, so that coordinates that go
-together are told apart). Windows double in length, between a first stretch in which the chain finds its way and a last
-one in which the step size settles, as in Stan and in both hosts.
+Windows double in length, between a first stretch in which the chain finds its way and a last one in which the step
+size settles, as in Stan and in both hosts.
+
+Dense, the kernel walks in :math:`y = C^{-1} z`. A window of a slow chain tells little of how far its latents go, but
+how steep the density is all the same, since :math:`\operatorname{E}[g g^T]` is the mean of minus the Hessian for scores
+g. So the scores give a first frame, and the covariance in it, shrunk towards the identity, corrects it:
+
+.. math::
+    R R^T = \frac{\sum g g^T + 5 I}{n + 5}, \qquad
+    H H^T = \frac{n R^T \operatorname{cov}(z) R + 5 D I}{n + 5 D}, \qquad C = R^{-T} H
 
 References:
     | Stan Reference Manual, section "HMC algorithm parameters: automatic parameter tuning"
     | Note on a method for calculating corrected sums of squares and products (Welford, 1962)
+    | Preconditioning Hamiltonian Monte Carlo by Minimizing Fisher Divergence (Seyboldt, Carlson & Carpenter, 2026):
+    | draws and scores both, by another rule than here
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmppl._backend import get_backend
+from mmppl._backend import Backend, get_backend
 
 Array = Any
 
 __all__ = ["Mass", "start", "update", "windows"]
 
 FIRST, LAST, WINDOW = 75, 50, 25
-SHORTEST = 20
+SHORTEST, PRIOR = 20, 5.0
 
 
 class Mass(NamedTuple):
     """What is known of the scales.
 
     Arguments:
-        scale: c, ``(*chains, D)``, in units of the unconstrained latent; dense, C, lower triangular
-            ``(*chains, D, D)``.
+        scale: c, ``(*chains, D)``, in units of the unconstrained latent; dense, C, ``(*chains, D, D)``.
         inverse: 1 / c, or the inverse of C.
         mean: Running mean of the window, ``(*chains, D)``.
         squares: Running sum of squared deviations, or of their products, of the shape of the scale.
+        scores: Running sum of products of scores, ``(*chains, D, D)``; None unless dense.
         count: Steps of the window so far, ``(*chains,)``.
     """
 
@@ -44,6 +53,7 @@ class Mass(NamedTuple):
     inverse: Array
     mean: Array
     squares: Array
+    scores: Array | None
     count: Array
 
     @property
@@ -70,9 +80,9 @@ def start(position: Array, dense: bool = False) -> Mass:
     xp = backend.xp
     zeros, count = xp.zeros_like(position), xp.zeros_like(position[..., 0])
     if not dense:
-        return Mass(xp.ones_like(position), xp.ones_like(position), zeros, zeros, count)
+        return Mass(xp.ones_like(position), xp.ones_like(position), zeros, zeros, None, count)
     eye = zeros[..., None] + backend.asarray(np.eye(position.shape[-1]), like=position)
-    return Mass(eye, eye, zeros, xp.zeros_like(eye), count)
+    return Mass(eye, eye, zeros, xp.zeros_like(eye), xp.zeros_like(eye), count)
 
 
 def windows(num_warmup: int) -> list[tuple[int, int]]:
@@ -98,12 +108,13 @@ def windows(num_warmup: int) -> list[tuple[int, int]]:
     return out
 
 
-def update(mass: Mass, position: Array, i: Array, num_warmup: int) -> tuple[Mass, Array]:
+def update(mass: Mass, position: Array, score: Array, i: Array, num_warmup: int) -> tuple[Mass, Array]:
     """What is known after step ``i``, and whether a window ended, which gives new scales.
 
     Arguments:
         mass: What was known before.
         position: Where the chains are now, ``(*chains, D)``.
+        score: The score there, ``(*chains, D)``.
         i: Number of the step, from 0, a 0-d integer array.
         num_warmup: Number of steps of warm-up.
     """
@@ -117,9 +128,14 @@ def update(mass: Mass, position: Array, i: Array, num_warmup: int) -> tuple[Mass
     delta = position - mass.mean
     mean = mass.mean + delta / count[..., None]
     rest = position - mean
-    squares = mass.squares + (delta[..., :, None] * rest[..., None, :] if mass.dense else delta * rest)
-    grown = mass._replace(mean=mean, squares=squares, count=count)
-    held = Mass(*(backend.xp.where(inside, now, old) for now, old in zip(grown, mass, strict=True)))
+    squares, scores = mass.squares, mass.scores
+    if mass.dense:
+        squares = squares + delta[..., :, None] * rest[..., None, :]
+        scores = scores + score[..., :, None] * score[..., None, :]
+    else:
+        squares = squares + delta * rest
+    grown = mass._replace(mean=mean, squares=squares, scores=scores, count=count)
+    held = backend.cond(inside, lambda pair: pair[0], lambda pair: pair[1], (grown, mass))
     return backend.cond(ended, _learnt, lambda same: same, held), ended
 
 
@@ -128,15 +144,40 @@ def _learnt(mass: Mass) -> Mass:
     backend = get_backend(mass.mean)
     xp = backend.xp
     n = xp.reshape(mass.count, (*mass.count.shape, *(1,) * (mass.squares.ndim - mass.count.ndim)))
-    variance = n / (n + 5.0) * mass.squares / xp.clip(n - 1.0, min=1.0)
+    variance, scores = mass.squares / xp.clip(n - 1.0, min=1.0), None
     if mass.dense:
-        eye = backend.asarray(np.eye(mass.mean.shape[-1]), like=mass.mean)
-        scale = backend.cholesky(variance + 5e-3 / (n + 5.0) * eye)
-        inverse = backend.solve(scale, xp.broadcast_to(eye, scale.shape))
+        dim = mass.mean.shape[-1]
+        eye, scores = backend.asarray(np.eye(dim), like=mass.mean), xp.zeros_like(mass.scores)
+        root, unroot = _factor(backend, (mass.scores + PRIOR * eye) / (n + PRIOR))
+        seen = xp.matmul(xp.matmul(_turned(root), variance), root)
+        half, unhalf = _factor(backend, (n * seen + PRIOR * dim * eye) / (n + PRIOR * dim))
+        scale, inverse = xp.matmul(_turned(unroot), half), xp.matmul(unhalf, _turned(root))
     else:
-        scale = xp.sqrt(variance + 5e-3 / (n + 5.0))
+        scale = xp.sqrt((n * variance + PRIOR * 1e-3) / (n + PRIOR))
         inverse = 1.0 / scale
-    return Mass(scale, inverse, *map(xp.zeros_like, mass[2:]))
+    zeros = xp.zeros_like(mass.mean), xp.zeros_like(mass.squares), scores, xp.zeros_like(mass.count)
+    return Mass(scale, inverse, *zeros)
+
+
+def _factor(backend: Backend, matrix: Array) -> tuple[Array, Array]:
+    """The lower Cholesky factor L of matrices ``(*, D, D)``, and its inverse, a column and a row at a time.
+
+    XLA's own factorisations of many matrices (jaxlib 0.10.2, CPU) can wait for each other forever within a loop.
+    """
+    xp, dim = backend.xp, matrix.shape[-1]
+
+    def column(carry: tuple, xs: tuple) -> tuple[tuple, None]:
+        (factor, inverse), (unit, below) = carry, xs
+        row = xp.matmul(unit, factor)
+        left = xp.matmul(matrix, unit) - _times(factor, row)
+        root = xp.sqrt(xp.sum(unit * left, axis=-1))[..., None]
+        factor = factor + (below * left / root)[..., :, None] * unit
+        done = (unit - xp.matmul(row[..., None, :], inverse)[..., 0, :]) / root
+        return (factor, inverse + unit[:, None] * done[..., None, :]), None
+
+    units, below = (backend.asarray(x, like=matrix) for x in (np.eye(dim), np.triu(np.ones((dim, dim)))))
+    zeros = xp.zeros_like(matrix)
+    return backend.scan(column, (zeros, zeros), (units, below))[0]
 
 
 def _times(matrix: Array, x: Array) -> Array:

@@ -28,7 +28,6 @@ class RandomWalk(Kernel):
         step_size: First step size s, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up, by dual averaging.
         adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
-        dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together.
         target_accept_prob: The acceptance probability that adaptation aims at.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
 
@@ -45,7 +44,6 @@ class RandomWalk(Kernel):
         step_size: float = 0.5,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = True,
-        dense_mass: bool = False,
         target_accept_prob: float = 0.234,
         init_strategy: Any = None,
     ):
@@ -54,7 +52,6 @@ class RandomWalk(Kernel):
             step_size=step_size,
             adapt_step_size=adapt_step_size,
             adapt_mass_matrix=adapt_mass_matrix,
-            dense_mass=dense_mass,
             target_accept_prob=target_accept_prob,
             init_strategy=init_strategy,
         )

@@ -97,7 +97,7 @@ def moved(state, array):
         type(chains)(*map(array, chains)),
         array(step_size),
         DualAveraging(*map(array, memory)),
-        None if scales is None else Mass(*map(array, scales)),
+        None if scales is None else Mass(*(None if x is None else array(x) for x in scales)),
         *map(array, means),
     )
 
@@ -109,7 +109,7 @@ def flat(state):
         **chains._asdict(),
         "step_size": step_size,
         **memory._asdict(),
-        **({} if scales is None else {f"mass {k}": v for k, v in scales._asdict().items()}),
+        **({} if scales is None else {f"mass {k}": v for k, v in scales._asdict().items() if v is not None}),
         **dict(zip(("accept", "mean", "energy", "diverging"), means, strict=True)),
     }
 
