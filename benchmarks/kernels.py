@@ -35,7 +35,7 @@ __all__ = ["diagnostics_seconds", "rates", "run"]
 
 ROWS, EPOCHS, ROUNDS = 256, 20, 3
 # Warm-up and draws: about as many gradients of each of our kernels; a draw of the joint target takes hundreds.
-LENGTHS = {"MALA": (1000, 1500), "UnderdampedLangevin": (1000, 1500), "HMC": (250, 200), "NUTS": (250, 40)}
+LENGTHS = {"MALA": (1000, 1500), "UnderdampedLangevin": (1000, 1500), "HMC": (250, 200), "NUTS": (150, 25)}
 
 
 def start() -> np.ndarray:
@@ -128,9 +128,10 @@ def rates() -> dict[str, Measure]:
     setting = trained()
     kernels = {
         "MALA": ours(setting, mm.MALA(setting.model)),
-        "MALA, learnt scales": ours(setting, mm.MALA(setting.model, adapt_mass_matrix=True)),
+        "MALA, dense": ours(setting, mm.MALA(setting.model, adapt_mass_matrix=True, dense_mass=True)),
         "underdamped Langevin": ours(setting, mm.UnderdampedLangevin(setting.model)),
-        "HMC": ours(setting, mm.HMC(setting.model)),
+        "underdamped Langevin, dense": ours(setting, mm.UnderdampedLangevin(setting.model, dense_mass=True)),
+        "HMC, dense": ours(setting, mm.HMC(setting.model, dense_mass=True)),
         "BlackJAX MALA": blackjax_mala(setting),
         "NUTS, joint": ours(setting, NUTS(setting.model)),
     }

@@ -1,11 +1,14 @@
 """JMVAE: a joint encoder of everything, and one of each modality."""
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
 from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.models.priors import latent_prior
 from mmppl.nets import MLP, LocScale, encoder
 
 __all__ = ["jmvae"]
@@ -21,11 +24,13 @@ def jmvae(
     beta: float = 1.0,
     alpha: float = 0.1,
     particles: int = 1,
+    prior: str | Callable[[], Any] = "normal",
+    components: int = 50,
     seed: int = 0,
 ) -> Program:
     r"""JMVAE-kl.
 
-    .. math:: z \sim N(0, I), \quad x_m \sim p(x_m \mid z), \qquad q(z \mid x_1, \ldots, x_M), \quad q(z \mid x_m)
+    .. math:: z \sim p(z), \quad x_m \sim p(x_m \mid z), \qquad q(z \mid x_1, \ldots, x_M), \quad q(z \mid x_m)
 
     The joint encoder sees the features of all modalities; each single encoder is pulled towards it. Given several
     modalities but not all, which the paper does not ask for, the guide answers with the product of their encoders.
@@ -42,30 +47,43 @@ def jmvae(
         beta: Factor on the KL terms.
         alpha: Factor on the divergences of the joint posterior from the single ones.
         particles: K.
+        prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
+            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+        components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
     """
     specs = autoencoders(modalities, latent_dim, hidden, "normal")
     specs |= {f"{m}.features": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
     specs["encoder"] = LocScale(MLP((len(modalities) * hidden,), (2 * latent_dim,), (hidden,)), "normal")
     nets = ppl.host.build_all(specs, seed)
-    dist, sample = ppl.host.dist, ppl.host.sample
+    sample = ppl.host.sample
+
+    def posterior(batch):
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        if experts.keys() != modalities.keys():  # pseudo-inputs have no texts
+            return ppl.Product(experts, batch.present, prior_expert=False)
+        features = [ppl.net(f"{m}.features", nets[f"{m}.features"])(batch[m]) for m in batch.modalities]
+        xp = get_backend(features[0]).xp
+        everything = xp.all(xp.stack(list(batch.present.values())), axis=0)
+        experts["everything"] = ppl.net("encoder", nets["encoder"])(xp.concat(features, axis=-1))
+        present = {m: mask & ~everything for m, mask in batch.present.items()} | {"everything": everything}
+        return ppl.Product(experts, present, prior_expert=False)
+
+    latent = latent_prior(
+        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
+    )
 
     def model(batch):
+        p = latent()
         with ppl.plate(batch):
-            z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+            z = sample("z", p)
             for name in batch.modalities:
                 output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
                 ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
-            features = [ppl.net(f"{m}.features", nets[f"{m}.features"])(batch[m]) for m in batch.modalities]
-            xp = get_backend(features[0]).xp
-            everything = xp.all(xp.stack(list(batch.present.values())), axis=0)
-            experts["everything"] = ppl.net("encoder", nets["encoder"])(xp.concat(features, axis=-1))
-            present = {m: mask & ~everything for m, mask in batch.present.items()} | {"everything": everything}
-            sample("z", ppl.Product(experts, present, prior_expert=False))
+            sample("z", posterior(batch))
 
     objective = ppl.JMVAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

@@ -1,10 +1,13 @@
 """MVTCAE: a product of experts learned by a bound on the total correlation."""
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
 from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.models.priors import latent_prior
 
 __all__ = ["mvtcae"]
 
@@ -19,11 +22,13 @@ def mvtcae(
     beta: float = 1.0,
     alpha: float = 5 / 6,
     particles: int = 1,
+    prior: str | Callable[[], Any] = "normal",
+    components: int = 50,
     seed: int = 0,
 ) -> Program:
     r"""MVTCAE.
 
-    .. math:: z \sim N(0, I), \quad x_m \sim p(x_m \mid z), \qquad q(z \mid x_S) \propto \prod_{m \in S} q_m(z \mid x_m)
+    .. math:: z \sim p(z), \quad x_m \sim p(x_m \mid z), \qquad q(z \mid x_S) \propto \prod_{m \in S} q_m(z \mid x_m)
 
     trained so that each modality's expert says what all of them say together.
 
@@ -39,22 +44,33 @@ def mvtcae(
         beta: Factor on the KL terms.
         alpha: Share of the conditional bounds, in [0, 1]; the rest is the ELBO's.
         particles: K.
+        prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
+            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+        components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
     """
     nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
-    dist, sample = ppl.host.dist, ppl.host.sample
+    sample = ppl.host.sample
+
+    def posterior(batch):
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        return ppl.Product(experts, batch.present, prior_expert=False)
+
+    latent = latent_prior(
+        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
+    )
 
     def model(batch):
+        p = latent()
         with ppl.plate(batch):
-            z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+            z = sample("z", p)
             for name in batch.modalities:
                 output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
                 ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
-            sample("z", ppl.Product(experts, batch.present, prior_expert=False))
+            sample("z", posterior(batch))
 
     objective = ppl.MVTCAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

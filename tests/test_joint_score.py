@@ -173,6 +173,17 @@ def test_probes_give_the_density_with_an_error(host):
     assert 0.5 < np.sqrt(np.mean(((out - truth) / error) ** 2)) < 2.0
 
 
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+def test_the_error_of_the_flow_knows_its_integrator(host, tolerance):
+    """It is larger than what the density is off by, and not by orders of magnitude."""
+    value = LOC + SCALE * np.random.default_rng(9).standard_normal((20, 4))
+    prior = make(host, flow=Flow(rtol=tolerance, atol=tolerance))
+    out, error = host.call(lambda: tuple(host.numpy(x) for x in prior.log_density(host.array(value))), 0)
+    np.testing.assert_allclose(out, host.log_prob(prior, value), rtol=1e-12)
+    off = np.abs(out - stats.multivariate_normal(LOC, np.outer(SCALE, SCALE) * COV).logpdf(value))
+    assert error.mean() > off.mean() > 0.01 * error.mean()
+
+
 def test_the_denoising_bound_is_tight_for_the_exact_network(host):
     learning = MultiTime(SDE, predict="noise", p_conditional=0.0, scheme="importance", first=1e-4)
     prior = host.mm.JointScore(

@@ -73,11 +73,15 @@ class JointScore(ScorePrior, Distribution):
             present = states.diffused | states.clean
             args = (self._net(), value, present, self.frame)
             return self.options.bound(BACKEND, self.aux, *args)
-        return self.log_density(value)[0]
+        return _log_density(self, value, False)[0]
 
     def log_density(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The log density by the probability flow, and the standard error of its probes, ``(*,)`` each."""
-        return _log_density(self, value)
+        """The log density by the probability flow, and its error, ``(*,)`` each.
+
+        The error is that of the probes of the divergence, and of the integrator by a second run at ten times the
+        tolerances.
+        """
+        return _log_density(self, value, True)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         return self._draw(key, sample_shape)[0]
@@ -133,8 +137,8 @@ def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax
 
 
 @eqx.filter_jit
-def _log_density(prior: JointScore, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.Array, jax.Array]:
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
     known = prior._known(())
-    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.frame)
+    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.frame, check)

@@ -110,9 +110,11 @@ class ScoreModel:
         return xp.where(clean, exact, frame.out(z)), size
 
     def log_density(
-        self, backend: Backend, net: Net, value: Array, known: Known, frame: Standard | Frame
+        self, backend: Backend, net: Net, value: Array, known: Known, frame: Standard | Frame, check: bool = False
     ) -> tuple[Array, Array]:
         """The log density of the blocks asked for given those known, by the probability flow, and its error.
+
+        With ``check`` the error knows the integrator's beside that of the probes.
 
         With draws of Normals for known blocks, their own density is added. The gradient of the density with respect
         to the value is the score at the flow's first time.
@@ -124,7 +126,7 @@ class ScoreModel:
         predict = self._predict(backend, masked(net, frame.kept))
         score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
         frozen, moves = still(z), xp.broadcast_to(moves, z.shape)
-        out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves)
+        out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = still(score(frozen, t, None))
         out = still(out) + xp.sum(slope * (z - frozen), axis=-1)

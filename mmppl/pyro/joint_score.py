@@ -71,11 +71,18 @@ class JointScore(ScorePrior, TorchDistribution):
             states = self._known(()).states
             present = states.diffused | states.clean
             return self.options.bound(BACKEND, None, self.net, value, present, self.frame)
-        return self.log_density(value)[0]
+        return self._log_density(value, False)[0]
 
     def log_density(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The log density by the probability flow, and the standard error of its probes, ``(*,)`` each."""
-        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.frame)
+        """The log density by the probability flow, and its error, ``(*,)`` each.
+
+        The error is that of the probes of the divergence, and of the integrator by a second run at ten times the
+        tolerances.
+        """
+        return self._log_density(value, True)
+
+    def _log_density(self, value: torch.Tensor, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.frame, check)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
         """The network without a gradient to its weights."""

@@ -84,7 +84,9 @@ def test_bad_options_of_one_system(ppl):
         models.mld(LINEAR.modalities, ppl=ppl, noise=0.0)
 
 
-@pytest.mark.parametrize(("name", "prior"), [("mvae", "vamp"), ("mmvae", "flow")])
+@pytest.mark.parametrize(
+    ("name", "prior"), [("mvae", "vamp"), ("mmvae", "flow"), ("jmvae", "vamp"), ("mvtcae", "vamp")]
+)
 def test_learned_priors_of_a_system(small, ppl, name, prior, tmp_path):
     modalities = {**LINEAR.modalities, "t": Modality((3,), kind="tokens", vocabulary=5)}
     words = np.random.default_rng(0).integers(0, 5, (64, 3))
