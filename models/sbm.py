@@ -7,7 +7,7 @@ from mmppl.inference.program import Program
 from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.latent_score import two_stages
 from mmppl.models.parts import system
-from mmppl.models.score_parts import score_net, solver_of
+from mmppl.models.score_parts import score_net, sde_of, solver_of
 from mmppl.priors import Blocks, Conditioning, MultiTime, Pairwise, Particles, ScoreModel
 
 __all__ = ["sbm"]
@@ -26,6 +26,7 @@ def sbm(
     beta: float = 0.5,
     replacement: str = "fresh",
     particles: int | None = None,
+    sde: str = "vp",
     scheme: str = "uniform",
     guidance: float = 0.0,
     pairs: str = "ind",
@@ -53,6 +54,8 @@ def sbm(
     References:
         | Score-Based Multimodal Autoencoder (Wesego & Rooshenas, 2024)
         | https://arxiv.org/abs/2305.15708
+        | Generative Modeling by Estimating Gradients of the Data Distribution (Song & Ermon, 2019), for NCSN
+        | https://arxiv.org/abs/1907.05600
 
     Arguments:
         modalities: What each modality is, by name.
@@ -67,6 +70,8 @@ def sbm(
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
         particles: Number of particles that a draw of a conditional takes in place of replacement, exact as it grows,
             see :class:`~mmppl.priors.Particles`; None for replacement.
+        sde: The diffusion: ``"vp"``, ``"sub_vp"`` or ``"ve"``. The last with ``solver="langevin"`` is a network
+            conditioned on noise (NCSN), a ladder of noise levels climbed down by annealed Langevin steps.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
         guidance: Strength of the coherence guidance by pairs, 0 for none; above it, energies are trained in a third
             stage, see :class:`~mmppl.priors.Pairwise`.
@@ -88,7 +93,7 @@ def sbm(
         OptionError: If an option is unknown or out of range.
     """
     blocks = Blocks.of(dict.fromkeys(modalities, latent_dim))
-    learning = MultiTime(p_conditional=0.0, scheme=scheme)
+    learning = MultiTime(sde_of(sde), p_conditional=0.0, scheme=scheme)
     conditioning = Conditioning(replacement)
     pairwise = Pairwise(blocks, guidance, learning.sde) if guidance else None
     return two_stages(

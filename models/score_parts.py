@@ -1,10 +1,11 @@
-"""Networks and solvers of scores, by name."""
+"""Networks, diffusions and solvers of scores, by name."""
 
 from collections.abc import Callable
 
 from mmppl.errors import OptionError
 from mmppl.nets import ResidualScore, TokenScore, UnetScore
 from mmppl.nets.spec import Spec
+from mmppl.sde import SDE, VE, VP, SubVP
 from mmppl.sde.solvers import (
     Ancestral,
     AnnealedLangevin,
@@ -16,7 +17,7 @@ from mmppl.sde.solvers import (
     Solver,
 )
 
-__all__ = ["NETS", "SOLVERS", "score_net", "solver_of"]
+__all__ = ["NETS", "SDES", "SOLVERS", "score_net", "sde_of", "solver_of"]
 
 NETS: dict[str, Callable[..., Spec]] = {"residual": ResidualScore, "tokens": TokenScore}
 SOLVERS: dict[str, Callable[[int], Solver]] = {
@@ -29,6 +30,18 @@ SOLVERS: dict[str, Callable[[int], Solver]] = {
     "repaint": RePaint,
     "langevin": AnnealedLangevin,
 }
+SDES: dict[str, Callable[[], SDE]] = {"vp": VP, "sub_vp": SubVP, "ve": lambda: VE(0.01, 20.0)}
+
+
+def sde_of(name: str) -> SDE:
+    """A diffusion by name, for latents of unit variance.
+
+    Raises:
+        OptionError: If the name is unknown.
+    """
+    if name not in SDES:
+        raise OptionError(f"Unknown diffusion '{name}'; expected one of {list(SDES)}.")
+    return SDES[name]()
 
 
 def solver_of(name: str, steps: int) -> Solver:

@@ -11,7 +11,7 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.priors import Blocks, MultiTime, Pairwise
 from mmppl.priors.multi_time import States
 from mmppl.priors.standardise import statistics
-from mmppl.sde import VP
+from mmppl.sde import VE, VP, SubVP
 
 BLOCKS = Blocks.of({"a": 2, "b": 3, "c": 1})
 
@@ -53,6 +53,22 @@ def test_what_is_missing_is_neither_diffused_nor_a_condition(p_marginal):
     assert not np.any(states.clean[present.sum(-1) == 1])
     if not p_marginal:
         assert np.all((states.clean | states.diffused) == present)
+
+
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 20.0)], ids=lambda s: type(s).__name__)
+def test_the_network_sees_unit_scale_at_every_time(sde):
+    learning, rows, inputs = MultiTime(sde, p_conditional=0.5), 20_000, []
+
+    def spy(x):
+        inputs.append(x)
+        return 0.0 * x[..., : BLOCKS.dim]
+
+    noise, z = draw(learning, rows), np.random.default_rng(1).standard_normal((rows, BLOCKS.dim))
+    learning.bound(BACKEND, BLOCKS, spy, z, np.ones((rows, 3), bool), noise)
+    seen, times = inputs[0][:, : BLOCKS.dim], BLOCKS.spread(inputs[0][:, BLOCKS.dim :])
+    for low in (0.0, 0.3, 0.8):
+        np.testing.assert_allclose(seen[(times > low) & (times < low + 0.2)].std(), 1.0, atol=0.03)
+    assert np.array_equal(seen[times == 0.0], z[times == 0.0])  # conditions as they are
 
 
 def net(x):

@@ -175,7 +175,12 @@ class MultiTime:
             z: Latents with diffused and clean blocks, ``(*, D)``.
             times: Times of diffused blocks, broadcasting against ``(*, M)``.
         """
-        out = net(see(backend, blocks, states, z, times, clean=self.first if self.independent else 0.0))
+        xp = backend.xp
+        wide = blocks.spread(xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))
+        own, pull, unit = self._parts(wide)
+        # The network sees unit scale at every time, also where the diffusion explodes; as published, what there is.
+        seen = z if self.predict == "noise" else xp.where(blocks.spread(states.diffused), unit * z, z)
+        out = net(see(backend, blocks, states, seen, times, clean=self.first if self.independent else 0.0))
         if tuple(out.shape) != tuple(z.shape):
             raise OptionError(
                 f"Expected the score's network to give {tuple(z.shape)} for latents of dimension {blocks.dim}; got "
@@ -183,15 +188,13 @@ class MultiTime:
             )
         if self.predict == "noise":
             return out
-        wide = blocks.spread(backend.xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))
-        own, pull = self._parts(wide)
         return own * z + pull * out
 
-    def _parts(self, t: Array) -> tuple[Array, Array]:
-        """The factors of z and of the velocity in the noise predicted."""
+    def _parts(self, t: Array) -> tuple[Array, Array, Array]:
+        """The factors of z and of the velocity in the noise predicted, and the one that gives z unit scale."""
         factor, scale = self.sde.mean_factor(t), self.sde.scale(t)
-        power = factor**2 + scale**2
-        return scale / power, factor / power**0.5
+        unit = (factor**2 + scale**2) ** -0.5
+        return scale * unit**2, factor * unit, unit
 
     def bound(self, backend: Backend, blocks: Blocks, net: Net, z: Array, present: Array, noise: Any) -> Array:
         r"""Minus the loss of each datum, ``(*,)``.

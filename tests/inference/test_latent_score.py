@@ -10,7 +10,8 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood, to_arviz
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTime, ScoreModel
-from mmppl.sde.solvers import DPMSolver
+from mmppl.sde import VE, SubVP
+from mmppl.sde.solvers import AnnealedLangevin, DPMSolver
 from mmppl.testing.drivers import driver
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=512, num_test=100)
@@ -63,6 +64,15 @@ def test_a_learned_score_has_the_moments_of_a_gaussian(host):
     draws = host.sample(marginal, (), seed=3)
     np.testing.assert_allclose(np.cov(draws[:, :2].T), COV[:2, :2], atol=0.2)
     assert np.all(draws[:, 2] == 0.0)
+
+
+@pytest.mark.parametrize("sde", [VE(0.01, 20.0), SubVP()], ids=["ve", "sub_vp"])
+def test_a_score_is_learned_under_other_diffusions(host, sde):
+    z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
+    prior = learn(host, z, 500, sde=sde)
+    draws = host.sample(prior, (3000,), seed=1)
+    np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
+    assert np.all(np.abs(draws.mean(0)) < 0.3)
 
 
 def test_learning_with_missing_blocks(host):
@@ -220,6 +230,25 @@ def test_another_solver_takes_the_same_weights(small):
     assert generate(other, num=2)["a"].shape == (2, 3)
     with pytest.raises(OptionError, match="Unknown solver 'x'"):
         fitted.with_options(solver="x")
+
+
+def spied(run, seen):
+    def spy(self, backend, sde, *args):
+        seen.append((self.levels, type(sde)))
+        return run(self, backend, sde, *args)
+
+    return spy
+
+
+def test_a_ladder_of_noise_levels_is_two_options(small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(AnnealedLangevin, "run", spied(AnnealedLangevin.run, seen))
+    program = small("sbm", LINEAR.modalities, sde="ve", solver="langevin", steps=10)
+    fitted = fit(program, LINEAR.train, epochs=2, progress=False)
+    made = generate(fitted, LINEAR.test[:6].only("b"), seed=1)
+    assert np.array_equal(made["b"][0], LINEAR.test["b"][:6])
+    assert np.isfinite(made["a"]).all()
+    assert set(seen) == {(10, VE)}
 
 
 def test_conditionals_by_particles_take_the_same_weights(small):

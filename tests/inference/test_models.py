@@ -80,6 +80,8 @@ def test_bad_options_of_one_system(ppl):
     }.items():
         with pytest.raises(OptionError, match=message):
             models.mld(LINEAR.modalities, ppl=ppl, **{option: "x"})
+    with pytest.raises(OptionError, match=r"Unknown diffusion 'x'; expected one of \['vp', 'sub_vp', 've'\]"):
+        models.sbm(LINEAR.modalities, ppl=ppl, sde="x")
     with pytest.raises(OptionError, match="latent noise > 0"):
         models.mld(LINEAR.modalities, ppl=ppl, noise=0.0)
 
