@@ -30,6 +30,7 @@ def to_arviz(
     num_predictive: int = 25,
     num_prior: int = 100,
     seed: int = 0,
+    **options: Any,
 ) -> Any:
     """The posterior of each datum's latents, what it predicts, and how well: an ArviZ object.
 
@@ -62,6 +63,7 @@ def to_arviz(
         num_predictive: Draws of each chain that are decoded for the posterior predictive.
         num_prior: Draws of the prior and of what it predicts.
         seed: Of everything random.
+        options: Of the kernel, as in :func:`infer`, such as ``adapt_mass_matrix=True, dense_mass=True``.
 
     Returns:
         ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (1.x).
@@ -82,6 +84,7 @@ def to_arviz(
             num_samples=num_samples,
             num_warmup=num_warmup,
             seed=seed,
+            **options,
         )
     return convert(posterior, num_predictive=num_predictive, num_prior=num_prior)
 

@@ -102,13 +102,13 @@ def test_the_scale_of_a_window_is_its_regularised_deviation():
 def test_a_dense_window_joins_scores_and_draws():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 2, 3)) @ np.array([[1.0, 0.9, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 2.0]])
-    g = 2.0 * rng.normal(size=(100, 2, 3)) - x
+    g = 3.0 + 2.0 * rng.normal(size=(100, 2, 3)) - x
     known = mass.start(x[0], dense=True)
     for t in range(100):
         known, _ = mass.update(known, x[t], g[t], np.array(t), 100)
     n = 75
     for chain in range(2):
-        root = np.linalg.cholesky((g[15:90, chain].T @ g[15:90, chain] + 5.0 * np.eye(3)) / (n + 5))
+        root = np.linalg.cholesky(((n - 1) * np.cov(g[15:90, chain].T) + 5.0 * np.eye(3)) / (n + 5))
         seen = root.T @ np.cov(x[15:90, chain].T) @ root
         half = np.linalg.cholesky((n * seen + 15.0 * np.eye(3)) / (n + 15))
         np.testing.assert_allclose(known.scale[chain], np.linalg.inv(root).T @ half, rtol=1e-9, atol=1e-12)

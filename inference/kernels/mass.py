@@ -9,11 +9,11 @@ Windows double in length, between a first stretch in which the chain finds its w
 size settles, as in Stan and in both hosts.
 
 Dense, the kernel walks in :math:`y = C^{-1} z`. A window of a slow chain tells little of how far its latents go, but
-how steep the density is all the same, since :math:`\operatorname{E}[g g^T]` is the mean of minus the Hessian for scores
-g. So the scores give a first frame, and the covariance in it, shrunk towards the identity, corrects it:
+how steep the density is all the same, since the covariance of scores g is the mean of minus the Hessian. So the scores
+give a first frame, and the covariance in it, shrunk towards the identity, corrects it:
 
 .. math::
-    R R^T = \frac{\sum g g^T + 5 I}{n + 5}, \qquad
+    R R^T = \frac{n \operatorname{cov}(g) + 5 I}{n + 5}, \qquad
     H H^T = \frac{n R^T \operatorname{cov}(z) R + 5 D I}{n + 5 D}, \qquad C = R^{-T} H
 
 References:
@@ -45,7 +45,8 @@ class Mass(NamedTuple):
         inverse: 1 / c, or the inverse of C.
         mean: Running mean of the window, ``(*chains, D)``.
         squares: Running sum of squared deviations, or of their products, of the shape of the scale.
-        scores: Running sum of products of scores, ``(*chains, D, D)``; None unless dense.
+        drift: Running mean of the scores, ``(*chains, D)``, which is not 0 while a chain finds its way.
+        scores: Running sum of products of their deviations, ``(*chains, D, D)``; None unless dense.
         count: Steps of the window so far, ``(*chains,)``.
     """
 
@@ -53,6 +54,7 @@ class Mass(NamedTuple):
     inverse: Array
     mean: Array
     squares: Array
+    drift: Array
     scores: Array | None
     count: Array
 
@@ -80,9 +82,9 @@ def start(position: Array, dense: bool = False) -> Mass:
     xp = backend.xp
     zeros, count = xp.zeros_like(position), xp.zeros_like(position[..., 0])
     if not dense:
-        return Mass(xp.ones_like(position), xp.ones_like(position), zeros, zeros, None, count)
+        return Mass(xp.ones_like(position), xp.ones_like(position), zeros, zeros, zeros, None, count)
     eye = zeros[..., None] + backend.asarray(np.eye(position.shape[-1]), like=position)
-    return Mass(eye, eye, zeros, xp.zeros_like(eye), xp.zeros_like(eye), count)
+    return Mass(eye, eye, zeros, xp.zeros_like(eye), zeros, xp.zeros_like(eye), count)
 
 
 def windows(num_warmup: int) -> list[tuple[int, int]]:
@@ -127,14 +129,15 @@ def update(mass: Mass, position: Array, score: Array, i: Array, num_warmup: int)
     count = mass.count + 1.0
     delta = position - mass.mean
     mean = mass.mean + delta / count[..., None]
-    rest = position - mean
+    rest, away = position - mean, score - mass.drift
+    drift = mass.drift + away / count[..., None]
     squares, scores = mass.squares, mass.scores
     if mass.dense:
         squares = squares + delta[..., :, None] * rest[..., None, :]
-        scores = scores + score[..., :, None] * score[..., None, :]
+        scores = scores + away[..., :, None] * (score - drift)[..., None, :]
     else:
         squares = squares + delta * rest
-    grown = mass._replace(mean=mean, squares=squares, scores=scores, count=count)
+    grown = Mass(mass.scale, mass.inverse, mean, squares, drift, scores, count)
     held = backend.cond(inside, lambda pair: pair[0], lambda pair: pair[1], (grown, mass))
     return backend.cond(ended, _learnt, lambda same: same, held), ended
 
@@ -155,7 +158,13 @@ def _learnt(mass: Mass) -> Mass:
     else:
         scale = xp.sqrt((n * variance + PRIOR * 1e-3) / (n + PRIOR))
         inverse = 1.0 / scale
-    zeros = xp.zeros_like(mass.mean), xp.zeros_like(mass.squares), scores, xp.zeros_like(mass.count)
+    zeros = (
+        xp.zeros_like(mass.mean),
+        xp.zeros_like(mass.squares),
+        xp.zeros_like(mass.mean),
+        scores,
+        xp.zeros_like(mass.count),
+    )
     return Mass(scale, inverse, *zeros)
 
 

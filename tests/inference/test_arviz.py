@@ -140,6 +140,16 @@ def test_log_likelihoods_are_copied_once():
     assert np.array_equal(table.reshape(number, -1)[:, : len(seen)], values["a"][:, seen])
 
 
+def test_options_reach_the_kernel(linear, data):
+    idata = to_arviz(
+        linear(), data[:3], num_chains=1, num_samples=5, num_warmup=5, step_size=0.2, adapt_step_size=False
+    )
+    assert np.all(idata["sample_stats"]["step_size"] == np.float32(0.2))
+    assert json.loads(idata["posterior"].attrs["settings"])["step_size"] == 0.2
+    with pytest.raises(OptionError, match=r"Unknown options \['steps'\] of method 'mala'"):
+        to_arviz(linear(), data[:3], steps=3)
+
+
 def test_same_seed_same_object(linear, data):
     first, again, other = (to_arviz(linear(), data, seed=seed, **SIZES)["posterior"]["z"].values for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
