@@ -144,7 +144,7 @@ def test_options_reach_the_kernel(linear, data):
     idata = to_arviz(
         linear(), data[:3], num_chains=1, num_samples=5, num_warmup=5, step_size=0.2, adapt_step_size=False
     )
-    assert np.all(idata["sample_stats"]["step_size"] == np.float32(0.2))
+    np.testing.assert_allclose(idata["sample_stats"]["step_size"], 0.2, rtol=1e-6)
     assert json.loads(idata["posterior"].attrs["settings"])["step_size"] == 0.2
     with pytest.raises(OptionError, match=r"Unknown options \['steps'\] of method 'mala'"):
         to_arviz(linear(), data[:3], steps=3)
