@@ -111,7 +111,7 @@ def main(steps: int = 4000) -> None:
         "# Sampling a joint score",
         "",
         f"Written by `python -m benchmarks.sampling` on {stamp()}.",
-        f"{NUMBER} latents of dimension {DIM}, {ROWS} draws of four given the first, NumPyro, {steps} steps of training.",
+        f"{NUMBER} latents of dimension {DIM}, {ROWS} draws of four given the first; NumPyro, {steps} training steps.",
         f"Data themselves are at a distance of {floor:.2f}: as many held-out rows as draws.",
         "",
         *table(head, rows),

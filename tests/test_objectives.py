@@ -115,6 +115,8 @@ CASES = {
     "mopoe": ("MoPoE", 1, {}),
     "mopoe, 3": ("MoPoE", 3, {"beta": 0.7}),
     "mopoe, 3, mixture": ("MoPoE", 3, {"density": "mixture"}),
+    "mopoe, one stratum": ("MoPoE", 1, {"strata": "one"}),
+    "mopoe, one stratum, 3, mixture": ("MoPoE", 3, {"strata": "one", "density": "mixture"}),
     "mopoe, 3, mixture, average": ("MoPoE", 3, {"density": "mixture", "average": True, "gradient": "stl"}),
 }
 
@@ -239,11 +241,12 @@ def test_random_subsets_of_mvae_are_terms_of_their_own(d):
     close(d.numpy(terms.weight)[4:], np.ones((2, 5)))
 
 
-def test_one_stratum_has_the_mean_of_all(d):
+@pytest.mark.parametrize("row", ["MMVAE", "MoPoE"])
+def test_one_stratum_has_the_mean_of_all(d, row):
     program = LinearProgram(d, TRUTH)
     losses = []
     for strata in ("one", "all"):
-        step = d.stepper(d.mm.MMVAE(strata=strata), program.model, program.guide)
+        step = d.stepper(getattr(d.mm, row)(strata=strata), program.model, program.guide)
         losses.append(np.array([step(BATCH, seed, SPOILT).loss for seed in range(150)]))
     within_error(losses[0] - losses[1])
 

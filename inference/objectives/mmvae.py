@@ -4,10 +4,8 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.errors import OptionError
-from mmppl.inference.objectives.algebra import shares
-from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import inside, present_table, singles
+from mmppl.inference.objectives.stratified import Stratified
+from mmppl.inference.objectives.subsets import present_table, singles
 from mmppl.inference.objectives.terms import Terms
 
 Array = Any
@@ -15,7 +13,7 @@ Array = Any
 __all__ = ["MMVAE"]
 
 
-class MMVAE(Objective):
+class MMVAE(Stratified):
     r"""The mean over experts of bounds that score everything, with the mixture's density.
 
     .. math:: L = \frac{1}{|P|} \sum_{m \in P} \mathbb{E}_{z^{1:K} \sim q(z \mid x_m)}
@@ -30,33 +28,17 @@ class MMVAE(Objective):
 
     Arguments:
         particles: K.
-        strata: ``"all"`` or ``"one"``.
-        options: Those of :class:`~mmppl.inference.objectives.base.Objective`; ``density`` is ``"mixture"`` unless
-            told otherwise.
+        options: ``strata``, and those of :class:`~mmppl.inference.objectives.base.Objective`; ``density`` is
+            ``"mixture"`` unless told otherwise.
 
     Example:
         >>> MMVAE(particles=4, gradient="dreg").density
         'mixture'
     """
 
-    def __init__(self, particles: int = 1, *, strata: str = "all", **options: Any):
-        if strata not in ("all", "one"):
-            raise OptionError(f"Expected strata 'all' or 'one'; got {strata!r}.")
-        self.strata = strata
+    def __init__(self, particles: int = 1, **options: Any):
         super().__init__(particles, **{"density": "mixture", **options})
 
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
-        xp = backend.xp
         present = present_table(backend, batch)
-        encode = singles(backend, present, like)
-        valid = xp.astype(inside(backend, encode, present), like.dtype)
-        weight = shares(valid)
-        if self.strata == "all":
-            return Terms(encode, present[None, ...], weight)
-        upper = xp.cumulative_sum(weight, axis=0)
-        u = backend.uniform(rng, (present.shape[0],), like)
-        hit = xp.astype((u < upper) | (upper > 1.0 - 1e-5), like.dtype) * xp.astype(valid > 0, like.dtype)
-        first = hit * xp.astype(xp.cumulative_sum(hit, axis=0) < 1.5, like.dtype)
-        chosen = xp.any((first[..., None] > 0.5) & encode, axis=0)
-        drawn = xp.astype(xp.any(chosen, axis=-1), like.dtype)
-        return Terms(chosen[None, ...], present[None, ...], drawn[None, :], mixture=(encode, weight))
+        return self.stratified(backend, rng, singles(backend, present, like), present, like)

@@ -6,9 +6,8 @@ from mmppl._backend import Backend
 from mmppl.aggregation import all_subsets
 from mmppl.aggregation.mixture import MAX_SUBSETS
 from mmppl.batch import Batch
-from mmppl.inference.objectives.algebra import shares
-from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
+from mmppl.inference.objectives.stratified import Stratified
+from mmppl.inference.objectives.subsets import present_table, random_subsets, table
 from mmppl.inference.objectives.terms import Terms
 
 Array = Any
@@ -16,14 +15,16 @@ Array = Any
 __all__ = ["MoPoE"]
 
 
-class MoPoE(Objective):
+class MoPoE(Stratified):
     r"""The mean over subsets of bounds that encode the subset and score everything.
 
     .. math:: L = \frac{1}{|\mathcal{S}_P|} \sum_{S \in \mathcal{S}_P} \mathbb{E}_{q_S(z)}
         [\log p(x_P \mid z) + \beta(\log p(z) - \log q_S(z))]
 
     over the non-empty subsets of what is present. With ``density="mixture"`` the density is that of the mixture over
-    subsets, which is tighter. More than 32 subsets are sampled for each datum and step, not enumerated.
+    subsets, which is tighter. With ``strata="one"`` each datum has one subset a step, as in the published code, which
+    deals a batch out to the subsets: one draw is decoded in place of one for every subset. More than 32 subsets are
+    sampled for each datum and step, not enumerated.
 
     References:
         | Generalized Multimodal ELBO (Sutter et al., 2021), section 3
@@ -31,7 +32,7 @@ class MoPoE(Objective):
 
     Arguments:
         particles: K.
-        options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
+        options: ``strata``, and those of :class:`~mmppl.inference.objectives.base.Objective`.
 
     Example:
         >>> MoPoE(beta=2.5).beta
@@ -39,14 +40,11 @@ class MoPoE(Objective):
     """
 
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
-        xp = backend.xp
-        present = present_table(backend, batch)
-        num = len(batch.modalities)
+        present, num = present_table(backend, batch), len(batch.modalities)
+        pick, rng = backend.split(rng, 2)
         if 2**num - 1 > MAX_SUBSETS:
-            encode = random_subsets(backend, rng, MAX_SUBSETS, present, like)
-            valid = xp.astype(xp.any(encode, axis=-1), like.dtype)
+            encode = random_subsets(backend, pick, MAX_SUBSETS, present, like)
         else:
             encode = table(backend, all_subsets(num), like)
-            encode = xp.broadcast_to(encode, (encode.shape[0], *present.shape))
-            valid = xp.astype(inside(backend, encode, present), like.dtype)
-        return Terms(encode, present[None, ...], shares(valid))
+            encode = backend.xp.broadcast_to(encode, (encode.shape[0], *present.shape))
+        return self.stratified(backend, rng, encode, present, like)

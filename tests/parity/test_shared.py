@@ -166,6 +166,7 @@ CASES = {
     "terms: mmvae": terms(MMVAE()),
     "terms: mmvae, one stratum": terms(MMVAE(strata="one")),
     "terms: mopoe": terms(MoPoE()),
+    "terms: mopoe, one stratum": terms(MoPoE(strata="one")),
     "terms: mopoe, sampled": terms(MoPoE(), modalities=6),
     "algebra: standard": algebra(ELBO(4, beta=0.7)),
     "algebra: average": algebra(ELBO(4, average=True, beta=2.0)),

@@ -1,0 +1,49 @@
+"""Bounds that are a mean over subsets, all of them in each step or one for each datum."""
+
+from typing import Any
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.inference.objectives.algebra import shares
+from mmppl.inference.objectives.base import Objective
+from mmppl.inference.objectives.subsets import inside
+from mmppl.inference.objectives.terms import Terms
+
+Array = Any
+
+__all__ = ["Stratified"]
+
+
+class Stratified(Objective):
+    """Base of objectives whose terms are subsets of what is present, of equal weight, that score everything.
+
+    Arguments:
+        particles: K.
+        strata: ``"all"`` subsets in each step, or ``"one"`` drawn for each datum: unbiased as well, and cheaper in
+            decoders by their number.
+        options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
+
+    Raises:
+        OptionError: If ``strata`` is unknown.
+    """
+
+    def __init__(self, particles: int = 1, *, strata: str = "all", **options: Any):
+        if strata not in ("all", "one"):
+            raise OptionError(f"Expected strata 'all' or 'one'; got {strata!r}.")
+        self.strata = strata
+        super().__init__(particles, **options)
+
+    def stratified(self, backend: Backend, rng: Any, encode: Array, present: Array, like: Array) -> Terms:
+        """The terms for subsets ``(T, N, M)``, of which those count that are present and not empty."""
+        xp = backend.xp
+        valid = xp.astype(inside(backend, encode, present) & xp.any(encode, axis=-1), like.dtype)
+        weight = shares(valid)
+        if self.strata == "all":
+            return Terms(encode, present[None, ...], weight)
+        upper = xp.cumulative_sum(weight, axis=0)
+        u = backend.uniform(rng, (present.shape[0],), like)
+        hit = xp.astype((u < upper) | (upper > 1.0 - 1e-5), like.dtype) * valid
+        first = hit * xp.astype(xp.cumulative_sum(hit, axis=0) < 1.5, like.dtype)
+        chosen = xp.any((first[..., None] > 0.5) & encode, axis=0)
+        drawn = xp.astype(xp.any(chosen, axis=-1), like.dtype)
+        return Terms(chosen[None, ...], present[None, ...], drawn[None, :], mixture=(encode, weight))
