@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from scipy.linalg import expm
 
 from mmppl._backend import get_backend
@@ -119,9 +118,12 @@ def test_a_dense_window_joins_scores_and_draws():
     np.testing.assert_allclose(known.push(known.pull(score)), score, rtol=1e-9)
 
 
+@pytest.mark.pyro
 @pytest.mark.parametrize("kernel", [kernels.HMC, kernels.UnderdampedLangevin, kernels.MALA], ids=lambda k: k.__name__)
 def test_dense_scales_take_long_steps_along_a_ridge(kernel):
     """Two coordinates that go together: the moments are right, and steps are several times as long."""
+    import torch
+
     cov = np.array([[1.0, 0.99], [0.99, 1.0]])
     precision = torch.tensor(np.linalg.inv(cov))
 
