@@ -39,9 +39,6 @@ def close(value, wanted, rtol=RTOL):
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(5, 4)) * 3.0
-SQUARE = RNG.normal(size=(3, 4, 4))
-SPD = SQUARE @ SQUARE.mT + np.eye(4)
-RIGHT = RNG.normal(size=(3, 4, 2))
 
 # Independent formulas, from scipy and numpy.
 ELEMENTWISE = {
@@ -88,13 +85,24 @@ def test_the_gradient_of_logsumexp_is_zero_where_nothing_is_there(to):
     np.testing.assert_allclose(backend.to_numpy(grad), [[0.0, 0.0], [0.0, 1.0], [0.5, 0.5]], rtol=RTOL)
 
 
-def test_cholesky_and_solve(to):
-    a, b = to(SPD), to(RIGHT)
-    backend = get_backend(a)
-    factor = backend.to_numpy(backend.cholesky(a))
-    np.testing.assert_array_equal(factor, np.tril(factor))
-    np.testing.assert_allclose(factor @ factor.mT, SPD, rtol=RTOL)
-    np.testing.assert_allclose(SPD @ backend.to_numpy(backend.solve(a, b)), RIGHT, rtol=1e-9)
+def test_one_branch_is_taken(to):
+    x = to(X)
+    backend = get_backend(x)
+    for wanted, value in ((True, 2.0 * X), (False, X - 1.0)):
+        found = backend.cond(to(np.array(wanted)), lambda x: (2.0 * x,), lambda x: (x - 1.0,), x)
+        close(found[0], value)
+
+
+def test_draws_of_a_loop_are_like_draws_in_a_row(to):
+    """Each is new, and a stateless handle gives the i-th again."""
+    like = to(X)
+    backend = get_backend(like)
+    rng = backend.rng(0)
+    draws = [backend.to_numpy(backend.normal(backend.fold_in(rng, to(np.array(i))), (2000,), like)) for i in (0, 1, 2)]
+    assert np.abs(np.corrcoef(draws)[np.triu_indices(3, 1)]).max() < 0.1
+    if backend.split(rng, 2)[0] is not rng:
+        again = backend.to_numpy(backend.normal(backend.fold_in(rng, to(np.array(1))), (2000,), like))
+        np.testing.assert_array_equal(again, draws[1])
 
 
 def energy(backend, x):

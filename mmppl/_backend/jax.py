@@ -29,12 +29,6 @@ class JaxBackend:
     def ndtri(self, x):
         return special.ndtri(x)
 
-    def cholesky(self, x):
-        return jnp.linalg.cholesky(x)
-
-    def solve(self, a, b):
-        return jnp.linalg.solve(a, b)
-
     def stop_gradient(self, x):
         return jax.lax.stop_gradient(x)
 

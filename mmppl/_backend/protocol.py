@@ -37,12 +37,6 @@ class Backend(Protocol):
     def ndtri(self, x: Array) -> Array:
         """The standard normal quantile function, elementwise."""
 
-    def cholesky(self, x: Array) -> Array:
-        """Lower Cholesky factor of symmetric matrices ``(*, D, D)``."""
-
-    def solve(self, a: Array, b: Array) -> Array:
-        """Solves ``a x = b`` for matrices ``(*, D, D)`` and ``(*, D, K)``."""
-
     # Differentiation ---------------------------------------------------------------------------------------------
     def stop_gradient(self, x: Tree) -> Tree:
         """The same values, cut off from differentiation."""

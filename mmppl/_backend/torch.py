@@ -69,12 +69,6 @@ class TorchBackend:
     def ndtri(self, x):
         return torch.special.ndtri(x)
 
-    def cholesky(self, x):
-        return torch.linalg.cholesky(x)
-
-    def solve(self, a, b):
-        return torch.linalg.solve(a, b)
-
     def stop_gradient(self, x):
         if isinstance(x, tuple):
             return tuple(self.stop_gradient(leaf) for leaf in x)
