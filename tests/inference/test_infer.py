@@ -15,6 +15,7 @@ METHODS = {
     "ula": {"step_size": 0.1},
     "mala": {},
     "random_walk": {},
+    "mala, dense": {"method": "mala", "adapt_mass_matrix": True, "dense_mass": True},
     "hmc": {"num_steps": 4},
     "underdamped": {},
     "underdamped, fourth order": {"method": "underdamped", "integrator": "fourth_order"},
