@@ -68,7 +68,7 @@ def make_linear(truth):
                 scaled = weight[m] / truth.noise[m] ** 2
                 precision = precision + batch.present[m][..., None, None] * (scaled.T @ weight[m])
                 pull = pull + batch.present[m][..., None] * ((batch[m] - bias[m]) @ scaled)
-            loc = backend.solve(precision, pull[..., None])[..., 0] + shift
+            loc = backend.xp.linalg.solve(precision, pull[..., None])[..., 0] + shift
             with ppl.plate(batch):
                 host.sample("z", dist.MultivariateNormal(loc, precision_matrix=precision / widen))
 
