@@ -41,8 +41,8 @@ class MoPoE(Stratified):
 
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
         present, num = present_table(backend, batch), len(batch.modalities)
-        pick, rng = backend.split(rng, 2)
         if 2**num - 1 > MAX_SUBSETS:
+            pick, rng = backend.split(rng, 2)
             encode = random_subsets(backend, pick, MAX_SUBSETS, present, like)
         else:
             encode = table(backend, all_subsets(num), like)
