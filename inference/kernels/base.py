@@ -156,20 +156,18 @@ class Kernel:
         if num_warmup and (self.adapt_step_size or self.adapt_mass_matrix):
 
             def adapt(learnt: tuple) -> tuple:
-                return self._adapted(*learnt, chains, info.accept_prob, state.i, num_warmup)
+                return self._adapted(learnt, chains, info.accept_prob, state.i, num_warmup)
 
             learnt = backend.cond(warming, adapt, lambda same: same, learnt)
         return KernelState(state.i + 1, chains, *learnt, info.accept_prob, mean, info.energy, info.diverging), info
 
-    def _adapted(
-        self, step_size: Array, memory: Any, scales: Any, chains: Any, accept_prob: Array, i: Array, num_warmup: int
-    ) -> tuple:
+    def _adapted(self, learnt: tuple, chains: Any, accept_prob: Array, i: Array, num_warmup: int) -> tuple:
         """Step size, and what is remembered of it and of the scales, after step ``i`` of warm-up."""
-        xp = get_backend(step_size).xp
-        ended = None
+        (step_size, memory, scales), ended = learnt, None
         if scales is not None:
             scales, ended = mass.update(scales, chains.position, chains.score, i, num_warmup)
         if memory is not None:
+            xp = get_backend(step_size).xp
             memory = adaptation.update(memory, accept_prob, self.target_accept_prob)
             if ended is not None:
                 memory = _choose(ended, adaptation.restart(memory), memory, xp)
