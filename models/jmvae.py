@@ -7,8 +7,8 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
-from mmppl.models.parts import autoencoders, likelihood, system, weights
-from mmppl.models.priors import latent_prior
+from mmppl.models.one_latent import one_latent
+from mmppl.models.parts import autoencoders, system, weights
 from mmppl.nets import MLP, LocScale, encoder
 
 __all__ = ["jmvae"]
@@ -56,7 +56,6 @@ def jmvae(
     specs |= {f"{m}.features": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
     specs["encoder"] = LocScale(MLP((len(modalities) * hidden,), (2 * latent_dim,), (hidden,)), "normal")
     nets = ppl.host.build_all(specs, seed)
-    sample = ppl.host.sample
 
     def posterior(batch):
         experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
@@ -69,21 +68,8 @@ def jmvae(
         present = {m: mask & ~everything for m, mask in batch.present.items()} | {"everything": everything}
         return ppl.Product(experts, present, prior_expert=False)
 
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
+    model, guide = one_latent(
+        ppl, modalities, nets, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed
     )
-
-    def model(batch):
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
-            for name in batch.modalities:
-                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
-
-    def guide(batch):
-        with ppl.plate(batch):
-            sample("z", posterior(batch))
-
     objective = ppl.JMVAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

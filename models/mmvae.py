@@ -6,8 +6,8 @@ from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
-from mmppl.models.parts import autoencoders, likelihood, system, weights
-from mmppl.models.priors import latent_prior
+from mmppl.models.one_latent import one_latent
+from mmppl.models.parts import autoencoders, system, weights
 
 __all__ = ["mmvae"]
 
@@ -53,27 +53,13 @@ def mmvae(
         seed: Of the initial weights.
     """
     nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "laplace"), seed)
-    sample = ppl.host.sample
 
     def posterior(batch):
         experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
         return ppl.MixtureOfExperts(experts, batch.present, family="laplace")
 
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
+    model, guide = one_latent(
+        ppl, modalities, nets, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed
     )
-
-    def model(batch):
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
-            for name in batch.modalities:
-                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
-
-    def guide(batch):
-        with ppl.plate(batch):
-            sample("z", posterior(batch))
-
     objective = ppl.MMVAE(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

@@ -72,6 +72,7 @@ def test_bad_options_of_one_system(ppl):
         models.ebm(LINEAR.modalities, ppl=ppl, encoder="amortised")
     with pytest.raises(OptionError, match="Expected strata 'all' or 'one'; got 'two'"):
         models.mmvae(LINEAR.modalities, ppl=ppl, strata="two")
+    assert models.mopoe(LINEAR.modalities, ppl=ppl, strata="one").objective.strata == "one"
     for option, message in {
         "solver": "Unknown solver 'x'; expected one of",
         "net": "Unknown score network 'x'; expected one of",
