@@ -45,6 +45,21 @@ def test_contract_of_a_system(small, ppl, name):
     assert {m: x.shape for m, x in out.items()} == {"a": (2, 3, 3), "b": (2, 3, 2)}
 
 
+@pytest.mark.parametrize("name", ["mvae", "mmvae", "mopoe", "mvtcae", "jmvae"])
+def test_every_modality_is_decoded_from_the_latent_and_every_one_tells_of_it(small, ppl, name):
+    program = small(name, LINEAR.modalities)
+    weights = ppl.host.Trainer(program, TRAIN[:2], seed=0, learning_rate=1.0, clip=None, ema=0.0).weights()
+    fitted, batch = Fitted(program, weights), TRAIN[:3]
+    z = ppl.host.zeros(1, 3, 2)
+    log_lik = [ppl.host.scores(fitted.model, {"z": at}, batch)[0] for at in (z, z + 1.0)]
+    assert log_lik[0].keys() == {"a", "b"}
+    for m in "ab":
+        assert np.all(np.asarray(log_lik[0][m]) != np.asarray(log_lik[1][m])), m
+    nothing = np.zeros(3, bool)
+    answers = [ppl.host.latents(fitted.model, fitted.guide, batch.only(m), 1, 0, nothing)["z"] for m in "ab"]
+    assert np.all(np.asarray(answers[0]) != np.asarray(answers[1]))
+
+
 def test_make_is_the_function(ppl):
     program = models.make("mvae", LINEAR.modalities, ppl=ppl, latent_dim=3, hidden=4)
     assert program.name == "mvae"
