@@ -38,6 +38,7 @@ def two_stages(
     ema: float,
     pairs: str = "ind",
     reduce: float | None = None,
+    finetune: float = 0.0,
     coders: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
@@ -54,10 +55,11 @@ def two_stages(
         ema: Decay of the averaged weights of the score.
         pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         reduce: Tolerance in nats of the reduction of dimension before the second stage; None for none.
+        finetune: The share of the epochs in which decoders learn from latents that the score draws, last.
         coders: Encoders and decoders of one's own, trained already, by modality; they stay as they are.
 
     Raises:
-        OptionError: If ``pairs`` is unknown.
+        OptionError: If ``pairs`` is unknown, no epochs are left for the score, or there is no decoder to tune.
         ModalityError: If a modality of ``coders`` is unknown.
     """
     given = dict(coders or {})
@@ -66,9 +68,13 @@ def two_stages(
         raise ModalityError(f"Expected coders for modalities among {list(modalities)}; got {unknown}.")
     if pairs not in ("ind", "noind"):
         raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
+    if finetune < 0.0 or share + finetune >= 1.0:
+        raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
     guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
     own = {name: modality for name, modality in modalities.items() if name not in given}
+    if finetune and not own:
+        raise OptionError("Expected finetune 0 where all coders are given: they stay as they are; got more.")
     specs = {**autoencoders(own, dims, hidden, autoencoder.family), "prior.score": net}
     pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
     energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
@@ -151,12 +157,33 @@ def two_stages(
         loc, scale = statistics(latents, blocks.names)
         return {"prior.loc": loc, "prior.scale": scale}
 
+    def tuned_model(batch: Batch) -> None:
+        with ppl.plate(batch):
+            z = blocks.split(sample("z", dist.Normal(zeros(blocks.dim), 1.0).to_event(1).mask(False)))
+            for name in batch.modalities:
+                observe(name, z[name], batch)
+
+    def tuned_guide(batch: Batch) -> None:
+        with ppl.plate(batch):
+            codes = encode(batch)
+            sample("z", joint("flow").conditional(codes, some_of(batch)).mask(False))
+
+    def some_of(batch: Batch) -> dict[str, Any]:
+        """Of what is present each with probability a half; all of it where nothing would be left."""
+        present = blocks.stack(batch.present)
+        like = next(iter(batch.values.values()))
+        backend = get_backend(like)
+        some = present & (backend.uniform(ppl.host.random(), tuple(present.shape), like) < 0.5)
+        some = backend.xp.where(backend.xp.any(some, axis=-1)[..., None], some, present)
+        return {name: some[..., i] for i, name in enumerate(blocks.names)}
+
     objective = ppl.ELBO(beta=autoencoder.beta if autoencoder.kind == "vae" else 1.0, weights=weights(modalities))
     train = tuple(f"{m}.{part}" for m in own for part in ("encoder", "decoder"))
     first = Stage("autoencoders", share=share, train=train, objective=objective, model=each_model, guide=each_guide)
+    rest = 1.0 - share - finetune
     second = Stage(
         "prior",
-        share=1.0 - share,
+        share=rest,
         train=("prior.score",),
         objective=ppl.ELBO(),
         model=latent_model,
@@ -177,14 +204,19 @@ def two_stages(
 
         third = Stage(
             "guidance",
-            share=0.3 * (1.0 - share),
+            share=0.3 * rest,
             train=("prior.pair",),
             objective=ppl.ELBO(),
             model=pair_model,
             guide=lambda batch: None,
             encode=codes,
         )
-        stages = (first, replace(second, share=0.7 * (1.0 - share)), third)
+        stages = (first, replace(second, share=0.7 * rest), third)
+    if finetune:
+        decoders = tuple(f"{m}.decoder" for m in own)
+        scored = ppl.ELBO(weights=weights(modalities))
+        last = Stage("decoders", finetune, decoders, scored, tuned_model, tuned_guide)
+        stages = (*stages, last)
     if not own:
         stages = stages[1:]
     return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)

@@ -39,6 +39,7 @@ def mld(
     share: float = 0.2,
     ema: float = 0.999,
     reduce: float | None = None,
+    finetune: float = 0.0,
     coders: Mapping[str, tuple[Any, Any]] | None = None,
     seed: int = 0,
 ) -> Program:
@@ -85,6 +86,9 @@ def mld(
         ema: Decay of the averaged weights of the score.
         reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
             :func:`~mmppl.inference.find_subspaces`; None for none.
+        finetune: The share of the epochs, the last ones, in which the decoders learn to make a tuple from latents of
+            which each, with probability a half, is drawn by the score given the others; 0 for none. Every step runs
+            the solver.
         coders: Autoencoders of one's own, trained already and kept as they are, by modality (MLD*): an encoder from the
             modality to ``(*, latent_dim)`` and a decoder back to what the likelihood takes, modules of the host. Such a
             program has no run folder.
@@ -108,5 +112,6 @@ def mld(
         share=share,
         ema=ema,
         reduce=reduce,
+        finetune=finetune,
         coders=coders,
     )

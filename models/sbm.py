@@ -28,6 +28,7 @@ def sbm(
     particles: int | None = None,
     sde: str = "vp",
     scheme: str = "uniform",
+    matching: str = "denoising",
     guidance: float = 0.0,
     pairs: str = "ind",
     net: str = "residual",
@@ -38,6 +39,7 @@ def sbm(
     share: float = 0.2,
     ema: float = 0.999,
     reduce: float | None = None,
+    finetune: float = 0.0,
     seed: int = 0,
 ) -> Program:
     r"""Score-based multi-modal autoencoder: SBM-VAE, or SBM-RAE with ``autoencoder="rae"``.
@@ -73,6 +75,8 @@ def sbm(
         sde: The diffusion: ``"vp"``, ``"sub_vp"`` or ``"ve"``. The last with ``solver="langevin"`` is a network
             conditioned on noise (NCSN), a ladder of noise levels climbed down by annealed Langevin steps.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        matching: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
+            see :class:`~mmppl.priors.MultiTime`.
         guidance: Strength of the coherence guidance by pairs, 0 for none; above it, energies are trained in a third
             stage, see :class:`~mmppl.priors.Pairwise`.
         pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
@@ -87,13 +91,16 @@ def sbm(
         ema: Decay of the averaged weights of the score.
         reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
             :func:`~mmppl.inference.find_subspaces`; None for none.
+        finetune: The share of the epochs, the last ones, in which the decoders learn to make a tuple from latents of
+            which each, with probability a half, is drawn by the score given the others; 0 for none. Every step runs
+            the solver.
         seed: Of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.
     """
     blocks = Blocks.of(dict.fromkeys(modalities, latent_dim))
-    learning = MultiTime(sde_of(sde), p_conditional=0.0, scheme=scheme)
+    learning = MultiTime(sde_of(sde), p_conditional=0.0, scheme=scheme, matching=matching)
     conditioning = Conditioning(replacement)
     pairwise = Pairwise(blocks, guidance, learning.sde) if guidance else None
     return two_stages(
@@ -115,4 +122,5 @@ def sbm(
         share=share,
         ema=ema,
         reduce=reduce,
+        finetune=finetune,
     )

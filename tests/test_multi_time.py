@@ -93,6 +93,39 @@ def test_the_loss_is_the_published_formula(clean):
     np.testing.assert_allclose(losses.sum(-1), factor * moved.sum(-1), rtol=1e-10)
 
 
+@pytest.mark.parametrize("predict", ["noise", "velocity"])
+@pytest.mark.parametrize("matching", ["exact", "sliced"])
+def test_implicit_losses_have_the_mean_of_the_denoising_one(matching, predict, x64):
+    """For any network, here a bent one, and any blocks diffused; the fixed data show that they need not be Gaussian."""
+    learning, rows = MultiTime(SubVP(), matching=matching, predict=predict, scheme="likelihood"), 60_000
+    z = np.array([0.5, -1.0, 2.0, 0.3, -0.2, 1.5]) * np.ones((rows, 1))
+    noise = draw(learning, rows)
+    # Times at which neither loss is dominated by a few rows.
+    noise = noise._replace(time=0.3 + 0.6 * noise.time)
+    clean = np.array([[False, True, False], [False, False, True]])[np.arange(rows) % 2]
+    states = States(~clean, clean)
+
+    from mmppl._backend.jax import BACKEND as JAX
+
+    def bent(x):
+        return JAX.xp.tanh(x[..., : BLOCKS.dim] @ MIX) + 0.1 * x[..., : BLOCKS.dim] ** 2
+
+    def losses(noise):
+        args = [JAX.xp.asarray(z), States(*map(JAX.xp.asarray, states))]
+        noise = noise._replace(**{k: JAX.xp.asarray(v) for k, v in noise._asdict().items() if v is not None})
+        return np.asarray(learning.losses(JAX, BLOCKS, bent, *args, noise))
+
+    implicit, denoising = losses(noise), losses(noise._replace(along=None))
+    assert np.all(implicit[BLOCKS.spread(clean)] == 0.0)
+    gap = (implicit - denoising).sum(-1)
+    error = gap.std() / rows**0.5
+    assert abs(gap.mean()) < 3.0 * error
+    assert error < 0.03 * denoising.sum(-1).mean()
+
+
+MIX = np.random.default_rng(9).standard_normal((BLOCKS.dim, BLOCKS.dim)) / BLOCKS.dim**0.5
+
+
 def test_velocity_is_the_noise_in_other_words():
     """A velocity that stands for the same noise has the same noise predicted, and the squared error of its own."""
     velocity, learning = MultiTime(), MultiTime(predict="noise")
@@ -156,6 +189,8 @@ def test_bad_options():
         MultiTime(scheme="sometimes")
     with pytest.raises(OptionError, match="Expected a prediction among"):
         MultiTime(predict="future")
+    with pytest.raises(OptionError, match="Expected a matching among"):
+        MultiTime(matching="blind")
     with pytest.raises(ModalityError, match="got none for"):
         BLOCKS.join({"a": np.zeros((1, 2))})
     with pytest.raises(ModalityError, match="who is present"):

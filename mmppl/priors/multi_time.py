@@ -10,8 +10,12 @@ A network F that predicts the velocity gives the noise by way of what is known o
 
 .. math:: \hat\epsilon = \frac{\sigma}{a^2 + \sigma^2} z + \frac{a}{\sqrt{a^2 + \sigma^2}} F
 
-so that its errors are not blown up where the signal is faint. The factor :math:`D / |A|` gives each coordinate diffused
-the same weight, whatever the subset.
+so that its errors are not blown up where the signal is faint. By Stein's identity the squared error has the mean of
+
+.. math:: \lVert \hat\epsilon_A \rVert^2 - 2 \sigma \nabla_A \cdot \hat\epsilon_A + |A|
+
+which does without the noise that was added (implicit score matching). The factor :math:`D / |A|` gives each coordinate
+diffused the same weight, whatever the subset.
 
 References:
     | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
@@ -19,6 +23,7 @@ References:
     | https://arxiv.org/abs/2310.09031
     | One Transformer Fits All Distributions in Multi-Modal Diffusion (Bao et al., 2023), for independent times
     | https://arxiv.org/abs/2303.06555
+    | Sliced Score Matching (Song et al., 2020), https://arxiv.org/abs/1905.07088, for the implicit loss
     | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans & Ho, 2022), for the velocity
     | https://arxiv.org/abs/2202.00512
 """
@@ -33,6 +38,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
+from mmppl.priors.ratio import directions
 from mmppl.sde import SDE, VP, draw_times
 from mmppl.sde.times import SCHEMES
 from mmppl.subsets import THROWS, first_fit
@@ -41,6 +47,7 @@ Array = Any
 Net = Callable[[Array], Array]
 
 PREDICTIONS = ("velocity", "noise")
+MATCHINGS = ("denoising", "sliced", "exact")
 
 __all__ = ["MultiTime", "MultiTimeNoise", "States"]
 
@@ -60,12 +67,14 @@ class MultiTimeNoise(NamedTuple):
         condition: Uniform, ``(THROWS + 1, *, M)``: which are conditions.
         time: Uniform, ``(*, M)``.
         noise: Standard normal, ``(*, D)``.
+        along: Directions of the divergence, ``(K, *, D)``; None where the loss has none.
     """
 
     hide: Array
     condition: Array
     time: Array
     noise: Array
+    along: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,13 @@ class MultiTime:
             :func:`~mmppl.sde.draw_times`.
         predict: What the network predicts: ``"velocity"``, or ``"noise"`` as published. Under the scheme
             ``"uniform"`` the loss is the squared error of just that.
+        matching: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
+            or a ``"sliced"`` one (a single one, along random signs). It knows no velocity, whose implicit loss has no
+            bounded variance, and is the error of the noise under every scheme.
         first: The earliest time.
 
     Raises:
-        OptionError: If a probability, the prediction or the scheme is out of range.
+        OptionError: If a probability is out of range, or a prediction, scheme or matching unknown.
 
     Example:
         >>> MultiTime(p_conditional=0.8).scheme
@@ -99,6 +111,7 @@ class MultiTime:
     independent: bool = False
     scheme: str = "uniform"
     predict: str = "velocity"
+    matching: str = "denoising"
     first: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -109,16 +122,20 @@ class MultiTime:
             raise OptionError(f"Expected a scheme among {SCHEMES}; got {self.scheme!r}.")
         if self.predict not in PREDICTIONS:
             raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
+        if self.matching not in MATCHINGS:
+            raise OptionError(f"Expected a matching among {MATCHINGS}; got {self.matching!r}.")
 
     def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTimeNoise:
         """The noise for data ``like`` ``(*, D)`` in ``number`` blocks."""
-        first, second, third, fourth = backend.split(rng, 4)
+        first, second, third, fourth, *more = backend.split(rng, 4 if self.matching == "denoising" else 5)
         rows = (*like.shape[:-1], number)
+        probes = {"sliced": 1}.get(self.matching)
         return MultiTimeNoise(
             backend.uniform(first, (THROWS + 1, *rows), like),
             backend.uniform(second, (THROWS + 1, *rows), like),
             backend.uniform(third, rows, like),
             backend.normal(fourth, tuple(like.shape), like),
+            directions(backend, more[0], like, probes) if more else None,
         )
 
     def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> States:
@@ -155,10 +172,17 @@ class MultiTime:
         weights = weights + xp.zeros_like(times)
         moves, wide = blocks.spread(states.diffused), blocks.spread(times)
         noisy = xp.where(moves, self.sde.diffuse(z, wide, noise.noise), z)
-        error = noise.noise - self.noise(backend, blocks, net, states, noisy, times)
-        if self.scheme == "uniform" and self.predict == "velocity":
-            error = error / self._parts(wide)[1]
-        error = blocks.spread(weights) * error**2
+
+        def predict(z: Array) -> Array:
+            return self.noise(backend, blocks, net, states, z, times)
+
+        if noise.along is not None:
+            error = _implicit(backend, predict, noisy, self.sde.scale(wide), moves, noise.along)
+        else:
+            error = (noise.noise - predict(noisy)) ** 2
+            if self.scheme == "uniform" and self.predict == "velocity":
+                error = error / self._parts(wide)[1] ** 2
+        error = blocks.spread(weights) * error
         sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
         number = xp.sum(xp.where(states.diffused, sizes, xp.zeros_like(sizes)), axis=-1)
         factor = blocks.dim / xp.where(number > 0, number, xp.ones_like(number))
@@ -209,6 +233,20 @@ class MultiTime:
             return total
         scale = float(self.sde.scale(np.asarray(self.first)))
         return total - 0.5 * blocks.dim * math.log(2.0 * math.pi * math.e * scale**2)
+
+
+def _implicit(
+    backend: Backend, predict: Callable[[Array], Array], z: Array, scale: Array, moves: Array, along: Array
+) -> Array:
+    """What has the mean of the squared error of the noise, without the noise."""
+    xp = backend.xp
+
+    def add(total: Array, v: Array) -> tuple[Array, Array]:
+        v = xp.where(moves, v + xp.zeros_like(z), xp.zeros_like(z))
+        return total + v * backend.vjp(predict, z, v)[1], total
+
+    divergence, _ = backend.scan(add, xp.zeros_like(z), along)
+    return predict(z) ** 2 - 2.0 * scale * divergence / along.shape[0] + 1.0
 
 
 def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array, clean: float = 0.0) -> Array:

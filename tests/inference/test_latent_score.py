@@ -66,10 +66,13 @@ def test_a_learned_score_has_the_moments_of_a_gaussian(host):
     assert np.all(draws[:, 2] == 0.0)
 
 
-@pytest.mark.parametrize("sde", [VE(0.01, 20.0), SubVP()], ids=["ve", "sub_vp"])
-def test_a_score_is_learned_under_other_diffusions(host, sde):
+OTHERS = [{"sde": VE(0.01, 20.0)}, {"sde": SubVP()}, {"matching": "sliced"}]
+
+
+@pytest.mark.parametrize("learning", OTHERS, ids=["ve", "sub_vp", "sliced"])
+def test_a_score_is_learned_in_other_ways(host, learning):
     z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
-    prior = learn(host, z, 500, sde=sde)
+    prior = learn(host, z, 500, **learning)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
