@@ -68,11 +68,10 @@ def main() -> None:
     program = Program(model, guide, ppl.ELBO(), ppl, {n: Modality((DIM,)) for n in NAMES})
     train, test = data(TRAIN, 1), data(ROWS, 2)
     trainer = ppl.host.Trainer(program, train[:256], seed=0, learning_rate=1e-3, clip=None, ema=0.999)
-    epoch = 0
-    for epochs, rate in TRAINING:
+    for stage, (epochs, rate) in enumerate(TRAINING):
         # A flow and a diffusion by the same score agree as far as it is learned: the rate falls at the end.
         trainer.begin(Stage(learning_rate=rate))
-        for epoch in range(epoch, epoch + epochs):
+        for epoch in range(epochs * stage, epochs * (stage + 1)):
             for batch in minibatches(train, 256, seed=0, epoch=epoch):
                 trainer.step(batch)
     weights = trainer.weights()

@@ -9,7 +9,8 @@ from mmppl.inference.infer import infer
 from mmppl.inference.likelihood import LogLikelihood, log_likelihood, log_normalizer
 from mmppl.inference.posterior import Posterior
 from mmppl.inference.program import Program, Stage
-from mmppl.inference.reduction import RatioLearning, find_subspaces
+from mmppl.inference.ratio_learning import RatioLearning
+from mmppl.inference.reduction import find_subspaces
 from mmppl.inference.refine import refine
 from mmppl.inference.trajectory import trajectory
 

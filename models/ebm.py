@@ -8,9 +8,9 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.inference.reduction import find_subspaces
+from mmppl.inference.ratio_learning import RatioLearning
 from mmppl.models.parts import autoencoders, likelihood, system, weights
-from mmppl.models.reduction import frame_params, frame_values
+from mmppl.models.reduction import PROBES, frame_params, frame_values
 from mmppl.nets import energy as energy_spec
 from mmppl.priors import Blocks
 
@@ -39,6 +39,7 @@ def ebm(
     refine_step_size: float = 0.1,
     encoder: str = "bound",
     reduce: float | None = None,
+    ratio: str = "free",
     seed: int = 0,
 ) -> Program:
     r"""EBM prior on the shared latent.
@@ -81,6 +82,8 @@ def ebm(
         reduce: Tolerance in nats of a dimension reduction, see :func:`~mmppl.inference.find_subspaces`: the second
             stage whitens the posterior's draws, and tilts a standard normal there along the directions kept alone.
             None for none.
+        ratio: What the score ratio is learned by: ``"free"``, ``"lowrank"`` or ``"potential"``, see
+            :class:`~mmppl.inference.RatioLearning`. (A linear one sees nothing in a single latent once it is white.)
         seed: Of the initial weights.
 
     Raises:
@@ -89,6 +92,7 @@ def ebm(
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
+    learning = RatioLearning(ratio, probes=PROBES, seed=seed)
     if encoder != "bound" and not refine:
         raise OptionError(f"Expected refine >= 1 with encoder={encoder!r}, which learns from refined draws; got 0.")
     if reduce is not None and (schedule != "staged" or not tilt):
@@ -130,7 +134,7 @@ def ebm(
 
     def settle(latents):
         z = np.concatenate([np.asarray(latents[m])[np.asarray(latents.present[m])] for m in latents.modalities])
-        return frame_values(find_subspaces(Batch({"z": z}), Blocks.of({"z": latent_dim}), eps=reduce or 0.0, ppl=ppl))
+        return frame_values(ppl, Blocks.of({"z": latent_dim}), Batch({"z": z}), reduce or 0.0, learning)
 
     objective = ppl.MMVAE(particles, strata=strata, beta=beta, weights=weights(modalities), average=refine > 0)
     if refine:

@@ -11,10 +11,10 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.inference.reduction import find_subspaces
+from mmppl.inference.ratio_learning import RatioLearning
 from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.parts import autoencoders, likelihood, weights
-from mmppl.models.reduction import frame_params, frame_values
+from mmppl.models.reduction import PROBES, frame_params, frame_values
 from mmppl.nets import PairEnergy
 from mmppl.nets.spec import Spec
 from mmppl.priors import Blocks, Frame, ScoreModel
@@ -38,6 +38,7 @@ def two_stages(
     ema: float,
     pairs: str = "ind",
     reduce: float | None = None,
+    ratio: str = "free",
     finetune: float = 0.0,
     coders: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Program:
@@ -55,6 +56,7 @@ def two_stages(
         ema: Decay of the averaged weights of the score.
         pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         reduce: Tolerance in nats of the reduction of dimension before the second stage; None for none.
+        ratio: What the score ratio is learned by.
         finetune: The share of the epochs in which decoders learn from latents that the score draws, last.
         coders: Encoders and decoders of one's own, trained already, by modality; they stay as they are.
 
@@ -70,6 +72,7 @@ def two_stages(
         raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
+    learning = RatioLearning(ratio, probes=PROBES, seed=seed)
     guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
     own = {name: modality for name, modality in modalities.items() if name not in given}
@@ -153,7 +156,7 @@ def two_stages(
         noise = np.random.default_rng(seed).standard_normal((len(latents), blocks.dim))
         latents = Batch(_draw(latents, blocks, noise), latents.present)
         if reduce is not None:
-            return frame_values(find_subspaces(latents, blocks, eps=reduce, ppl=ppl))
+            return frame_values(ppl, blocks, latents, reduce, learning)
         loc, scale = statistics(latents, blocks.names)
         return {"prior.loc": loc, "prior.scale": scale}
 

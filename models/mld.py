@@ -39,6 +39,7 @@ def mld(
     share: float = 0.2,
     ema: float = 0.999,
     reduce: float | None = None,
+    ratio: str = "free",
     finetune: float = 0.0,
     coders: Mapping[str, tuple[Any, Any]] | None = None,
     seed: int = 0,
@@ -86,6 +87,8 @@ def mld(
         ema: Decay of the averaged weights of the score.
         reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
             :func:`~mmppl.inference.find_subspaces`; None for none.
+        ratio: What the score ratio is learned by: ``"free"``, ``"lowrank"``, ``"potential"``, or ``"linear"``, which
+            takes no time and sees correlations alone, see :class:`~mmppl.inference.RatioLearning`.
         finetune: The share of the epochs, the last ones, in which the decoders learn to make a tuple from latents of
             which each, with probability a half, is drawn by the score given the others; 0 for none. Every step runs
             the solver.
@@ -112,6 +115,7 @@ def mld(
         share=share,
         ema=ema,
         reduce=reduce,
+        ratio=ratio,
         finetune=finetune,
         coders=coders,
     )

@@ -5,9 +5,15 @@ from types import ModuleType
 import numpy as np
 
 from mmppl._backend import get_backend
-from mmppl.priors import Blocks, Frame, Subspaces
+from mmppl.batch import Batch
+from mmppl.inference.ratio_learning import RatioLearning
+from mmppl.inference.reduction import find_subspaces
+from mmppl.priors import Blocks, Frame
 
-__all__ = ["frame_params", "frame_values"]
+__all__ = ["PROBES", "frame_params", "frame_values"]
+
+# Random directions for the divergence: with all coordinates a step would take as many derivatives.
+PROBES = 4
 
 
 def frame_params(ppl: ModuleType, blocks: Blocks) -> Frame:
@@ -17,6 +23,17 @@ def frame_params(ppl: ModuleType, blocks: Blocks) -> Frame:
     return Frame(**{n: ppl.host.param(f"prior.{n}", get_backend(like).asarray(v, like)) for n, v in values.items()})
 
 
-def frame_values(space: Subspaces) -> dict[str, np.ndarray]:
-    """Values of the parameters of :func:`frame_params`."""
+def frame_values(
+    ppl: ModuleType, blocks: Blocks, latents: Batch, eps: float, learning: RatioLearning
+) -> dict[str, np.ndarray]:
+    """Values of the parameters of :func:`frame_params`, from a score ratio learned from latents.
+
+    Arguments:
+        ppl: The face.
+        blocks: The blocks.
+        latents: The latents, ``(N, D_m)`` by name of block.
+        eps: The tolerance, in nats.
+        learning: How the ratio is learned.
+    """
+    space = find_subspaces(latents, blocks, eps=eps, ppl=ppl, learning=learning)
     return {f"prior.{name}": value for name, value in Frame.of(space)._asdict().items()}

@@ -1,5 +1,6 @@
 """Score ratio matching: spectra, certificates and ranks of Gaussians with known canonical correlations."""
 
+import dataclasses
 from importlib import import_module
 
 import numpy as np
@@ -9,7 +10,7 @@ from mmppl._backend.numpy import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import RatioLearning, find_subspaces
-from mmppl.inference.reduction import penalty
+from mmppl.inference.ratio_learning import penalty
 from mmppl.priors import Blocks
 from mmppl.priors.ratio import directions, linear_ratio, ratio_losses
 from mmppl.priors.subspaces import Subspaces, bootstrap, spectra, whitening
@@ -304,6 +305,43 @@ def test_what_is_not_gaussian_within_a_block_counts_unless_the_reference_is_the_
     }
     assert against["normal"].eigenvalues[2] > 4.0
     assert against["marginals"].eigenvalues.max() < 0.5
+
+
+@pytest.mark.parametrize("net", ["linear", "free"])
+def test_the_score_of_any_reference_may_be_given(net):
+    """A normal with twice the variance of the data along the fourth coordinate of a: there s = (1/2 - 1) x."""
+    x, variance = samples(4000, seed=20), np.array([1.0, 1, 1, 2, 1, 1, 1, 1, 1])
+    z = 3.0 * x + 2.0
+    learning = RatioLearning(net, hidden=(24,), epochs=30, learning_rate=5e-3)
+    latents, mm = Batch({"a": z[:, :4], "b": z[:, 4:]}), import_module("mmppl.pyro")
+
+    def against(score):
+        own = dataclasses.replace(learning, reference=score)
+        return find_subspaces(latents, BLOCKS, eps=0.09, ppl=mm, learning=own)
+
+    found = against(lambda z: -(z - 2.0) / (9.0 * variance))
+    np.testing.assert_allclose(found.eigenvalues[:4], [4.263, 0.5625, 0.25, 0.0417], rtol=0.3, atol=0.03)
+    np.testing.assert_allclose(found.eigenvalues[4:7], [4.263, 0.5625, 0.0417], rtol=0.3, atol=0.03)
+    assert found.ranks == (3, 2)
+    assert abs(np.corrcoef(((z - found.loc) @ found.turn.T)[:, 2], x[:, 3])[0, 1]) > 0.9
+    with pytest.raises(DataError, match=r"score to be finite and of shape \(4000, 9\); got shape \(4000, 4\)"):
+        against(lambda z: z[:, :4])
+
+
+def test_of_a_bayesian_model_are_found_the_parameters_that_data_inform():
+    """Data y of the first of two parameters; the second has two modes that no data ever tell apart."""
+    rng = np.random.default_rng(19)
+    modes = 0.8 * rng.choice([-1.0, 1.0], (4000, 1)) + 0.6 * rng.standard_normal((4000, 1))
+    x = np.concatenate([modes, rng.standard_normal((4000, 1))], axis=1)
+    y = 2.0 * x[:, 1:] + rng.standard_normal((4000, 1))
+    blocks = Blocks.of({"parameters": 2, "data": 1})
+    learning = RatioLearning("free", hidden=(32,), epochs=60, learning_rate=1e-2, reference="marginals")
+    mm = import_module("mmppl.pyro")
+    found = find_subspaces(Batch({"parameters": x, "data": y}), blocks, eps=0.5, ppl=mm, learning=learning)
+    # E of the squared gradient of log p(y | x) is 2^2; of log p(y | x) / p(y), in units of y's deviation, as much.
+    np.testing.assert_allclose(found.eigenvalues[[0, 2]], 4.0, rtol=0.3)
+    assert found.ranks == (1, 1)
+    assert abs(found.turn[0, 1]) > 5.0 * abs(found.turn[0, 0])
 
 
 def test_incomplete_rows_are_left_out():

@@ -4,6 +4,9 @@ With x whitened and :math:`\rho = \mathcal{N}(0, I)`, the score ratio :math:`s^*
 
 .. math:: F(s) = \mathbb{E}_\pi \big[ \tfrac12 \lVert s(x) \rVert^2 + \nabla \cdot s(x) - s(x) \cdot x \big]
 
+Against another reference :math:`\nabla \log \rho(x)` takes the place of -x, and the ratio is
+:math:`s^* = \nabla \log \pi - \nabla \log \rho`.
+
 References:
     | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
     | https://arxiv.org/abs/2410.19990
@@ -22,7 +25,9 @@ Array = Any
 __all__ = ["directions", "linear_ratio", "ratio_losses"]
 
 
-def ratio_losses(backend: Backend, ratio: Callable[[Array], Array], x: Array, along: Array) -> Array:
+def ratio_losses(
+    backend: Backend, ratio: Callable[[Array], Array], x: Array, along: Array, score: Array | None = None
+) -> Array:
     r"""The terms of F for each row, ``(*,)``.
 
     Arguments:
@@ -31,6 +36,7 @@ def ratio_losses(backend: Backend, ratio: Callable[[Array], Array], x: Array, al
         x: Whitened latents, ``(*, D)``.
         along: Directions v, ``(K, *, D)``, of which :math:`v^T (\partial s / \partial x) v` has the divergence as its
             mean: what :func:`directions` gives.
+        score: :math:`\nabla \log \rho(x)`, ``(*, D)``, if not -x.
     """
     xp = backend.xp
 
@@ -40,7 +46,8 @@ def ratio_losses(backend: Backend, ratio: Callable[[Array], Array], x: Array, al
 
     value = ratio(x)
     divergence, _ = backend.scan(add, xp.zeros_like(x[..., 0]), along)
-    return xp.sum(0.5 * value**2 - value * x, axis=-1) + divergence / along.shape[0]
+    score = -x if score is None else score
+    return xp.sum(0.5 * value**2 + value * score, axis=-1) + divergence / along.shape[0]
 
 
 def directions(backend: Backend, rng: Any, x: Array, probes: int | None) -> Array:
@@ -64,14 +71,19 @@ def directions(backend: Backend, rng: Any, x: Array, probes: int | None) -> Arra
     return xp.where(backend.uniform(rng, (probes, *x.shape), x) < 0.5, xp.ones_like(x), -xp.ones_like(x))
 
 
-def linear_ratio(x: np.ndarray) -> np.ndarray:
+def linear_ratio(x: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
     r"""The best linear score ratio :math:`s(x) = B x` of samples: :math:`B = I - \hat\Sigma^{-1}`, ``(D, D)``.
+
+    Against another reference it is :math:`B = -(I + \mathbb{E}[\nabla \log \rho(x) x^T]) \hat\Sigma^{-1}`.
 
     Arguments:
         x: Whitened latents ``(N, D)``.
+        score: :math:`\nabla \log \rho(x)`, ``(N, D)``, if not -x.
 
     Example:
         >>> linear_ratio(np.array([[1.0, 2.0], [1.0, -2.0]])).tolist()
         [[0.0, 0.0], [0.0, 0.75]]
     """
-    return np.eye(x.shape[1]) - np.linalg.inv(x.T @ x / len(x))
+    one = np.eye(x.shape[1])
+    score = -x if score is None else score
+    return -(one + score.T @ x / len(x)) @ np.linalg.inv(x.T @ x / len(x))

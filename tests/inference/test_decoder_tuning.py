@@ -25,9 +25,7 @@ def test_decoders_regress_on_latents_that_were_drawn(small, ppl):
     """
     options = {"latent_dim": 1, "hidden": 32, "autoencoder": "ae", "width": 32, "steps": 10}
     train = data()
-    fitted = fit(
-        small("mld", MODALITIES, **options, share=0.3, finetune=0.3), train, epochs=100, ema=0.98, **SETTINGS
-    )
+    fitted = fit(small("mld", MODALITIES, **options, share=0.3, finetune=0.3), train, epochs=100, ema=0.98, **SETTINGS)
     assert [r["stage"] for r in fitted.history][::49] == ["autoencoders", "prior", "decoders"]
 
     def latents(batch):

@@ -183,8 +183,8 @@ def test_autoencoders_of_ones_own_stay_as_they_are(small, ppl):
 @pytest.mark.parametrize("name", ["mld", "ebm"])
 def test_a_reduction_is_found_between_the_stages(small, ppl, name):
     """Three latents, of which the truth has two: not all is kept, and what is not is standard normal."""
-    own = {"steps": 25} if name == "mld" else {"chains": 32, "buffer": 0, "steps": 5}
-    program = small(name, LINEAR.modalities, latent_dim=3, reduce=0.1, **own)
+    own = {"steps": 25, "ratio": "linear"} if name == "mld" else {"chains": 32, "buffer": 0, "steps": 5}
+    program = small(name, LINEAR.modalities, latent_dim=3, reduce=0.1 if name == "mld" else 1.0, **own)
     fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
     kept = fitted.weights["prior.kept"]
     assert 0 < kept.sum() < len(kept) == (6 if name == "mld" else 3)

@@ -19,7 +19,9 @@ class RePaint(Solver):
     r"""Goes down to the data in loops: each stretch of ``jump`` steps is gone down ``resamples`` times.
 
     Down are ancestral steps on the grid k / steps. Between two ways down the forward diffusion takes z back up, in one
-    draw: :math:`z_t = a_{t|u} z_u + \sigma_{t|u} \xi`. With ``resamples=1`` it is ancestral sampling.
+    draw: :math:`z_t = a_{t|u} z_u + \sigma_{t|u} \xi`. With ``resamples=1`` it is ancestral sampling. What a coarse
+    grid does to the spread of draws is repeated with every way down: with the exact score of a Gaussian, steps of 1/250
+    and ten ways leave deviations 4 to 7% too small, where one way leaves 2 to 4%.
 
     References:
         | RePaint: Inpainting using Denoising Diffusion Probabilistic Models (Lugmayr et al., 2022), algorithm 1
