@@ -2,8 +2,8 @@
 
 The same handwriting seen as M = 3, 5 and 10 modalities, each another instance of the digit cut into a photograph whose
 colours are turned in its own way; ``mld`` on NumPyro with and without ``reduce=``, three seeds. The first stage of a
-seed is the same with and without, so that differences are the prior's. Every fit is kept in docs/results/reduction/, and a
-run that was stopped goes on; the table and the picture in docs/results/ are of all there are.
+seed is the same with and without, so that differences are the prior's. Every fit is kept in docs/results/reduction/,
+and a run that was stopped goes on; the table and the picture are of all there are.
 """
 
 import json
@@ -134,8 +134,8 @@ def write() -> None:
         f"`mld` on NumPyro: autoencoders by {FIRST}, the prior by {SECOND}, both {SETTINGS}; all else by default.",
         "Mean and standard deviation over seeds (their number in the last column). *joint*: all views of a draw from",
         "the prior are read alike; *given k*: views not observed are read right, k of the M views observed; *ceiling*:",
-        "views of test tuples are read alike, or right, after the autoencoders alone; *seconds* are the prior's, with the",
-        "reduction.",
+        "views of test tuples are read alike, or right, after the autoencoders alone; *seconds* are the",
+        "prior's, with the reduction.",
         "",
         "| M | reduce | coordinates kept | joint | given 1 | given M - 1 | joint ceiling | ceiling | seconds | seeds |",
         "| --- " * 10 + "|",
