@@ -15,8 +15,9 @@ from mmppl.inference.ratio_learning import RatioLearning
 from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.parts import autoencoders, likelihood, weights
 from mmppl.models.reduction import PROBES, frame_params, frame_values
+from mmppl.models.score_options import ScoreOptions
+from mmppl.models.score_parts import score_net
 from mmppl.nets import PairEnergy
-from mmppl.nets.spec import Spec
 from mmppl.priors import Blocks, Frame, ScoreModel
 from mmppl.priors.frame import Standard
 from mmppl.priors.pairwise import pair_name
@@ -29,42 +30,27 @@ def two_stages(
     modalities: Mapping[str, Modality],
     ppl: ModuleType,
     *,
-    seed: int,
-    autoencoder: Autoencoder,
-    hidden: int,
+    options: ScoreOptions,
     score: ScoreModel,
-    net: Spec,
-    share: float,
-    ema: float,
     pairs: str = "ind",
-    reduce: float | None = None,
-    ratio: str = "free",
-    finetune: float = 0.0,
-    coders: Mapping[str, tuple[Any, Any]] | None = None,
+    seed: int,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
 
     Arguments:
         modalities: What each modality is, by name.
         ppl: The face.
-        seed: Of the initial weights.
-        autoencoder: The first stage.
-        hidden: Width of the encoders and decoders.
+        options: The options that all such systems have.
         score: How the score is learned, solved and conditioned.
-        net: The score's network.
-        share: The first stage's share of the epochs.
-        ema: Decay of the averaged weights of the score.
         pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
-        reduce: Tolerance in nats of the reduction of dimension before the second stage; None for none.
-        ratio: What the score ratio is learned by.
-        finetune: The share of the epochs in which decoders learn from latents that the score draws, last.
-        coders: Encoders and decoders of one's own, trained already, by modality; they stay as they are.
+        seed: Of the initial weights.
 
     Raises:
         OptionError: If ``pairs`` is unknown, no epochs are left for the score, or there is no decoder to tune.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    given = dict(coders or {})
+    given, share, finetune, reduce = dict(options.coders or {}), options.share, options.finetune, options.reduce
+    autoencoder = Autoencoder(options.autoencoder, options.noise, options.penalty, options.beta)
     unknown = [name for name in given if name not in modalities]
     if unknown:
         raise ModalityError(f"Expected coders for modalities among {list(modalities)}; got {unknown}.")
@@ -72,13 +58,14 @@ def two_stages(
         raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
-    learning = RatioLearning(ratio, probes=PROBES, seed=seed)
+    learning = RatioLearning(options.ratio, probes=PROBES, seed=seed)
     guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
     own = {name: modality for name, modality in modalities.items() if name not in given}
     if finetune and not own:
         raise OptionError("Expected finetune 0 where all coders are given: they stay as they are; got more.")
-    specs = {**autoencoders(own, dims, hidden, autoencoder.family), "prior.score": net}
+    specs: dict[str, Any] = autoencoders(own, dims, options.hidden, autoencoder.family)
+    specs["prior.score"] = score_net(options.net, blocks.sizes, options.width, options.depth)
     pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
     energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
     if guide_by:
@@ -193,7 +180,7 @@ def two_stages(
         guide=latent_guide,
         encode=codes,
         settle=settle,
-        ema=ema,
+        ema=options.ema,
     )
     exact = autoencoder.kind != "vae"
     stages: tuple[Stage, ...] = (first, second)

@@ -4,13 +4,14 @@ from types import ModuleType
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program
-from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.latent_score import two_stages
 from mmppl.models.parts import system
-from mmppl.models.score_parts import score_net, solver_of
-from mmppl.priors import Blocks, Conditioning, MultiTime, ScoreModel
+from mmppl.models.score_options import ScoreOptions
+from mmppl.priors import MultiTime
 
 __all__ = ["mld_inpaint"]
+
+SHARED = ScoreOptions(solver="repaint", steps=250)
 
 
 @system
@@ -18,20 +19,9 @@ def mld_inpaint(
     modalities: dict[str, Modality],
     *,
     ppl: ModuleType,
-    latent_dim: int = 16,
-    hidden: int = 256,
-    autoencoder: str = "rae",
-    noise: float = 0.1,
-    penalty: float = 0.01,
-    beta: float = 0.5,
+    shared: ScoreOptions = SHARED,
     replacement: str = "fresh",
-    net: str = "residual",
-    width: int = 256,
-    depth: int = 4,
-    solver: str = "repaint",
-    steps: int = 250,
-    share: float = 0.2,
-    ema: float = 0.999,
+    pairs: str = "ind",
     seed: int = 0,
 ) -> Program:
     r"""MLD-Inpaint: the joint density alone is learned, and conditions are painted in.
@@ -49,39 +39,14 @@ def mld_inpaint(
     Arguments:
         modalities: What each modality is, by name.
         ppl: The face.
-        latent_dim: Dimension of each modality's latent.
-        hidden: Width of the encoders and decoders.
-        autoencoder: The first stage: ``"ae"``, ``"rae"`` or ``"vae"``, see
-            :class:`~mmppl.models.autoencoder.Autoencoder`.
-        noise: Deviation of the latent noise of ``"rae"``.
-        penalty: Factor on the squared latents of ``"rae"``.
-        beta: Factor on the divergence of ``"vae"``.
+        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"``, see :class:`~mmppl.priors.Conditioning`.
-        net: The score's network: ``"residual"``, ``"tokens"`` (a transformer with a token for each modality) or
-            ``"unet"`` (the published one).
-        width: Its width.
-        depth: Its number of blocks (levels of ``"unet"``).
-        solver: ``"dpm"``, ``"flow"``, ``"heun"``, ``"euler"``, ``"ancestral"``, ``"corrector"``, ``"repaint"`` or
-            ``"langevin"``.
-        steps: Steps of the solver.
-        share: The first stage's share of the epochs.
-        ema: Decay of the averaged weights of the score.
+        pairs: With guidance, ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         seed: Of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.
+        ModalityError: If a modality of ``coders`` is unknown.
     """
-    blocks = Blocks.of(dict.fromkeys(modalities, latent_dim))
-    learning = MultiTime(p_conditional=0.0)
-    conditioning = Conditioning(replacement)
-    return two_stages(
-        modalities,
-        ppl,
-        seed=seed,
-        autoencoder=Autoencoder(autoencoder, noise, penalty, beta),
-        hidden=hidden,
-        score=ScoreModel(blocks, learning, solver_of(solver, steps), conditioning),
-        net=score_net(net, blocks.sizes, width, depth),
-        share=share,
-        ema=ema,
-    )
+    score = shared.score(modalities, MultiTime(p_conditional=0.0), replacement)
+    return two_stages(modalities, ppl, options=shared, score=score, pairs=pairs, seed=seed)

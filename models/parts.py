@@ -2,8 +2,11 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass, replace
+from functools import reduce
 from types import ModuleType
 from typing import Any
 
@@ -103,12 +106,17 @@ def weights(modalities: Mapping[str, Modality]) -> dict[str, float]:
 def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     """Makes a system of a declaration: checks its options and remembers how to make it again from another seed.
 
+    A default that is a dataclass stands for options that systems share: each of its fields is an option of the system,
+    with the default it has there, and is documented where the dataclass is.
+
     Every system takes, beside its own options, ``likelihood=``, ``scale=`` and ``weight=``: how modalities are scored
     where it is not as they say themselves, by name, as in ``likelihood={"rna": "negative_binomial"}``.
     """
     signature = inspect.signature(declare)
+    shared = {name: p.default for name, p in signature.parameters.items() if is_dataclass(p.default)}
+    own_parameters = [q for name, p in signature.parameters.items() for q in _expanded(p)]
     mine = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default={}) for name in SCORING]
-    known = [*signature.parameters, *SCORING]
+    known = [*(p.name for p in own_parameters), *SCORING]
 
     def make(modalities: Mapping[str, Modality], *, ppl: ModuleType, seed: int = 0, **options: Any) -> Program:
         unknown = [name for name in options if name not in known]
@@ -122,6 +130,11 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
         scored = scored_as(modalities, *(options.get(name, {}) for name in SCORING))
         own_options = {name: value for name, value in options.items() if name not in SCORING}
+        for name, default in shared.items():
+            taken = {
+                field.name: own_options.pop(field.name) for field in fields_of(default) if field.name in own_options
+            }
+            own_options[name] = replace(default, **taken)
         program = declare(scored, ppl=ppl, seed=seed, **own_options)
         fields = {
             "name": declare.__name__,
@@ -130,8 +143,28 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         }
         return Program(**{**vars(program), **fields})
 
-    make.__name__, make.__qualname__, make.__doc__ = declare.__name__, declare.__name__, declare.__doc__
+    make.__name__, make.__qualname__ = declare.__name__, declare.__name__
+    make.__doc__ = reduce(_documented, shared.items(), declare.__doc__)
     make.__module__ = declare.__module__
     make.__wrapped__ = declare  # type: ignore[attr-defined]
-    make.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *mine])  # type: ignore[attr-defined]
+    make.__signature__ = signature.replace(parameters=[*own_parameters, *mine])  # type: ignore[attr-defined]
     return make
+
+
+def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The parameter, or one for each field of its default where that is a dataclass."""
+    default = parameter.default
+    if not is_dataclass(default):
+        return [parameter]
+    own = ((field.name, field.type) for field in fields_of(default))
+    return [parameter.replace(name=n, default=getattr(default, n), annotation=kind) for n, kind in own]
+
+
+def _documented(doc: str | None, shared: tuple[str, Any]) -> str:
+    """The docstring with the arguments of a dataclass in place of the one that it is the default of."""
+    name, default = shared
+    lines = inspect.cleandoc(default.__doc__).split("\n")
+    start = lines.index("Arguments:") + 1
+    stop = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
+    text = "".join(f"    {line}\n" for line in lines[start:stop])
+    return re.sub(rf"^        {name}: .*\n(?:            .*\n)*", lambda _: text, doc or "", flags=re.MULTILINE)

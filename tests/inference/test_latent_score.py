@@ -315,3 +315,17 @@ def test_guidance_by_pairs_is_a_third_stage(small, ppl):
         for f in (weak, strong)
     ]
     assert right[1] > right[0] + 0.02
+
+
+@pytest.mark.parametrize("name", ["mld_uni", "mld_inpaint"])
+def test_every_system_can_be_guided(small, name):
+    """By its own marginals where conditions are clean, by energies of pairs where they are replaced."""
+    program = small(name, LINEAR.modalities, guidance=2.0, solver="dpm", ema=0.0)
+    assert [s.name for s in program.stages][2:] == (["guidance"] if name == "mld_inpaint" else [])
+    fitted = fit(program, LINEAR.train, epochs=4, batch_size=64, learning_rate=1e-2, progress=False)
+    given = LINEAR.test[:6].only("a")
+    strong, weak = (
+        generate(fitted.with_options(**{**program.options, "guidance": w}), given)["b"] for w in (9.0, 1e-6)
+    )
+    assert np.isfinite(strong).all()
+    assert np.abs(strong - weak).max() > 1e-3

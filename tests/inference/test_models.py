@@ -1,5 +1,8 @@
 """The published systems as programs: their contract, on either host."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 
@@ -207,3 +210,14 @@ def test_modalities_are_scored_as_they_say(ppl):
     exact = {"n": normal, "l": laplace, "b": np.full(2, 16 * np.log(0.5)), "t": np.full(2, 3 * np.log(0.2))}
     for name, value in exact.items():
         np.testing.assert_allclose(log_lik[name][0], value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(models.SYSTEMS))
+def test_help_tells_every_option(name):
+    """Also those that systems share, in the place of the line that stands for them."""
+    system = models.SYSTEMS[name]
+    own = [p for p in inspect.signature(system).parameters if p not in ("likelihood", "scale", "weight")]
+    told = re.findall(
+        r"^        (\w+): ", system.__doc__.partition("Arguments:")[2].partition("Raises:")[0], re.MULTILINE
+    )
+    assert told == own
