@@ -328,4 +328,4 @@ def test_every_system_can_be_guided(small, name):
         generate(fitted.with_options(**{**program.options, "guidance": w}), given)["b"] for w in (9.0, 1e-6)
     )
     assert np.isfinite(strong).all()
-    assert np.abs(strong - weak).max() > 1e-3
+    assert np.abs(strong - weak).max() > 1e-4  # rounding is below 1e-5
