@@ -1,10 +1,13 @@
 """MMVAE+: a mixture of experts on a shared latent, and a private latent of each modality."""
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.inference.program import Program, Stage
 from mmppl.models.parts import system, weights
+from mmppl.models.priors import latent_prior
 from mmppl.models.shared_private import SharedPrivate
 
 __all__ = ["mmvae_plus"]
@@ -23,6 +26,8 @@ def mmvae_plus(
     gradient: str = "standard",
     strata: str = "all",
     hidden_private: str = "prior",
+    prior: str | Callable[[], Any] = "laplace",
+    components: int = 50,
     seed: int = 0,
 ) -> Program:
     r"""MMVAE+.
@@ -49,13 +54,17 @@ def mmvae_plus(
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"``, as published, or
             ``"auxiliary"``, as in training.
+        prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
+            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+        components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
 
     Raises:
         OptionError: If an option is unknown.
     """
     parts = SharedPrivate(modalities, ppl, seed=seed, latent_dim=latent_dim, private_dim=private_dim, hidden=hidden)
-    model = parts.model(lambda: ppl.host.dist.Laplace(ppl.host.zeros(latent_dim), 1.0).to_event(1))
+    options = {"modalities": modalities, "posterior": parts.posterior, "components": components, "seed": seed}
+    model = parts.model(latent_prior(ppl, prior, latent_dim, **options))
     objective = ppl.MMVAEPlus(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))
     stages = (Stage(guide=parts.guide("auxiliary")),)
     return Program(model, parts.guide(hidden_private), objective, ppl, modalities, stages=stages)

@@ -1,5 +1,6 @@
 """NEXUS: a latent of each modality, and a latent above them all."""
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.models.priors import latent_prior
 from mmppl.nets import MLP, LocScale
 
 __all__ = ["nexus"]
@@ -26,6 +28,8 @@ def nexus(
     gamma: float = 1.0,
     dropout: float = 0.5,
     warmup: int = 0,
+    prior: str | Callable[[], Any] = "normal",
+    components: int = 50,
     seed: int = 0,
 ) -> Program:
     r"""NEXUS.
@@ -55,10 +59,13 @@ def nexus(
         gamma: :math:`\gamma`.
         dropout: Probability that some messages of a datum are dropped; how many is uniform, one always stays.
         warmup: Steps over which beta rises from 0; 0 for none.
+        prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
+            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+        components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
 
     Raises:
-        OptionError: If a number is out of range.
+        OptionError: If a number is out of range, or the prior is unknown.
     """
     if not 0 <= dropout <= 1 or not gamma >= 0:
         raise OptionError(f"Expected dropout in [0, 1] and gamma >= 0; got {dropout} and {gamma}.")
@@ -87,16 +94,27 @@ def nexus(
             xp.where(number > 0, loc, 0.0 * loc), xp.where(number > 0, scale, 0.0 * scale + 1.0)
         ).to_event(1)
 
+    def codes_of(batch):
+        return {m: net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
+
+    def posterior(batch):
+        return top({m: loc for m, (loc, _) in codes_of(batch).items()}, batch.present)
+
+    latent = latent_prior(
+        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
+    )
+
     def model(batch):
+        p = latent()
         with ppl.plate(batch):
-            z = sample("z", standard(latent_dim))
+            z = sample("z", p)
             for name in modalities:
                 local = sample(f"{name}.z", dist.Normal(*net(f"{name}.nexus")(z)).to_event(1))
                 if name in batch.modalities:
                     ppl.observe(name, likelihood(ppl, modalities[name], net(f"{name}.decoder")(local)), batch)
 
     def guide(batch):
-        codes = {m: net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
+        codes = codes_of(batch)
         with ppl.plate(batch):
             z = sample("z", top({m: loc for m, (loc, _) in codes.items()}, batch.present))
             for m, code in codes.items():
@@ -107,8 +125,9 @@ def nexus(
 
     def levels(batch):
         """The model in training: two levels that share no gradient."""
+        p = latent()
         with ppl.plate(batch):
-            z = sample("z", standard(latent_dim))
+            z = sample("z", p)
             for name in batch.modalities:
                 local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
                 ppl.observe(name, likelihood(ppl, modalities[name], net(f"{name}.decoder")(local)), batch)

@@ -71,6 +71,11 @@ class SharedPrivate:
 
         return model
 
+    def posterior(self, batch: Batch) -> Any:
+        """Q(z | x_S)."""
+        experts = {m: self.net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
+        return self.ppl.MixtureOfExperts(experts, batch.present, family="laplace")
+
     def guide(self, hidden: str) -> Callable[[Batch], None]:
         """The posterior; where a modality is hidden w comes from the ``"auxiliary"`` prior or from the ``"prior"``."""
         if hidden not in ("prior", "auxiliary"):
@@ -80,8 +85,7 @@ class SharedPrivate:
         def guide(batch: Batch) -> None:
             logits = {m: host.param(f"{m}.auxiliary", host.zeros(self.private_dim)) for m in batch.modalities}
             with self.ppl.plate(batch):
-                experts = {m: self.net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
-                host.sample("z", self.ppl.MixtureOfExperts(experts, batch.present, family="laplace"))
+                host.sample("z", self.posterior(batch))
                 for m in batch.modalities:
                     (loc, scale), here = self.net(f"{m}.private")(batch[m]), batch.present[m][..., None]
                     backend = get_backend(loc)

@@ -106,7 +106,8 @@ def test_bad_options_of_one_system(ppl):
 
 
 @pytest.mark.parametrize(
-    ("name", "prior"), [("mvae", "vamp"), ("mmvae", "flow"), ("jmvae", "vamp"), ("mvtcae", "vamp")]
+    ("name", "prior"),
+    [("mvae", "vamp"), ("mmvae", "flow"), *((name, "vamp") for name in ("jmvae", "mvtcae", "mmvae_plus", "nexus"))],
 )
 def test_learned_priors_of_a_system(small, ppl, name, prior, tmp_path):
     modalities = {**LINEAR.modalities, "t": Modality((3,), kind="tokens", vocabulary=5)}
