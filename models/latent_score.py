@@ -160,8 +160,7 @@ def two_stages(
 
     def some_of(batch: Batch) -> dict[str, Any]:
         """Of what is present each with probability a half; all of it where nothing would be left."""
-        present = blocks.stack(batch.present)
-        like = next(iter(batch.values.values()))
+        present, like = blocks.stack(batch.present), zeros(1)
         backend = get_backend(like)
         some = present & (backend.uniform(ppl.host.random(), tuple(present.shape), like) < 0.5)
         some = backend.xp.where(backend.xp.any(some, axis=-1)[..., None], some, present)

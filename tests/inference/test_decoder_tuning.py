@@ -45,9 +45,12 @@ def test_decoders_regress_on_latents_that_were_drawn(small, ppl):
 
 @pytest.mark.parametrize(("name", "options"), [("mld", {}), ("sbm", {"solver": "dpm"})])
 def test_decoders_alone_move(small, name, options):
-    train = data(256).with_present({"a": np.arange(256) % 3 > 0, "b": np.ones(256, bool)})
+    """Also where the first modality is a text, and where modalities are missing."""
+    words = np.random.default_rng(1).integers(0, 3, (256, 2))
+    train = Batch({"word": words, **data(256).values}, {"a": np.arange(256) % 3 > 0})
+    modalities = {"word": Modality((2,), kind="tokens", vocabulary=3), **MODALITIES}
     few, many = (
-        fit(small(name, MODALITIES, **options, share=2 / n, finetune=(n - 6) / n), train, epochs=n, **SETTINGS).weights
+        fit(small(name, modalities, **options, share=2 / n, finetune=(n - 6) / n), train, epochs=n, **SETTINGS).weights
         for n in (8, 10)
     )
     moved = {key for key in few if not np.array_equal(few[key], many[key])}
