@@ -7,8 +7,8 @@ so that hosts may run side by side, and a run that was stopped goes on; the tabl
 
 import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from benchmarks.results import HOSTS, SEEDS, Row, resumed, stamp
 from mmppl import models
+from mmppl.batch import Batch
 from mmppl.data import load
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import Judges, coherence, train_judges
+from mmppl.metrics import Judges, coherence, coherence_by_number, train_judges
 
 SETTINGS: dict[str, Any] = {"epochs": 240, "batch_size": 128, "learning_rate": 1e-3}
 OPTIONS: dict[str, Any] = {"share": 0.15}
@@ -56,13 +57,12 @@ def judge(fitted: Fitted, digits: Any, judges: Judges, seed: int) -> dict[str, f
         "joint ceiling": coherence(again, judges).joint.value,
         "ceiling": float(np.mean([(judges.predict(n, again[n]) == label).mean() for n in names])),
     }
-    for number in range(1, len(names)):
-        hits = []
-        for given in combinations(names, number):
-            want = [n for n in names if n not in given]
-            made = generate(fitted, test.only(*given), want=want, mean=True, seed=seed)
-            hits += [(judges.predict(n, made[n][0]) == label).mean() for n in want]
-        out[f"given {number}"] = float(np.mean(hits))
+
+    def draw(given: Batch, want: Sequence[str]) -> dict[str, np.ndarray]:
+        return generate(fitted, given, want=list(want), mean=True, seed=seed)
+
+    found = coherence_by_number(draw, test, judges)
+    out |= {f"given {number}": accuracy.value for number, accuracy in found.items()}
     return out
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mmppl.batch import Batch, Modality
-from mmppl.errors import DataError, ModalityError
-from mmppl.metrics import Judges, coherence, cross_coherence, leave_one_out_coherence
+from mmppl.errors import DataError, ModalityError, OptionError
+from mmppl.metrics import Judges, coherence, coherence_by_number, cross_coherence, leave_one_out_coherence
 from mmppl.metrics.judges import Judge
 
 NAMES = ("a", "b", "c")
@@ -26,6 +26,8 @@ def test_joint_coherence_pairs_and_error(judges):
     assert (got.joint.value, got.joint.num, got.accuracy) == (0.5, 4, None)
     np.testing.assert_allclose(got.joint.error, np.sqrt(1 / 3) / 2)
     np.testing.assert_array_equal(got.pairs, [[1, 0.75, 0.5], [0.75, 1, 0.75], [0.5, 0.75, 1]])
+    # The first reads as one other does in the first three samples, as both do in two.
+    assert {k: e.value for k, e in got.at_least.items()} == {2: 0.75, 3: 0.5}
 
 
 def test_accuracy_against_labels_with_several_draws(judges):
@@ -130,3 +132,32 @@ def test_across_modalities_refuses(judges):
             function(lambda batch, want: {n: batch[n] for n in want}, _batch(), judges)
         with pytest.raises(ModalityError, match="Expected '.' among what was generated"):
             function(lambda batch, want: {}, _batch(), judges)
+
+
+def test_coherence_by_number_is_of_rows_that_have_just_these(judges):
+    """What is generated shows what most of the given modalities show, the later of them where they differ."""
+    values = {"a": _show([0, 1, 2, 0]), "b": _show([1, 1, 2, 0]), "c": _show([1, 1, 0, 0])}
+    batch = Batch(values, {"c": np.array([True, True, True, False])}, label=np.array([20, 20, 30, 10]))
+    seen = []
+
+    def generate(given, want):
+        names = [name for name in given if given.present[name].any()]
+        assert all(given.present[name].all() for name in names)
+        seen.append((tuple(names), tuple(want), len(given)))
+        total = sum(np.asarray(given[name]) * (1.0 + i / 10) for i, name in enumerate(names))
+        return {name: _show(total.argmax(-1))[None] for name in want}
+
+    got = coherence_by_number(generate, batch, judges)
+    assert seen[:3] == [(("a",), ("b", "c"), 4), (("b",), ("a", "c"), 4), (("c",), ("a", "b"), 3)]
+    assert seen[3:] == [(("a", "b"), ("c",), 4), (("a", "c"), ("b",), 3), (("b", "c"), ("a",), 3)]
+    # From a 3 of 4 are right, from b all, from c 2 of 3; from a and b those of b, from others with c those of c.
+    assert got[1].value == pytest.approx((3 / 4 + 1 + 2 / 3) / 3)
+    assert got[2].value == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    seen.clear()
+    coherence_by_number(generate, batch, judges, subsets=2, seed=3)
+    assert [len(names) for names, *_ in seen] == [1, 1, 2, 2]
+    assert len(set(seen)) == 4
+    with pytest.raises(OptionError, match="at least 1 of subsets"):
+        coherence_by_number(generate, batch, judges, subsets=0)
+    with pytest.raises(DataError, match="with labels"):
+        coherence_by_number(generate, Batch(values), judges)

@@ -8,6 +8,7 @@ from mmppl.metrics.coherence import (
     cross_coherence,
     leave_one_out_coherence,
 )
+from mmppl.metrics.coherence_by_number import coherence_by_number
 from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.frechet import frechet
 from mmppl.metrics.judges import Judges
@@ -25,6 +26,7 @@ __all__ = [
     "MeanCorrelation",
     "LikelihoodGap",
     "coherence",
+    "coherence_by_number",
     "cross_coherence",
     "frechet",
     "latent_probe",

@@ -1,6 +1,6 @@
 """Coherence: whether generated modalities show the same thing, as judges see it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.judges import Judges
+from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_cases, right_draws
 
 __all__ = [
     "Coherence",
@@ -19,8 +20,6 @@ __all__ = [
     "leave_one_out_coherence",
 ]
 
-Generate = Callable[[Batch, Sequence[str]], Mapping[str, np.ndarray]]
-
 
 @dataclass(frozen=True, eq=False)
 class Coherence:
@@ -30,12 +29,14 @@ class Coherence:
         joint: Share of samples on which all judges agree.
         names: The modalities judged.
         pairs: Share on which two judges agree, of shape ``(M, M)``, rows and columns as in ``names``.
+        at_least: Share on which k judges or more read what the first one reads, itself among them, by k = 2, ..., M.
         accuracy: Share that each judge reads as the label, by name; None without labels.
     """
 
     joint: Estimate
     names: tuple[str, ...]
     pairs: np.ndarray
+    at_least: dict[int, Estimate]
     accuracy: dict[str, Estimate] | None = None
 
 
@@ -84,7 +85,8 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Judges, label: np.ndarr
         DataError: If there are no samples, or the labels have another length.
 
     Source:
-        Shi et al., "Variational Mixture-of-Experts Autoencoders" (2019), section 4; Sutter, Daunhawer and Vogt (2021).
+        Shi et al., "Variational Mixture-of-Experts Autoencoders" (2019), section 4; Sutter, Daunhawer and Vogt (2021);
+        for ``at_least`` the code of Wesego and Rooshenas, "Score-Based Multimodal Autoencoder" (2024).
 
     Example:
         >>> from mmppl.batch import Modality
@@ -110,14 +112,17 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Judges, label: np.ndarr
     votes = np.stack(list(seen.values()))
     joint = Estimate.of((votes == votes[0]).all(axis=0))
     pairs = (votes[:, None] == votes[None]).reshape(len(names), len(names), -1).mean(axis=-1)
+    agree = (votes == votes[0]).sum(axis=0)
+    at_least = {k: Estimate.of(agree >= k) for k in range(2, len(names) + 1)}
     if label is None:
-        return Coherence(joint, names, pairs)
+        return Coherence(joint, names, pairs, at_least)
     label = np.asarray(label)
     if label.shape != lead[-1:]:
         raise DataError(
             f"Expected labels of shape {lead[-1:]}, the last leading axis of the samples; got {label.shape}."
         )
-    return Coherence(joint, names, pairs, {name: Estimate.of(labels == label) for name, labels in seen.items()})
+    accuracy = {name: Estimate.of(labels == label) for name, labels in seen.items()}
+    return Coherence(joint, names, pairs, at_least, accuracy)
 
 
 def cross_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> CrossCoherence:
@@ -133,18 +138,18 @@ def cross_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> Cros
         DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
         ModalityError: If there is no judge for a modality, or a generated shape does not fit.
     """
-    names = _checked(batch, judges)
+    names = labelled_modalities(batch, judges)
     hits = np.full((len(names), len(names), len(batch)), np.nan)
     for i, source in enumerate(names):
         targets = [name for name in names if name != source]
-        for target, right in _hits(generate_fn, batch.only(source), targets, judges).items():
+        for target, right in right_draws(generate_fn, batch.only(source), targets, judges).items():
             hits[i, names.index(target)] = right
     pairs = ~np.eye(len(names), dtype=bool)
     accuracy, error = np.full(pairs.shape, np.nan), np.full(pairs.shape, np.nan)
     for i, j in np.argwhere(pairs):
         estimate = Estimate.of(hits[i, j][~np.isnan(hits[i, j])])
         accuracy[i, j], error[i, j] = estimate.value, estimate.error
-    return CrossCoherence(_mean(hits[pairs]), names, accuracy, error)
+    return CrossCoherence(mean_over_cases(hits[pairs]), names, accuracy, error)
 
 
 def leave_one_out_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> LeaveOneOutCoherence:
@@ -160,49 +165,7 @@ def leave_one_out_coherence(generate_fn: Generate, batch: Batch, judges: Judges)
         DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
         ModalityError: If there is no judge for a modality, or a generated shape does not fit.
     """
-    names = _checked(batch, judges)
-    hits = np.stack([_hits(generate_fn, batch.without(name), [name], judges)[name] for name in names])
+    names = labelled_modalities(batch, judges)
+    hits = np.stack([right_draws(generate_fn, batch.without(name), [name], judges)[name] for name in names])
     accuracy = {name: Estimate.of(h[~np.isnan(h)]) for name, h in zip(names, hits, strict=True)}
-    return LeaveOneOutCoherence(_mean(hits), accuracy)
-
-
-def _checked(batch: Batch, judges: Judges) -> tuple[str, ...]:
-    names = batch.modalities
-    if batch.label is None:
-        raise DataError("Expected a batch with labels; got none. Coherence across modalities compares with the label.")
-    if len(names) < 2:
-        raise DataError(f"Expected at least two modalities; got {list(names)}.")
-    unknown = [name for name in names if name not in judges.judges]
-    if unknown:
-        raise ModalityError(f"Expected modalities among {list(judges.judges)}; got '{unknown[0]}', which has no judge.")
-    nowhere = [name for name in names if not np.any(batch.present[name])]
-    if nowhere:
-        raise DataError(f"Modality '{nowhere[0]}' is present in no row; select() the others.")
-    return names
-
-
-def _hits(generate_fn: Generate, given: Batch, want: Sequence[str], judges: Judges) -> dict[str, np.ndarray]:
-    """Share of right draws for each row, of shape (N,), by name wanted; NaN where nothing is given."""
-    rows = np.flatnonzero(given.observed())
-    given_rows = given[rows]
-    samples = generate_fn(given_rows, want)
-    out = {}
-    for name in want:
-        if name not in samples:
-            raise ModalityError(f"Expected '{name}' among what was generated; got {list(samples)}.")
-        seen = judges.predict(name, samples[name])
-        if seen.ndim != 2 or seen.shape[1] != len(rows):
-            raise ModalityError(f"Modality '{name}': expected generated axes (K, {len(rows)}); got {seen.shape}.")
-        out[name] = np.full(len(given), np.nan)
-        out[name][rows] = (seen == np.asarray(given_rows.label)).mean(axis=0)
-    return out
-
-
-def _mean(hits: np.ndarray) -> Estimate:
-    """Mean over cases (C, N) of their means over rows; a row counts in several cases, which its error respects."""
-    num = (~np.isnan(hits)).sum(axis=1, keepdims=True)
-    means = np.nansum(hits, axis=1, keepdims=True) / num
-    pull = np.nansum((hits - means) / num, axis=0) / len(hits)
-    rows = int((~np.isnan(hits)).any(axis=0).sum())
-    error = np.sqrt(np.sum(pull**2) * rows / (rows - 1)) if rows > 1 else np.nan
-    return Estimate(float(means.mean()), float(error), rows)
+    return LeaveOneOutCoherence(mean_over_cases(hits), accuracy)
