@@ -45,7 +45,8 @@ def fit(
         batch_size: Rows in a step.
         learning_rate: Adam's, times the stage's factor.
         seed: Of everything random.
-        ema: Decay of the averaged weights; 0 for none. A stage ends on its averaged weights.
+        ema: Decay of the averaged weights; 0 for none. A stage ends on its averaged weights. At its step t = 0, 1, ...
+            the decay is at most (1 + t) / (10 + t), so that a short stage keeps little of what it started from.
         clip: Bound on the global norm of the gradient of the loss per datum; None for none.
         out: Run folder, saved after every epoch.
         resume: Whether to go on with the run in ``out``, bit for bit on the same machine.

@@ -103,9 +103,10 @@ class Trainer:
         key, now = jax.random.split(key)
         still = {name: value for name, value in params.items() if name not in moving}
 
+        step = optax.tree.get(state, "count")
+
         def loss(train):
             everything = {**self.constrain({**still, **train}), **mutable}
-            step = optax.tree.get(state, "count")
             total, (record, changed) = objective.loss_and_record(now, everything, *pair, batch, step=step)
             return total / len(batch), (record, changed)
 
@@ -113,13 +114,12 @@ class Trainer:
         (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
         updates, state = self.optimiser.update(grads, state, train)
         params = {**still, **optax.apply_updates(train, updates)}
-        moved = {name: jax.tree.map(self._mean, average[name], params[name]) for name in moving}
+        # The first steps weigh less than what follows, so that a short training keeps nothing of its start.
+        decay = jnp.minimum(self.ema, (1.0 + step) / (10.0 + step))
+        moved = {n: jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average[n], params[n]) for n in moving}
         average = {**average, **moved}
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
         return params, {**mutable, **changed}, average, state, key, record, finite
-
-    def _mean(self, average: jax.Array, value: jax.Array) -> jax.Array:
-        return self.ema * average + (1.0 - self.ema) * value
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""

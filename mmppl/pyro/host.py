@@ -130,9 +130,11 @@ class Trainer:
                 torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
             self.optimiser.step()
             self.rng = torch.get_rng_state()
+        # The first steps weigh less than what follows, so that a short training keeps nothing of its start.
+        decay = min(self.ema, (1.0 + done) / (10.0 + done))
         with torch.no_grad():
             for name, value in self.moving.items():
-                self.average[name].mul_(self.ema).add_(value, alpha=1.0 - self.ema)
+                self.average[name].mul_(decay).add_(value, alpha=1.0 - decay)
         return True, record
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
