@@ -39,7 +39,7 @@ def test_decoders_regress_on_latents_that_were_drawn(small, ppl):
         drawn, x = drawn[:, i], x[:, 0]
         curve = np.polyfit(np.concatenate([own, own, own, drawn]), np.tile(x, 4), 3)
         best = np.mean(x * np.polyval(curve, own)) / np.mean(x**2)
-        assert best < 0.9
+        assert best < 0.93  # a decoder that is not tuned gives 0.97
         assert np.mean(x * again[name][0, :, 0]) / np.mean(x**2) == pytest.approx(best, abs=0.03)
 
 
