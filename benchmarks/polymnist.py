@@ -105,7 +105,7 @@ def _draw(fitted: Fitted, data: Dataset, number: int = 8) -> None:
         ("given all others", others),
         ("joint", {n: np.asarray(joint[n]).reshape(-1, *data.modalities[n].shape)[:number] for n in names}),
     ]
-    figure, axes = plt.subplots(len(rows), 1, figsize=(9, 9), layout="constrained")
+    figure, axes = plt.subplots(len(rows), 1, figsize=(3.4, 9), layout="constrained")
     for axis, (title, values) in zip(axes, rows, strict=True):
         picture = np.concatenate([np.concatenate(list(np.asarray(values[n])), axis=-1) for n in names], axis=-2)
         axis.imshow(np.clip(picture.transpose(1, 2, 0), 0.0, 1.0))
