@@ -63,8 +63,10 @@ def mmvae_plus(
         OptionError: If an option is unknown.
     """
     parts = SharedPrivate(modalities, ppl, seed=seed, latent_dim=latent_dim, private_dim=private_dim, hidden=hidden)
-    options = {"modalities": modalities, "posterior": parts.posterior, "components": components, "seed": seed}
-    model = parts.model(latent_prior(ppl, prior, latent_dim, **options))
+    latent = latent_prior(
+        ppl, prior, latent_dim, modalities=modalities, posterior=parts.posterior, components=components, seed=seed
+    )
+    model = parts.model(latent)
     objective = ppl.MMVAEPlus(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))
     stages = (Stage(guide=parts.guide("auxiliary")),)
     return Program(model, parts.guide(hidden_private), objective, ppl, modalities, stages=stages)

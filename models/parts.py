@@ -113,7 +113,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     where it is not as they say themselves, by name, as in ``likelihood={"rna": "negative_binomial"}``.
     """
     signature = inspect.signature(declare)
-    shared = {name: p.default for name, p in signature.parameters.items() if is_dataclass(p.default)}
+    shared: dict[str, Any] = {n: p.default for n, p in signature.parameters.items() if is_dataclass(p.default)}
     own_parameters = [q for name, p in signature.parameters.items() for q in _expanded(p)]
     mine = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default={}) for name in SCORING]
     known = [*(p.name for p in own_parameters), *SCORING]
