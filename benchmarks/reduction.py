@@ -165,14 +165,14 @@ def _draw(rows: dict[tuple[int, str], dict[int, dict[str, Any]]]) -> None:
         label = "all coordinates" if eps == "None" else f"reduce={eps}"
         own = {number: found for (number, e), found in sorted(rows.items()) if e == eps}
         joint = {number: [r["joint"] for r in found.values()] for number, found in own.items()}
-        mean, error = ([f(v) for v in joint.values()] for f in (np.mean, np.std))
+        mean, error = [np.mean(v) for v in joint.values()], [np.std(v, ddof=1) for v in joint.values()]
         left.errorbar(list(joint), mean, error, marker="o", capsize=3, color=colour, label=label)
         for number, style in zip(own, ("-", "--", ":"), strict=False):
             curves = [r["given"] for r in own[number].values()]
             observed = [int(k) for k in curves[0]]
             values = np.array([[c[str(k)] for k in observed] for c in curves])
             shown = {"marker": "o", "markersize": 3, "capsize": 2, "color": colour, "linestyle": style}
-            right.errorbar(observed, values.mean(0), values.std(0), label=f"M = {number}, {label}", **shown)
+            right.errorbar(observed, values.mean(0), values.std(0, ddof=1), label=f"M = {number}, {label}", **shown)
     left.set(xlabel="modalities M", ylabel="joint coherence", xticks=NUMBERS)
     right.set(xlabel="modalities observed", ylabel="accuracy of the others")
     left.legend(fontsize=8)

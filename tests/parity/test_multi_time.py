@@ -23,7 +23,9 @@ PRESENT = np.array([[True, True]] * 4 + [[True, False], [False, True]])
 
 @pytest.mark.parametrize("kind", MOVERS)
 @pytest.mark.parametrize(
-    "options", [{}, {"predict": "noise"}, {"independent": True}, {"scheme": "importance"}], ids=str
+    "options",
+    [{}, {"predict": "noise"}, {"independent": True}, {"scheme": "importance"}, {"matching": "sliced"}],
+    ids=str,
 )
 def test_losses(kind, options, x64):
     learning = MultiTime(p_conditional=0.6, p_marginal=0.3, **options)
@@ -31,9 +33,10 @@ def test_losses(kind, options, x64):
     wanted = learning.bound(BACKEND, BLOCKS, NET, Z, PRESENT, noise)
     move = MOVERS[kind]
     backend = get_backend(move(Z))
-    moved = MultiTimeNoise(*(move(x) for x in noise))
+    moved = MultiTimeNoise(*(None if x is None else move(x) for x in noise))
     found = learning.bound(backend, BLOCKS, NET, move(Z), move(PRESENT), moved)
-    np.testing.assert_allclose(backend.to_numpy(found), wanted, rtol=1e-10)
+    # numpy takes derivatives by differences.
+    np.testing.assert_allclose(backend.to_numpy(found), wanted, rtol=1e-5 if "matching" in options else 1e-10)
 
 
 @pytest.mark.parametrize("kind", MOVERS)
