@@ -8,9 +8,8 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.inference.ratio_learning import RatioLearning
 from mmppl.models.parts import autoencoders, likelihood, system, weights
-from mmppl.models.reduction import PROBES, frame_params, frame_values
+from mmppl.models.reduction import frame_params, frame_values, ratio_learning
 from mmppl.nets import energy as energy_spec
 from mmppl.priors import Blocks
 
@@ -92,7 +91,7 @@ def ebm(
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
-    learning = RatioLearning(ratio, probes=PROBES, seed=seed)
+    learning = ratio_learning(ratio, seed)
     if encoder != "bound" and not refine:
         raise OptionError(f"Expected refine >= 1 with encoder={encoder!r}, which learns from refined draws; got 0.")
     if reduce is not None and (schedule != "staged" or not tilt):

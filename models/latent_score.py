@@ -11,10 +11,9 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.inference.ratio_learning import RatioLearning
 from mmppl.models.autoencoder import Autoencoder
 from mmppl.models.parts import autoencoders, likelihood, weights
-from mmppl.models.reduction import PROBES, frame_params, frame_values
+from mmppl.models.reduction import frame_params, frame_values, ratio_learning
 from mmppl.models.score_options import ScoreOptions
 from mmppl.models.score_parts import score_net
 from mmppl.nets import PairEnergy
@@ -58,7 +57,7 @@ def two_stages(
         raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
-    learning = RatioLearning(options.ratio, probes=PROBES, seed=seed)
+    learning = ratio_learning(options.ratio, seed)
     guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
     own = {name: modality for name, modality in modalities.items() if name not in given}

@@ -98,7 +98,11 @@ def nexus(
         return {m: net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
 
     def posterior(batch):
-        return top({m: loc for m, (loc, _) in codes_of(batch).items()}, batch.present)
+        return above(codes_of(batch), batch)
+
+    def above(codes, batch):
+        """Q(z | x): messages are of the means."""
+        return top({m: loc for m, (loc, _) in codes.items()}, batch.present)
 
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
@@ -116,11 +120,11 @@ def nexus(
     def guide(batch):
         codes = codes_of(batch)
         with ppl.plate(batch):
-            z = sample("z", top({m: loc for m, (loc, _) in codes.items()}, batch.present))
+            z = sample("z", above(codes, batch))
             for m, code in codes.items():
                 here, xp = batch.present[m][..., None], get_backend(z).xp
-                above = net(f"{m}.nexus")(z)
-                loc, scale = (xp.where(here, own, other) for own, other in zip(code, above, strict=True))
+                below = net(f"{m}.nexus")(z)
+                loc, scale = (xp.where(here, own, other) for own, other in zip(code, below, strict=True))
                 sample(f"{m}.z", dist.Normal(loc, scale).to_event(1))
 
     def levels(batch):

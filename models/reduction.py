@@ -6,14 +6,26 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
-from mmppl.inference.ratio_learning import RatioLearning
+from mmppl.errors import OptionError
+from mmppl.inference.ratio_learning import RATIOS, RatioLearning
 from mmppl.inference.reduction import find_subspaces
 from mmppl.priors import Blocks, Frame
 
-__all__ = ["PROBES", "frame_params", "frame_values"]
+__all__ = ["frame_params", "frame_values", "ratio_learning"]
 
 # Random directions for the divergence: with all coordinates a step would take as many derivatives.
 PROBES = 4
+
+
+def ratio_learning(ratio: str, seed: int) -> RatioLearning:
+    """How a system learns the score ratio, by the name of its net.
+
+    Raises:
+        OptionError: If the name is unknown.
+    """
+    if ratio not in RATIOS:
+        raise OptionError(f"Expected ratio among {RATIOS}; got {ratio!r}.")
+    return RatioLearning(ratio, probes=PROBES, seed=seed)
 
 
 def frame_params(ppl: ModuleType, blocks: Blocks) -> Frame:

@@ -17,6 +17,7 @@ from numpyro.infer import SVI
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
+from mmppl.inference.averaging import decay
 from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
 from mmppl.nets.spec import Spec
@@ -114,9 +115,8 @@ class Trainer:
         (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
         updates, state = self.optimiser.update(grads, state, train)
         params = {**still, **optax.apply_updates(train, updates)}
-        # The first steps weigh less than what follows, so that a short training keeps nothing of its start.
-        decay = jnp.minimum(self.ema, (1.0 + step) / (10.0 + step))
-        moved = {n: jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average[n], params[n]) for n in moving}
+        kept = decay(self.ema, step)
+        moved = {n: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, average[n], params[n]) for n in moving}
         average = {**average, **moved}
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
         return params, {**mutable, **changed}, average, state, key, record, finite

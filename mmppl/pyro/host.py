@@ -14,6 +14,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
+from mmppl.inference.averaging import decay
 from mmppl.nets.spec import Spec
 from mmppl.pyro.located import located
 from mmppl.pyro.objectives import Evaluation
@@ -130,11 +131,10 @@ class Trainer:
                 torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
             self.optimiser.step()
             self.rng = torch.get_rng_state()
-        # The first steps weigh less than what follows, so that a short training keeps nothing of its start.
-        decay = min(self.ema, (1.0 + done) / (10.0 + done))
+        share = float(decay(self.ema, np.array(done)))
         with torch.no_grad():
             for name, value in self.moving.items():
-                self.average[name].mul_(decay).add_(value, alpha=1.0 - decay)
+                self.average[name].mul_(share).add_(value, alpha=1.0 - share)
         return True, record
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:

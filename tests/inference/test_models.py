@@ -96,11 +96,16 @@ def test_bad_options_of_one_system(ppl):
         "net": "Unknown score network 'x'; expected one of",
         "autoencoder": "Expected an autoencoder among",
         "predict": "Expected a prediction among",
+        "ratio": r"Expected ratio among \('linear', .*; got 'x'",
     }.items():
         with pytest.raises(OptionError, match=message):
             models.mld(LINEAR.modalities, ppl=ppl, **{option: "x"})
     with pytest.raises(OptionError, match=r"Unknown diffusion 'x'; expected one of \['vp', 'sub_vp', 've'\]"):
         models.sbm(LINEAR.modalities, ppl=ppl, sde="x")
+    with pytest.raises(OptionError, match="Expected a matching among"):
+        models.sbm(LINEAR.modalities, ppl=ppl, matching="x")
+    with pytest.raises(OptionError, match="Expected ratio among"):
+        models.ebm(LINEAR.modalities, ppl=ppl, ratio="x")
     with pytest.raises(OptionError, match="latent noise > 0"):
         models.mld(LINEAR.modalities, ppl=ppl, noise=0.0)
 
