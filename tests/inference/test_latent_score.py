@@ -1,5 +1,7 @@
 """Two-stage programs: autoencoders, then a score of their latents."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference import fit, generate, log_likelihood, to_arviz
+from mmppl.inference import find_subspaces, fit, generate, log_likelihood, to_arviz
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTime, ScoreModel
 from mmppl.sde import VE, SubVP
@@ -181,11 +183,19 @@ def test_autoencoders_of_ones_own_stay_as_they_are(small, ppl):
 
 
 @pytest.mark.parametrize("name", ["mld", "ebm"])
-def test_a_reduction_is_found_between_the_stages(small, ppl, name):
+def test_a_reduction_is_found_between_the_stages(small, ppl, name, monkeypatch):
     """Three latents, of which the truth has two: not all is kept, and what is not is standard normal."""
+    module, asked = sys.modules["mmppl.models.reduction"], []
+
+    def spied(*args, learning, **more):
+        asked.append(learning.net)
+        return find_subspaces(*args, learning=learning, **more)
+
+    monkeypatch.setattr(module, "find_subspaces", spied)
     own = {"steps": 25, "ratio": "linear"} if name == "mld" else {"chains": 32, "buffer": 0, "steps": 5}
     program = small(name, LINEAR.modalities, latent_dim=3, reduce=0.1 if name == "mld" else 1.0, **own)
     fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    assert asked == ["linear" if name == "mld" else "free"]
     kept = fitted.weights["prior.kept"]
     assert 0 < kept.sum() < len(kept) == (6 if name == "mld" else 3)
     turn = fitted.weights["prior.turn"]
