@@ -42,6 +42,7 @@ FRAMEWORKS = {
 # Modules of the project that load a framework, and which of the two sides they are on.
 NATIVE = {
     "mmppl._backend.torch": "torch",
+    "mmppl._backend.torch_files": "torch",
     "mmppl._backend.jax": "jax",
     "mmppl.nets.torch": "torch",
     "mmppl.nets.equinox": "jax",

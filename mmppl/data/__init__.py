@@ -1,5 +1,6 @@
 """Data sets by name, the `.npz` contract, and seeded minibatches; everything here is plain numpy."""
 
+from mmppl.data.captions import Vocabulary
 from mmppl.data.dataset import Dataset
 from mmppl.data.labelled_mixture import LabelledMixture
 from mmppl.data.linear_gaussian import LinearGaussian
@@ -7,4 +8,14 @@ from mmppl.data.loading import load
 from mmppl.data.minibatches import blocks, minibatches
 from mmppl.data.npz import read_npz, write_npz
 
-__all__ = ["Dataset", "LabelledMixture", "LinearGaussian", "blocks", "load", "minibatches", "read_npz", "write_npz"]
+__all__ = [
+    "Dataset",
+    "LabelledMixture",
+    "LinearGaussian",
+    "Vocabulary",
+    "blocks",
+    "load",
+    "minibatches",
+    "read_npz",
+    "write_npz",
+]

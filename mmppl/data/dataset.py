@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.data.captions import Vocabulary
 from mmppl.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Dataset:
         train: Training tuples, ``N_train`` rows.
         test: Test tuples, ``N_test`` rows; no instance stands in both.
         truth: The generating model where it is known exactly (``linear_gaussian``, ``labelled_mixture``), else None.
+        vocabulary: The words of token ids where a modality is of words (``cub``), else None.
 
     Example:
         >>> from mmppl.data import load
@@ -38,6 +40,7 @@ class Dataset:
     train: Batch
     test: Batch
     truth: "LinearGaussian | LabelledMixture | None" = None
+    vocabulary: Vocabulary | None = None
 
 
 def split_rows(num: int, seed: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmppl.data.celeba_mask_hq import celeba_mask_hq
+from mmppl.data.cub import cub
 from mmppl.data.dataset import Dataset
 from mmppl.data.labelled_mixture import labelled_mixture
 from mmppl.data.linear_gaussian import linear_gaussian
+from mmppl.data.mhd import mhd
+from mmppl.data.mnist_svhn import mnist_svhn
 from mmppl.data.npz import load_npz
 from mmppl.data.polydigits import polydigits
 from mmppl.data.polymnist import polymnist
@@ -21,6 +25,10 @@ _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "linear_gaussian": linear_gaussian,
     "polymnist": polymnist,
     "labelled_mixture": labelled_mixture,
+    "mnist_svhn": mnist_svhn,
+    "mhd": mhd,
+    "cub": cub,
+    "celeba_mask_hq": celeba_mask_hq,
 }
 NAMES = tuple(_BUILDERS)
 
@@ -32,12 +40,12 @@ def load(
 
     Arguments:
         name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
-            ``"labelled_mixture"`` (synthetic, identifiable), ``"polymnist"`` (read from ``root``), or a path that ends
-            in ``.npz``.
+            ``"labelled_mixture"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``, ``"mhd"``, ``"cub"``
+            or ``"celeba_mask_hq"`` (read from ``root``); or a path that ends in ``.npz``.
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
-        options: Further options of the data set named (see :func:`mmppl.data.linear_gaussian.linear_gaussian` and
-            :func:`mmppl.data.polymnist.polymnist` and others).
+        options: Further options of the data set named (see the function of its name in the module of its name,
+            :func:`mmppl.data.polymnist.polymnist` and so on).
 
     Raises:
         OptionError: If the name or an option is unknown, or ``root`` is missing or not needed.

@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mmppl.batch import Batch, Modality
 from mmppl.data.composites import cut_into, pair_instances
 from mmppl.data.dataset import Dataset, split_rows
 from mmppl.data.npz import read_arrays
-from mmppl.errors import DataError, OptionError
+from mmppl.data.pictures import PHOTOGRAPHS, count, read_picture, read_pictures
+from mmppl.errors import DataError
 
 __all__ = ["polymnist"]
 
 MNIST, BACKGROUNDS = "mnist.npz", "backgrounds"
-PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
 CHUNK = 2048
 
 
@@ -95,9 +94,9 @@ def _aligned(folder: Path) -> dict[str, list[Path]]:
 
 def _read_pairs(pairs: dict[str, list[Path]], num: int | None, rng: np.random.Generator) -> Batch:
     files = next(iter(pairs.values()))
-    rows = rng.permutation(len(files))[: _count(num, len(files))]
+    rows = rng.permutation(len(files))[: count(num, len(files))]
     label = np.array([_digit(files[i]) for i in rows])
-    return Batch({name: _read_images([paths[i] for i in rows]) for name, paths in pairs.items()}, label=label)
+    return Batch({name: read_pictures([paths[i] for i in rows]) for name, paths in pairs.items()}, label=label)
 
 
 def _digit(file: Path) -> int:
@@ -105,28 +104,6 @@ def _digit(file: Path) -> int:
     if len(parts) != 3 or not parts[1].isdecimal():
         raise DataError(f"Expected a file name <index>.<digit>.png; got {file}.")
     return int(parts[1])
-
-
-def _read_images(files: list[Path]) -> np.ndarray:
-    first = _read_image(files[0])
-    out = np.empty((len(files), 3, *first.shape[:2]), np.float32)
-    for row, file in enumerate(files):
-        picture = _read_image(file)
-        if picture.shape != first.shape:
-            raise DataError(
-                f"Expected a picture of shape {first.shape}, as in {files[0].name}; got {picture.shape}: {file}."
-            )
-        out[row] = picture.transpose(2, 0, 1)
-    return out
-
-
-def _read_image(file: Path) -> np.ndarray:
-    """A picture of shape (H, W, 3), float32 in [0, 1]."""
-    try:
-        with Image.open(file) as picture:
-            return np.divide(np.asarray(picture.convert("RGB")), 255, dtype=np.float32)
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"Cannot read the picture {file}: it is corrupt or of another format.") from error
 
 
 def _build(root: Path, wanted: dict[str, int | None], rng: np.random.Generator) -> dict[str, Batch]:
@@ -148,14 +125,14 @@ def _build(root: Path, wanted: dict[str, int | None], rng: np.random.Generator) 
         classes, counts = np.unique(labels, return_counts=True)
         tuples = dict(zip(classes.tolist(), counts.tolist(), strict=True))
         rows, label = pair_instances(labels, tuples, len(files), rng)
-        num = _count(num, len(label))
+        num = count(num, len(label))
         values = {f"m{i}": _cells(file, digits, rows[:num, i], rng) for i, file in enumerate(files)}
         parts[split] = Batch(values, label=label[:num])
     return parts
 
 
 def _cells(file: Path, digits: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    photograph = _read_image(file)
+    photograph = read_picture(file).transpose(1, 2, 0)
     size = digits.shape[1:]
     room = np.array(photograph.shape[:2]) - size + 1
     if room.min() < 1:
@@ -169,11 +146,3 @@ def _cells(file: Path, digits: np.ndarray, rows: np.ndarray, rng: np.random.Gene
 
 def _chunks(num: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, num, CHUNK))
-
-
-def _count(num: int | None, available: int) -> int:
-    if num is None:
-        return available
-    if not 1 <= num <= available:
-        raise OptionError(f"Expected a number of tuples in [1, {available}]; got {num}.")
-    return num
