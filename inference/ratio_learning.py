@@ -18,7 +18,7 @@ from mmppl.data import minibatches
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
 from mmppl.nets import MLP
-from mmppl.priors.ratio import directions, linear_ratio, ratio_losses
+from mmppl.priors.ratio import denoising_ratio_losses, directions, linear_ratio, ratio_losses
 
 Array = Any
 
@@ -56,6 +56,8 @@ class RatioLearning:
             or ``"group"`` (sum of the norms of A's columns).
         strength: Factor on the penalty.
         probes: Random directions for the divergence; None for all coordinates.
+        blur: If positive, the denoising form takes the divergence's place: :math:`\sigma` of the noise that blurs
+            whitened latents and reference alike. For learned networks and the normal reference.
         deflate: Whether A grows column by column; with ``"lowrank"``.
         reference: ``"normal"``; ``"marginals"`` of every block, for what blocks share alone; or the score of any
             density :math:`\rho`, from latents ``(N, D)``, blocks side by side, to :math:`\nabla \log \rho`, ``(N, D)``.
@@ -84,6 +86,7 @@ class RatioLearning:
     penalty: str | None = None
     strength: float = 0.0
     probes: int | None = None
+    blur: float = 0.0
     deflate: bool = False
     reference: str | Callable[[np.ndarray], np.ndarray] = "normal"
     epochs: int = 200
@@ -106,6 +109,11 @@ class RatioLearning:
             raise OptionError(f"Expected net 'lowrank' or 'potential' for a rank or penalty 'group'; got {self.net!r}.")
         if self.deflate and self.net != "lowrank":
             raise OptionError(f"Expected net 'lowrank' for deflation; got {self.net!r}.")
+        if self.blur < 0.0 or (self.blur and (self.net == "linear" or self.reference != "normal" or self.probes)):
+            raise OptionError(
+                "Expected blur >= 0, and above 0 a network, the normal reference and no probes; got "
+                f"{self.blur}, {self.net!r}, {self.reference!r} and {self.probes}."
+            )
         if not 0.0 < self.holdout < 1.0 or self.strength < 0.0:
             raise OptionError(f"Expected 0 < holdout < 1 and strength >= 0; got {self.holdout} and {self.strength}.")
 
@@ -183,7 +191,11 @@ def _learn(
         x, reference = rows[..., :dim], rows[..., dim:]
         backend = get_backend(x)
         s, a = ratio(x)
-        own = ratio_losses(backend, s, x, directions(backend, ppl.host.random(), x, how.probes), reference)
+        rng = ppl.host.random()
+        if how.blur:
+            own = denoising_ratio_losses(backend, s, x, backend.normal(rng, x.shape, x), how.blur)
+        else:
+            own = ratio_losses(backend, s, x, directions(backend, rng, x, how.probes), reference)
         return own, own + how.strength * penalty(backend, how.penalty, s(x), a) if how.strength else own
 
     def model(batch: Batch) -> None:

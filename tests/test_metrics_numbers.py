@@ -2,9 +2,20 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.linalg import sqrtm
+from sklearn.metrics import f1_score
 
-from mmppl.errors import DataError
-from mmppl.metrics import Estimate, frechet, latent_probe, likelihood_gap
+from mmppl.batch import Batch
+from mmppl.errors import DataError, ModalityError
+from mmppl.metrics import (
+    Estimate,
+    by_subset,
+    clip_score,
+    f1,
+    frechet,
+    latent_probe,
+    likelihood_gap,
+    mutual_information_divergence,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -107,3 +118,74 @@ def test_latent_probe_refuses():
         latent_probe(z * np.nan, y, z, y)
     with pytest.raises(DataError, match=r"at least two different labels to tell apart; got \[0\]"):
         latent_probe(z, 0 * y, z, y)
+
+
+def test_f1_is_scikit_learns_with_draws_averaged():
+    data = RNG.random((6, 3, 4)) > 0.4
+    draws = RNG.random((5, 6, 3, 4))
+    data[0], draws[:, 0] = False, 0.1
+    want = [f1_score(data.reshape(6, -1), d.reshape(6, -1) > 0.7, average="samples", zero_division=1.0) for d in draws]
+    found = f1(draws, data.astype(float), threshold=0.7)
+    np.testing.assert_allclose((found.value, found.num), (np.mean(want), 6))
+    with pytest.raises(DataError, match=r"got \(6, 4\) and \(6, 3, 4\)"):
+        f1(draws[0, :, 0], data)
+
+
+def test_clip_score_keeps_the_sign_of_cosines():
+    a = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    b = np.array([[-1.0, 0.0], [5.0, 0.0], [0.0, 3.0]])
+    np.testing.assert_allclose(clip_score(a, b).value, 2.5 * (-1.0 + 0.0 + 0.5**0.5) / 3)
+    with pytest.raises(DataError, match="which has no direction"):
+        clip_score(a, 0.0 * b)
+    with pytest.raises(DataError, match=r"of one shape \(N, D\)"):
+        clip_score(a, b[:, :1])
+
+
+def test_mutual_information_divergence_is_a_difference_of_log_densities():
+    mix = RNG.standard_normal((5, 5))
+    real, made = (scale * RNG.standard_normal((num, 5)) @ mix for num, scale in ((300, 1.0), (40, 1.3)))
+    split = [(x[:, :2], x[:, 2:]) for x in (real, made)]
+    found = mutual_information_divergence(*split, eps=0.01)
+    want = sum(
+        sign
+        * stats.multivariate_normal(
+            real[:, part].mean(0), np.cov(real[:, part].T, bias=True) + 0.01 * np.eye(real[:, part].shape[1])
+        ).logpdf(made[:, part])
+        for part, sign in ((slice(0, 5), 1), (slice(0, 2), -1), (slice(2, 5), -1))
+    )
+    np.testing.assert_allclose((found.value, found.error), (want.mean(), want.std(ddof=1) / 40**0.5), rtol=1e-9)
+    # Of the real pairs themselves: the mutual information of the normals, exactly.
+    covariance = np.cov(real.T, bias=True)
+    determinants = [np.linalg.slogdet(covariance[part, part])[1] for part in (slice(0, 2), slice(2, 5), slice(0, 5))]
+    own = mutual_information_divergence(split[0], split[0], eps=0.0).value
+    np.testing.assert_allclose(own, 0.5 * (determinants[0] + determinants[1] - determinants[2]), rtol=1e-9)
+    # Pairs that are torn apart belong together less.
+    torn = mutual_information_divergence(split[0], (split[0][0], split[0][1][::-1]))
+    assert torn.value + 5 * torn.error < own
+    with pytest.raises(DataError, match=r"Expected pairs of features"):
+        mutual_information_divergence(split[0], (split[1][0], split[0][1]))
+    with pytest.raises(DataError, match=r"pairs are too few"):
+        mutual_information_divergence((real[:4, :2], real[:4, 2:]), split[1], eps=0.0)
+
+
+def test_by_subset_gives_what_is_there_and_compares_what_is_there():
+    values = {name: np.arange(4.0)[:, None] + 10 * i for i, name in enumerate("abc")}
+    present = {"a": np.array([True, True, False, True]), "c": np.array([True, False, True, True])}
+    batch, asked = Batch(values, present), []
+
+    def copy(given, want):
+        asked.append((tuple(n for n in given.modalities if given.present[n].all()), tuple(want), len(given)))
+        return {name: np.stack([given["b"], given["b"] + 2.0]) for name in want}
+
+    found = by_subset(
+        copy, batch, [("b",), ("a", "b")], lambda name, made, real: (name, made.shape, made.mean(0) - real)
+    )
+    assert asked == [(("b",), ("a", "c"), 4), (("a", "b"), ("c",), 3)]
+    assert [found[("b",)][name][:2] for name in "ac"] == [("a", (2, 3, 1)), ("c", (2, 3, 1))]
+    assert found[("a", "b")]["c"][1] == (2, 2, 1)
+    np.testing.assert_allclose(found[("b",)]["a"][2], 11.0)
+    np.testing.assert_allclose(found[("a", "b")]["c"][2], -9.0)
+    with pytest.raises(ModalityError, match="got 'd'"):
+        by_subset(copy, batch, [("d",)], lambda *_: 0)
+    with pytest.raises(DataError, match="at least one subset"):
+        by_subset(copy, batch, [], lambda *_: 0)

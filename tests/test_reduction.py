@@ -12,7 +12,7 @@ from mmppl.errors import DataError, OptionError
 from mmppl.inference import RatioLearning, find_subspaces
 from mmppl.inference.ratio_learning import penalty
 from mmppl.priors import Blocks
-from mmppl.priors.ratio import directions, linear_ratio, ratio_losses
+from mmppl.priors.ratio import denoising_ratio_losses, directions, linear_ratio, ratio_losses
 from mmppl.priors.subspaces import Subspaces, bootstrap, spectra, whitening
 
 RHO = np.array([0.9, 0.6, 0.2])
@@ -90,6 +90,35 @@ def test_the_objective_is_least_at_the_score_ratio(probes):
         np.testing.assert_allclose(found, own, atol=1e-9)
     else:
         assert abs((found - own).mean()) < 4.0 * (found - own).std() / 40**0.5 < 0.7
+
+
+def test_the_denoising_form_is_least_at_the_ratio_of_blurred_densities():
+    """Over noise whose moments are exact: at a linear ratio its mean and its gap are those of the blurred normals."""
+    x, scale = samples(3000, seed=1), 0.4
+    blurred = x.T @ x / len(x) + scale**2 * np.eye(9)
+    best = np.eye(9) / (1.0 + scale**2) - np.linalg.inv(blurred)
+
+    def value(matrix):
+        each = [
+            denoising_ratio_losses(BACKEND, lambda y: y @ matrix.T, x, 3.0 * np.eye(9)[[i] * len(x)], scale)
+            for i in range(9)
+        ]
+        return np.mean(each)
+
+    assert value(best) == pytest.approx(-0.5 * np.trace(best @ blurred @ best.T), rel=1e-9)
+    off = best + 0.1 * np.random.default_rng(3).standard_normal((9, 9))
+    assert value(off) - value(best) == pytest.approx(0.5 * np.trace((off - best) @ blurred @ (off - best).T), rel=1e-9)
+
+
+def test_a_ratio_learned_by_denoising_is_that_of_blurred_latents():
+    x, scale = samples(4000, seed=13), 0.3
+    found = learned(x, 0.9, net="free", blur=scale)
+    cross = np.array([[1.0, 0.9], [0.9, 1.0]])
+    ratio = np.eye(2) / (1.0 + scale**2) - np.linalg.inv(cross + scale**2 * np.eye(2))
+    wanted = (ratio @ cross @ ratio.T)[0, 0]
+    assert wanted < 0.5 * 4.263
+    np.testing.assert_allclose(found.eigenvalues[[0, 4]], wanted, rtol=0.15)
+    assert found.ranks == (1, 1)
 
 
 @pytest.mark.parametrize("host", ["jax", "torch"])
@@ -366,6 +395,8 @@ def test_incomplete_rows_are_left_out():
         ({"net": "free", "rank": 2}, "Expected net 'lowrank' or 'potential'"),
         ({"net": "potential", "deflate": True}, "Expected net 'lowrank' for deflation"),
         ({"holdout": 1.0}, "0 < holdout < 1"),
+        ({"blur": 0.1}, "above 0 a network, the normal reference and no probes; got 0.1, 'linear'"),
+        ({"net": "free", "blur": 0.1, "probes": 2}, "and no probes; got 0.1, 'free', 'normal' and 2"),
     ],
 )
 def test_options_of_learning_a_ratio(options, message):

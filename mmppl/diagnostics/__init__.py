@@ -7,6 +7,7 @@ from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
 from mmppl.diagnostics.loading import load_fitted, load_run, run_info
 from mmppl.diagnostics.report import report
+from mmppl.diagnostics.robustness import Robustness, robustness
 from mmppl.diagnostics.summary import (
     read_posterior,
     sample_posterior,
@@ -20,6 +21,7 @@ __all__ = [
     "EnergyHealth",
     "Gaps",
     "Ranks",
+    "Robustness",
     "calibrate",
     "coverage",
     "diagnose",
@@ -31,6 +33,7 @@ __all__ = [
     "load_run",
     "read_posterior",
     "report",
+    "robustness",
     "run_info",
     "sample_posterior",
     "simulate",

@@ -1,6 +1,7 @@
 """How good a fitted program is: every number of ``mmppl evaluate``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.data import Dataset
-from mmppl.errors import OptionError
+from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate, log_likelihood
 from mmppl.metrics import (
     Estimate,
@@ -23,6 +24,7 @@ from mmppl.metrics import (
 
 __all__ = ["evaluate", "guide_latents"]
 
+Features = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 SPLITS = ("train", "test")
 LIMIT_K = 0.7
 
@@ -33,6 +35,7 @@ def evaluate(
     *,
     split: str = "test",
     judges: Judges | None = None,
+    features: Features | None = None,
     num: int = 1000,
     likelihood_rows: int = 200,
     particles: int = 1000,
@@ -42,14 +45,17 @@ def evaluate(
     r"""Coherence, Frechet distances, latent probe and log likelihood of a fitted program, ready for JSON.
 
     Pictures are judged on the likelihood's means: draws carry the observation noise, which hides what they show.
-    Without labels there are no judges; what needs them is then None, and ``skipped`` says why. So is the log likelihood
-    of a program with deterministic encoders, whose guide has no density.
+    Without labels there are no judges; what needs them is then None (Frechet distances only where ``features`` are
+    given), and ``skipped`` says why. So is the log likelihood of a program with deterministic encoders, whose guide has
+    no density.
 
     Arguments:
         fitted: A fitted program.
         dataset: Its data.
         split: ``"test"`` or ``"train"``: the rows that are encoded, compared and scored.
         judges: Judges of the modalities; trained on the data (once, then kept) if None.
+        features: What Frechet distances are taken between, by name: functions from ``(N, *event)`` to ``(N, F)``, such
+            as an Inception network for images (FID) or VGGish for sounds (FAD); the judges' features for the others.
         num: Joint samples K, and most rows of the split for coherence and the probe.
         likelihood_rows: Most rows for the log likelihood.
         particles: Importance samples for each of them.
@@ -62,10 +68,13 @@ def evaluate(
 
     Raises:
         OptionError: If the split is unknown.
-        ModalityError: If the judges do not have the modalities.
+        ModalityError: If the judges do not have the modalities, or features are of an unknown one.
     """
     if split not in SPLITS:
         raise OptionError(f"Unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
+    unknown = [name for name in features or {} if name not in dataset.modalities]
+    if unknown:
+        raise ModalityError(f"Expected features of modalities among {list(dataset.modalities)}; got {unknown[0]!r}.")
     every = getattr(dataset, split)
     rows = every[np.flatnonzero(np.asarray(every.observed()))][:num]
     skipped = _why_not(rows)
@@ -79,21 +88,25 @@ def evaluate(
     names = ("judges", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "latent_probe")
     out |= dict.fromkeys(names)
     try:
+        judged = None
         if skipped is None:
             say("judges")
-            judges = judges or train_judges(dataset)
-            out["judges"] = {name: judges.accuracy.get(name) for name in rows.modalities}
+            judged = judges or train_judges(dataset)
+            out["judges"] = {name: judged.accuracy.get(name) for name in rows.modalities}
+        see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
+        if see or features:
             say("joint samples")
             samples = generate(fitted, num=num, mean=True, seed=seed)
-            out["coherence"] = _joint(samples, judges)
-            out["frechet"] = _frechet(samples, rows, judges)
+            out["frechet"] = _frechet(samples, rows, {**see, **(features or {})})
+        if judged:
+            out["coherence"] = _joint(samples, judged)
             if len(rows.modalities) > 1:
 
                 def draw(given: Batch, want: Any) -> Mapping[str, np.ndarray]:
                     return generate(fitted, given, want=want, mean=True, seed=seed)
 
                 say("one modality from another")
-                cross = cross_coherence(draw, rows, judges)
+                cross = cross_coherence(draw, rows, judged)
                 out["cross_coherence"] = {
                     "mean": _plain(cross.mean),
                     "names": list(cross.names),
@@ -101,7 +114,7 @@ def evaluate(
                     "error": _matrix(cross.error),
                 }
                 say("one modality from all others")
-                left = leave_one_out_coherence(draw, rows, judges)
+                left = leave_one_out_coherence(draw, rows, judged)
                 accuracy = {name: _plain(estimate) for name, estimate in left.accuracy.items()}
                 out["leave_one_out_coherence"] = {"mean": _plain(left.mean), "accuracy": accuracy}
             say("latent probe")
@@ -142,12 +155,11 @@ def _joint(samples: Mapping[str, np.ndarray], judges: Judges) -> dict[str, Any]:
     return {"joint": _plain(joint.joint), "names": list(joint.names), "pairs": _matrix(joint.pairs)}
 
 
-def _frechet(samples: Mapping[str, np.ndarray], rows: Batch, judges: Judges) -> dict[str, float | None]:
+def _frechet(samples: Mapping[str, np.ndarray], rows: Batch, features: Features) -> dict[str, float | None]:
     out: dict[str, float | None] = {}
-    for name in rows.modalities:
+    for name, see in features.items():
         real = np.asarray(rows[name])[np.flatnonzero(np.asarray(rows.present[name]))]
-        features = judges.features(name, samples[name])
-        out[name] = _number(frechet(features, judges.features(name, real))) if len(real) > 1 else None
+        out[name] = _number(frechet(see(samples[name]), see(real))) if len(real) > 1 else None
     return out
 
 

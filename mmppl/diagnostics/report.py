@@ -215,12 +215,15 @@ def _numbers(result: dict[str, Any]) -> str:
     by_name: list[list[str]] = []
     if result["leave_one_out_coherence"]:
         left = result["leave_one_out_coherence"]["accuracy"]
-        by_name.append(["Coherence given all others", *(estimate_text(left[name]) for name in result["judges"])])
+        by_name.append(["Coherence given all others", *(estimate_text(left[name]) for name in result["frechet"])])
     if result["frechet"]:
+        names = list(result["frechet"])
         by_name.append(["Frechet distance", *("–" if v is None else f"{v:.2f}" for v in result["frechet"].values())])
-        by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in result["judges"].values())])
-        parts.append(table("By modality", ["", *result["judges"]], by_name))
-    if value["share_k_above_0.7"] > 0.1:
+        if result["judges"]:
+            accuracy = (result["judges"][name] for name in names)
+            by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
+        parts.append(table("By modality", ["", *names], by_name))
+    if value is not None and value["share_k_above_0.7"] > 0.1:
         advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far off."
         parts.append(paragraph(advice))
     return "".join(parts)

@@ -36,7 +36,7 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         lines.append(f"Coherence given all others, mean: {estimate_text(left['mean'])}")
         lines += _grid(list(left["accuracy"]), [[estimate_text(e) for e in left["accuracy"].values()]])
     if result["frechet"]:
-        lines.append("Frechet distance of joint samples, on judge features:")
+        lines.append("Frechet distance of joint samples:")
         lines += _grid(
             list(result["frechet"]), [["–" if v is None else f"{v:.2f}" for v in result["frechet"].values()]]
         )

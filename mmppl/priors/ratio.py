@@ -10,6 +10,7 @@ Against another reference :math:`\nabla \log \rho(x)` takes the place of -x, and
 References:
     | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
     | https://arxiv.org/abs/2410.19990
+    | A Connection Between Score Matching and Denoising Autoencoders (Vincent, 2011), for the denoising form
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from mmppl.errors import OptionError
 
 Array = Any
 
-__all__ = ["directions", "linear_ratio", "ratio_losses"]
+__all__ = ["denoising_ratio_losses", "directions", "linear_ratio", "ratio_losses"]
 
 
 def ratio_losses(
@@ -48,6 +49,36 @@ def ratio_losses(
     divergence, _ = backend.scan(add, xp.zeros_like(x[..., 0]), along)
     score = -x if score is None else score
     return xp.sum(0.5 * value**2 + value * score, axis=-1) + divergence / along.shape[0]
+
+
+def denoising_ratio_losses(
+    backend: Backend, ratio: Callable[[Array], Array], x: Array, noise: Array, scale: float
+) -> Array:
+    r"""The denoising form of F for each row, ``(*,)``, of latents blurred by a normal of scale :math:`\sigma`.
+
+    .. math::
+        \mathbb{E} \big[ \tfrac12 \lVert s(\tilde x) \rVert^2 + s(\tilde x) \cdot \big( \epsilon / \sigma
+        - \tilde x / (1 + \sigma^2) \big) \big], \qquad \tilde x = x + \sigma \epsilon
+
+    No derivative is taken. The ratio is that of the blurred latents to the blurred reference, which nears the ratio
+    itself as :math:`\sigma` falls. The mean of :math:`\epsilon` and :math:`-\epsilon` is taken, whose variance stays
+    bounded then.
+
+    Arguments:
+        backend: The backend of the arrays.
+        ratio: s, ``(*, D)`` to ``(*, D)``.
+        x: Whitened latents, ``(*, D)``.
+        noise: Standard normal :math:`\epsilon`, ``(*, D)``.
+        scale: :math:`\sigma`, in units of the whitened latents.
+    """
+    xp = backend.xp
+
+    def one(e: Array) -> Array:
+        blurred = x + scale * e
+        s = ratio(blurred)
+        return xp.sum(0.5 * s**2 + s * (e / scale - blurred / (1.0 + scale**2)), axis=-1)
+
+    return 0.5 * (one(noise) + one(-noise))
 
 
 def directions(backend: Backend, rng: Any, x: Array, probes: int | None) -> Array:

@@ -9,9 +9,10 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data import load, minibatches
 from mmppl.diagnostics import evaluate
-from mmppl.errors import ObjectiveError, OptionError
+from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference import Fitted, fit, generate, log_likelihood, to_arviz
 from mmppl.inference.peeking import refuse_peeking
+from mmppl.metrics import frechet
 from mmppl.models.nexus import kept
 from mmppl.testing.replay import replay, replayed
 
@@ -86,6 +87,20 @@ def test_everything_can_be_asked_of_them(torch_face, name):
     idata = to_arviz(fitted, batch, num_chains=2, num_samples=8, num_warmup=8, num_predictive=2)
     sites = {"mmvae_plus": {"z", "a.w", "b.w"}, "nexus": {"z", "a.z", "b.z"}, "ebm_plus": {"z", "a.w", "b.w"}}
     assert set(idata["posterior"].data_vars) == sites.get(name, {"z"})
+
+
+@pytest.mark.pyro
+def test_frechet_distances_by_ones_own_features(torch_face):
+    """Of data without labels too, whose judges there are none of."""
+    program = models.make("mvtcae", LINEAR.modalities, ppl=torch_face, latent_dim=2, hidden=8)
+    fitted = fit(program, LINEAR.train, epochs=1, batch_size=64, progress=False)
+    found = evaluate(fitted, LINEAR, features={"a": lambda x: 2.0 * x}, num=50, likelihood_rows=2, particles=10)
+    drawn = generate(fitted, num=50, mean=True)["a"]
+    np.testing.assert_allclose(found["frechet"]["a"], 4.0 * frechet(drawn, LINEAR.test["a"][:50]), rtol=1e-9)
+    assert set(found["frechet"]) == {"a"}
+    assert found["coherence"] is None
+    with pytest.raises(ModalityError, match="Expected features of modalities among .* got 'ink'"):
+        evaluate(fitted, LINEAR, features={"ink": np.asarray})
 
 
 @pytest.mark.pyro

@@ -69,3 +69,14 @@ def test_evaluate_diagnose_report(run, capsys, monkeypatch):
     assert all(heading in text for heading in ("Given a", "Given b", "Energy of the prior", "R-hat max"))
     posterior, prior = energies(fitted, dataset.test)["z"]
     assert posterior.shape == prior.shape == (len(dataset.test),)
+
+
+def test_report_of_deterministic_encoders(tmp_path):
+    """Their guide has no density: the report has samples and coherences, and says what there is not."""
+    named = ["--model", "mld", "--data", "polydigits", "--backend", "pyro", "--out", tmp_path / "run", "--epochs", 2]
+    settings = ["latent_dim=4", "hidden=16", "width=16", "depth=1", "autoencoder=ae", "batch_size=1024", "steps=3"]
+    assert command("fit", *named, *(word for pair in settings for word in ("--set", pair))) == 0
+    assert command("report", tmp_path / "run") == 0
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "Joint coherence of all modalities" in text
+    assert "Frechet distance" in text
