@@ -89,7 +89,14 @@ def fit(
         "clip": clip,
     }
     host = program.ppl.host
-    about = {"model": program.name, "options": program.options, "backend": host.NAME, **settings, **(info or {})}
+    about = {
+        "model": program.name,
+        "options": program.options,
+        "objectives": [repr(stage.objective or program.objective) for stage in program.stages],
+        "backend": host.NAME,
+        **settings,
+        **(info or {}),
+    }
     run, done, snapshot = None, 0, None
     if out is not None:
         live = [name for name, value in program.options.items() if callable(value) or name == "coders" and value]
@@ -180,5 +187,6 @@ def _plan(stages: tuple[Stage, ...], epochs: int) -> list[tuple[Stage, int]]:
 
 def _same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        if found.get(key) != value:
-            raise RunError(f"The run has {key}={found.get(key)!r}, not {value!r}; resume it with the same settings.")
+        # A run of an earlier version may not say it.
+        if key in found and found[key] != value:
+            raise RunError(f"The run has {key}={found[key]!r}, not {value!r}; resume it with the same settings.")

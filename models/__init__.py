@@ -16,10 +16,12 @@ from mmppl.models.mopoe import mopoe
 from mmppl.models.mvae import mvae
 from mmppl.models.mvtcae import mvtcae
 from mmppl.models.nexus import nexus
+from mmppl.models.refiner import coarse_pairs, refiner
 from mmppl.models.sbm import sbm
 
 __all__ = [
     "SYSTEMS",
+    "coarse_pairs",
     "ebm",
     "ebm_plus",
     "ivae",
@@ -36,5 +38,6 @@ __all__ = [
     "mvae",
     "mvtcae",
     "nexus",
+    "refiner",
     "sbm",
 ]

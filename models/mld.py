@@ -50,7 +50,7 @@ def mld(
         p_conditional: Probability that a datum is learned as a conditional (the code's d, 1 minus the paper's).
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
-        predict: ``"velocity"``, or ``"noise"`` as published.
+        predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see :class:`~mmppl.priors.MultiTime`.
         seed: Of the initial weights.
 
     Raises:

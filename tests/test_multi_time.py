@@ -126,26 +126,27 @@ def test_implicit_losses_have_the_mean_of_the_denoising_one(matching, predict, x
 MIX = np.random.default_rng(9).standard_normal((BLOCKS.dim, BLOCKS.dim)) / BLOCKS.dim**0.5
 
 
-def test_velocity_is_the_noise_in_other_words():
-    """A velocity that stands for the same noise has the same noise predicted, and the squared error of its own."""
-    velocity, learning = MultiTime(), MultiTime(predict="noise")
+@pytest.mark.parametrize("predict", ["velocity", "data"])
+def test_predictions_are_the_noise_in_other_words(predict):
+    """What stands for the same noise has the same noise predicted, and the squared error of its own."""
+    other_way, learning = MultiTime(predict=predict), MultiTime(predict="noise")
     noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
     states = States(np.ones((7, 3), bool), np.zeros((7, 3), bool))
 
     def other(x):
         t = BLOCKS.spread(x[..., 6:])
         a, s = VP().mean_factor(t), VP().scale(t)
-        return (net(x) - s * x[..., :6]) / a
+        return (net(x) - s * x[..., :6]) / a if predict == "velocity" else (x[..., :6] - s * net(x)) / a
 
     t = 1e-5 + (1 - 1e-5) * noise.time[:, :1]
     noisy = VP().diffuse(z, t, noise.noise)
     same = [
         learn.noise(BACKEND, BLOCKS, f, states, noisy, t + np.zeros((7, 3)))
-        for learn, f in ((learning, net), (velocity, other))
+        for learn, f in ((learning, net), (other_way, other))
     ]
     np.testing.assert_allclose(*same, rtol=1e-9)
-    losses = velocity.losses(BACKEND, BLOCKS, other, z, states, noise)
-    target = VP().mean_factor(t) * noise.noise - VP().scale(t) * z
+    losses = other_way.losses(BACKEND, BLOCKS, other, z, states, noise)
+    target = VP().mean_factor(t) * noise.noise - VP().scale(t) * z if predict == "velocity" else z
     out = other(np.concatenate([noisy, t + np.zeros((7, 3))], -1))
     np.testing.assert_allclose(losses, (target - out) ** 2, rtol=1e-6)
 

@@ -7,6 +7,7 @@ With K particles the expectation becomes a log-mean-exp, per datum, with the pla
 """
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,13 @@ class Objective:
     shared = False  # whether private latents are refused
     auxiliary = False  # whether private latents of modalities outside E are drawn, but count in no density
 
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **options: Any) -> "Objective":
+        self = super().__new__(cls)
+        self._given = args, options
+        return self
+
     def __init__(
         self,
         particles: int = 1,
@@ -96,6 +104,12 @@ class Objective:
         self.density, self.average, self.weights = density, average, dict(weights or {})
         self.score, self.free_bits = score, float(free_bits)
         super().__init__()
+
+    def __repr__(self) -> str:
+        """As it was written; run folders keep it."""
+        args, options = self._given
+        said = [*map(_plain, args), *(f"{name}={_plain(value)}" for name, value in options.items())]
+        return f"{type(self).__name__}({', '.join(said)})"
 
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
         """The table for this batch."""
@@ -243,3 +257,8 @@ def _scaled(backend: Backend, z: Array, factor: Array) -> Array:
     """The same value with its gradient multiplied by ``factor`` (``(K, T, N)``)."""
     still = backend.stop_gradient(z)
     return still + factor.reshape(factor.shape + (1,) * (z.ndim - factor.ndim)) * (z - still)
+
+
+def _plain(value: Any) -> str:
+    """A function by its name, which is the same in every process; all else as it writes itself."""
+    return value.__qualname__ if inspect.isroutine(value) else repr(value)

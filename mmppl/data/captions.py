@@ -23,10 +23,10 @@ class Vocabulary:
     Example:
         >>> known = Vocabulary.of(["a red bird.", "A blue bird."], at_least=2)
         >>> known.words
-        ('<pad>', '<exc>', '<eos>', 'a', 'bird', '.')
+        ('<pad>', '<exc>', '<eos>', '.', 'a', 'bird')
         >>> ids = known.encode(["a green bird."], length=6)
         >>> ids.tolist(), known.decode(ids)
-        ([[3, 1, 4, 5, 2, 0]], ['a <exc> bird .'])
+        ([[4, 1, 5, 3, 2, 0]], ['a <exc> bird .'])
     """
 
     words: tuple[str, ...]

@@ -5,6 +5,7 @@ Build a spec with ``mmppl.nets.torch.build(spec, seed)`` or ``mmppl.nets.equinox
 """
 
 from mmppl.nets.defaults import decoder, encoder, energy
+from mmppl.nets.flat import Flat
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
@@ -17,6 +18,7 @@ __all__ = [
     "Energy",
     "EquivariantDeepSets",
     "EquivariantTransformer",
+    "Flat",
     "LocScale",
     "LogCounts",
     "PairEnergy",

@@ -46,8 +46,9 @@ def evaluated_once() -> Iterator[None]:
     backward, and its weights become parameters of the host once.
     """
     token = _MEMO.set({})
+    known = _REGISTERED.get()
     try:
-        with registered_in({}):
+        with registered_in({} if known is None else known):
             yield
     finally:
         _MEMO.reset(token)

@@ -10,7 +10,10 @@ A network F that predicts the velocity gives the noise by way of what is known o
 
 .. math:: \hat\epsilon = \frac{\sigma}{a^2 + \sigma^2} z + \frac{a}{\sqrt{a^2 + \sigma^2}} F
 
-so that its errors are not blown up where the signal is faint. By Stein's identity the squared error has the mean of
+so that its errors are not blown up where the signal is faint. One that predicts the data :math:`\hat z_0` gives
+:math:`\hat\epsilon = (z - a \hat z_0) / \sigma`; what is drawn by it lies where the network's answers do.
+
+By Stein's identity the squared error has the mean of
 
 .. math:: \lVert \hat\epsilon_A \rVert^2 - 2 \sigma \nabla_A \cdot \hat\epsilon_A + |A|
 
@@ -46,7 +49,7 @@ from mmppl.subsets import THROWS, first_fit
 Array = Any
 Net = Callable[[Array], Array]
 
-PREDICTIONS = ("velocity", "noise")
+PREDICTIONS = ("velocity", "noise", "data")
 MATCHINGS = ("denoising", "sliced", "exact")
 
 __all__ = ["MultiTime", "MultiTimeNoise", "States"]
@@ -90,8 +93,9 @@ class MultiTime:
         independent: Whether every block has a time of its own (UniDiffuser) instead of one shared by all.
         scheme: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
             :func:`~mmppl.sde.draw_times`.
-        predict: What the network predicts: ``"velocity"``, or ``"noise"`` as published. Under the scheme
-            ``"uniform"`` the loss is the squared error of just that.
+        predict: What the network predicts: ``"velocity"``, ``"noise"`` as published, or ``"data"``, for a network that
+            is narrower than the data and could let no noise through. Under the scheme ``"uniform"`` the loss is the
+            squared error of just that.
         matching: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
             or a ``"sliced"`` one (a single one, along random signs). It knows no velocity, whose implicit loss has no
             bounded variance, and is the error of the noise under every scheme.
@@ -180,7 +184,7 @@ class MultiTime:
             error = _implicit(backend, predict, noisy, self.sde.scale(wide), moves, noise.along)
         else:
             error = (noise.noise - predict(noisy)) ** 2
-            if self.scheme == "uniform" and self.predict == "velocity":
+            if self.scheme == "uniform" and self.predict != "noise":
                 error = error / self._parts(wide)[1] ** 2
         error = blocks.spread(weights) * error
         sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
@@ -215,9 +219,11 @@ class MultiTime:
         return own * z + pull * out
 
     def _parts(self, t: Array) -> tuple[Array, Array, Array]:
-        """The factors of z and of the velocity in the noise predicted, and the one that gives z unit scale."""
+        """The factors of z and of what is predicted in the noise, and the one that gives z unit scale."""
         factor, scale = self.sde.mean_factor(t), self.sde.scale(t)
         unit = (factor**2 + scale**2) ** -0.5
+        if self.predict == "data":
+            return 1.0 / scale, -factor / scale, unit
         return scale * unit**2, factor * unit, unit
 
     def bound(self, backend: Backend, blocks: Blocks, net: Net, z: Array, present: Array, noise: Any) -> Array:

@@ -9,12 +9,14 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.inference.averaging import decay
+from mmppl.nets.bound import registered_in
 from mmppl.nets.spec import Spec
 from mmppl.pyro.located import located
 from mmppl.pyro.objectives import Evaluation
@@ -90,6 +92,7 @@ class Trainer:
             with self.store.open():
                 _register(program, batch)
         self.modules = self.store.modules
+        self.known: dict = {}  # networks whose parameters the store has; to ask it again takes a tenth of a step
         self.params = dict(self.store.state["params"])
         self.average = {name: p.detach().clone() for name, p in self.params.items()}
 
@@ -104,7 +107,7 @@ class Trainer:
             module.train(any(p.requires_grad for p in module.parameters()))
         rate = self.rate * stage.learning_rate
         self.optimiser = torch.optim.Adam(
-            self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, foreach=True
+            self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, fused=True
         )
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
@@ -114,7 +117,7 @@ class Trainer:
         batch = as_batch(batch)
         kept = {name: m.chains for name, m in self.modules.items() if hasattr(m, CHAINS)}
         # Pyro's validation would raise on the first NaN; here it is told by the loss.
-        with torch.random.fork_rng(), self.store.open(), pyro.validation_enabled(False):
+        with torch.random.fork_rng(), self.store.open(), registered_in(self.known), pyro.validation_enabled(False):
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad(set_to_none=True)
             done = max((float(state["step"]) for state in self.optimiser.state.values()), default=0.0)
@@ -131,10 +134,9 @@ class Trainer:
                 torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
             self.optimiser.step()
             self.rng = torch.get_rng_state()
-        share = float(decay(self.ema, np.array(done)))
-        with torch.no_grad():
-            for name, value in self.moving.items():
-                self.average[name].mul_(share).add_(value, alpha=1.0 - share)
+        if self.ema:
+            average = get_ema_multi_avg_fn(float(decay(self.ema, np.array(done))))
+            average([self.average[name] for name in self.moving], list(self.moving.values()), None)
         return True, record
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:

@@ -92,6 +92,7 @@ def test_records_and_run_folder(small, tmp_path):
     info = run.info()
     assert info["model"] == "ebm"
     assert info["options"] == program.options
+    assert info["objectives"] == [repr(stage.objective or program.objective) for stage in program.stages]
     assert info["data"] == "linear_gaussian"
     assert (info["backend"], info["seed"], info["epochs"]) == (program.ppl.host.NAME, 3, 4)
     assert same(run.weights(), fitted.weights)
@@ -211,6 +212,9 @@ def test_run_folders_are_guarded(small, tmp_path):
         fit(program, TRAIN, out=out, resume=True, seed=1, **SETTINGS)
     with pytest.raises(RunError, match=r"The run has options=\{.*\}, not"):
         fit(small("mvae", MODALITIES, beta=2.0), TRAIN, out=out, resume=True, **SETTINGS)
+    warming = program.with_objective(program.ppl.MVAE(beta=program.ppl.WarmUp(9)))
+    with pytest.raises(RunError, match=r"The run has objectives=\['MVAE\(.*\)'\], not \['MVAE\(beta=WarmUp\(steps=9,"):
+        fit(warming, TRAIN, out=out, resume=True, **SETTINGS)
     assert same(Run(out).weights(), first.weights)  # a refusal changes nothing
     fit(program, TRAIN, out=out, force=True, seed=1, **SETTINGS)
     assert not same(Run(out).weights(), first.weights)

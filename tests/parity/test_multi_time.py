@@ -24,7 +24,14 @@ PRESENT = np.array([[True, True]] * 4 + [[True, False], [False, True]])
 @pytest.mark.parametrize("kind", MOVERS)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"predict": "noise"}, {"independent": True}, {"scheme": "importance"}, {"matching": "sliced"}],
+    [
+        {},
+        {"predict": "noise"},
+        {"predict": "data"},
+        {"independent": True},
+        {"scheme": "importance"},
+        {"matching": "sliced"},
+    ],
     ids=str,
 )
 def test_losses(kind, options, x64):
