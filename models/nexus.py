@@ -25,6 +25,7 @@ def nexus(
     message_dim: int = 64,
     hidden: int = 256,
     beta: float = 1.0,
+    local_beta: float = 0.1,
     gamma: float = 1.0,
     dropout: float = 0.5,
     warmup: int = 0,
@@ -38,10 +39,10 @@ def nexus(
         q(z_m \mid x_m), \quad q\Big(z \,\Big|\, \frac{1}{|S|} \sum_{m \in S} c_m(z_m)\Big)
 
     The levels are trained side by side. Below, each modality has a VAE of its own, whose :math:`z_m` is standard
-    normal; above, :math:`\gamma \log p(z_m \mid z)` is learned for the :math:`z_m` that the encoders draw, without a
-    gradient to them. Messages :math:`c_m` are dropped, so that z answers for any subset. Once trained, messages are of
-    the means of :math:`q(z_m \mid x_m)`, which gives the guide a density, and a hidden :math:`z_m` comes from
-    :math:`p(z_m \mid z)`, whose scale is learned.
+    normal, with the factor :math:`\beta_0` on its divergence; above, :math:`\gamma \log p(z_m \mid z)` is learned for
+    the :math:`z_m` that the encoders draw, without a gradient to them. Messages :math:`c_m` are dropped, so that z
+    answers for any subset. Once trained, messages are of the means of :math:`q(z_m \mid x_m)`, which gives the guide a
+    density, and a hidden :math:`z_m` comes from :math:`p(z_m \mid z)`, whose scale is learned.
 
     References:
         | Leveraging Hierarchy in Multimodal Generative Models for Effective Cross-Modality Inference
@@ -55,7 +56,9 @@ def nexus(
         local_dim: Dimension of each :math:`z_m`.
         message_dim: Dimension of the messages.
         hidden: Width of the nets.
-        beta: Factor on the KL terms of both levels.
+        beta: Factor on the divergences of both levels.
+        local_beta: :math:`\beta_0`, a further factor below. No other modality tells a :math:`z_m` what to keep: with 1,
+            those of photographs keep the colours and lose the digit, and nothing above can bring it back.
         gamma: :math:`\gamma`.
         dropout: Probability that some messages of a datum are dropped; how many is uniform, one always stays.
         warmup: Steps over which beta rises from 0; 0 for none.
@@ -67,8 +70,10 @@ def nexus(
     Raises:
         OptionError: If a number is out of range, or the prior is unknown.
     """
-    if not 0 <= dropout <= 1 or not gamma >= 0:
-        raise OptionError(f"Expected dropout in [0, 1] and gamma >= 0; got {dropout} and {gamma}.")
+    if not 0 <= dropout <= 1 or not gamma >= 0 or not local_beta > 0:
+        raise OptionError(
+            f"Expected dropout in [0, 1], gamma >= 0 and local_beta > 0; got {dropout}, {gamma} and {local_beta}."
+        )
     specs: dict[str, Any] = autoencoders(modalities, local_dim, hidden, "normal")
     for name in modalities:
         specs[f"{name}.message"] = MLP((local_dim,), (message_dim,), ())
@@ -133,7 +138,8 @@ def nexus(
         with ppl.plate(batch):
             z = sample("z", p)
             for name in batch.modalities:
-                local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
+                with ppl.host.scale(scale=local_beta):
+                    local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
                 ppl.observe(name, likelihood(ppl, modalities[name], net(f"{name}.decoder")(local)), batch)
                 backend = get_backend(local)
                 above = dist.Normal(*net(f"{name}.nexus")(z)).to_event(1).log_prob(backend.stop_gradient(local))
@@ -144,7 +150,9 @@ def nexus(
         with ppl.plate(batch):
             drawn = {}
             for m in batch.modalities:
-                local = sample(f"{m}.z", dist.Normal(*net(f"{m}.encoder")(batch[m])).to_event(1).mask(batch.present[m]))
+                q = dist.Normal(*net(f"{m}.encoder")(batch[m])).to_event(1)
+                with ppl.host.scale(scale=local_beta):
+                    local = sample(f"{m}.z", q.mask(batch.present[m]))
                 drawn[m] = get_backend(local).stop_gradient(local)
             sample("z", top(drawn, kept(batch, ppl.host.random(), dropout, drawn[m])))
 

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 NAME = "numpyro"
-sample, param, factor = numpyro.sample, numpyro.param, numpyro.factor
+sample, param, factor, scale = numpyro.sample, numpyro.param, numpyro.factor, handlers.scale
 
 
 def random() -> Any:

@@ -48,7 +48,7 @@ __all__ = [
 
 NAME = "pyro"
 CHAINS = "chains"
-sample, param, factor = pyro.sample, pyro.param, pyro.factor
+sample, param, factor, scale = pyro.sample, pyro.param, pyro.factor, poutine.scale
 
 
 def random() -> Any:

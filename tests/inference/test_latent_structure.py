@@ -182,7 +182,7 @@ def test_nexus_is_trained_by_its_published_objective(ppl, monkeypatch):
 
     for method in ("sample", "rsample") if ppl.host.NAME == "pyro" else ("sample",):
         monkeypatch.setattr(ppl.host.dist.Normal, method, sample)
-    options = {"local_dim": 3, "message_dim": 4, "gamma": 0.7, "beta": 0.6, "dropout": 0.9}
+    options = {"local_dim": 3, "message_dim": 4, "gamma": 0.7, "beta": 0.6, "local_beta": 0.5, "dropout": 0.9}
     program = models.nexus(LINEAR.modalities, ppl=ppl, latent_dim=2, hidden=8, **options)
     present = {"a": np.arange(16) != 3, "b": np.arange(16) % 5 != 1}
     data = Batch(LINEAR.train[:16].values, present)
@@ -195,7 +195,7 @@ def test_nexus_is_trained_by_its_published_objective(ppl, monkeypatch):
         local[name] = z = loc + scale * replayed("normal", (16, 3))
         divergence = (stats.norm.logpdf(z, loc, scale) - stats.norm.logpdf(z)).sum(-1)
         rec = stats.norm.logpdf(batch[name], linear(weights, f"{name}.decoder", z), modality.scale).sum(-1)
-        total += shown * (rec - 0.6 * divergence)
+        total += shown * (rec - 0.6 * 0.5 * divergence)
         messages[name] = linear(weights, f"{name}.message", z)
     noise = replayed("uniform", (4, 16))
     lost = (noise[1] < 0.9) & batch.present["a"] & batch.present["b"]
@@ -226,7 +226,7 @@ def test_beta_warms_up_in_a_fit(ppl):
 def test_bad_options_and_data_are_told_before_the_first_step(ppl):
     for name, options, message in (
         ("mmjsd", {"dynamic": "harmonic"}, r"Expected dynamic among \['geometric', 'arithmetic'\]; got 'harmonic'"),
-        ("nexus", {"dropout": 1.5}, r"Expected dropout in \[0, 1\] and gamma >= 0; got 1\.5 and 1\.0"),
+        ("nexus", {"dropout": 1.5}, r"Expected dropout in \[0, 1\], gamma >= 0 and local_beta > 0; got 1\.5, 1\.0"),
         ("mmvae_plus", {"hidden_private": "x"}, "Expected hidden_private 'prior' or 'auxiliary'; got 'x'"),
         ("ebm_plus", {"private_dim": 0}, "Expected option 'private_dim' of 'ebm_plus' to be at least 1; got 0"),
         ("ebm_plus", {"schedule": "both"}, "Expected schedule 'staged' or 'joint'; got 'both'"),
