@@ -97,7 +97,8 @@ def celeba_mask_hq(
         "mask": Modality((1, side, side), kind="image", likelihood="bernoulli"),
         "attributes": Modality((len(ATTRIBUTES),), likelihood="bernoulli"),
     }
-    return Dataset("celeba_mask_hq", modalities, *parts)
+    train, test = parts
+    return Dataset("celeba_mask_hq", modalities, train, test)
 
 
 def _attributes(file: Path) -> dict[str, np.ndarray]:

@@ -85,7 +85,8 @@ def cub(
         "image": Modality((3, side, side), kind="image", likelihood="laplace", scale=0.75),
         "sentence": Modality((length,), kind="tokens", vocabulary=len(vocabulary), padding=0),
     }
-    return Dataset("cub", modalities, *parts, vocabulary=vocabulary)
+    train, test = parts
+    return Dataset("cub", modalities, train, test, vocabulary=vocabulary)
 
 
 def _pictures(folder: Path, classes: Iterable[str] = ("*",)) -> list[Path]:

@@ -56,7 +56,8 @@ def mhd(
         name: Modality(shape, kind="image" if len(shape) == 3 else "vector", scale=SQUARED)
         for name, shape in SHAPES.items()
     }
-    return Dataset("mhd", modalities, *parts)
+    train, test = parts
+    return Dataset("mhd", modalities, train, test)
 
 
 def _published(file: Path) -> Batch:

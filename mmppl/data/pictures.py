@@ -25,8 +25,8 @@ def read_picture(file: Path, side: int | None = None, channels: int = 3) -> np.n
         DataError: If the file cannot be read as a picture.
     """
     try:
-        with Image.open(file) as picture:
-            picture = picture.convert("RGB" if channels == 3 else "L")
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB" if channels == 3 else "L")
             if side is not None and picture.size != (side, side):
                 picture = picture.resize((side, side), Image.Resampling.BILINEAR)
             rows = np.divide(np.asarray(picture), 255, dtype=np.float32)

@@ -49,7 +49,8 @@ def by_subset(
         >>> found
         {('tags',): {'mask': 0.83}, (): {'mask': 0.83, 'tags': 0.5}}
     """
-    names, out = batch.modalities, {}
+    names = batch.modalities
+    out: dict[tuple[str, ...], dict[str, T]] = {}
     for subset in map(tuple, subsets):
         unknown = [name for name in subset if name not in names]
         if unknown:
