@@ -25,6 +25,7 @@ def ebm_plus(
     gradient: str = "standard",
     strata: str = "one",
     hidden_private: str = "prior",
+    scales: str = "free",
     tilt: bool = True,
     energy_hidden: int = 256,
     delta: float = 0.1,
@@ -58,6 +59,7 @@ def ebm_plus(
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"`` or ``"auxiliary"``.
+        scales: Of posteriors: ``"free"``, or ``"normalised"``, with the mean 1 over their coordinates.
         tilt: False leaves the energy out: the same program with f = 0.
         energy_hidden: Width of the energy's two hidden layers.
         delta: Half width of the base's rounded centre.
@@ -75,7 +77,7 @@ def ebm_plus(
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}
-    parts = SharedPrivate(modalities, ppl, seed=seed, more=more, **sizes)
+    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, more=more, **sizes)
     langevin = ppl.Chains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
 
     def prior(tilted):

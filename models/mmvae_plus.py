@@ -26,6 +26,7 @@ def mmvae_plus(
     gradient: str = "standard",
     strata: str = "all",
     hidden_private: str = "prior",
+    scales: str = "free",
     prior: str | Callable[[], Any] = "laplace",
     components: int = 50,
     seed: int = 0,
@@ -54,6 +55,8 @@ def mmvae_plus(
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"``, as published, or
             ``"auxiliary"``, as in training.
+        scales: Of posteriors: ``"free"``, or ``"normalised"``, with the mean 1 over their coordinates, as in the
+            published code.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
@@ -62,7 +65,8 @@ def mmvae_plus(
     Raises:
         OptionError: If an option is unknown.
     """
-    parts = SharedPrivate(modalities, ppl, seed=seed, latent_dim=latent_dim, private_dim=private_dim, hidden=hidden)
+    sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
+    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, **sizes)
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=parts.posterior, components=components, seed=seed
     )

@@ -12,6 +12,8 @@ from mmppl.nets import decoder, encoder
 
 __all__ = ["SharedPrivate"]
 
+SCALES = ("free", "normalised")
+
 
 class SharedPrivate:
     r"""Models and guides with a shared latent z and private latents w.
@@ -29,7 +31,11 @@ class SharedPrivate:
         private_dim: Dimension of each w.
         hidden: Width of the nets.
         seed: Of the initial weights.
+        scales: ``"free"``, or ``"normalised"``: those of every posterior have the mean 1 over its coordinates.
         more: Further networks, by name.
+
+    Raises:
+        OptionError: If ``scales`` is unknown.
     """
 
     def __init__(
@@ -41,19 +47,29 @@ class SharedPrivate:
         private_dim: int,
         hidden: int,
         seed: int,
+        scales: str = "free",
         more: Mapping[str, Any] | None = None,
     ):
+        if scales not in SCALES:
+            raise OptionError(f"Expected scales among {SCALES}; got {scales!r}.")
         specs: dict[str, Any] = {}
         for name, modality in modalities.items():
             specs[f"{name}.encoder"] = encoder(modality, latent_dim, hidden, "laplace")
             specs[f"{name}.private"] = encoder(modality, private_dim, hidden, "laplace")
             specs[f"{name}.decoder"] = decoder(modality, latent_dim + private_dim, hidden)
         self.nets = ppl.host.build_all({**specs, **(more or {})}, seed)
-        self.modalities, self.ppl, self.private_dim = modalities, ppl, private_dim
+        self.modalities, self.ppl, self.private_dim, self.scales = modalities, ppl, private_dim, scales
 
     def net(self, name: str) -> Any:
         """A network, bound to its name."""
         return self.ppl.net(name, self.nets[name])
+
+    def code(self, name: str, x: Any) -> tuple[Any, Any]:
+        """Location and scale of a posterior, by the name of its encoder."""
+        loc, scale = self.net(name)(x)
+        if self.scales == "normalised":
+            scale = scale / get_backend(scale).xp.mean(scale, axis=-1, keepdims=True)
+        return loc, scale
 
     def model(self, prior: Callable[[], Any]) -> Callable[[Batch], None]:
         """The generative process, with a prior of z."""
@@ -73,7 +89,7 @@ class SharedPrivate:
 
     def posterior(self, batch: Batch) -> Any:
         """Q(z | x_S)."""
-        experts = {m: self.net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
+        experts = {m: self.code(f"{m}.encoder", batch[m]) for m in batch.modalities}
         return self.ppl.MixtureOfExperts(experts, batch.present, family="laplace")
 
     def guide(self, hidden: str) -> Callable[[Batch], None]:
@@ -87,7 +103,7 @@ class SharedPrivate:
             with self.ppl.plate(batch):
                 host.sample("z", self.posterior(batch))
                 for m in batch.modalities:
-                    (loc, scale), here = self.net(f"{m}.private")(batch[m]), batch.present[m][..., None]
+                    (loc, scale), here = self.code(f"{m}.private", batch[m]), batch.present[m][..., None]
                     backend = get_backend(loc)
                     other = backend.xp.ones_like(scale)
                     if hidden == "auxiliary":

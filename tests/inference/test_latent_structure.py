@@ -128,6 +128,21 @@ def test_private_latents_of_hidden_modalities(torch_face):
         np.testing.assert_array_equal(drawn["a.w"], latents(Fitted(program, fitted.weights), batch, 400)["a.w"])
 
 
+@pytest.mark.pyro
+def test_normalised_scales_have_the_mean_one(torch_face):
+    """Of the shared and of the private posterior, in proportion to those that are free, with the same weights."""
+    fitted = untrained(torch_face, "mmvae_plus", latent_dim=3, private_dim=3)
+    batch = Batch({"a": 10.0 * LINEAR.test["a"][:4], "b": LINEAR.test["b"][:4]}).only("a")
+    even = Fitted(fitted.program.remake(0, scales="normalised"), fitted.weights)
+    free, normalised = (latents(f, batch, 20_000) for f in (fitted, even))
+    for site in ("z", "a.w"):
+        scale, own = (np.abs(z - np.median(z, 0)).mean(0) for z in (free[site], normalised[site]))
+        np.testing.assert_allclose(own, scale / scale.mean(-1, keepdims=True), rtol=0.04)
+        assert np.abs(scale.mean(-1) - 1.0).max() > 0.05
+    with pytest.raises(OptionError, match=r"Expected scales among \('free', 'normalised'\); got 'even'"):
+        models.mmvae_plus(LINEAR.modalities, ppl=torch_face, scales="even")
+
+
 def test_messages_are_dropped_uniformly():
     rng = np.random.default_rng(0)
     present = np.ones((20_000, 4), bool)
