@@ -64,9 +64,9 @@ def _published(file: Path) -> Batch:
     from mmppl._backend.torch_files import read_tensors  # here, since torch need not be installed
 
     held = read_tensors(file)
-    if len(held) != 4:
+    if len(held) < 4:
         raise DataError(f"Expected labels, images, trajectories and sounds in {file}; got {len(held)} tensors.")
-    label, image, trajectory, sound = held
+    label, image, trajectory, sound = held[:4]  # the constants behind them may be tensors too
     values = {
         "image": image.reshape(-1, *SHAPES["image"]),
         # Four pieces of time behind each other, (N, 4, 32, 32), each with the time first.
