@@ -6,7 +6,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from mmppl.data import Vocabulary, load, write_npz
-from mmppl.data.celeba_mask_hq import ATTRIBUTES
+from mmppl.data.celebamask_hq import ATTRIBUTES
 from mmppl.errors import DataError, OptionError
 
 
@@ -56,6 +56,19 @@ def test_mnist_svhn_pairs_classes(house_numbers):
     _check_pairs(many.train)
     pairs = {tuple(np.rint(255 * v[i].flat[0]) for v in many.train.values.values()) for i in range(72)}
     assert len(pairs) > 24  # the pairings differ
+
+
+def test_mnist_svhn_text_names_the_digit_at_any_place(house_numbers):
+    data = load("mnist_svhn_text", root=house_numbers, pairings=4)
+    assert (data.name, list(data.modalities), len(data.train)) == ("mnist_svhn_text", ["mnist", "svhn", "text"], 96)
+    _check_pairs(data.train)
+    for part in (data.train, data.test):
+        texts = ["".join(" abcdefghijklmnopqrstuvwxyz"[i] for i in row) for row in part["text"]]
+        assert [text.strip() for text in texts] == [("zero", "one", "two", "three")[i] for i in part.label]
+    starts = {
+        text.index("o") for text in ["".join(map(chr, row + 96)) for row in data.train["text"][data.train.label == 1]]
+    }
+    assert starts == {0, 1, 2, 3, 4}
 
 
 def test_a_part_of_svhn_is_split_by_photographs(tmp_path):
@@ -203,8 +216,8 @@ def faces(tmp_path):
     return tmp_path
 
 
-def test_celeba_mask_hq_is_aligned(faces):
-    data = load("celeba_mask_hq", root=faces, side=8)
+def test_celebamask_hq_is_aligned(faces):
+    data = load("celebamask_hq", root=faces, side=8)
     assert {name: (m.shape, m.likelihood) for name, m in data.modalities.items()} == {
         "image": ((3, 8, 8), "laplace"),
         "mask": ((1, 8, 8), "bernoulli"),
@@ -221,7 +234,7 @@ def test_celeba_mask_hq_is_aligned(faces):
     assert seen[1] == {8, 9}
 
 
-def test_celeba_mask_hq_says_what_is_missing(faces):
+def test_celebamask_hq_says_what_is_missing(faces):
     text = (faces / "CelebAMask-HQ-attribute-anno.txt").read_text()
     for change, message in (
         (text.replace("Bald", "Hairless"), "got no 'Bald'"),
@@ -230,9 +243,9 @@ def test_celeba_mask_hq_says_what_is_missing(faces):
     ):
         (faces / "CelebAMask-HQ-attribute-anno.txt").write_text(change)
         with pytest.raises(DataError, match=message):
-            load("celeba_mask_hq", root=faces, side=8)
+            load("celebamask_hq", root=faces, side=8)
     (faces / "CelebAMask-HQ-attribute-anno.txt").write_text(text)
     for part in ("skin", "hair", "nose"):
         (faces / "CelebAMask-HQ-mask-anno" / "0" / f"00003_{part}.png").unlink()
     with pytest.raises(DataError, match=r"Expected 00003_<part>.png"):
-        load("celeba_mask_hq", root=faces, side=8)
+        load("celebamask_hq", root=faces, side=8)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmppl.data.celeba_mask_hq import celeba_mask_hq
+from mmppl.data.celebamask_hq import celebamask_hq
 from mmppl.data.cub import cub
 from mmppl.data.dataset import Dataset
 from mmppl.data.labelled_mixture import labelled_mixture
 from mmppl.data.linear_gaussian import linear_gaussian
 from mmppl.data.mhd import mhd
 from mmppl.data.mnist_svhn import mnist_svhn
+from mmppl.data.mnist_svhn_text import mnist_svhn_text
 from mmppl.data.npz import load_npz
 from mmppl.data.polydigits import polydigits
 from mmppl.data.polymnist import polymnist
@@ -26,9 +27,10 @@ _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "polymnist": polymnist,
     "labelled_mixture": labelled_mixture,
     "mnist_svhn": mnist_svhn,
+    "mnist_svhn_text": mnist_svhn_text,
     "mhd": mhd,
     "cub": cub,
-    "celeba_mask_hq": celeba_mask_hq,
+    "celebamask_hq": celebamask_hq,
 }
 NAMES = tuple(_BUILDERS)
 
@@ -40,8 +42,9 @@ def load(
 
     Arguments:
         name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
-            ``"labelled_mixture"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``, ``"mhd"``, ``"cub"``
-            or ``"celeba_mask_hq"`` (read from ``root``); or a path that ends in ``.npz``.
+            ``"labelled_mixture"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
+            ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``); or a path that ends
+            in ``.npz``.
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
         options: Further options of the data set named (see the function of its name in the module of its name,

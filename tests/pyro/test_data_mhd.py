@@ -14,7 +14,14 @@ def test_published_files_are_read_as_tensors(tmp_path):
         # The published sound: four pieces of time, each (time, frequency).
         time, frequency = torch.meshgrid(torch.arange(128), torch.arange(32), indexing="ij")
         sound = (time * 100 + frequency + label[:, None, None] * 1e5).reshape(num, 4, 32, 32).float()
-        held = (label, torch.rand(num, 1, 28, 28), torch.rand(num, 200), sound, torch.tensor([2.4, -2.8]), {"max": -47.6})
+        held = (
+            label,
+            torch.rand(num, 1, 28, 28),
+            torch.rand(num, 200),
+            sound,
+            torch.tensor([2.4, -2.8]),
+            {"max": -47.6},
+        )
         torch.save(held, tmp_path / f"mhd_{split}.pt")
     data = load("mhd", root=tmp_path)
     assert data.train["sound"].shape == (5, 1, 32, 128)

@@ -10,7 +10,7 @@ from mmppl.data.dataset import Dataset
 from mmppl.data.pictures import count, read_picture, read_pictures
 from mmppl.errors import DataError, OptionError
 
-__all__ = ["ATTRIBUTES", "celeba_mask_hq"]
+__all__ = ["ATTRIBUTES", "celebamask_hq"]
 
 IMAGES, MASKS, ANNOTATIONS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebAMask-HQ-attribute-anno.txt"
 SKIN, FOLDER, NUM_TRAIN = "skin", 2000, 25_000
@@ -36,7 +36,7 @@ ATTRIBUTES = (
 )
 
 
-def celeba_mask_hq(
+def celebamask_hq(
     *,
     root: str | os.PathLike,
     seed: int = 0,
@@ -98,7 +98,7 @@ def celeba_mask_hq(
         "attributes": Modality((len(ATTRIBUTES),), likelihood="bernoulli"),
     }
     train, test = parts
-    return Dataset("celeba_mask_hq", modalities, train, test)
+    return Dataset("celebamask_hq", modalities, train, test)
 
 
 def _attributes(file: Path) -> dict[str, np.ndarray]:
