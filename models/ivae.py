@@ -28,7 +28,7 @@ def ivae(
     prior: str = "conditional",
     aggregation: str = "sum_pooling",
     mixture: int = 1,
-    objective: str = "masked",
+    objective: str = "elbo",
     beta: float = 1.0,
     gradient: str = "stl",
     seed: int = 0,
@@ -58,7 +58,8 @@ def ivae(
         prior: ``"conditional"``, or ``"normal"``, the prior that is not identifiable.
         aggregation: ``"sum_pooling"`` or ``"self_attention"``.
         mixture: Gaussians in the posterior.
-        objective: ``"masked"``, for a posterior of every subset, or ``"elbo"``, as published.
+        objective: ``"elbo"``, as published first, or ``"masked"``, for a posterior of every subset, at the price of a
+            poorer match of z: on ``labelled_mixture`` a mean correlation of 0.69 in place of 0.93 (one seed).
         beta: Factor on the KL terms.
         gradient: ``"stl"`` or ``"standard"``.
         seed: Of the initial weights.
