@@ -65,8 +65,9 @@ def mmvae_plus(
     Raises:
         OptionError: If an option is unknown.
     """
-    sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
-    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, **sizes)
+    parts = SharedPrivate(
+        modalities, ppl, latent_dim=latent_dim, private_dim=private_dim, hidden=hidden, seed=seed, scales=scales
+    )
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=parts.posterior, components=components, seed=seed
     )
