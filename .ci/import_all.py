@@ -7,7 +7,7 @@ from pathlib import Path
 import mmppl
 
 HOSTS = ("mmppl.pyro", "mmppl.numpyro", "mmppl._backend.torch", "mmppl._backend.jax", "mmppl.nets.torch")
-HOSTS += ("mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
+HOSTS += ("mmppl._backend.torch_files", "mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
 
 root = Path(mmppl.__file__).parent
 names = []
