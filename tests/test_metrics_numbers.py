@@ -5,7 +5,7 @@ from scipy.linalg import sqrtm
 from sklearn.metrics import f1_score
 
 from mmppl.batch import Batch
-from mmppl.errors import DataError, ModalityError
+from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.metrics import (
     Estimate,
     by_subset,
@@ -15,6 +15,7 @@ from mmppl.metrics import (
     latent_probe,
     likelihood_gap,
     mutual_information_divergence,
+    selection_score,
 )
 
 RNG = np.random.default_rng(0)
@@ -189,3 +190,9 @@ def test_by_subset_gives_what_is_there_and_compares_what_is_there():
         by_subset(copy, batch, [("d",)], lambda *_: 0)
     with pytest.raises(DataError, match="at least one subset"):
         by_subset(copy, batch, [], lambda *_: 0)
+
+
+def test_selection_score():
+    assert selection_score(joint=0.2, given=0.3, frechet=25.0, frechet_given=200.0) == pytest.approx(0.5 + 4.0 + 0.5)
+    with pytest.raises(OptionError, match=r"coherences in \[0, 1\]; got 0, 1, 0.2 and 0.3"):
+        selection_score(joint=0.2, given=0.3, frechet=0, frechet_given=1)

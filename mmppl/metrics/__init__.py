@@ -18,6 +18,7 @@ from mmppl.metrics.latent_probe import latent_probe
 from mmppl.metrics.likelihood_gap import LikelihoodGap, likelihood_gap
 from mmppl.metrics.mean_correlation import MeanCorrelation, mean_correlation
 from mmppl.metrics.paired_features import clip_score, mutual_information_divergence
+from mmppl.metrics.selection import selection_score
 from mmppl.metrics.training import train_judges
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "likelihood_gap",
     "mean_correlation",
     "mutual_information_divergence",
+    "selection_score",
     "train_judges",
 ]
