@@ -187,6 +187,7 @@ def _plan(stages: tuple[Stage, ...], epochs: int) -> list[tuple[Stage, int]]:
 
 def _same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        # A run of an earlier version may not say it.
-        if key in found and found[key] != value:
-            raise RunError(f"The run has {key}={found[key]!r}, not {value!r}; resume it with the same settings.")
+        # A run of an earlier version does not say its objectives.
+        held = found.get(key, value if key == "objectives" else None)
+        if held != value:
+            raise RunError(f"The run has {key}={held!r}, not {value!r}; resume it with the same settings.")

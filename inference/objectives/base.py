@@ -7,7 +7,6 @@ With K particles the expectation becomes a log-mean-exp, per datum, with the pla
 """
 
 import copy
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -260,5 +259,6 @@ def _scaled(backend: Backend, z: Array, factor: Array) -> Array:
 
 
 def _plain(value: Any) -> str:
-    """A function by its name, which is the same in every process; all else as it writes itself."""
-    return value.__qualname__ if inspect.isroutine(value) else repr(value)
+    """As it writes itself; what would tell its address, other in every process, by its name or its type's."""
+    said = repr(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in said else said

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -218,6 +219,29 @@ def test_run_folders_are_guarded(small, tmp_path):
     assert same(Run(out).weights(), first.weights)  # a refusal changes nothing
     fit(program, TRAIN, out=out, force=True, seed=1, **SETTINGS)
     assert not same(Run(out).weights(), first.weights)
+
+
+def test_objectives_write_themselves_alike_in_every_process(ppl):
+    """No address of a function or object, which would keep a run from being resumed."""
+    warm = partial(lambda step, end: end, end=2.0)
+    found = repr(ppl.Refined(ppl.MVAE(beta=warm, random=0), steps=3))
+    assert found == "Refined(MVAE(beta=partial, random=0), steps=3)"
+    assert repr(ppl.ELBO(2, beta=ppl.WarmUp(9))) == "ELBO(2, beta=WarmUp(steps=9, end=1.0, start=0.0))"
+    assert " at 0x" not in repr(ppl.ELBO(beta=lambda step: step))
+
+
+def test_a_run_that_lacks_what_it_was_is_not_resumed(small, tmp_path):
+    """But for its objectives, which runs of earlier versions do not say."""
+    program, out = small("mvae", MODALITIES), tmp_path / "run"
+    fit(program, TRAIN, out=out, **SETTINGS)
+    info = json.loads((out / "run.json").read_text())
+    for key in ("objectives", "seed"):
+        (out / "run.json").write_text(json.dumps({k: v for k, v in info.items() if k != key}))
+        if key == "objectives":
+            fit(program, TRAIN, out=out, resume=True, **SETTINGS)
+        else:
+            with pytest.raises(RunError, match="The run has seed=None, not 0"):
+                fit(program, TRAIN, out=out, resume=True, **SETTINGS)
 
 
 def test_force_replaces_runs_only(small, tmp_path):
