@@ -1,0 +1,150 @@
+"""Trains programs of this face, for :mod:`mmppl.inference`."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpyro import handlers
+from numpyro.infer import SVI
+
+from mmppl.batch import Batch
+from mmppl.data import blocks
+from mmppl.errors import DataError
+from mmppl.inference.averaging import decay
+from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.weights import flat, public, start
+
+__all__ = ["Trainer"]
+
+
+class _State(NamedTuple):
+    """What a step hands to the next; the averages are of what moves, where they are kept."""
+
+    params: dict[str, Any]
+    mutable: dict[str, Any]
+    average: dict[str, Any]
+    optimiser: Any
+    key: jax.Array  # its data
+
+    def averaged(self) -> dict[str, Any]:
+        return {**self.params, **self.average}
+
+
+class Trainer:
+    """Trains a program stage by stage; the host's SVI finds its parameters and their constraints.
+
+    The state is kept as leaves, which every step takes over: to flatten a tree of many modules takes as long as a step.
+    """
+
+    def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
+        self.program, self.rate, self.clip = program, learning_rate, clip
+        self.ema = self.own_ema = ema
+        key, first = jax.random.split(jax.random.key(seed))
+        svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
+        begun = start(svi, first, as_batch(batch))
+        self.constrain = svi.constrain_fn
+        self.state = _State(
+            svi.optim.get_params(begun.optim_state), begun.mutable_state or {}, {}, (), jax.random.key_data(key)
+        )
+        self.encoders: dict[Callable, Callable] = {}
+
+    @property
+    def state(self) -> _State:
+        """The state as it stands, good until the next step."""
+        return jax.tree.unflatten(self._structure, self._leaves)
+
+    @state.setter
+    def state(self, new: _State) -> None:
+        leaves, self._structure = jax.tree.flatten(new)
+        self._leaves = [jnp.array(leaf, copy=True) for leaf in leaves]  # a step destroys what it is given
+
+    def begin(self, stage: Any) -> None:
+        """Starts a stage: what moves, by which objective, with a new optimiser."""
+        self.ema = self.own_ema if stage.ema is None else stage.ema
+        state = self.state
+        moving = {name: value for name, value in state.params.items() if stage.moves(public(name))}
+        chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
+        self.optimiser = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
+        average = moving if self.ema else {}
+        self.state = state._replace(average=average, optimiser=self.optimiser.init(moving))
+        objective = stage.objective or self.program.objective
+        pair = stage.model or self.program.model, stage.guide or self.program.guide
+        self._step = jax.jit(partial(self._update, objective, pair, self._structure, tuple(moving)), donate_argnums=0)
+
+    def _update(self, objective, pair, structure, moving, leaves, batch):
+        state: _State = jax.tree.unflatten(structure, leaves)
+        key, now = jax.random.split(jax.random.wrap_key_data(state.key))
+        still = {name: value for name, value in state.params.items() if name not in moving}
+        step = optax.tree.get(state.optimiser, "count")
+
+        def loss(train):
+            everything = {**self.constrain({**still, **train}), **state.mutable}
+            total, (record, changed) = objective.loss_and_record(now, everything, *pair, batch, step=step)
+            return total / len(batch), (record, changed)
+
+        train = {name: state.params[name] for name in moving}
+        (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
+        updates, optimiser = self.optimiser.update(grads, state.optimiser, train)
+        params = {**still, **optax.apply_updates(train, updates)}
+        kept = decay(self.ema, step)
+        average = {
+            name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
+            for name, own in state.average.items()
+        }
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
+        new = jax.tree.leaves(
+            _State(params, {**state.mutable, **changed}, average, optimiser, jax.random.key_data(key))
+        )
+        return [jnp.where(finite, a, b) for a, b in zip(new, leaves, strict=True)], record, finite
+
+    def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
+        """One step: whether it was finite (else nothing has moved), and the record of the objective."""
+        plain = Batch.trusted(batch.values, batch.present, None, len(batch))
+        self._leaves, record, finite = self._step(self._leaves, plain)
+        return bool(finite), {name: float(value) for name, value in record.items()}
+
+    def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
+        """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
+        state = self.state
+        values = {**self.constrain(state.params), **state.mutable}
+        if fn not in self.encoders:
+
+            def compiled(v, key, batch):
+                return handlers.substitute(handlers.seed(fn, key), data=v)(batch)
+
+            self.encoders[fn] = jax.jit(compiled)
+        run = partial(self.encoders[fn], values, jax.random.wrap_key_data(state.key))
+        parts = [jax.tree.map(np.array, dict(run(as_batch(rows)))) for rows in blocks(data, size)]
+        return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Sets parameters by public name."""
+        state = self.state
+        new = {name: jnp.asarray(value, state.params[name].dtype) for name, value in values.items()}
+        average = {name: new.get(name, value) for name, value in state.average.items()}
+        self.state = state._replace(params={**state.params, **new}, average=average)
+
+    def finish(self) -> None:
+        """Ends a stage on the averaged weights, where an average is kept."""
+        self.state = self.state._replace(params=self.state.averaged())
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Parameters by public name, the same on both hosts; the averaged ones where an average is kept."""
+        return flat(self.constrain(self.state.averaged()), self.state.mutable)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything that going on bit for bit needs."""
+        return {f"{i:05d}": np.array(leaf) for i, leaf in enumerate(self._leaves)}
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot of the same program and stage."""
+        if len(self._leaves) != len(snapshot):
+            raise DataError(
+                f"Expected a state of {len(self._leaves)} arrays; got {len(snapshot)}. It is another program's."
+            )
+        pairs = zip(sorted(snapshot), self._leaves, strict=True)
+        self._leaves = [jnp.array(snapshot[name], leaf.dtype, copy=True) for name, leaf in pairs]

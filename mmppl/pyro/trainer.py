@@ -1,0 +1,141 @@
+"""Trains programs of this face, for :mod:`mmppl.inference`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from mmppl._backend.torch import BACKEND
+from mmppl.batch import Batch
+from mmppl.data import blocks
+from mmppl.errors import DataError
+from mmppl.inference.averaging import decay
+from mmppl.nets.bound import registered_in
+from mmppl.pyro.posterior import seeded
+from mmppl.pyro.primitives import as_batch
+from mmppl.pyro.weights import CHAINS, Store, load_buffers, public, register
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a program stage by stage; the parameters are those that its model and guide register."""
+
+    def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
+        self.program, self.rate, self.clip = program, learning_rate, clip
+        self.ema = self.own_ema = ema
+        self.store = Store()
+        with seeded(seed):
+            self.rng = torch.get_rng_state()
+            with self.store.open():
+                register(program, batch)
+        self.modules = self.store.modules
+        self.known: dict = {}  # networks whose parameters the store has; to ask it again takes a tenth of a step
+        self.params = dict(self.store.state["params"])
+        self.average = {name: p.detach().clone() for name, p in self.params.items()}
+
+    def begin(self, stage: Any) -> None:
+        """Starts a stage: what moves, by which objective, with a new optimiser."""
+        self.ema = self.own_ema if stage.ema is None else stage.ema
+        self.moving = {name: p for name, p in self.params.items() if stage.moves(public(name))}
+        for name, p in self.params.items():
+            p.requires_grad_(name in self.moving)
+        for module in self.modules.values():
+            # Pyro asks for evaluation mode where a module's parameters are frozen.
+            module.train(any(p.requires_grad for p in module.parameters()))
+        rate = self.rate * stage.learning_rate
+        self.optimiser = torch.optim.Adam(
+            self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, fused=True
+        )
+        self.objective = stage.objective or self.program.objective
+        self.pair = stage.model or self.program.model, stage.guide or self.program.guide
+
+    def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
+        """One step: whether it was finite (else nothing has moved), and the record of the objective."""
+        batch = as_batch(batch)
+        kept = {name: m.chains for name, m in self.modules.items() if hasattr(m, CHAINS)}
+        # Pyro's validation would raise on the first NaN; here it is told by the loss.
+        with torch.random.fork_rng(), self.store.open(), registered_in(self.known), pyro.validation_enabled(False):
+            torch.set_rng_state(self.rng)
+            self.optimiser.zero_grad(set_to_none=True)
+            done = max((float(state["step"]) for state in self.optimiser.state.values()), default=0.0)
+            loss = self.objective.differentiable_loss(*self.pair, batch, step=done) / len(batch)
+            loss.backward()
+            grads = [p.grad for p in self.moving.values() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(grads)
+            record = {name: float(value) for name, value in self.objective.record.items()}
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                for name, value in kept.items():
+                    self.modules[name].chains = value
+                return False, record
+            if self.clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
+            self.optimiser.step()
+            self.rng = torch.get_rng_state()
+        if self.ema:
+            average = get_ema_multi_avg_fn(float(decay(self.ema, np.array(done))))
+            average([self.average[name] for name in self.moving], list(self.moving.values()), None)
+        return True, record
+
+    def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
+        """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
+        with torch.random.fork_rng(), torch.no_grad(), self.store.open():
+            parts = [{n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()} for rows in blocks(data, size)]
+        return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Sets parameters by public name."""
+        own = {public(name): name for name in self.params}
+        with torch.no_grad():
+            for name, value in values.items():
+                for tensors in (self.params, self.average):
+                    tensors[own[name]].copy_(torch.tensor(value))
+
+    def finish(self) -> None:
+        """Ends a stage on the averaged weights, where an average is kept."""
+        with torch.no_grad():
+            for name, average in self.average.items():
+                (self.params[name] if self.ema else average).copy_(average if self.ema else self.params[name])
+        for p in self.params.values():
+            p.requires_grad_(True)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Parameters by public name, the same on both hosts; the averaged ones where an average is kept."""
+        from_state = {"params": dict(self.average if self.ema else self.params)}
+        with pyro.get_param_store().scope({**from_state, "constraints": self.store.state["constraints"]}):
+            out = {public(n): BACKEND.to_numpy(v) for n, v in pyro.get_param_store().items()}
+        for name, module in self.modules.items():
+            out |= {f"{name}.{b}": BACKEND.to_numpy(value) for b, value in module.named_buffers()}
+        return out
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything that going on bit for bit needs."""
+        out = {f"param.{n}": BACKEND.to_numpy(p) for n, p in self.params.items()}
+        out |= {f"average.{n}": BACKEND.to_numpy(p) for n, p in self.average.items()}
+        for name, p in self.moving.items():
+            for key, value in self.optimiser.state.get(p, {}).items():
+                out[f"optimiser.{name}.{key}"] = BACKEND.to_numpy(value)
+        for name, module in self.modules.items():
+            out |= {f"buffer.{name}.{b}": BACKEND.to_numpy(value) for b, value in module.named_buffers()}
+        return out | {"rng": self.rng.numpy().copy()}
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot of the same program and stage."""
+        lost = [n for n in self.params if f"param.{n}" not in snapshot]
+        if lost:
+            raise DataError(f"The state has no parameters {lost[:3]}; it is another program's.")
+        with torch.no_grad():
+            for name, p in self.params.items():
+                p.copy_(torch.tensor(snapshot[f"param.{name}"]))
+                self.average[name].copy_(torch.tensor(snapshot[f"average.{name}"]))
+        for name, p in self.moving.items():
+            prefix = f"optimiser.{name}."
+            state = {k.removeprefix(prefix): torch.tensor(v) for k, v in snapshot.items() if k.startswith(prefix)}
+            if state:
+                self.optimiser.state[p] = state
+        for name, module in self.modules.items():
+            load_buffers(module, {k.removeprefix("buffer."): v for k, v in snapshot.items()}, name)
+        self.rng = torch.tensor(snapshot["rng"])
