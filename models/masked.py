@@ -5,12 +5,22 @@ from types import ModuleType
 from typing import Any
 
 from mmppl._backend import get_backend
+from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program
 from mmppl.models.parts import likelihood, system, weights
 from mmppl.models.priors import latent_prior
-from mmppl.nets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer, decoder, encoder
+from mmppl.nets import (
+    MLP,
+    DeepSets,
+    EquivariantDeepSets,
+    EquivariantTransformer,
+    LocScale,
+    SetTransformer,
+    decoder,
+    encoder,
+)
 
 __all__ = ["masked"]
 
@@ -19,6 +29,7 @@ POOLED = {
     "self_attention": (SetTransformer, EquivariantTransformer),
 }
 AGGREGATIONS = (*POOLED, "product", "mixture")
+PRIVATE_PRIORS = ("standard", "conditional")
 
 
 @system
@@ -31,6 +42,8 @@ def masked(
     hidden: int = 256,
     aggregation: str = "sum_pooling",
     mixture: int = 1,
+    family: str = "normal",
+    private_prior: str = "standard",
     empty: str = "learned",
     bound: str = "masked",
     subsets: str = "uniform",
@@ -43,9 +56,9 @@ def masked(
 ) -> Program:
     r"""Masked multi-modal VAE.
 
-    .. math:: z \sim p(z), \quad \tilde z_m \sim N(0, I), \quad x_m \sim p(x_m \mid z, \tilde z_m), \qquad
+    .. math:: z \sim p(z), \quad \tilde z_m \sim p(\tilde z_m \mid z), \quad x_m \sim p(x_m \mid z, \tilde z_m), \qquad
         q(z, \tilde z \mid x_S) = q(z \mid \{h_m(x_m)\}_{m \in S}) \prod_{m \in S} q(\tilde z_m \mid z, x_S)
-        \prod_{m \notin S} p(\tilde z_m)
+        \prod_{m \notin S} p(\tilde z_m \mid z)
 
     trained by a bound on the likelihood of a random subset and one on that of the rest given it, with the encoder as
     conditional prior.
@@ -62,6 +75,8 @@ def masked(
         hidden: Width of the nets.
         aggregation: ``"sum_pooling"``, ``"self_attention"``, ``"product"`` or ``"mixture"``.
         mixture: Gaussians in the posterior of z, for the two learned aggregations.
+        family: ``"normal"`` or ``"laplace"``: the family of posteriors and of the private latents' prior.
+        private_prior: ``"standard"``, or ``"conditional"``: location and scale from z by a network.
         empty: What they answer given nothing: ``"learned"``, or the ``"prior"``, standard.
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
         subsets: ``"uniform"`` or ``"coins"``.
@@ -79,21 +94,31 @@ def masked(
         raise OptionError(f"Expected an aggregation among {AGGREGATIONS}; got {aggregation!r}.")
     if private < 0:
         raise OptionError(f"Expected private >= 0; got {private}.")
+    if private_prior not in PRIVATE_PRIORS:
+        raise OptionError(f"Expected private_prior among {PRIVATE_PRIORS}; got {private_prior!r}.")
+    if family not in FAMILIES:
+        raise OptionError(f"Expected a family among {FAMILIES}; got {family!r}.")
+    if mixture > 1 and family != "normal":
+        raise OptionError(f"Expected mixture=1 with family {family!r}; got {mixture}. Mixtures are of Gaussians.")
     if mixture > 1 and aggregation not in POOLED:
         raise OptionError(f"Expected mixture=1 with aggregation {aggregation!r}; got {mixture}. Choose a learned one.")
     pooled, specs = aggregation in POOLED, {}
     for name, modality in modalities.items():
-        specs[f"{name}.encoder"] = encoder(modality, *(hidden, hidden, None) if pooled else (latent_dim, hidden))
+        specs[f"{name}.encoder"] = encoder(
+            modality, *(hidden, hidden, None) if pooled else (latent_dim, hidden, family)
+        )
         specs[f"{name}.decoder"] = decoder(modality, latent_dim + private, hidden)
         if private and not pooled:
-            specs[f"{name}.private"] = encoder(modality, private, hidden)
+            specs[f"{name}.private"] = encoder(modality, private, hidden, family)
+        if private and private_prior == "conditional":
+            specs[f"{name}.private.prior"] = LocScale(MLP((latent_dim,), (2 * private,), (hidden,)), family)
     if pooled:
         shared, own = POOLED[aggregation]
         specs["pool"] = shared(hidden, latent_dim, width=hidden, components=mixture)
         if private:
             specs["private"] = own(hidden, private, latent_dim, width=hidden)
     nets = ppl.host.build_all(specs, seed)
-    dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
+    sample, zeros = ppl.host.sample, ppl.host.zeros
 
     def net(name):
         return ppl.net(name, nets[name])
@@ -104,17 +129,27 @@ def masked(
     def posterior(batch, encoded=None):
         encoded = encode(batch) if encoded is None else encoded
         if pooled:
-            return ppl.Pooled(encoded, batch.present, net("pool"), empty=empty)
+            return ppl.Pooled(encoded, batch.present, net("pool"), family=family, empty=empty)
         if aggregation == "product":
-            return ppl.Product(encoded, batch.present)
-        return ppl.MixtureOfExperts(encoded, batch.present)
+            return ppl.Product(encoded, batch.present, family=family)
+        return ppl.MixtureOfExperts(encoded, batch.present, family=family)
+
+    def prior_of(name, z):
+        """Location and scale of a private latent's prior given z."""
+        if private_prior == "conditional":
+            return net(f"{name}.private.prior")(z)
+        return zeros(private), zeros(private) + 1.0
 
     def privates(batch, encoded, z):
-        """Posteriors of the private latents by modality, standard where it is hidden."""
+        """Posteriors of the private latents by modality, and the prior where it is hidden."""
+        absent = {m: prior_of(m, z) for m in batch.modalities}
         if pooled:
-            return ppl.private(encoded, batch.present, net("private"), z)
-        experts = {m: {m: net(f"{m}.private")(batch[m])} for m in batch.modalities}
-        return {m: ppl.Product(one, batch.present, prior_expert=False) for m, one in experts.items()}
+            return ppl.private(encoded, batch.present, net("private"), z, family=family, absent=absent)
+        out, where = {}, get_backend(z).xp.where
+        for m, seen in batch.present.items():
+            pair = zip(net(f"{m}.private")(batch[m]), absent[m], strict=True)
+            out[m] = ppl.host.located(family, *(where(seen[..., None], *both) for both in pair)).to_event(1)
+        return out
 
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
@@ -127,7 +162,7 @@ def masked(
             for name, modality in modalities.items():
                 code = z
                 if private:
-                    own = sample(f"{name}.private", dist.Normal(zeros(private), 1.0).to_event(1))
+                    own = sample(f"{name}.private", ppl.host.located(family, *prior_of(name, z)).to_event(1))
                     code = get_backend(z).xp.concat([z, own], axis=-1)
                 if name in batch.modalities:
                     ppl.observe(name, likelihood(ppl, modality, net(f"{name}.decoder")(code)), batch)

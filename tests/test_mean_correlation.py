@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 from sklearn.cross_decomposition import CCA
 
 from mmppl.errors import DataError, OptionError
 from mmppl.metrics import mean_correlation
+from mmppl.metrics.randomised_dependence import randomised_dependence
 
 RNG = np.random.default_rng(0)
 Z = RNG.normal(size=(2000, 5))
@@ -36,7 +37,8 @@ def test_the_leading_pair_alone_hides_what_was_not_recovered():
 
 
 def test_pairs_are_matched_on_one_half_and_measured_on_the_other():
-    turned = np.concatenate([Z[:1000], Z[1000:, ::-1]])
+    # Noise of several sizes: else all canonical pairs are equally good, and any mixing of them is found.
+    turned = np.concatenate([Z[:1000], Z[1000:, ::-1]]) + np.array([0.1, 0.3, 0.5, 0.7, 0.9]) * NOISE
     for kind in ("strong", "weak"):
         out = mean_correlation(Z, turned, kind)
         assert out.held_out == 1000
@@ -67,7 +69,32 @@ def test_wrong_input_is_refused():
         mean_correlation(Z, np.where(Z > 2, np.nan, Z))
     with pytest.raises(OptionError, match="Expected a kind among .*; got 'both'"):
         mean_correlation(Z, Z, "both")
-    with pytest.raises(OptionError, match="Expected a correlation among .*; got 'rdc'"):
-        mean_correlation(Z, Z, correlation="rdc")
+    with pytest.raises(OptionError, match="Expected a correlation among .*; got 'kendall'"):
+        mean_correlation(Z, Z, correlation="kendall")
     with pytest.raises(OptionError, match="Expected pairs between 1 and 5; got 6"):
         mean_correlation(Z, Z, "weak", pairs=6)
+
+
+def test_the_rdc_is_the_largest_canonical_correlation_of_random_features():
+    x, y = Z[:, 0], 0.7 * Z[:, 0] ** 2 + 0.5 * NOISE[:, 0]
+    weights = np.random.default_rng(3)
+    features = []
+    for v in (x, y):
+        w, shift = weights.normal(0.0, 1 / 6, (2, 20))
+        cdf = np.searchsorted(np.sort(v), v, side="right") / len(v)
+        features.append(np.sin(cdf[:, None] * w + shift))
+    # Canonical correlations as a generalised eigenvalue problem; features are nearly collinear, hence the ridge.
+    a, b = (f - f.mean(0) for f in features)
+    ridge = 1e-9 * np.eye(20)
+    aa, bb, ab = a.T @ a / len(x) + ridge, b.T @ b / len(x) + ridge, a.T @ b / len(x)
+    wanted = np.sqrt(linalg.eigh(ab @ np.linalg.solve(bb, ab.T), aa, eigvals_only=True)[-1])
+    assert randomised_dependence(x[:, None], y[:, None], seed=3)[0, 0] == pytest.approx(wanted, abs=0.01)
+
+
+def test_the_rdc_sees_what_a_correlation_does_not():
+    folded = np.abs(Z[:, ::-1])
+    assert mean_correlation(Z, folded, correlation="pearson").value < 0.1
+    assert mean_correlation(Z, folded, correlation="rdc").value > 0.99
+    assert mean_correlation(Z, NOISE, correlation="rdc").value < 0.2
+    constant = np.concatenate([folded[:, :4], np.ones((2000, 1))], axis=1)
+    assert mean_correlation(Z, constant, correlation="rdc").each[-1] == 0.0

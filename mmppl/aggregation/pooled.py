@@ -103,17 +103,22 @@ def pool(features: Mapping[str, Array], present: Mapping[str, Array], net: Calla
 
 
 def private(
-    features: Mapping[str, Array], present: Mapping[str, Array], net: Callable, shared: Array
+    features: Mapping[str, Array],
+    present: Mapping[str, Array],
+    net: Callable,
+    shared: Array,
+    absent: Mapping[str, tuple[Array, Array]] | None = None,
 ) -> dict[str, tuple[Array, Array]]:
     r"""Location and scale of each modality's private latent, by an equivariant network of :mod:`mmppl.nets.sets`.
 
-    .. math:: q(\tilde z_s \mid z', x_S), \quad s \in S; \qquad p(\tilde z_s) \text{ standard}, \quad s \notin S
+    .. math:: q(\tilde z_s \mid z', x_S), \quad s \in S; \qquad p(\tilde z_s \mid z'), \quad s \notin S
 
     Arguments:
         features: :math:`h_s`, ``(*, F)`` each.
         present: Boolean ``(*,)`` each.
         net: The network, called with elements :math:`(h_s, z')`, ``(*, M, F + D')``, and with who is present.
         shared: The shared latent :math:`z'`, ``(*, D')``; may have more leading axes than the features.
+        absent: Location and scale of :math:`p(\tilde z_s \mid z')` by name, ``(*, D)`` each; standard by default.
 
     Raises:
         ModalityError: If there is no feature, or ``present`` does not know one.
@@ -127,8 +132,9 @@ def private(
     stacked = xp.broadcast_to(stacked, (*lead, *stacked.shape[-2:]))
     shared = xp.broadcast_to(shared[..., None, :], (*lead, stacked.shape[-2], shared.shape[-1]))
     loc, scale = net(xp.concat([stacked, shared], axis=-1), mask)
-    loc, scale = (
-        xp.where(mask[..., None], loc, xp.zeros_like(loc)),
-        xp.where(mask[..., None], scale, xp.ones_like(scale)),
-    )
-    return {name: (loc[..., i, :], scale[..., i, :]) for i, name in enumerate(features)}
+    out = {}
+    for i, name in enumerate(features):
+        own, seen = (loc[..., i, :], scale[..., i, :]), mask[..., i, None]
+        other = (xp.zeros_like(own[0]), xp.ones_like(own[1])) if absent is None else absent[name]
+        out[name] = tuple(xp.where(seen, here, there) for here, there in zip(own, other, strict=True))
+    return out

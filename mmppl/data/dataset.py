@@ -12,6 +12,7 @@ from mmppl.errors import DataError
 if TYPE_CHECKING:
     from mmppl.data.labelled_mixture import LabelledMixture
     from mmppl.data.linear_gaussian import LinearGaussian
+    from mmppl.data.mixture_views import MixtureViews
 
 __all__ = ["Dataset"]
 
@@ -25,7 +26,8 @@ class Dataset:
         modalities: :class:`mmppl.batch.Modality` by name; iterating over it yields the names.
         train: Training tuples, ``N_train`` rows.
         test: Test tuples, ``N_test`` rows; no instance stands in both.
-        truth: The generating model where it is known exactly (``linear_gaussian``, ``labelled_mixture``), else None.
+        truth: The generating model where it is known exactly (``linear_gaussian``, ``labelled_mixture``,
+            ``mixture_views``), else None.
         vocabulary: The words of token ids where a modality is of words (``cub``), else None.
 
     Example:
@@ -39,7 +41,7 @@ class Dataset:
     modalities: dict[str, Modality]
     train: Batch
     test: Batch
-    truth: "LinearGaussian | LabelledMixture | None" = None
+    truth: "LinearGaussian | LabelledMixture | MixtureViews | None" = None
     vocabulary: Vocabulary | None = None
 
 

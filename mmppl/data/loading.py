@@ -12,6 +12,7 @@ from mmppl.data.dataset import Dataset
 from mmppl.data.labelled_mixture import labelled_mixture
 from mmppl.data.linear_gaussian import linear_gaussian
 from mmppl.data.mhd import mhd
+from mmppl.data.mixture_views import mixture_views
 from mmppl.data.mnist_svhn import mnist_svhn
 from mmppl.data.mnist_svhn_text import mnist_svhn_text
 from mmppl.data.npz import load_npz
@@ -26,6 +27,7 @@ _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "linear_gaussian": linear_gaussian,
     "polymnist": polymnist,
     "labelled_mixture": labelled_mixture,
+    "mixture_views": mixture_views,
     "mnist_svhn": mnist_svhn,
     "mnist_svhn_text": mnist_svhn_text,
     "mhd": mhd,
@@ -42,7 +44,7 @@ def load(
 
     Arguments:
         name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
-            ``"labelled_mixture"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
+            ``"labelled_mixture"`` and ``"mixture_views"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
             ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``); or a path that ends
             in ``.npz``.
         root: Folder of data that are not embedded.

@@ -6,6 +6,7 @@ from mmppl.diagnostics.energies import EnergyHealth, energy_health
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
 from mmppl.diagnostics.loading import load_fitted, load_run, run_info
+from mmppl.diagnostics.rates import RateDistortion, rate_distortion
 from mmppl.diagnostics.report import report
 from mmppl.diagnostics.robustness import Robustness, robustness
 from mmppl.diagnostics.summary import (
@@ -21,6 +22,7 @@ __all__ = [
     "EnergyHealth",
     "Gaps",
     "Ranks",
+    "RateDistortion",
     "Robustness",
     "calibrate",
     "coverage",
@@ -31,6 +33,7 @@ __all__ = [
     "guide_k",
     "load_fitted",
     "load_run",
+    "rate_distortion",
     "read_posterior",
     "report",
     "robustness",

@@ -7,11 +7,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 from mmppl.errors import DataError, OptionError
+from mmppl.metrics.randomised_dependence import randomised_dependence
 
 __all__ = ["MeanCorrelation", "mean_correlation"]
 
 KINDS = ("strong", "weak")
-CORRELATIONS = ("pearson", "spearman")
+CORRELATIONS = ("pearson", "spearman", "rdc")
 
 
 class MeanCorrelation(NamedTuple):
@@ -39,8 +40,8 @@ def mean_correlation(
     r"""Mean absolute correlation of true and recovered latents, matched on the first half, measured on the second.
 
     Strong: each true latent is matched to one recovered latent, by the assignment with the largest sum of absolute
-    correlations: recovery up to order, sign and (for Spearman's) a monotone map. Weak: canonical pairs of linear
-    combinations of either: recovery up to an invertible linear map.
+    correlations: recovery up to order, sign and (for Spearman's) a monotone map, or (for the RDC) any smooth one. Weak:
+    canonical pairs of linear combinations of either: recovery up to an invertible linear map.
 
     .. math:: \mathrm{MCC} = \frac{1}{R} \sum_{r=1}^{R} \big| \mathrm{corr}(z_{i_r}, \hat z_{j_r}) \big|
 
@@ -54,7 +55,8 @@ def mean_correlation(
         recovered: Recovered latents, ``(N, D')``: a draw or the mean of the posterior of each datum.
         kind: ``"strong"`` or ``"weak"``.
         pairs: R, the number of pairs, best first; the smaller of D and D' by default.
-        correlation: ``"pearson"`` or ``"spearman"``.
+        correlation: ``"pearson"``, ``"spearman"`` or ``"rdc"``, see
+            :func:`mmppl.metrics.randomised_dependence.randomised_dependence`.
 
     Raises:
         DataError: If shapes do not fit, there are too few data, or a latent is not finite.
@@ -94,6 +96,8 @@ def mean_correlation(
 
 def _correlations(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
     """Correlations of all columns of ``a`` with all of ``b``; 0 for a column that does not vary."""
+    if kind == "rdc":
+        return randomised_dependence(a, b)
     if kind == "spearman":
         a, b = rankdata(a, axis=0), rankdata(b, axis=0)
     a, b = a - a.mean(0), b - b.mean(0)

@@ -50,9 +50,15 @@ class Pooled(TorchDistribution):
 
 
 def private(
-    features: Mapping[str, Any], present: Mapping[str, Any], net: Callable, z: Any, *, family: str = "normal"
+    features: Mapping[str, Any],
+    present: Mapping[str, Any],
+    net: Callable,
+    z: Any,
+    *,
+    family: str = "normal",
+    absent: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, TorchDistribution]:
-    """The posterior of each modality's private latent given the shared one, standard where it is not present.
+    """The posterior of each modality's private latent given the shared one, and the prior where it is not present.
 
     See :func:`mmppl.aggregation.private`.
 
@@ -62,7 +68,8 @@ def private(
         net: A :class:`mmppl.nets.EquivariantDeepSets` or :class:`mmppl.nets.EquivariantTransformer`, built.
         z: The shared latent, ``(*, D')``.
         family: ``"normal"`` or ``"laplace"``.
+        absent: Location and scale of the prior by modality name, ``(*, D)`` each; standard by default.
     """
-    pairs = shared.private(features, present, net, z)
+    pairs = shared.private(features, present, net, z, absent)
     kind = {"normal": Normal, "laplace": Laplace}[family]
     return {name: kind(*pair).to_event(1) for name, pair in pairs.items()}

@@ -13,6 +13,7 @@ LABELLED = load("labelled_mixture", num_train=192, num_test=40)
 OPTIONS = {
     "attention, private": {"aggregation": "self_attention", "private": 1},
     "product, private": {"aggregation": "product", "private": 2, "empty": "prior"},
+    "Laplace, conditional": {"family": "laplace", "prior": "laplace", "private": 1, "private_prior": "conditional"},
     "mixtures": {"mixture": 2, "prior": "gaussian_mixture", "components": 2, "subsets": "coins", "empty": "prior"},
     "experts": {"aggregation": "mixture", "bound": "mixture", "gradient": "standard"},
 }
@@ -75,6 +76,9 @@ def test_bad_options(ppl):
         ({"aggregation": "mean"}, "Expected an aggregation among .*; got 'mean'"),
         ({"private": -1}, "Expected private >= 0; got -1"),
         ({"aggregation": "product", "mixture": 2}, "Expected mixture=1 with aggregation 'product'; got 2"),
+        ({"family": "laplace", "mixture": 2}, "Expected mixture=1 with family 'laplace'; got 2"),
+        ({"family": "cauchy"}, "Expected .*family.*; got 'cauchy'"),
+        ({"private_prior": "auxiliary"}, "Expected private_prior among .*; got 'auxiliary'"),
         ({"bound": "elbo"}, "Expected bound among .*; got 'elbo'"),
         ({"mixture": 0}, "Expected components >= 1; got 0"),
     ):
@@ -84,3 +88,28 @@ def test_bad_options(ppl):
         models.ivae(LINEAR.modalities, ppl=ppl)
     with pytest.raises(OptionError, match=r"Expected one of \('conditional', 'normal'\); got 'vamp'"):
         models.ivae(LABELLED.modalities, ppl=ppl, prior="vamp")
+
+
+@pytest.mark.parametrize("aggregation", ["self_attention", "product"])
+def test_a_hidden_private_latent_has_its_prior_given_z(small, ppl, aggregation):
+    """What the guide says of the private latents of hidden modalities is what the model says, to the last bit."""
+    options = {"aggregation": aggregation, "private": 1, "private_prior": "conditional", "family": "laplace"}
+    program = small("masked", LINEAR.modalities, **options)
+    fitted = fit(program, LINEAR.train, epochs=1, batch_size=64, learning_rate=1e-2, progress=False)
+    rows, host = LINEAR.test[:6], ppl.host
+    seen = rows.only("a")
+    z = {n: np.asarray(x) for n, x in host.latents(fitted.model, fitted.guide, seen, 3, 0, np.zeros(6, bool)).items()}
+    other = {**z, "b.private": z["b.private"] + 1.0}
+
+    def prior(hidden):
+        return host.scores(fitted.model, {n: _like(ppl, x) for n, x in hidden.items()}, seen.only())[1]
+
+    def guide(hidden, batch):
+        return host.guide_log_prob(fitted.guide, {n: _like(ppl, x) for n, x in hidden.items()}, batch)
+
+    moved = prior(other) - prior(z)
+    np.testing.assert_allclose(guide(other, seen) - guide(z, seen), moved, rtol=1e-4, atol=1e-5)
+    assert np.abs(guide(other, rows) - guide(z, rows) - moved).max() > 1e-3
+    # The prior follows z: a standard one would move alike wherever z is.
+    elsewhere = {n: x + (n == "z") for n, x in z.items()}
+    assert np.abs(prior({**elsewhere, "b.private": other["b.private"]}) - prior(elsewhere) - moved).max() > 1e-3

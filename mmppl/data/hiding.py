@@ -1,0 +1,50 @@
+"""Modalities hidden completely at random, at an exact rate."""
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.errors import DataError, OptionError
+
+__all__ = ["hide"]
+
+
+def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
+    r"""The batch with a share of its values hidden, completely at random, and in every row at least one kept.
+
+    Of n values that are present :math:`\mathrm{round}(\eta n)` are hidden, no more and no fewer: in every row one is
+    kept, each with the same probability, and of all the others as many are drawn without replacement.
+
+    References:
+        | CPM-Nets: Cross Partial Multi-View Networks (Zhang et al., 2019), section 4
+        | Hirt et al. (2024), section 5.2, https://arxiv.org/abs/2309.00380
+
+    Arguments:
+        batch: Rows; modalities may be missing already.
+        rate: :math:`\eta`, the share of what is present that is hidden.
+        seed: Of what is hidden.
+
+    Raises:
+        OptionError: If the rate is not in [0, 1), or so high that a row would lose everything.
+        DataError: If a row has nothing to keep.
+
+    Example:
+        >>> rows = Batch({"a": np.ones((4, 2)), "b": np.ones((4, 3))})
+        >>> hidden = hide(rows, 0.25)
+        >>> int(sum((~mask).sum() for mask in hidden.present.values())), bool(hidden.observed().all())
+        (2, True)
+    """
+    if not 0.0 <= rate < 1.0:
+        raise OptionError(f"Expected a rate in [0, 1); got {rate}.")
+    present = np.stack([np.asarray(batch.present[name]) for name in batch.modalities], axis=1)
+    if not present.any(1).all():
+        raise DataError(f"Expected rows with something to keep; row {int(np.argmin(present.any(1)))} has no modality.")
+    rng, number = np.random.default_rng(seed), round(rate * int(present.sum()))
+    kept = np.argmax(np.where(present, rng.random(present.shape), -1.0), axis=1)
+    free = present.copy()
+    free[np.arange(len(free)), kept] = False
+    cells = np.flatnonzero(free)
+    if number > len(cells):
+        most = len(cells) / present.sum()
+        raise OptionError(f"Expected a rate of at most {most:.3f}, as every row keeps a modality; got {rate}.")
+    present.flat[rng.choice(cells, number, replace=False)] = False
+    return batch.with_present({name: present[:, i] for i, name in enumerate(batch.modalities)})
