@@ -69,6 +69,7 @@ class Program:
         options: The options it was made with, for the run folder.
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
+        costly: Whether the model's density takes an integration for every draw, as a diffusion's does.
         remake: Makes the program anew, from a seed for its initial weights and other options by name.
 
     Example:
@@ -86,6 +87,7 @@ class Program:
     options: dict[str, Any] = field(default_factory=dict)
     kernel: str | None = "mala"
     density: bool = True
+    costly: bool = False
     remake: Callable[..., "Program"] | None = None
 
     def __post_init__(self) -> None:

@@ -207,7 +207,8 @@ def two_stages(
         stages = (*stages, last)
     if not own:
         stages = stages[1:]
-    return Program(model, guide, ppl.ELBO(), ppl, modalities, stages=stages, kernel=None, density=not exact)
+    about = {"stages": stages, "kernel": None, "density": not exact, "costly": True}
+    return Program(model, guide, ppl.ELBO(), ppl, modalities, **about)
 
 
 def _draw(codes: Batch, blocks: Blocks, noise: Any) -> dict[str, Any]:

@@ -128,5 +128,6 @@ def test_the_table_says_what_is_left_out():
         "The data have no labels.",
         "Log likelihood: -3.50 ± 0.12 nats a tuple (7 tuples, 100 particles; PSIS k > 0.7 for 25% of them)",
     ]
-    text = evaluation_table({"split": "test", "skipped": None, **none, "log_likelihood": None})
-    assert text.splitlines() == ["Split: test", "Log likelihood: none, the encoders are deterministic."]
+    without = {"log_likelihood": None, "no_likelihood": "The encoders are deterministic."}
+    text = evaluation_table({"split": "test", "skipped": None, **none, **without})
+    assert text.splitlines() == ["Split: test", "Log likelihood: none. The encoders are deterministic."]

@@ -27,6 +27,7 @@ __all__ = ["evaluate", "guide_latents"]
 Features = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 SPLITS = ("train", "test")
 LIMIT_K = 0.7
+LIKELIHOOD_ROWS = 200
 
 
 def evaluate(
@@ -37,7 +38,7 @@ def evaluate(
     judges: Judges | None = None,
     features: Features | None = None,
     num: int = 1000,
-    likelihood_rows: int = 200,
+    likelihood_rows: int | None = None,
     particles: int = 1000,
     seed: int = 0,
     progress: bool = False,
@@ -47,7 +48,7 @@ def evaluate(
     Pictures are judged on the likelihood's means: draws carry the observation noise, which hides what they show.
     Without labels there are no judges; what needs them is then None (Frechet distances only where ``features`` are
     given), and ``skipped`` says why. So is the log likelihood of a program with deterministic encoders, whose guide has
-    no density.
+    no density, and ``no_likelihood`` says why.
 
     Arguments:
         fitted: A fitted program.
@@ -57,14 +58,15 @@ def evaluate(
         features: What Frechet distances are taken between, by name: functions from ``(N, *event)`` to ``(N, F)``, such
             as an Inception network for images (FID) or VGGish for sounds (FAD); the judges' features for the others.
         num: Joint samples K, and most rows of the split for coherence and the probe.
-        likelihood_rows: Most rows for the log likelihood.
+        likelihood_rows: Most rows for the log likelihood; by default 200, and none where the prior is a diffusion, as
+            every draw would take an integration of its own (seconds).
         particles: Importance samples for each of them.
         seed: Of everything random.
         progress: Whether to show a progress bar.
 
     Returns:
         A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence``, ``frechet``, ``latent_probe``,
-        ``log_likelihood``; estimates as ``{"value", "error", "num"}``.
+        ``log_likelihood``, ``no_likelihood``; estimates as ``{"value", "error", "num"}``.
 
     Raises:
         OptionError: If the split is unknown.
@@ -121,8 +123,9 @@ def evaluate(
             out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
         say("log likelihood")
         out["log_likelihood"] = None
-        if fitted.program.density:
-            value = log_likelihood(fitted, rows[:likelihood_rows], num=particles, seed=seed)
+        out["no_likelihood"] = _why_no_likelihood(fitted, likelihood_rows)
+        if out["no_likelihood"] is None:
+            value = log_likelihood(fitted, rows[: likelihood_rows or LIKELIHOOD_ROWS], num=particles, seed=seed)
             out["log_likelihood"] = {
                 "value": _number(value.mean),
                 "error": _number(value.mean_error),
@@ -147,6 +150,14 @@ def _why_not(rows: Batch) -> str | None:
         return "The data have no labels: coherence, Frechet distance and latent probe are left out."
     if len(np.unique(rows.label)) < 2:
         return "The labels are of one class: coherence, Frechet distance and latent probe are left out."
+    return None
+
+
+def _why_no_likelihood(fitted: Fitted, asked: int | None) -> str | None:
+    if not fitted.program.density:
+        return "The encoders are deterministic."
+    if fitted.program.costly and not asked:
+        return "Under a diffusion every draw takes an integration; ask for it by likelihood_rows."
     return None
 
 

@@ -44,7 +44,7 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
     value = result["log_likelihood"]
     if value is None:
-        return "\n".join([*lines, "Log likelihood: none, the encoders are deterministic."])
+        return "\n".join([*lines, f"Log likelihood: none. {result['no_likelihood']}"])
     share = 100 * value["share_k_above_0.7"]
     lines.append(
         f"Log likelihood: {estimate_text(value, 2)} nats a tuple ({value['num']} tuples, {value['particles']} "

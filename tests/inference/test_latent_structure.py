@@ -90,6 +90,19 @@ def test_everything_can_be_asked_of_them(torch_face, name):
 
 
 @pytest.mark.pyro
+def test_likelihoods_under_a_diffusion_are_for_those_who_ask(torch_face):
+    sizes = {"latent_dim": 2, "hidden": 8, "width": 8, "depth": 1, "steps": 2}
+    program = models.make("sbm", LINEAR.modalities, ppl=torch_face, **sizes)
+    fitted = fit(program, LINEAR.train, epochs=2, batch_size=64, progress=False)
+    found = evaluate(fitted, LINEAR, num=20)
+    assert found["log_likelihood"] is None
+    assert "every draw takes an integration; ask for it by likelihood_rows" in found["no_likelihood"]
+    found = evaluate(fitted, LINEAR, num=20, likelihood_rows=1, particles=2)
+    assert np.isfinite(found["log_likelihood"]["value"])
+    assert found["no_likelihood"] is None
+
+
+@pytest.mark.pyro
 def test_frechet_distances_by_ones_own_features(torch_face):
     """Of data without labels too, whose judges there are none of."""
     program = models.make("mvtcae", LINEAR.modalities, ppl=torch_face, latent_dim=2, hidden=8)
