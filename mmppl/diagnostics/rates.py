@@ -12,7 +12,7 @@ from mmppl.inference import Fitted
 from mmppl.inference.likelihood import log_normalizer
 from mmppl.metrics import Estimate
 
-__all__ = ["RateDistortion", "rate_distortion"]
+__all__ = ["RateDistortion", "law", "rate_distortion"]
 
 MOST = 32  # subsets; with more modalities than this lets enumerate they are drawn
 
@@ -73,7 +73,7 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
     log_q = host.guide_log_prob(fitted.guide, z, rows)
     log_z = log_normalizer(fitted, seed=seed).value
     prediction, cross = np.zeros(log_q.shape), np.zeros(log_q.shape)
-    for i, (subset, weight) in enumerate(_law(rows.modalities, seed)):
+    for i, (subset, weight) in enumerate(law(rows.modalities, seed)):
         seen, rest = rows.only(*subset), [name for name in rows.modalities if name not in subset]
         cross += weight * (log_q - host.guide_log_prob(fitted.guide, z, seen))
         if rest:
@@ -84,7 +84,7 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
     return RateDistortion(*(Estimate.of(value) for value in every))
 
 
-def _law(names: tuple[str, ...], seed: int) -> list[tuple[tuple[str, ...], float]]:
+def law(names: tuple[str, ...], seed: int) -> list[tuple[tuple[str, ...], float]]:
     """Subsets with their probabilities, the size being uniform."""
     total = len(names)
     if 2**total <= MOST:

@@ -1,5 +1,6 @@
 """Rates and distortions of a linear-Gaussian model, against closed forms."""
 
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 
 from mmppl.diagnostics import rate_distortion
+from mmppl.diagnostics.loading import single
+from mmppl.diagnostics.rates import law
 from mmppl.errors import DataError, OptionError
+from mmppl.inference import Fitted, fit
 
 TILT = np.array([0.8, -0.5])
 
@@ -66,3 +70,27 @@ def test_only_whole_rows_count(linear, truth):
         rate_distortion(fitted, batch.only("a"))
     with pytest.raises(OptionError, match="Expected num >= 1; got 0"):
         rate_distortion(fitted, batch, num=0)
+
+
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
+@pytest.mark.parametrize("name", ["jmvae", "mmvae_plus", "nexus"])
+def test_guides_answer_for_nothing_too(ppl, small, truth, name):
+    program = small(name, truth.modalities)
+    fitted = fit(program, single(truth.sample(32, seed=1)), epochs=1, batch_size=16, progress=False)
+    found = rate_distortion(fitted, single(truth.sample(10, seed=2)), num=4)
+    assert all(np.isfinite(value.value) for value in found)
+    assert found.rate.value > 0
+    coded = Fitted(replace(fitted.program, density=False), fitted.weights)
+    with pytest.raises(OptionError, match=f"'{name}' has deterministic encoders, so its guide has no rate"):
+        rate_distortion(coded, truth.sample(10, seed=2))
+
+
+def test_of_many_modalities_subsets_are_drawn():
+    names = tuple("abcdef")
+    drawn = law(names, seed=0)
+    assert len(drawn) == 32
+    assert sum(weight for _, weight in drawn) == pytest.approx(1.0)
+    assert law(names, seed=0) == drawn != law(names, seed=1)
+    sizes = [len(subset) for seed in range(200) for subset, _ in law(names, seed)]
+    # Sizes 0 to 6 are equally likely.
+    assert np.abs(np.bincount(sizes, minlength=7) / len(sizes) - 1 / 7).max() < 0.02
