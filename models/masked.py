@@ -9,7 +9,7 @@ from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program
-from mmppl.models.parts import likelihood, system, weights
+from mmppl.models.parts import likelihood, rising, system, weights
 from mmppl.models.priors import latent_prior
 from mmppl.nets import (
     MLP,
@@ -48,6 +48,7 @@ def masked(
     bound: str = "masked",
     subsets: str = "uniform",
     beta: float = 1.0,
+    warmup: int = 1000,
     particles: int = 1,
     gradient: str = "stl",
     prior: str | Callable[[], Any] = "normal",
@@ -81,6 +82,8 @@ def masked(
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
         subsets: ``"uniform"`` or ``"coins"``.
         beta: Factor on the KL terms.
+        warmup: Steps over which beta rises from 0; 0 for none. Without, some latents collapse onto the prior, more or
+            fewer by the seed.
         particles: K.
         gradient: ``"stl"`` or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
@@ -176,6 +179,11 @@ def masked(
                     sample(f"{name}.private", fn)
 
     objective = ppl.Masked(
-        particles, subsets=subsets, bound=bound, beta=beta, gradient=gradient, weights=weights(modalities)
+        particles,
+        subsets=subsets,
+        bound=bound,
+        beta=rising(ppl, beta, warmup),
+        gradient=gradient,
+        weights=weights(modalities),
     )
     return Program(model, guide, objective, ppl, modalities)

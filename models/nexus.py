@@ -8,7 +8,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.models.parts import autoencoders, likelihood, rising, system, weights
 from mmppl.models.priors import latent_prior
 from mmppl.nets import MLP, LocScale
 
@@ -156,7 +156,7 @@ def nexus(
                 drawn[m] = get_backend(local).stop_gradient(local)
             sample("z", top(drawn, kept(batch, ppl.host.random(), dropout, drawn[m])))
 
-    objective = ppl.ELBO(beta=ppl.WarmUp(warmup, beta) if warmup else beta, weights=weights(modalities))
+    objective = ppl.ELBO(beta=rising(ppl, beta, warmup), weights=weights(modalities))
     stages = (Stage(model=levels, guide=levels_guide),)
     return Program(model, guide, objective, ppl, modalities, stages=stages)
 

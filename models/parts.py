@@ -16,7 +16,7 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program
 from mmppl.nets import decoder, encoder
 
-__all__ = ["autoencoders", "likelihood", "scored_as", "system", "weights"]
+__all__ = ["autoencoders", "likelihood", "rising", "scored_as", "system", "weights"]
 
 # The least of a Beta distribution's two concentrations, which single precision would round to 0.
 TINY = 1e-6
@@ -34,6 +34,11 @@ def autoencoders(
         specs[f"{name}.encoder"] = encoder(modality, dim, hidden, family)
         specs[f"{name}.decoder"] = decoder(modality, dim, hidden)
     return specs
+
+
+def rising(ppl: ModuleType, beta: float, warmup: int) -> Any:
+    """Beta, risen to from 0 over ``warmup`` steps if there are any."""
+    return ppl.WarmUp(warmup, beta) if warmup else beta
 
 
 def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
