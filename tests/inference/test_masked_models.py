@@ -71,6 +71,11 @@ def test_other_options_of_ivae(small):
     assert np.isfinite(idata.posterior["z"].values).all()
 
 
+def test_beta_rises_unless_it_is_not_to(small, ppl):
+    assert "beta=WarmUp(steps=1000, end=0.5, start=0.0)" in repr(small("masked", LINEAR.modalities, beta=0.5).objective)
+    assert "beta=0.5" in repr(small("masked", LINEAR.modalities, beta=0.5, warmup=0).objective)
+
+
 def test_bad_options(ppl):
     for options, message in (
         ({"aggregation": "mean"}, "Expected an aggregation among .*; got 'mean'"),
