@@ -180,7 +180,7 @@ def _page(rows: dict[Cell, Row]) -> str:
         "Gaps are to the best linear model of the training data (probabilistic PCA), per example; the encoder's are to",
         "the exact posterior of the learned model, mean and worst over all subsets. Means over seeds, deviations in",
         "brackets. The paper's products weigh means by variances, which is not the product of experts. A posterior",
-        "that is a mixture is compared by its moments.",
+        "that is a mixture is compared by its moments. Moments are of 1,000 draws, which alone gives 0.010 nats.",
         "",
     ]
     found: dict[tuple[str, str, str], list[Row]] = {}
