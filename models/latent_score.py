@@ -207,7 +207,7 @@ def two_stages(
         stages = (*stages, last)
     if not own:
         stages = stages[1:]
-    about = {"stages": stages, "kernel": None, "density": not exact, "costly": True}
+    about: dict[str, Any] = {"stages": stages, "kernel": None, "density": not exact, "costly": True}
     return Program(model, guide, ppl.ELBO(), ppl, modalities, **about)
 
 
