@@ -109,8 +109,8 @@ def page(rows: dict[Cell, Row], epochs: int) -> str:
         "",
         "Published tables do not agree that products have the higher joint coherence: MVAE has 0.080 and MMVAE 0.232",
         "on PolyMNIST, 0.127 and 0.215 on MNIST-SVHN (Yuan et al., 2024); 0.382 and 0.378 on MNIST-SVHN (Bounoua et",
-        "al., 2024). Private latents are worth nats here, not Frechet distance; between pixels averaged over 16 patches,",
-        "in place of the judges' features, it is no smaller either (one seed: 0.96 to 1.15, 0.70 to 0.73).",
+        "al., 2024). Private latents are worth nats here, not Frechet distance; between pixels averaged over 16",
+        "patches, in place of the judges' features, it is no smaller either (one seed: 0.96 to 1.15, 0.70 to 0.73).",
     ]
     return "\n".join(lines) + "\n"
 
