@@ -48,7 +48,7 @@ def masked(
     bound: str = "masked",
     subsets: str = "uniform",
     beta: float = 1.0,
-    warmup: int = 1000,
+    warmup: int = 2000,
     particles: int = 1,
     gradient: str = "stl",
     prior: str | Callable[[], Any] = "normal",
