@@ -33,6 +33,7 @@ OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What a step decodes: draws from so many subsets, each into so many modalities.
 WORK = {
+    "masked_attention": "M, or as many; attention itself M²",
     "mvae": "M from each of M + 2 subsets, though most score fewer: M²",
     "mmvae_all": "M from each: M²",
     "mmvae_plus_all": "M from each: M²",
