@@ -7,7 +7,6 @@ masked objective and by the plain bound; judged by the mean correlation of poste
 the likelihood next to the exact one. Fits are kept in docs/results/, and the table there is of all.
 """
 
-import argparse
 import time
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, SEEDS, Cell, Row, resumed, stamp, table
+from benchmarks.results import Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, fit, log_likelihood
@@ -44,10 +43,7 @@ def judge(fitted: Fitted, data: Any, z: np.ndarray, seed: int) -> dict[str, floa
 
 def main() -> None:
     """Fits what has not been fitted yet, prints every fit, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("hosts", nargs="*", default=HOSTS)
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="numbers with commas")
-    asked = parser.parse_args()
+    asked = parser(__doc__).parse_args()
 
     def run(system: str, host: str, seed: int) -> Row:
         prior, objective = system.split("_")
@@ -58,9 +54,7 @@ def main() -> None:
         fitted = fit(program, data.train, seed=seed, progress=False, **SETTINGS)
         return {"seconds": time.perf_counter() - start, **judge(fitted, data, z, seed)}
 
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
-    cells = [(system, host, seed) for seed in seeds for system in SYSTEMS for host in asked.hosts]
-    for rows in resumed(KEPT, cells, run):
+    for rows in resumed(KEPT, cells(SYSTEMS, asked), run):
         PATH.write_text(_page(rows))
     print(PATH.read_text())
 

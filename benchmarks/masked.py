@@ -8,7 +8,6 @@ in nats for each example, and of the encoder for the learned model, in nats over
 docs/results/, so that a run that was stopped goes on; the table there is of all there are.
 """
 
-import argparse
 import time
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, SEEDS, Cell, Row, resumed, stamp, table
+from benchmarks.results import Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import Batch
 from mmppl.aggregation import all_subsets
 from mmppl.data import LinearGaussian
@@ -148,10 +147,7 @@ def _float32(batch: Batch) -> Batch:
 
 def main() -> None:
     """Fits what has not been fitted yet, prints every fit, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("hosts", nargs="*", default=HOSTS)
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="numbers with commas")
-    asked = parser.parse_args()
+    asked = parser(__doc__).parse_args()
 
     def run(system: str, host: str, seed: int) -> Row:
         aggregation, bound = system.rsplit("_", 1)
@@ -162,9 +158,7 @@ def main() -> None:
         return {"seconds": time.perf_counter() - start, **judge(truth, fitted, train, seed)}
 
     systems = [f"{aggregation}_{bound}" for aggregation in AGGREGATIONS for bound in BOUNDS]
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
-    cells = [(system, host, seed) for seed in seeds for system in systems for host in asked.hosts]
-    for rows in resumed(KEPT, cells, run):
+    for rows in resumed(KEPT, cells(systems, asked), run):
         PATH.write_text(_page(rows))
     print(PATH.read_text())
 

@@ -1,5 +1,6 @@
 """What tables in docs/results/ share: rows that are kept, so that a run that was stopped goes on, and their pages."""
 
+import argparse
 import datetime
 import json
 import os
@@ -8,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HOSTS", "SEEDS", "resumed", "stamp", "table"]
+__all__ = ["HOSTS", "SEEDS", "cells", "parser", "resumed", "stamp", "table"]
 
 HOSTS = ("numpyro", "pyro")
 SEEDS = (0, 1, 2)
@@ -16,6 +17,20 @@ PACKAGES = ("numpy", "torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 
 Cell = tuple[str, str, int]
 Row = dict[str, Any]
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """The options of a table: hosts, and ``--seeds``."""
+    out = argparse.ArgumentParser(description=doc)
+    out.add_argument("hosts", nargs="*", default=HOSTS)
+    out.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="numbers with commas")
+    return out
+
+
+def cells(systems: Iterable[str], asked: argparse.Namespace) -> list[Cell]:
+    """What is asked for, one seed of everything after the other."""
+    names, seeds = list(systems), [int(seed) for seed in asked.seeds.split(",")]
+    return [(system, host, seed) for seed in seeds for system in names for host in asked.hosts]
 
 
 def resumed(folder: Path, cells: Iterable[Cell], run: Callable[[str, str, int], Row]) -> Iterator[dict[Cell, Row]]:

@@ -5,14 +5,13 @@ Every system has the same data, networks' width, batches, learning rate and epoc
 another day too, and the hosts may run side by side; docs/results/polydigits_systems.md is of all that there are.
 """
 
-import argparse
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, SEEDS, Cell, Row, resumed, stamp, table
+from benchmarks.results import HOSTS, Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
 from mmppl.diagnostics import evaluate
@@ -47,13 +46,11 @@ ORDERINGS = (
 
 def main() -> None:
     """Fits what has not been fitted yet, and writes the table after every fit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("hosts", nargs="*", default=HOSTS)
-    parser.add_argument("--systems", default=",".join(SYSTEMS), help="names with commas")
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="numbers with commas")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--out", type=Path, default=PATH)
-    asked = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--systems", default=",".join(SYSTEMS), help="names with commas")
+    options.add_argument("--epochs", type=int, default=EPOCHS)
+    options.add_argument("--out", type=Path, default=PATH)
+    asked = options.parse_args()
     digits = load("polydigits")
     judges = train_judges(digits)
 
@@ -76,9 +73,7 @@ def main() -> None:
             "epoch": float(np.median([line["seconds"] for line in fitted.history])),
         }
 
-    systems, seeds = asked.systems.split(","), [int(seed) for seed in asked.seeds.split(",")]
-    cells = [(system, host, seed) for seed in seeds for system in systems for host in asked.hosts]
-    for rows in resumed(KEPT / str(asked.epochs), cells, run):
+    for rows in resumed(KEPT / str(asked.epochs), cells(asked.systems.split(","), asked), run):
         asked.out.write_text(page(rows, asked.epochs))
     print(asked.out.read_text())
 

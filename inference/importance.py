@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.errors import OptionError
 from mmppl.inference.fitted import Fitted
 from mmppl.inference.likelihood import pareto_k, smooth
 
@@ -32,11 +31,7 @@ def weighted(fitted: Fitted, data: Batch, num: int, seed: int) -> Weighted:
     Raises:
         OptionError: If the program's encoders are deterministic, so that its guide has no density.
     """
-    if not fitted.program.density:
-        raise OptionError(
-            f"'{fitted.program.name}' has deterministic encoders, so its guide has no density to weigh draws by. "
-            "Fit it with autoencoder='vae', or take a kernel."
-        )
+    fitted.program.need_density(", or take a kernel")
     host = fitted.program.ppl.host
     hidden = host.latents(fitted.model, fitted.guide, data, num, seed, np.zeros(len(data), bool))
     log_lik, log_prior = host.scores(fitted.model, hidden, data)

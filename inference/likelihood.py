@@ -64,11 +64,7 @@ def log_likelihood(
     """
     if num < 2:
         raise OptionError(f"Expected num >= 2; got {num}.")
-    if not fitted.program.density:
-        raise OptionError(
-            f"'{fitted.program.name}' has deterministic encoders, so its guide has no density to weigh draws by. "
-            "Fit it with autoencoder='vae'."
-        )
+    fitted.program.need_density()
     data = data.validate(fitted.program.modalities)
     weights = _log_weights(fitted, data, num, seed, chunk)
     value, error, pareto_k = _summarise(weights)

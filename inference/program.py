@@ -94,6 +94,14 @@ class Program:
         if not hasattr(self.ppl, "host"):
             raise OptionError(f"Expected ppl to be mmppl.numpyro or mmppl.pyro; got {self.ppl!r}.")
 
+    def need_density(self, instead: str = "") -> None:
+        """Raises :class:`OptionError` if the guide has no density; ``instead`` says what else would do."""
+        if not self.density:
+            raise OptionError(
+                f"'{self.name}' has deterministic encoders, so its guide has no density to weigh draws by. Fit it with "
+                f"autoencoder='vae'{instead}."
+            )
+
     def fresh(self, seed: int) -> "Program":
         """The same program with initial weights drawn from ``seed``, if it is known how to make it."""
         return self if self.remake is None else self.remake(seed)

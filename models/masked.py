@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from mmppl._backend import get_backend
+from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
@@ -83,7 +84,7 @@ def masked(
         subsets: ``"uniform"`` or ``"coins"``.
         beta: Factor on the KL terms.
         warmup: Steps over which beta rises from 0; 0 for none. Without, some latents collapse onto the prior, more or
-            fewer by the seed.
+            fewer by the seed. A fit of fewer steps ends at a smaller beta.
         particles: K.
         gradient: ``"stl"`` or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
@@ -148,11 +149,8 @@ def masked(
         absent = {m: prior_of(m, z) for m in batch.modalities}
         if pooled:
             return ppl.private(encoded, batch.present, net("private"), z, family=family, absent=absent)
-        out, where = {}, get_backend(z).xp.where
-        for m, seen in batch.present.items():
-            pair = zip(net(f"{m}.private")(batch[m]), absent[m], strict=True)
-            out[m] = ppl.host.located(family, *(where(seen[..., None], *both) for both in pair)).to_event(1)
-        return out
+        own = {m: where_present(seen, net(f"{m}.private")(batch[m]), absent[m]) for m, seen in batch.present.items()}
+        return {m: ppl.host.located(family, *pair).to_event(1) for m, pair in own.items()}
 
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed

@@ -12,7 +12,7 @@ from mmppl.errors import OptionError
 
 Array = Any
 
-__all__ = ["Pooled", "pool", "private"]
+__all__ = ["Pooled", "pool", "private", "where_present"]
 
 EMPTY = ("learned", "prior")
 
@@ -134,7 +134,14 @@ def private(
     loc, scale = net(xp.concat([stacked, shared], axis=-1), mask)
     out = {}
     for i, name in enumerate(features):
-        own, seen = (loc[..., i, :], scale[..., i, :]), mask[..., i, None]
+        own = loc[..., i, :], scale[..., i, :]
         other = (xp.zeros_like(own[0]), xp.ones_like(own[1])) if absent is None else absent[name]
-        out[name] = tuple(xp.where(seen, here, there) for here, there in zip(own, other, strict=True))
+        out[name] = where_present(mask[..., i], own, other)
     return out
+
+
+def where_present(seen: Array, own: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Location and scale ``(*, D)``: ``own`` where a modality is present, ``(*,)``, ``other`` elsewhere."""
+    xp = get_backend(own[0]).xp
+    loc, scale = (xp.where(seen[..., None], here, there) for here, there in zip(own, other, strict=True))
+    return loc, scale

@@ -156,8 +156,10 @@ def _why_not(rows: Batch) -> str | None:
 def _why_no_likelihood(fitted: Fitted, asked: int | None) -> str | None:
     if not fitted.program.density:
         return "The encoders are deterministic."
-    if fitted.program.costly and not asked:
-        return "Under a diffusion every draw takes an integration; ask for it by likelihood_rows."
+    if asked == 0:
+        return "None was asked for: likelihood_rows is 0."
+    if fitted.program.costly and asked is None:
+        return "Under a diffusion every draw takes an integration; evaluate(likelihood_rows=...) in Python does them."
     return None
 
 

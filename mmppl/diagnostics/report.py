@@ -206,6 +206,8 @@ def _numbers(result: dict[str, Any]) -> str:
     if result["latent_probe"]:
         rows.append(["Latent probe, accuracy", estimate_text(result["latent_probe"])])
     rows.append(["Log likelihood, nats a tuple", estimate_text(value, 2)])
+    if result.get("no_likelihood"):  # an evaluation by an earlier version does not say why
+        parts.append(paragraph(f"No log likelihood. {result['no_likelihood']}"))
     if value is not None:
         rows.append(["PSIS k above 0.7, share of tuples", f"{100 * value['share_k_above_0.7']:.0f}%"])
     parts.append(table("Summary", ["Measure", "Value"], rows))

@@ -96,7 +96,8 @@ def test_likelihoods_under_a_diffusion_are_for_those_who_ask(torch_face):
     fitted = fit(program, LINEAR.train, epochs=2, batch_size=64, progress=False)
     found = evaluate(fitted, LINEAR, num=20)
     assert found["log_likelihood"] is None
-    assert "every draw takes an integration; ask for it by likelihood_rows" in found["no_likelihood"]
+    assert "every draw takes an integration; evaluate(likelihood_rows=...)" in found["no_likelihood"]
+    assert "likelihood_rows is 0" in evaluate(fitted, LINEAR, num=20, likelihood_rows=0)["no_likelihood"]
     found = evaluate(fitted, LINEAR, num=20, likelihood_rows=1, particles=2)
     assert np.isfinite(found["log_likelihood"]["value"])
     assert found["no_likelihood"] is None

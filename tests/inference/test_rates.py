@@ -81,7 +81,7 @@ def test_guides_answer_for_nothing_too(ppl, small, truth, name):
     assert all(np.isfinite(value.value) for value in found)
     assert found.rate.value > 0
     coded = Fitted(replace(fitted.program, density=False), fitted.weights)
-    with pytest.raises(OptionError, match=f"'{name}' has deterministic encoders, so its guide has no rate"):
+    with pytest.raises(OptionError, match=f"'{name}' has deterministic encoders, so its guide has no density"):
         rate_distortion(coded, truth.sample(10, seed=2))
 
 
