@@ -80,3 +80,4 @@ def test_report_of_deterministic_encoders(tmp_path):
     text = (tmp_path / "run" / "report.html").read_text()
     assert "Joint coherence of all modalities" in text
     assert "Frechet distance" in text
+    assert "No log likelihood. The encoders are deterministic." in text
