@@ -20,7 +20,7 @@ from mmppl.data import load
 from mmppl.inference import Fitted, fit, log_likelihood
 from mmppl.metrics import mean_correlation
 
-SETTINGS: dict[str, Any] = {"epochs": 400, "batch_size": 250, "learning_rate": 5e-3}
+SETTINGS: dict[str, Any] = {"epochs": 400, "batch_size": 250, "learning_rate": 1e-3}
 SYSTEMS = [f"{prior}_{objective}" for prior in ("conditional", "normal") for objective in ("elbo", "masked")]
 KEPT, PATH = Path("docs/results/ivae"), Path("docs/results/labelled_mixture_ivae.md")
 MEASURES = ("seconds", "MCC", "MCC, Spearman", "MCC, weak", "log likelihood", "share of k > 0.7", "exact")

@@ -13,6 +13,7 @@ from mmppl.models.mmjsd import mmjsd
 from mmppl.models.mmvae import mmvae
 from mmppl.models.mmvae_plus import mmvae_plus
 from mmppl.models.mopoe import mopoe
+from mmppl.models.mt_diffusion import mt_diffusion
 from mmppl.models.mvae import mvae
 from mmppl.models.mvtcae import mvtcae
 from mmppl.models.nexus import nexus
@@ -35,6 +36,7 @@ __all__ = [
     "mmvae",
     "mmvae_plus",
     "mopoe",
+    "mt_diffusion",
     "mvae",
     "mvtcae",
     "nexus",

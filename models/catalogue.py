@@ -20,6 +20,7 @@ from mmppl.models.mmjsd import mmjsd
 from mmppl.models.mmvae import mmvae
 from mmppl.models.mmvae_plus import mmvae_plus
 from mmppl.models.mopoe import mopoe
+from mmppl.models.mt_diffusion import mt_diffusion
 from mmppl.models.mvae import mvae
 from mmppl.models.mvtcae import mvtcae
 from mmppl.models.nexus import nexus
@@ -31,7 +32,7 @@ _ALL = (
     *(jmvae, mvae, mmvae, mopoe, mmjsd, mvtcae, mmvae_plus, nexus),
     *(masked, ivae),
     *(ebm, ebm_plus),
-    *(mld, mld_inpaint, mld_uni, sbm),
+    *(mld, mld_inpaint, mld_uni, sbm, mt_diffusion),
 )
 SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}
 

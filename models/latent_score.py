@@ -17,8 +17,10 @@ from mmppl.models.reduction import frame_params, frame_values, ratio_learning
 from mmppl.models.score_options import ScoreOptions
 from mmppl.models.score_parts import score_net
 from mmppl.nets import PairEnergy
+from mmppl.nets.spec import Spec
 from mmppl.priors import Blocks, Frame, ScoreModel
 from mmppl.priors.frame import Standard
+from mmppl.priors.joint_model import JointModel
 from mmppl.priors.pairwise import pair_name
 from mmppl.priors.standardise import statistics
 
@@ -30,7 +32,8 @@ def two_stages(
     ppl: ModuleType,
     *,
     options: ScoreOptions,
-    score: ScoreModel,
+    score: JointModel,
+    net: Spec | None = None,
     pairs: str = "ind",
     seed: int,
 ) -> Program:
@@ -41,6 +44,7 @@ def two_stages(
         ppl: The face.
         options: The options that all such systems have.
         score: How the score is learned, solved and conditioned.
+        net: Its network; None for the one that the options name.
         pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         seed: Of the initial weights.
 
@@ -58,13 +62,14 @@ def two_stages(
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
     learning = ratio_learning(options.ratio, seed)
-    guide_by = score.pairwise if score.pairwise is not None and score.pairwise.strength > 0 else None
+    pairwise = score.pairwise if isinstance(score, ScoreModel) else None
+    guide_by = pairwise if pairwise is not None and pairwise.strength > 0 else None
     blocks, dims = score.blocks, dict(score.blocks.items())
     own = {name: modality for name, modality in modalities.items() if name not in given}
     if finetune and not own:
         raise OptionError("Expected finetune 0 where all coders are given: they stay as they are; got more.")
     specs: dict[str, Any] = autoencoders(own, dims, options.hidden, autoencoder.family)
-    specs["prior.score"] = score_net(options.net, blocks.sizes, options.width, options.depth)
+    specs["prior.score"] = net or score_net(options.net, blocks.sizes, options.width, options.depth)
     pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
     energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
     if guide_by:

@@ -58,6 +58,7 @@ class ResidualScore(_Score):
         width: Width of the residual stream; each block of layers goes through twice of it.
         depth: Number of residual blocks.
         waves: Frequencies of the time features.
+        outputs: Numbers that come out; None for one of each coordinate.
 
     Raises:
         OptionError: If there is no block, or one without a dimension.
@@ -70,6 +71,11 @@ class ResidualScore(_Score):
     width: int = 256
     depth: int = 4
     waves: int = 8
+    outputs: int | None = None
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return (sum(self.sizes) if self.outputs is None else self.outputs,)
 
     def layers(self) -> tuple[Layer, ...]:
         dim, number, width = sum(self.sizes), len(self.sizes), self.width
@@ -96,7 +102,7 @@ class ResidualScore(_Score):
             Linear(dim, width),
             *(block,) * self.depth,
             Norm(width),
-            Linear(width, dim, zero=True),
+            Linear(width, *self.out_shape, zero=True),
         )
 
 

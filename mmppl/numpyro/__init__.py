@@ -13,7 +13,7 @@ from mmppl.numpyro import host
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.conditional import Conditional
 from mmppl.numpyro.energy import EnergyTilted
-from mmppl.numpyro.joint_score import Diffusion, JointScore
+from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.numpyro.kernels import (
     HMC,
     MALA,
@@ -32,7 +32,20 @@ from mmppl.numpyro.pooled import Pooled, private
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
-from mmppl.priors import Chains, Conditioning, Flow, Frame, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
+from mmppl.priors import (
+    Chains,
+    Conditioning,
+    Flow,
+    Frame,
+    MultiTaskLearning,
+    MultiTaskModel,
+    MultiTime,
+    Pairwise,
+    Particles,
+    ScoreModel,
+    SharedSpace,
+    Subspaces,
+)
 
 __all__ = [
     "ELBO",
@@ -61,6 +74,9 @@ __all__ = [
     "MixtureOfProducts",
     "Masked",
     "MoPoE",
+    "MultiTask",
+    "MultiTaskLearning",
+    "MultiTaskModel",
     "MultiTime",
     "NormalizingFlow",
     "PaddedCategorical",
@@ -73,6 +89,7 @@ __all__ = [
     "Refined",
     "ScoreModel",
     "SmoothedLaplace",
+    "SharedSpace",
     "Subspaces",
     "VampPrior",
     "WarmUp",

@@ -10,7 +10,7 @@ from numpyro.distributions import Distribution, Normal, constraints
 from mmppl._backend.jax import BACKEND
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.frame import Frame
-from mmppl.priors.joint_score import Known
+from mmppl.priors.known import Known
 from mmppl.priors.reduced import ReducedPrior
 from mmppl.priors.subspaces import Subspaces
 

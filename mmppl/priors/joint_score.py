@@ -1,17 +1,17 @@
 r"""A joint density of the latents of all modalities, by a score learned for every subset of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.errors import DataError, OptionError
+from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.conditioning import Conditioning
 from mmppl.priors.flow import Flow
 from mmppl.priors.frame import Frame, Standard, masked
+from mmppl.priors.joint_model import JointModel
 from mmppl.priors.multi_time import MultiTime, Net, States
 from mmppl.priors.pairwise import Pairwise
 from mmppl.priors.twisted import Particles
@@ -19,30 +19,12 @@ from mmppl.sde.solvers import DPMSolver, Solver
 
 Array = Any
 
-__all__ = ["DENSITIES", "Known", "ScoreModel", "gather"]
-
-DENSITIES = ("flow", "denoising")
-
-
-class Known(NamedTuple):
-    """What a joint score is conditioned on.
-
-    Arguments:
-        loc: Values of the clean blocks, ``(*, D)``; ignored elsewhere.
-        scale: Standard deviations where those are draws of Normals, ``(*, D)``; None where they are exact.
-        states: Which blocks are asked for and which are known, ``(*, M)``.
-    """
-
-    loc: Array
-    scale: Array | None
-    states: States
+__all__ = ["ScoreModel"]
 
 
 @dataclass(frozen=True)
-class ScoreModel:
+class ScoreModel(JointModel):
     r"""Everything about a joint score but its network and its data; the same on every backend.
-
-    Latents are brought into a :class:`~mmppl.priors.frame.Standard` or another frame before anything is done with them.
 
     Arguments:
         blocks: The blocks of the latent, one for each modality.
@@ -76,52 +58,48 @@ class ScoreModel:
             new = replace(new, conditioning=replace(new.conditioning, guidance=guidance))
         return new if solver is None else replace(new, solver=solver)
 
-    def sample(
-        self, backend: Backend, rng: Any, net: Net, known: Known, frame: Standard | Frame, energy: Any = None
-    ) -> tuple[Array, Array | None]:
-        """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
+    def check(self, frame: Standard | Frame | None) -> None:
+        if isinstance(frame, Frame) and self.learning.predict != "velocity":
+            raise OptionError(
+                f"Expected predict='velocity' with a frame, where what is not kept stands still; got "
+                f"{self.learning.predict!r}."
+            )
 
-        With particles, also the smallest effective number of them on the way of each draw, ``(*,)``.
-        """
+    def draw(
+        self,
+        backend: Backend,
+        rng: Any,
+        net: Net,
+        states: States,
+        observed: Array,
+        frame: Standard | Frame,
+        energy: Any,
+    ) -> tuple[Array, Array | None]:
         xp = backend.xp
-        first, second = backend.split(rng, 2)
-        exact = known.loc
-        if known.scale is not None:
-            exact = exact + known.scale * backend.normal(first, tuple(exact.shape), exact)
-        clean = self.blocks.spread(known.states.clean)
-        exact = xp.where(clean, exact, xp.zeros_like(exact))
-        sde, predict, size = self.learning.sde, self._predict(backend, masked(net, frame.kept)), None
-        observed = frame.into(exact)
+        sde, predict = self.learning.sde, self._predict(backend, masked(net, frame.kept))
         if self.particles is None:
-            args = (sde, self.blocks, predict, known.states, observed)
             pull = None
             if self.pairwise is not None and energy is not None:
-                pull = self.pairwise.pull(backend, energy, known.states)
-            z = self.conditioning.sample(backend, second, self.solver, *args, pull)
-        else:
+                pull = self.pairwise.pull(backend, energy, states)
+            args = (self.solver, sde, self.blocks, predict, states, observed, pull)
+            return self.conditioning.sample(backend, rng, *args), None
 
-            def noise_of(z: Array, t: Array) -> Array:
-                everything = xp.ones_like(known.states.clean)
-                return predict(States(everything, ~everything), z, t)
+        def noise_of(z: Array, t: Array) -> Array:
+            everything = xp.ones_like(states.clean)
+            return predict(States(everything, ~everything), z, t)
 
-            z, size = self.particles.sample(backend, second, sde, noise_of, observed, clean)
-            there = self.blocks.spread(known.states.diffused) | clean
-            z = xp.where(there, z, xp.zeros_like(z))
-        return xp.where(clean, exact, frame.out(z)), size
+        clean = self.blocks.spread(states.clean)
+        z, size = self.particles.sample(backend, rng, sde, noise_of, observed, clean)
+        there = self.blocks.spread(states.diffused) | clean
+        return xp.where(there, z, xp.zeros_like(z)), size
 
-    def log_density(
-        self, backend: Backend, net: Net, value: Array, known: Known, frame: Standard | Frame, check: bool = False
+    def density(
+        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
     ) -> tuple[Array, Array]:
-        """The log density of the blocks asked for given those known, by the probability flow, and its error.
-
-        With ``check`` the error knows the integrator's beside that of the probes.
-
-        With draws of Normals for known blocks, their own density is added. The gradient of the density with respect
-        to the value is the score at the flow's first time.
-        """
+        """By the probability flow; the gradient with respect to the value is the score at the flow's first time."""
         xp, still = backend.xp, backend.stop_gradient
-        states = self.conditioning.diffused(backend, known.states)
-        moves, clean = self.blocks.spread(states.diffused), self.blocks.spread(states.clean)
+        states = self.conditioning.diffused(backend, states)
+        moves = self.blocks.spread(states.diffused)
         z = frame.into(value)
         predict = self._predict(backend, masked(net, frame.kept))
         score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
@@ -131,10 +109,6 @@ class ScoreModel:
         slope = still(score(frozen, t, None))
         out = still(out) + xp.sum(slope * (z - frozen), axis=-1)
         out = out + xp.sum(xp.where(moves, frame.log_volume(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
-        if known.scale is not None:
-            width = xp.where(clean, known.scale, xp.ones_like(known.scale))
-            normal = -0.5 * ((value - known.loc) / width) ** 2 - xp.log(width) - 0.5 * float(np.log(2.0 * np.pi))
-            out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
         return out, still(error)
 
     def _predict(self, backend: Backend, net: Net) -> Any:
@@ -155,60 +129,3 @@ class ScoreModel:
         out = self.learning.bound(backend, self.blocks, masked(net, frame.kept), z, present, noise)
         there = self.blocks.spread(xp.broadcast_to(present, (*z.shape[:-1], present.shape[-1])))
         return out + xp.sum(xp.where(there, frame.log_volume(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
-
-
-def gather(
-    backend: Backend,
-    blocks: Blocks,
-    values: Mapping[str, Any],
-    present: Mapping[str, Array] | None,
-    want: tuple[str, ...] | None,
-) -> Known:
-    """What is known, from values by block: arrays, or pairs of location and scale.
-
-    Arguments:
-        backend: The backend of the arrays.
-        blocks: The blocks.
-        values: Known blocks, ``(*, size)`` each, or pairs of them; at least one.
-        present: Where they are known, ``(*,)``; everywhere by default.
-        want: Blocks to generate; None for all. The others are absent.
-
-    Raises:
-        ModalityError: If a block is unknown or has another dimension.
-        OptionError: If nothing is given, or some values are pairs and others are not.
-        DataError: If a value is not finite where it is present.
-    """
-    blocks.check(values)
-    blocks.check(present or {})
-    blocks.check(dict.fromkeys(want or ()))
-    if not values:
-        raise OptionError("Expected at least one known block; got none. Sample the joint density itself.")
-    pairs = {name: isinstance(value, tuple) for name, value in values.items()}
-    if any(pairs.values()) != all(pairs.values()):
-        raise OptionError(f"Expected arrays for all blocks or pairs (loc, scale) for all; got pairs for {pairs}.")
-    xp = backend.xp
-    locs = {name: value[0] if pairs[name] else value for name, value in values.items()}
-    scales = {name: value[1] for name, value in values.items()} if any(pairs.values()) else None
-    some = next(iter(locs.values()))
-    yes = xp.isfinite(some[..., 0]) | True
-    masks = {name: yes if not present or name not in present else present[name] for name in locs}
-    for name, loc in locs.items():
-        if backend.is_concrete(loc) and not bool(xp.all(xp.isfinite(loc) | ~masks[name][..., None])):
-            raise DataError(f"Block '{name}' is not finite where it is present. Look at its encoder.")
-    clean = blocks.stack({name: masks.get(name, ~yes) for name in blocks.names})
-    wanted = blocks.stack({name: yes if want is None or name in want else ~yes for name in blocks.names})
-
-    def fill(parts: Mapping[str, Array], default: float) -> Array:
-        def blank(size: int) -> Array:
-            return xp.zeros((*some.shape[:-1], size), dtype=some.dtype) + default
-
-        known = {}
-        for name, size in blocks.items():
-            value, mask = parts.get(name), masks.get(name, yes)
-            known[name] = (
-                blank(size) if value is None else xp.where(mask[..., None], value, default * xp.ones_like(value))
-            )
-        return blocks.join(known)
-
-    scale = None if scales is None else fill(scales, 1.0)
-    return Known(fill(locs, 0.0), scale, States(wanted & ~clean, clean))

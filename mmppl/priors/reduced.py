@@ -6,7 +6,7 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.frame import Frame
-from mmppl.priors.joint_score import Known, gather
+from mmppl.priors.known import Known, gather
 from mmppl.priors.subspaces import Subspaces
 
 Array = Any

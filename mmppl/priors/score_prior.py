@@ -6,7 +6,8 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.frame import Frame, Standard
-from mmppl.priors.joint_score import DENSITIES, Known, ScoreModel, gather
+from mmppl.priors.joint_model import JointModel
+from mmppl.priors.known import Known, gather
 from mmppl.priors.multi_time import States
 from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import Solver
@@ -14,6 +15,8 @@ from mmppl.sde.solvers import Solver
 Array = Any
 
 __all__ = ["ScorePrior"]
+
+DENSITIES = ("flow", "denoising")
 
 
 class ScorePrior:
@@ -47,25 +50,21 @@ class ScorePrior:
     """
 
     backend: Backend
-    options: ScoreModel
+    options: JointModel
     frame: Standard | Frame
     known: Known | None
     batch_shape: Any
 
-    def _given(self, known: Known, options: ScoreModel) -> Any:
+    def _given(self, known: Known, options: JointModel) -> Any:
         """The same network given something."""
         raise NotImplementedError
 
     @staticmethod
-    def check(options: ScoreModel, density: str, frame: Standard | Frame | None) -> None:
+    def check(options: JointModel, density: str, frame: Standard | Frame | None) -> None:
         """Raises :class:`OptionError` unless these fit together."""
         if density not in DENSITIES:
             raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
-        if isinstance(frame, Frame) and options.learning.predict != "velocity":
-            raise OptionError(
-                f"Expected predict='velocity' with a frame, where what is not kept stands still; got "
-                f"{options.learning.predict!r}."
-            )
+        options.check(frame)
 
     def _draw(self, *args: Any) -> tuple[Array, Any]:
         """Draws, and the effective numbers of particles where there are any."""

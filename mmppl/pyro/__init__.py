@@ -9,12 +9,25 @@ except ImportError as error:
     raise HostError("Pyro is not installed; run: pip install 'mmppl[pyro]'") from error
 
 from mmppl.inference.objectives import WarmUp
-from mmppl.priors import Chains, Conditioning, Flow, Frame, MultiTime, Pairwise, Particles, ScoreModel, Subspaces
+from mmppl.priors import (
+    Chains,
+    Conditioning,
+    Flow,
+    Frame,
+    MultiTaskLearning,
+    MultiTaskModel,
+    MultiTime,
+    Pairwise,
+    Particles,
+    ScoreModel,
+    SharedSpace,
+    Subspaces,
+)
 from mmppl.pyro import host
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.conditional import Conditional
 from mmppl.pyro.energy import EnergyTilted
-from mmppl.pyro.joint_score import Diffusion, JointScore
+from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.pyro.kernels import (
     HMC,
     MALA,
@@ -61,6 +74,9 @@ __all__ = [
     "MixtureOfProducts",
     "Masked",
     "MoPoE",
+    "MultiTask",
+    "MultiTaskLearning",
+    "MultiTaskModel",
     "MultiTime",
     "NormalizingFlow",
     "PaddedCategorical",
@@ -73,6 +89,7 @@ __all__ = [
     "Refined",
     "ScoreModel",
     "SmoothedLaplace",
+    "SharedSpace",
     "Subspaces",
     "VampPrior",
     "WarmUp",

@@ -11,10 +11,14 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.frame import Frame, Standard
-from mmppl.priors.joint_score import Known, ScoreModel
+from mmppl.priors.joint_model import JointModel
+from mmppl.priors.joint_score import ScoreModel
+from mmppl.priors.known import Known
+from mmppl.priors.multi_task import MultiTaskModel
 from mmppl.priors.score_prior import ScorePrior
+from mmppl.priors.shared_space import SharedSpace
 
-__all__ = ["Diffusion", "JointScore"]
+__all__ = ["Diffusion", "JointScore", "MultiTask"]
 
 
 class JointScore(ScorePrior, TorchDistribution):
@@ -28,7 +32,7 @@ class JointScore(ScorePrior, TorchDistribution):
     def __init__(
         self,
         net: Any,
-        blocks: Mapping[str, int] | ScoreModel,
+        blocks: Mapping[str, int] | JointModel,
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
@@ -38,7 +42,7 @@ class JointScore(ScorePrior, TorchDistribution):
         known: Known | None = None,
         validate_args: bool | None = None,
     ):
-        self.options = blocks if isinstance(blocks, ScoreModel) else ScoreModel(Blocks.of(blocks))
+        self.options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
         self.energy, self.density, self.known = energy, density, known
         width = (self.options.blocks.dim,)
@@ -53,7 +57,7 @@ class JointScore(ScorePrior, TorchDistribution):
             shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         super().__init__(torch.Size(shape), torch.Size(width), validate_args=validate_args)
 
-    def _given(self, known: Known, options: ScoreModel) -> "JointScore":
+    def _given(self, known: Known, options: JointModel) -> "JointScore":
         return type(self)(
             self.net,
             options,
@@ -127,6 +131,38 @@ class Diffusion(JointScore):
         model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
         if len(model.blocks) != 1:
             raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
+        super().__init__(net, model, **options)
+
+
+class MultiTask(JointScore):
+    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
+
+    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0), \qquad
+        z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
+
+    It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
+
+    References:
+        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
+        | https://openreview.net/forum?id=cbv0sBIZh9
+
+    Arguments:
+        net: Blocks and their codes ``(*, D + M)`` to ``(*, 2 D)``, as
+            ``mmppl.nets.ResidualScore(sizes, outputs=2 * D)``.
+        blocks: Dimensions by name of block, the first of which diffuses, or a
+            :class:`~mmppl.priors.MultiTaskModel`, which says besides how it is learned, solved and conditioned.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is one block alone.
+
+    Example:
+        >>> MultiTask(lambda x: 0.0 * x[..., [0] * 6], {"ink": 2, "word": 1}).event_shape
+        torch.Size([3])
+    """
+
+    def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
+        model = blocks if isinstance(blocks, MultiTaskModel) else MultiTaskModel(SharedSpace(Blocks.of(blocks)))
         super().__init__(net, model, **options)
 
 

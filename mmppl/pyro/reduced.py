@@ -8,7 +8,7 @@ from pyro.distributions import Normal, TorchDistribution, constraints
 from mmppl._backend.torch import BACKEND
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.frame import Frame
-from mmppl.priors.joint_score import Known
+from mmppl.priors.known import Known
 from mmppl.priors.reduced import ReducedPrior
 from mmppl.priors.subspaces import Subspaces
 

@@ -92,7 +92,13 @@ def small(ppl):
     """Makes a published system with nets small enough for a test."""
     score = {"width": 8, "depth": 1, "steps": 6}
     sizes = dict.fromkeys(("ebm", "ebm_plus"), {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3})
-    sizes |= {"mld": score, "mld_uni": score, "sbm": score, "mld_inpaint": {**score, "steps": 12}}
+    sizes |= {
+        "mld": score,
+        "mld_uni": score,
+        "sbm": score,
+        "mt_diffusion": score,
+        "mld_inpaint": {**score, "steps": 12},
+    }
 
     def make(name, modalities, **options):
         return models.make(

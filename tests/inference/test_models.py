@@ -15,7 +15,7 @@ from mmppl.models.catalogue import settings
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=256, num_test=50)
 TRAIN = LINEAR.train
-SCORES = ("mld", "mld_inpaint", "mld_uni", "sbm")
+SCORES = ("mld", "mld_inpaint", "mld_uni", "mt_diffusion", "sbm")
 
 
 @pytest.mark.parametrize("name", sorted(models.SYSTEMS.keys() - {"ivae"}))

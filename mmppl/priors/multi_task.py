@@ -1,0 +1,212 @@
+r"""A multi-task diffusion: one block is diffused, the others join it and are read off it by heads.
+
+Given all :math:`x_i` the difference :math:`y_t = z_t - \sum_i \tilde a(t) E_i x_i` is an ordinary diffusion of
+:math:`z_0`. So an ancestral step from t to u is one of that: known blocks are subtracted at t and added again at u, and
+those asked for are drawn from their heads first.
+
+References:
+    | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), sections 3.1 to 3.3
+    | https://openreview.net/forum?id=cbv0sBIZh9
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.priors.blocks import Blocks
+from mmppl.priors.flow import Flow
+from mmppl.priors.frame import Frame, Standard
+from mmppl.priors.joint_model import JointModel
+from mmppl.priors.multi_task_learning import Answer, MultiTaskLearning
+from mmppl.priors.multi_time import Net, States
+from mmppl.priors.shared_space import SharedSpace
+from mmppl.priors.twisted import Particles
+from mmppl.sde.solvers import Ancestral, Solver
+from mmppl.sde.solvers.ancestral import posterior
+from mmppl.sde.solvers.base import Score, count, table
+
+Array = Any
+
+__all__ = ["MultiTaskModel"]
+
+
+@dataclass(frozen=True)
+class MultiTaskModel(JointModel):
+    r"""Everything about a multi-task diffusion but its network and its data; the same on every backend.
+
+    Arguments:
+        space: Which block diffuses, and how the others join it.
+        learning: How it is learned.
+        guidance: w. A network that was told is pushed away from what it says untold,
+            :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else heads pull by
+            :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`.
+        solver: :class:`~mmppl.sde.solvers.Ancestral`, or one that adds no noise and follows the probability flow.
+        flow: How the density is integrated.
+
+    Raises:
+        OptionError: If guidance is negative, or the solver adds noise in another way.
+
+    Example:
+        >>> MultiTaskModel(SharedSpace(Blocks.of({"ink": 2, "word": 1}))).blocks.dim
+        3
+    """
+
+    space: SharedSpace
+    learning: MultiTaskLearning = field(default_factory=MultiTaskLearning)
+    guidance: float = 0.0
+    solver: Solver = field(default_factory=Ancestral)
+    flow: Flow = field(default_factory=Flow)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.guidance < math.inf:
+            raise OptionError(f"Expected guidance >= 0; got {self.guidance}.")
+        if self.solver.draws and not isinstance(self.solver, Ancestral):
+            raise OptionError(
+                f"Expected Ancestral or a solver that adds no noise, such as Heun; got {type(self.solver).__name__}."
+            )
+
+    @property
+    def blocks(self) -> Blocks:  # type: ignore[override]
+        """The blocks of the latent."""
+        return self.space.blocks
+
+    def check(self, frame: Standard | Frame | None) -> None:
+        if isinstance(frame, Frame):
+            raise OptionError("Expected latents standardised by loc and scale; got a frame that drops coordinates.")
+
+    def guided(
+        self, guidance: float | None, solver: Solver | None, particles: int | Particles | None
+    ) -> "MultiTaskModel":
+        if particles is not None:
+            raise OptionError("Expected particles=None: a multi-task diffusion is conditioned without; got some.")
+        new = self if guidance is None else replace(self, guidance=guidance)
+        return new if solver is None else replace(new, solver=solver)
+
+    def bound(
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
+    ) -> Array:
+        """Minus the loss of :class:`MultiTaskLearning` of each datum, ``(*,)``."""
+        z = frame.into(value)
+        noise = self.learning.draw(backend, rng, z, len(self.blocks))
+        states = self.learning.states(self.space, noise, backend.xp.broadcast_to(present, noise.known.shape))
+        return -backend.xp.sum(self.learning.losses(backend, self.space, net, z, states, noise), axis=-1)
+
+    def answer(self, backend: Backend, net: Net, states: States, z: Array, t: Array) -> Answer:
+        """The network's answer at a time, given the clean blocks: it is told them, or their heads pull."""
+        xp, space = backend.xp, self.space
+        times = t + xp.zeros_like(z[..., :1])
+
+        def ask(states: States, z: Array) -> Answer:
+            return self.learning.answer(backend, space, net, states, z, times)
+
+        blind = States(states.diffused | states.clean, xp.zeros_like(states.clean))
+        if self.learning.told:
+            answer = ask(states, z)
+            if not self.guidance:
+                return answer
+            return answer._replace(noise=answer.noise + self.guidance * (answer.noise - ask(blind, z).noise))
+        known = self.blocks.spread(space.others(states).clean)
+
+        def heads(at: Array) -> Array:
+            return xp.sum(xp.where(known, ask(blind, at).log_prob(backend, z), xp.zeros_like(z)), axis=-1)
+
+        answer = ask(blind, z)
+        slope = backend.vjp(heads, z, xp.ones_like(z[..., 0]))[1]
+        return answer._replace(noise=answer.noise - (1.0 + self.guidance) * space.sde.scale(times) * slope)
+
+    def score(self, backend: Backend, net: Net, states: States, joined: bool = True) -> Score:
+        r"""The score s of the primary block, or with ``joined`` the one by which the probability flow is right.
+
+        .. math:: \frac{dz}{dt} = f z + c \sum_i E_i \hat x_i - \tfrac12 g^2 s
+            = f z - \tfrac12 g^2 \Big(s - \frac{2 c}{g^2} \sum_i E_i \hat x_i\Big)
+
+        with :math:`\hat x_i` what is known, or the mean of the head.
+        """
+        xp, space = backend.xp, self.space
+
+        def score(z: Array, t: Array, xi: Array | None = None) -> Array:
+            answer = self.answer(backend, net, states, z, t)
+            out = -answer.noise / space.sde.scale(t)
+            if joined:
+                out = out - space.flow_weight(t) * space.shift(self._others(backend, states, z, answer.loc))
+            return xp.where(self.blocks.spread(space.is_primary(states)), out, xp.zeros_like(z))
+
+        return score
+
+    def draw(
+        self,
+        backend: Backend,
+        rng: Any,
+        net: Net,
+        states: States,
+        observed: Array,
+        frame: Standard | Frame,
+        energy: Any,
+    ) -> tuple[Array, Array | None]:
+        xp, shape = backend.xp, tuple(observed.shape)
+        first, second = backend.split(rng, 2)
+        primary, clean = self.blocks.spread(self.space.is_primary(states)), self.blocks.spread(states.clean)
+        moves = primary & ~clean
+        if isinstance(self.solver, Ancestral):
+            z, x = self._ancestral(backend, first, second, net, states, observed, moves)
+        else:
+            z = self.solver.sample(backend, first, self.space.sde, self.score(backend, net, states), observed, moves)
+            t = backend.asarray(np.asarray(self.learning.first), like=z)
+            x = self.answer(backend, net, states, z, t).draw(backend, backend.normal(second, shape, z))
+        z = xp.where(primary, z, self._others(backend, states, z, x))
+        there = self.blocks.spread(states.diffused | states.clean)
+        return xp.where(there, z, xp.zeros_like(z)), None
+
+    def density(
+        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
+    ) -> tuple[Array, Array]:
+        """That of the primary block, by the probability flow, and of the others given it, by their heads.
+
+        It is NaN where the primary block is absent, for what the others have without it is not known.
+        """
+        xp, still = backend.xp, backend.stop_gradient
+        z, asked = frame.into(value), self.blocks.spread(states.diffused)
+        asked, primary = xp.broadcast_to(asked, z.shape), self.blocks.spread(self.space.is_primary(states))
+        frozen, moves = still(z), asked & primary
+        score = self.score(backend, net, states)
+        out, error = self.flow.log_density(backend, self.space.sde, score, frozen, moves, check)
+        t = backend.asarray(np.asarray(self.flow.first), like=z)
+        slope = still(self.score(backend, net, states, joined=False)(frozen, t, None))
+        heads = self.answer(backend, net, states, z, t).log_prob(backend, z)
+        parts = frame.log_volume(backend) + xp.where(primary, slope * (z - frozen), heads)
+        out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
+        there = (states.diffused | states.clean)[..., self.space.place]
+        return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
+
+    def _others(self, backend: Backend, states: States, z: Array, x: Array) -> Array:
+        """The other blocks: known ones as in ``z``, those asked for as in ``x``; 0 elsewhere."""
+        xp, others = backend.xp, self.space.others(states)
+        known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
+        return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
+
+    def _ancestral(
+        self, backend: Backend, first: Any, second: Any, net: Net, states: States, observed: Array, moves: Array
+    ) -> tuple[Array, Array]:
+        """The primary block, down the solver's grid, and the others as they were drawn last."""
+        grid, space, shape = self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]
+
+        def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
+            z, _ = carry
+            i, t, own, pull, spread, now, then = xs
+            # One draw serves the step in the primary block and the heads in the others.
+            xi = backend.normal(backend.fold_in(second, i), shape, z)
+            answer = self.answer(backend, net, states, z, t)
+            x = answer.draw(backend, xi)
+            shift = space.shift(self._others(backend, states, z, x))
+            y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t) + spread * xi
+            return (backend.xp.where(moves, y + then * shift, z), x), None
+
+        noise = space.sde.prior_scale * backend.normal(first, shape, observed)
+        start = backend.xp.where(moves, noise, observed)
+        t, u = grid[:-1], grid[1:]
+        columns = table(backend, start, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
+        return backend.scan(step, (start, start), (count(backend, len(t)), *columns))[0]

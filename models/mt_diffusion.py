@@ -1,0 +1,82 @@
+"""MT-Diffusion: one diffusion for all modalities."""
+
+from types import ModuleType
+
+from mmppl.batch import Modality
+from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.program import Program
+from mmppl.models.latent_score import two_stages
+from mmppl.models.parts import system
+from mmppl.models.score_options import ScoreOptions
+from mmppl.models.score_parts import solver_of
+from mmppl.nets import ResidualScore
+from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
+
+__all__ = ["mt_diffusion"]
+
+SHARED = ScoreOptions(solver="ancestral", steps=250)
+
+
+@system
+def mt_diffusion(
+    modalities: dict[str, Modality],
+    *,
+    ppl: ModuleType,
+    shared: ScoreOptions = SHARED,
+    primary: str | None = None,
+    strength: float = 1.0,
+    head_weight: float = 0.1,
+    p_conditional: float = 0.5,
+    p_marginal: float = 0.1,
+    predict: str = "velocity",
+    seed: int = 0,
+) -> Program:
+    r"""MT-Diffusion on the latents of autoencoders.
+
+    First every modality has an autoencoder of its own, :math:`z_m = e_m(x_m)`. Then the encoders are frozen, and one
+    network diffuses the latent of the primary modality while the others join it on the way,
+
+    .. math:: z_t = a(t) z_0 + \sum_i \tilde a(t) E_i z_i + \sigma(t) \epsilon, \qquad
+        \min \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2 - \lambda \sum_i \log p(z_i \mid z_t)
+
+    and reads them off it by heads. Any modalities are generated given any others: known ones are told, or pull by
+    their heads, and others are drawn from their heads at every step. Modalities but the primary one are independent
+    given it, so it should be the one that says most about the rest.
+
+    References:
+        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
+        | https://openreview.net/forum?id=cbv0sBIZh9
+
+    Arguments:
+        modalities: What each modality is, by name; two or more.
+        ppl: The face.
+        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own; of the
+            networks ``"residual"``, of the solvers ``"ancestral"``, ``"flow"`` and ``"heun"``, and no ``reduce``.
+        primary: Name of the modality that is diffused; None for the first.
+        strength: How strongly the others join it, see :class:`~mmppl.priors.SharedSpace`.
+        head_weight: :math:`\lambda`.
+        p_conditional: Probability that some modalities are known in training, so that the network learns to be told
+            (the published variant X). With 0 it never is (U), and known ones pull by the gradients of their heads.
+        p_marginal: Probability that some modalities are hidden; blocks not wanted, and data that lack some, need it.
+        predict: ``"velocity"``, or ``"noise"``, as published.
+        seed: Of the initial weights.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+        ModalityError: If there is one modality alone, no such primary one, or a modality of ``coders`` is unknown.
+    """
+    if len(modalities) < 2 or primary not in (None, *modalities):
+        raise ModalityError(
+            f"Expected two modalities or more, and a primary one among them; got {list(modalities)} and {primary!r}."
+        )
+    if shared.net != "residual" or shared.reduce is not None:
+        raise OptionError(
+            f"Expected net='residual' and reduce=None, as the network has heads; got {shared.net!r} and "
+            f"{shared.reduce}."
+        )
+    blocks = Blocks.of(dict.fromkeys(modalities, shared.latent_dim))
+    learning = MultiTaskLearning(head_weight, p_conditional, p_marginal, predict)
+    space = SharedSpace(blocks, primary, strength)
+    score = MultiTaskModel(space, learning, shared.guidance, solver_of(shared.solver, shared.steps))
+    net = ResidualScore(blocks.sizes, shared.width, shared.depth, outputs=2 * blocks.dim)
+    return two_stages(modalities, ppl, options=shared, score=score, net=net, seed=seed)

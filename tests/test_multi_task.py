@@ -1,0 +1,355 @@
+"""Multi-task diffusions against closed forms of linear-Gaussian models, on both hosts."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mmppl._backend import get_backend
+from mmppl.errors import ModalityError, OptionError
+from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
+from mmppl.priors.multi_task_learning import MultiTaskNoise
+from mmppl.priors.multi_time import States
+from mmppl.sde import VP
+from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama
+from mmppl.sde.solvers.ancestral import posterior
+from mmppl.testing.drivers import driver
+
+SDE = VP(0.1, 30.0)  # at its end next to nothing of the data is left
+# The second block has another dimension than the primary one, which is the last.
+SIZES = {"a": 2, "b": 1, "c": 2}
+LOAD = np.array([[0.8, 0.0], [-0.3, 0.5], [0.6, 0.6]])  # of a and b on c
+NOISE = np.array([0.36, 0.5, 0.2])
+COV = np.block([[LOAD @ LOAD.T + np.diag(NOISE), LOAD], [LOAD.T, np.eye(2)]])
+WIDE = {"a": [0, 1], "b": [2], "c": [3, 4]}
+LOC, SCALE = np.array([1.0, -2.0, 0.5, 3.0, 0.0]), np.array([0.5, 2.0, 1.5, 0.8, 1.0])
+OBSERVED = LOC + SCALE * np.array([1.2, -0.4, 0.9, -1.1, 0.3])
+
+
+class Exact:
+    """The network of the noise and the heads that predict best for N(0, cov), whatever joined and whatever is known."""
+
+    def __init__(self, space, cov):
+        self.space, self.cov = space, np.asarray(cov)
+
+    def __call__(self, x):
+        backend, space = get_backend(x), self.space
+        xp, dim = backend.xp, space.blocks.dim
+        seen, codes = x[..., :dim], x[..., dim:]
+        primary = np.arange(len(space.blocks)) == space.place
+        t = codes[..., space.place, None]
+        wide = space.blocks.spread(codes)
+        own = backend.asarray(space.blocks.spread(primary[None])[0])
+        one, zero = xp.ones_like(seen), xp.zeros_like(seen)
+        known = xp.where(~own & (wide == 0), one, zero)
+        joined = xp.where(~own & (wide >= 0), one, zero)
+        eye, cov = backend.asarray(np.eye(dim), like=seen), backend.asarray(self.cov, like=seen)
+        maps = space.shift(eye)
+        factor = xp.where(own, SDE.mean_factor(t) + zero, known)
+        through = eye * factor[..., None] + space.weight(t)[..., None] * (maps * joined[..., None]).mT
+        spread = xp.where(own, SDE.scale(t) ** 2 + zero, xp.where(known > 0, 1e-9 * one, one))
+        left, inverse = through @ cov @ through.mT + eye * spread[..., None], eye + 0.0 * through
+        # Gauss-Jordan steps: batches of small inverses are slow in XLA.
+        for i in range(dim):
+            column = (left[..., :, i] - eye[i, :])[..., None] / left[..., i, i, None, None]
+            left, inverse = left - column * left[..., None, i, :], inverse - column * inverse[..., None, i, :]
+        weighed = (inverse @ seen[..., None])[..., 0]
+        gain = cov @ through.mT
+        mean = (gain @ weighed[..., None])[..., 0]
+        left = xp.linalg.diagonal(cov - gain @ inverse @ gain.mT)
+        log_scale = 0.5 * xp.log(xp.where(left > 1e-6, left, 1e-6 * one))
+        return xp.concat([xp.where(own, SDE.scale(t) * weighed, mean), log_scale], axis=-1)
+
+
+def model(told=True, strength=0.7, **options):
+    space = SharedSpace(Blocks.of(SIZES), "c", strength, SDE)
+    learning = MultiTaskLearning(p_conditional=0.5 if told else 0.0, predict="noise")
+    return MultiTaskModel(space, learning, **options)
+
+
+@pytest.fixture(params=["numpyro", "pyro"])
+def host(request):
+    """A host's driver, in double precision."""
+    drive = driver(request.param)
+    with drive.double():
+        yield drive
+
+
+def make(host, **options):
+    options = model(**options)
+    return host.mm.MultiTask(Exact(options.space, COV), options, loc=host.array(LOC), scale=host.array(SCALE))
+
+
+def given(names):
+    """Mean and covariance of all coordinates but those of the blocks ``names`` given them."""
+    known = np.isin(np.arange(5), [i for name in names for i in WIDE[name]])
+    cov = COV * SCALE * SCALE[:, None]
+    gain = cov[np.ix_(~known, known)] @ np.linalg.inv(cov[np.ix_(known, known)]) if known.any() else np.zeros((5, 0))
+    mean = LOC[~known] + gain @ (OBSERVED - LOC)[known]
+    return known, mean, cov[np.ix_(~known, ~known)] - gain @ cov[np.ix_(known, ~known)]
+
+
+def conditional(host, prior, names, number, **options):
+    values = {n: host.array(np.tile(OBSERVED[WIDE[n]], (number, 1))) for n in names}
+    return prior.conditional(values, **options)
+
+
+def slope(host, f, values):
+    """The gradient of a scalar function of an array."""
+    return host.value_and_grad(lambda params: f(params["z"]), {"z": values}, 0)[1]["z"]
+
+
+# Heads alone pull rightly where they are independent given the diffused block: one coordinate, see the pair below.
+CASES = [(names, True) for names in [(), ("a",), ("a", "b"), ("c",), ("b", "c")]] + [(("c",), False)]
+DRAWN = [(Ancestral(250), *case) for case in CASES] + [(DPMSolver(30), *CASES[1])]
+
+
+@pytest.mark.parametrize(("solver", "names", "told"), DRAWN)
+def test_draws_have_the_moments_of_the_conditional(host, solver, names, told):
+    number, slack = 2000, 0.05
+    prior = make(host, told=told, solver=solver)
+    fn = conditional(host, prior, names, number) if names else prior
+    draws = host.sample(fn, () if names else (number,), seed=1)
+    known, mean, cov = given(names)
+    assert np.array_equal(draws[:, known], np.tile(OBSERVED[known], (number, 1)))
+    free, sd = draws[:, ~known], np.sqrt(np.diag(cov))
+    assert np.all(np.abs(free.mean(0) - mean) < (5 / np.sqrt(number) + slack) * sd)
+    spread = np.sqrt((np.outer(sd**2, sd**2) + cov**2) / number)
+    assert np.all(np.abs(np.cov(free.T).reshape(cov.shape) - cov) < 5 * spread + slack * np.outer(sd, sd))
+
+
+@pytest.mark.parametrize(("names", "told"), [CASES[0], CASES[1], CASES[3]])
+def test_density_is_exact(host, names, told):
+    prior = make(host, told=told)
+    known, mean, cov = given(names)
+    rng = np.random.default_rng(0)
+    values = np.tile(OBSERVED, (4, 1))
+    values[:, ~known] = mean + rng.standard_normal((4, len(mean))) @ np.linalg.cholesky(cov).T
+    fn = conditional(host, prior, names, 4) if names else prior
+    found, error = (host.numpy(x) for x in fn.log_density(host.array(values)))
+    exact = stats.multivariate_normal(mean, cov).logpdf(values[:, ~known])
+    np.testing.assert_allclose(found, exact, atol=2e-3)
+    assert np.all(error < 1e-2)
+
+
+def test_marginal_leaves_blocks_out(host):
+    present = {n: host.array(np.array([n != "a"])) for n in SIZES}
+    fn = make(host).marginal(present)
+    cov, keep = COV * SCALE * SCALE[:, None], WIDE["b"] + WIDE["c"]
+    found = host.numpy(fn.log_prob(host.array(OBSERVED[None])))
+    exact = stats.multivariate_normal(LOC[keep], cov[np.ix_(keep, keep)]).logpdf(OBSERVED[keep])
+    np.testing.assert_allclose(found, [exact], atol=2e-3)
+    assert np.array_equal(host.sample(fn, (), seed=0)[0, :2], LOC[:2])
+    alone = make(host).marginal({n: host.array(np.array([n != "c"])) for n in SIZES})
+    assert np.isnan(host.numpy(alone.log_prob(host.array(OBSERVED[None])))).all()
+
+
+def test_gradient_of_the_density_is_that_of_the_normal(host):
+    prior = make(host)
+    values = np.stack([OBSERVED, LOC + 0.3])
+    found = slope(host, lambda z: prior.log_prob(z).sum(), values)
+    exact = -np.linalg.solve(COV * SCALE * SCALE[:, None], (values - LOC).T).T
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-3)
+
+
+def pair_net(space, r):
+    """The best predictors of a pair of correlation r, one dimension each, by formulas of their own."""
+
+    def net(x):
+        xp, (z, known, t, code) = get_backend(x).xp, (x[..., i : i + 1] for i in range(4))
+        a, sigma, joined = SDE.mean_factor(t), SDE.scale(t), space.weight(t)
+        told, both = code == 0, r * a + joined
+        spread = xp.where(told, a**2 * (1 - r**2) + sigma**2, 1 + joined**2 + 2 * r * a * joined)
+        noise = sigma * (z - xp.where(told, both * known, 0.0 * z)) / spread
+        return xp.concat([noise, both * z / spread, 0.0 * z, 0.5 * xp.log(1 - both**2 / spread + 0.0 * z)], axis=-1)
+
+    return net
+
+
+@pytest.mark.parametrize(("strength", "told"), [(0.0, True), (1.0, True), (1.0, False)])
+def test_oracle_of_one_pair(host, strength, told):
+    """Correlation 0.8: a pair of unit variances, and conditionals of slope 0.8 and variance 0.36."""
+    space, number = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=strength, sde=SDE), 5000
+    learning = MultiTaskLearning(p_conditional=0.5 * told, predict="noise")
+    options = MultiTaskModel(space, learning, solver=Ancestral(400))
+    prior = host.mm.MultiTask(pair_net(space, 0.8), options)
+    draws = host.sample(prior, (number,), seed=0)
+    np.testing.assert_allclose(np.cov(draws.T), [[1.0, 0.8], [0.8, 1.0]], atol=0.08)
+    assert np.corrcoef(draws.T)[0, 1] == pytest.approx(0.8, abs=0.015)
+    known = np.linspace(-2.0, 2.0, number)[:, None]
+    for name, other in (("x", 0), ("z", 1)):
+        drawn = host.sample(prior.conditional({name: host.array(known)}), (), seed=1)[:, other]
+        line = np.polyfit(known[:, 0], drawn, 1)
+        assert line[0] == pytest.approx(0.8, abs=0.02)
+        assert np.var(drawn - np.polyval(line, known[:, 0])) == pytest.approx(0.36, abs=0.03)
+
+
+def test_density_by_the_pull_of_a_head(host):
+    space = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=0.0, sde=SDE)
+    options = MultiTaskModel(space, MultiTaskLearning(p_conditional=0.0, predict="noise"))
+    values = np.array([[0.3, 1.0], [-1.0, 0.5]])
+    fn = host.mm.MultiTask(pair_net(space, 0.8), options).conditional({"x": host.array(values[:, 1:])})
+    exact = stats.norm(0.8 * values[:, 1], 0.6).logpdf(values[:, 0])
+    np.testing.assert_allclose(host.numpy(fn.log_prob(host.array(values))), exact, atol=2e-3)
+
+
+def test_guidance_sharpens(host):
+    """By w = 1 the pull of a head is doubled, and the means move on."""
+    at = {}
+    for told in (True, False):
+        for guidance in (0.0, 1.0):
+            fn = conditional(host, make(host, told=told, solver=DPMSolver(30)), ("b",), 2000, guidance=guidance)
+            at[told, guidance] = host.sample(fn, (), seed=3)[:, 3].mean()
+        assert abs(at[told, 1.0] - LOC[3]) > 1.08 * abs(at[told, 0.0] - LOC[3])
+    # Both are the same guidance.
+    assert at[True, 1.0] == pytest.approx(at[False, 1.0], abs=0.05)
+
+
+def test_a_step_is_the_published_one():
+    """The posterior mean by weights of single steps, with alpha of each, as in the paper's theorem."""
+    options = model(solver=Ancestral(20))
+    space, grid = options.space, options.solver.grid[:-1]
+    rng = np.random.default_rng(0)
+    z, eps, x = rng.standard_normal((3, 5))
+    shift = space.shift(x)[3:]
+    for t, u in zip(grid[:-1], grid[1:], strict=True):
+        a_t, a_u = SDE.mean_factor(t), SDE.mean_factor(u)
+        alpha, bar = (a_t / a_u) ** 2, a_t**2
+        w = space.weight(t) / np.sqrt(alpha) - space.weight(u)
+        mean = (z[3:] - (1 - alpha) / np.sqrt(1 - bar) * eps[3:]) / np.sqrt(alpha) - w * shift
+        own, pull, _ = posterior(SDE, t, u)
+        ours = own * (z[3:] - space.weight(t) * shift) - pull * eps[3:] / SDE.scale(t) + space.weight(u) * shift
+        np.testing.assert_allclose(ours, mean, rtol=1e-9)
+
+
+def test_forward_marginal_follows_from_its_steps():
+    space, grid = model().space, np.linspace(0.0, 1.0, 400)
+    rng = np.random.default_rng(1)
+    z, x = rng.standard_normal((2, 5))
+    mean = z[3:].copy()
+    for u, t in zip(grid[:-1], grid[1:], strict=True):
+        ratio = SDE.mean_factor(t) / SDE.mean_factor(u)
+        mean = ratio * (mean + (space.weight(t) / ratio - space.weight(u)) * space.shift(x)[3:])
+    states = States(np.ones((1, 3), bool), np.zeros((1, 3), bool))
+    wanted = space.diffuse(np.concatenate([x[:3], z[3:]])[None], states, np.ones((1, 1)), np.zeros((1, 5)))
+    np.testing.assert_allclose(mean, wanted[0, 3:], rtol=1e-9)
+    assert space.weight(np.ones(())) < 0.01
+    assert space.weight(np.zeros(())) == 0.0
+
+
+def test_without_joining_the_primary_block_is_an_ordinary_diffusion(host):
+    """Bit for bit, with the same noise."""
+    options = model(strength=0.0, solver=Ancestral(12))
+    net = Exact(options.space, COV)
+    start = host.array(np.tile([0.0, 0.0, 0.0, 0.4, -0.2], (3, 1)))
+    backend = get_backend(start)
+    everything = backend.asarray(np.ones((3, 3), bool))
+    states = States(everything, ~everything)
+    xi = np.random.default_rng(0).standard_normal((13, 3, 5))
+
+    class Replayed:
+        def __getattr__(self, name):
+            return getattr(backend, name)
+
+        def fold_in(self, rng, i):
+            return i
+
+        def normal(self, rng, shape, like):
+            return like if rng == "start" else host.array(xi)[rng]
+
+    replayed = Replayed()
+    moves = options.blocks.spread(options.space.is_primary(states))
+    ours, _ = options._ancestral(replayed, "start", None, net, states, start, moves)
+    score = options.score(backend, net, states)
+    begin = host.array(np.where(host.numpy(moves), SDE.prior_scale * host.numpy(start), host.numpy(start)))
+    theirs = options.solver.run(backend, SDE, score, begin, lambda i: host.array(xi)[i], moves)
+    np.testing.assert_allclose(host.numpy(ours)[:, 3:], host.numpy(theirs)[:, 3:], rtol=1e-12)
+
+
+def test_loss_is_its_formula():
+    space = SharedSpace(Blocks.of(SIZES), "c", 0.7, SDE)
+    rng = np.random.default_rng(2)
+    z, answer, eps = rng.standard_normal((1, 5)), rng.standard_normal(10), rng.standard_normal((1, 5))
+    u = np.full((1, 1), 0.4)
+    noise = MultiTaskNoise(u, np.full((1, 3), 0.9), u, np.full((1, 3), 0.9), u, eps)
+    clean = np.array([[False, True, False]])
+    states = States(np.array([[True, False, True]]), clean)
+    for predict in ("noise", "velocity"):
+        learning = MultiTaskLearning(weight=0.3, predict=predict)
+        found = learning.losses(get_backend(z), space, lambda x: answer + 0.0 * x[..., :1], z, states, noise)
+        t = np.array(1e-5 + (1 - 1e-5) * 0.4)
+        a, sigma = SDE.mean_factor(t), SDE.scale(t)
+        joined = 0.7 * a * (1 - a) * space.shift(z)[0, 3:]
+        wanted = eps[0, 3:] if predict == "noise" else a * eps[0, 3:] - sigma * (z[0, 3:] + joined / a)
+        heads = stats.norm(answer[:2], np.exp(answer[5:7])).logpdf(z[0, :2])
+        np.testing.assert_allclose(found[0, 3:], (wanted - answer[3:5]) ** 2, rtol=1e-9)
+        np.testing.assert_allclose(found[0, :2], -0.3 * heads, rtol=1e-9)
+        assert found[0, 2] == 0.0
+    lost = States(np.array([[True, False, False]]), clean)
+    assert not learning.losses(get_backend(z), space, lambda x: answer + 0.0 * x[..., :1], z, lost, noise).any()
+
+
+def test_the_network_sees_what_is_known_and_nothing_else():
+    space, shown = SharedSpace(Blocks.of(SIZES), "c"), []
+    z, t = np.arange(1.0, 6.0)[None], np.array([[0.25]])
+
+    def net(x):
+        shown.append(x[0])
+        return np.zeros((1, 10))
+
+    states = States(np.array([[True, False, True]]), np.array([[False, True, False]]))
+    MultiTaskLearning().answer(get_backend(z), space, net, states, z, t)
+    np.testing.assert_array_equal(shown[0], [0, 0, 3, 4, 5, 0.25, 0, 0.25])
+    states = States(np.array([[False, False, True]]), np.array([[False, True, False]]))
+    MultiTaskLearning().answer(get_backend(z), space, net, states, z, t)
+    np.testing.assert_array_equal(shown[1], [0, 0, 3, 4, 5, -1, 0, 0.25])
+
+
+def test_states_keep_the_primary_block():
+    space, learning = SharedSpace(Blocks.of(SIZES), "c"), MultiTaskLearning(p_conditional=0.6, p_marginal=0.4)
+    like = np.zeros((20_000, 5))
+    noise = learning.draw(get_backend(like), np.random.default_rng(0), like, 3)
+    present = np.ones((20_000, 3), bool)
+    present[:100, 2] = False
+    diffused, clean = learning.states(space, noise, present)
+    assert np.array_equal(diffused[:, 2], present[:, 2])
+    assert not clean[:, 2].any()
+    hidden = ~(diffused | clean)
+    assert hidden[100:, :2].mean() == pytest.approx(0.4 * 0.5, abs=0.01)
+    assert clean[100:, 0].mean() == pytest.approx(0.8 * 0.3, abs=0.01)
+
+
+def test_no_gradient_passes_through_what_joins(host):
+    space, backend = model().space, get_backend(host.array(np.zeros(1)))
+    everything = backend.asarray(np.ones((1, 3), bool))
+    states = States(everything, ~everything)
+    zero, t = host.array(np.zeros((1, 5))), host.array(np.full((1, 1), 0.5))
+
+    def primary(z):
+        return space.diffuse(z, states, t, zero)[..., 3:].sum()
+
+    found = slope(host, primary, OBSERVED[None])
+    np.testing.assert_allclose(found, [[0, 0, 0, *[float(SDE.mean_factor(np.array(0.5)))] * 2]])
+
+
+def test_what_is_wrong_is_said(host):
+    with pytest.raises(ModalityError, match=r"primary block among \['a', 'b', 'c'\]; got 'd'"):
+        SharedSpace(Blocks.of(SIZES), "d")
+    with pytest.raises(OptionError, match="two blocks or more"):
+        SharedSpace(Blocks.of({"a": 2}))
+    with pytest.raises(OptionError, match="strength >= 0; got -1"):
+        SharedSpace(Blocks.of(SIZES), strength=-1.0)
+    with pytest.raises(OptionError, match=r"p_marginal in \[0, 1\]; got 2"):
+        MultiTaskLearning(p_marginal=2.0)
+    with pytest.raises(OptionError, match="weight >= 0"):
+        MultiTaskLearning(weight=-0.1)
+    with pytest.raises(OptionError, match="prediction among"):
+        MultiTaskLearning(predict="data")
+    with pytest.raises(OptionError, match="guidance >= 0"):
+        model(guidance=-1.0)
+    with pytest.raises(OptionError, match="adds no noise, such as Heun; got EulerMaruyama"):
+        model(solver=EulerMaruyama(10))
+    with pytest.raises(OptionError, match="particles=None"):
+        conditional(host, make(host), ("a",), 1, particles=3)
+    short = host.mm.MultiTask(lambda x: x[..., :5], SIZES)
+    with pytest.raises(OptionError, match="Build it with outputs=10"):
+        host.sample(short, (), seed=0)
