@@ -102,7 +102,7 @@ class ResidualScore(_Score):
             Linear(dim, width),
             *(block,) * self.depth,
             Norm(width),
-            Linear(width, *self.out_shape, zero=True),
+            Linear(width, self.out_shape[0], zero=True),
         )
 
 

@@ -107,10 +107,16 @@ class MultiTaskLearning:
 
     def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTaskNoise:
         """The noise for data ``like`` ``(*, D)`` in ``number`` blocks."""
-        *keys, last = backend.split(rng, 6)
+        first, second, third, fourth, fifth, last = backend.split(rng, 6)
         one, each = (*like.shape[:-1], 1), (*like.shape[:-1], number)
-        uniform = [backend.uniform(k, s, like) for k, s in zip(keys, (one, each, one, each, one), strict=True)]
-        return MultiTaskNoise(*uniform, backend.normal(last, tuple(like.shape), like))
+        return MultiTaskNoise(
+            conditional=backend.uniform(first, one, like),
+            known=backend.uniform(second, each, like),
+            marginal=backend.uniform(third, one, like),
+            hide=backend.uniform(fourth, each, like),
+            time=backend.uniform(fifth, one, like),
+            noise=backend.normal(last, tuple(like.shape), like),
+        )
 
     def states(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> States:
         """Draws what each block is, from those present, ``(*, M)``."""
