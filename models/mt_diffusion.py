@@ -40,8 +40,8 @@ def mt_diffusion(
         \min \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2 - \lambda \sum_i \log p(z_i \mid z_t)
 
     and reads them off it by heads. Any modalities are generated given any others: known ones are told, or pull by
-    their heads, and others are drawn from their heads at every step. Modalities but the primary one are independent
-    given it, so it should be the one that says most about the rest.
+    their heads, and others are drawn from their heads at every step. Heads are Normals, so the primary modality
+    should be the one that says most about the rest.
 
     References:
         | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)

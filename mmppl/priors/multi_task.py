@@ -2,7 +2,10 @@ r"""A multi-task diffusion: one block is diffused, the others join it and are re
 
 Given all :math:`x_i` the difference :math:`y_t = z_t - \sum_i \tilde a(t) E_i x_i` is an ordinary diffusion of
 :math:`z_0`. So an ancestral step from t to u is one of that: known blocks are subtracted at t and added again at u, and
-those asked for are drawn from their heads first.
+those asked for are drawn from their heads first. At the end these are read off :math:`z_0`; by a network that can be
+told, one after the other, each told those before, so that what they share beyond :math:`z_0` is kept:
+
+.. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i})
 
 References:
     | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), sections 3.1 to 3.3
@@ -15,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import Backend
+from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.flow import Flow
@@ -147,17 +150,16 @@ class MultiTaskModel(JointModel):
         frame: Standard | Frame,
         energy: Any,
     ) -> tuple[Array, Array | None]:
-        xp, shape = backend.xp, tuple(observed.shape)
-        first, second = backend.split(rng, 2)
-        primary, clean = self.blocks.spread(self.space.is_primary(states)), self.blocks.spread(states.clean)
-        moves = primary & ~clean
+        xp = backend.xp
+        first, second, third = backend.split(rng, 3)
+        moves = self.blocks.spread(self.space.is_primary(states)) & ~self.blocks.spread(states.clean)
         if isinstance(self.solver, Ancestral):
-            z, x = self._ancestral(backend, first, second, net, states, observed, moves)
+            z = self._ancestral(backend, first, second, net, states, observed, moves)
         else:
             z = self.solver.sample(backend, first, self.space.sde, self.score(backend, net, states), observed, moves)
-            t = backend.asarray(np.asarray(self.learning.first), like=z)
-            x = self.answer(backend, net, states, z, t).draw(backend, backend.normal(second, shape, z))
-        z = xp.where(primary, z, self._others(backend, states, z, x))
+        t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
+        for told, block in self._turns(states):
+            z = xp.where(block, self.answer(backend, net, told, z, t).draw(backend, xi), z)
         there = self.blocks.spread(states.diffused | states.clean)
         return xp.where(there, z, xp.zeros_like(z)), None
 
@@ -170,14 +172,15 @@ class MultiTaskModel(JointModel):
         """
         xp, still = backend.xp, backend.stop_gradient
         z, asked = frame.into(value), self.blocks.spread(states.diffused)
-        asked, primary = xp.broadcast_to(asked, z.shape), self.blocks.spread(self.space.is_primary(states))
-        frozen, moves = still(z), asked & primary
+        frozen, moves = still(z), xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(states)), z.shape)
         score = self.score(backend, net, states)
         out, error = self.flow.log_density(backend, self.space.sde, score, frozen, moves, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = still(self.score(backend, net, states, joined=False)(frozen, t, None))
-        heads = self.answer(backend, net, states, z, t).log_prob(backend, z)
-        parts = frame.log_volume(backend) + xp.where(primary, slope * (z - frozen), heads)
+        parts = slope * (z - frozen)
+        for told, block in self._turns(states):
+            parts = xp.where(block, self.answer(backend, net, told, z, t).log_prob(backend, z), parts)
+        parts = frame.log_volume(backend) + parts
         out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
         there = (states.diffused | states.clean)[..., self.space.place]
         return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
@@ -188,25 +191,36 @@ class MultiTaskModel(JointModel):
         known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
 
+    def _turns(self, states: States) -> list[tuple[States, Array]]:
+        """What is known whenever blocks are read off the primary one, and which are read then, boolean ``(*, D)``."""
+        asked = self.space.others(states).diffused
+        if not self.learning.told:
+            return [(states, self.blocks.spread(asked))]
+        out, backend = [], get_backend(asked)
+        for i in range(len(self.blocks)):
+            if i != self.space.place:
+                one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
+                out.append((states, self.blocks.spread(one)))
+                states = States(states.diffused & ~one, states.clean | one)
+        return out
+
     def _ancestral(
         self, backend: Backend, first: Any, second: Any, net: Net, states: States, observed: Array, moves: Array
-    ) -> tuple[Array, Array]:
-        """The primary block, down the solver's grid, and the others as they were drawn last."""
+    ) -> Array:
+        """The primary block, down the solver's grid; the others as they are."""
         grid, space, shape = self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]
 
-        def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-            z, _ = carry
+        def step(z: Array, xs: tuple) -> tuple[Array, None]:
             i, t, own, pull, spread, now, then = xs
             # One draw serves the step in the primary block and the heads in the others.
             xi = backend.normal(backend.fold_in(second, i), shape, z)
             answer = self.answer(backend, net, states, z, t)
-            x = answer.draw(backend, xi)
-            shift = space.shift(self._others(backend, states, z, x))
+            shift = space.shift(self._others(backend, states, z, answer.draw(backend, xi)))
             y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t) + spread * xi
-            return (backend.xp.where(moves, y + then * shift, z), x), None
+            return backend.xp.where(moves, y + then * shift, z), None
 
         noise = space.sde.prior_scale * backend.normal(first, shape, observed)
         start = backend.xp.where(moves, noise, observed)
         t, u = grid[:-1], grid[1:]
         columns = table(backend, start, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
-        return backend.scan(step, (start, start), (count(backend, len(t)), *columns))[0]
+        return backend.scan(step, start, (count(backend, len(t)), *columns))[0]

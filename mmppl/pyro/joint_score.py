@@ -137,7 +137,7 @@ class Diffusion(JointScore):
 class MultiTask(JointScore):
     r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
 
-    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0), \qquad
+    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
         z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
 
     It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
