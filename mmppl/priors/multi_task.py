@@ -69,7 +69,8 @@ class MultiTaskModel(JointModel):
             raise OptionError(f"Expected guidance >= 0; got {self.guidance}.")
         if self.solver.draws and not isinstance(self.solver, Ancestral):
             raise OptionError(
-                f"Expected Ancestral or a solver that adds no noise, such as Heun; got {type(self.solver).__name__}."
+                "Expected Ancestral, or a solver that adds no noise (by name 'ancestral', 'heun' or 'flow', which is "
+                f"DPMSolver with eta=0); got {type(self.solver).__name__}."
             )
 
     @property

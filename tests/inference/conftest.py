@@ -8,14 +8,23 @@ import pytest
 
 from mmppl import models
 from mmppl._backend import get_backend
+from mmppl.batch import Batch
 from mmppl.data import LinearGaussian
 from mmppl.inference import Fitted, Program
+from mmppl.nets import ResidualScore
+from mmppl.testing.drivers import driver
 
 
 @pytest.fixture(params=["numpyro", "pyro"])
 def ppl(request):
     """Either face; tests with "pyro" need torch."""
     return importlib.import_module(f"mmppl.{request.param}")
+
+
+@pytest.fixture
+def host(ppl):
+    """The same host, driven by tests."""
+    return driver(ppl.host.NAME)
 
 
 @pytest.fixture
@@ -85,6 +94,29 @@ def linear(ppl, double, make_linear):
     energy f(z) = tilt . z on the prior, which makes it N(tilt, I) with log Z = |tilt|^2 / 2; the guide knows.
     """
     return partial(make_linear, ppl)
+
+
+@pytest.fixture
+def learn(host):
+    """Learns a joint density of latents by the host's own SVI, on the whole of ``z`` at every step."""
+
+    def learn(kind, options, z, steps, *, outputs=None, present=None):
+        make = getattr(host.mm, kind)
+        net = host.mm.build(ResidualScore(options.blocks.sizes, width=32, depth=2, outputs=outputs), 0)
+
+        def model(batch):
+            prior = make(host.mm.net("score", net), options, density="denoising")
+            with host.mm.plate(batch):
+                host.ppl.sample("z", prior.marginal(batch.present), obs=options.blocks.join(batch.values))
+
+        batch = Batch(options.blocks.split(z.astype("float32")), present or {})
+        losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=3e-3)
+        assert np.mean(losses[-20:]) < np.mean(losses[:20])
+        own = {name.removeprefix("score."): w for name, w in weights.items()}
+        nets = importlib.import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[host.name])
+        return make(nets.load(net, own), options)
+
+    return learn
 
 
 @pytest.fixture

@@ -10,50 +10,31 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import find_subspaces, fit, generate, log_likelihood, to_arviz
-from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTime, ScoreModel
 from mmppl.sde import VE, SubVP
 from mmppl.sde.solvers import AnnealedLangevin, DPMSolver
-from mmppl.testing.drivers import driver
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=512, num_test=100)
 SIZES = {"a": 2, "b": 1}
 
 
-def learn(host, z, steps, *, present=None, **learning):
-    """A joint score learned by the host's own SVI on the whole of ``z`` at every step."""
-    options = ScoreModel(Blocks.of(SIZES), MultiTime(**learning), DPMSolver(20))
-    net = host.mm.build(ResidualScore(options.blocks.sizes, width=32, depth=2), 0)
-
-    def prior(density):
-        return host.mm.JointScore(host.mm.net("score", net), options, density=density)
-
-    def model(batch):
-        with host.mm.plate(batch):
-            host.ppl.sample("z", prior("denoising").marginal(batch.present), obs=options.blocks.join(batch.values))
-
-    values = {"a": z[:, :2].astype("float32"), "b": z[:, 2:].astype("float32")}
-    batch = Batch(values, present or {})
-    losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=3e-3)
-    assert np.mean(losses[-20:]) < np.mean(losses[:20])
-    own = {name.removeprefix("score."): w for name, w in weights.items()}
-    from importlib import import_module
-
-    nets = import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[host.name])
-    return host.mm.JointScore(nets.load(net, own), options)
-
-
 @pytest.fixture
-def host(ppl):
-    return driver(ppl.host.NAME)
+def learned(learn):
+    """A joint score learned from latents."""
+
+    def learned(z, steps, *, present=None, **learning):
+        options = ScoreModel(Blocks.of(SIZES), MultiTime(**learning), DPMSolver(20))
+        return learn("JointScore", options, z, steps, present=present)
+
+    return learned
 
 
 COV = np.array([[1.0, 0.3, 0.7], [0.3, 1.0, -0.3], [0.7, -0.3, 1.0]])
 
 
-def test_a_learned_score_has_the_moments_of_a_gaussian(host):
+def test_a_learned_score_has_the_moments_of_a_gaussian(host, learned):
     z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
-    prior = learn(host, z, 500, p_marginal=0.2)
+    prior = learned(z, 500, p_marginal=0.2)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
@@ -72,32 +53,32 @@ OTHERS = [{"sde": VE(0.01, 20.0)}, {"sde": SubVP()}, {"matching": "sliced"}]
 
 
 @pytest.mark.parametrize("learning", OTHERS, ids=["ve", "sub_vp", "sliced"])
-def test_a_score_is_learned_in_other_ways(host, learning):
+def test_a_score_is_learned_in_other_ways(host, learned, learning):
     z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
-    prior = learn(host, z, 500, **learning)
+    prior = learned(z, 500, **learning)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
 
 
-def test_learning_with_missing_blocks(host):
+def test_learning_with_missing_blocks(host, learned):
     """Half of the rows lack a block, and what is in its place is noise."""
     rng = np.random.default_rng(4)
     z = rng.standard_normal((800, 3)) @ np.linalg.cholesky(COV).T
     missing = np.arange(800) % 4
     present = {"a": missing != 1, "b": missing != 2}
     z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
-    prior = learn(host, z, 500, present=present)
+    prior = learned(z, 500, present=present)
     given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
     np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 
 
-def test_a_mixture_has_the_right_component_for_every_subset(host):
+def test_a_mixture_has_the_right_component_for_every_subset(host, learned):
     rng = np.random.default_rng(5)
     means = np.array([[1.2, 1.2, 1.2], [-1.2, 1.2, -1.2], [1.2, -1.2, -0.2]])
     which = rng.integers(0, 3, 600)
     z = means[which] + 0.15 * rng.standard_normal((600, 3))
-    prior = learn(host, z, 600)
+    prior = learned(z, 600)
 
     def nearest(draws):
         return np.linalg.norm(draws[:, None] - means, axis=-1)

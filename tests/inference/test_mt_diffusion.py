@@ -1,54 +1,40 @@
 """MT-Diffusion: learned by the host's own SVI, and as a system."""
 
+import sys
 from importlib import import_module
 
 import numpy as np
 import pytest
 
-from mmppl.batch import Batch
 from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
 from mmppl.sde.solvers import Ancestral
-from mmppl.testing.drivers import driver
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=512, num_test=100)
 SIZES = {"a": 2, "b": 1}
 COV = np.array([[1.0, 0.3, 0.7], [0.3, 1.0, -0.3], [0.7, -0.3, 1.0]])
 
 
-def learn(host, z, steps, *, present=None, **learning):
-    """A multi-task diffusion learned on the whole of ``z`` at every step."""
-    space = SharedSpace(Blocks.of(SIZES), strength=0.5)
-    options = MultiTaskModel(space, MultiTaskLearning(**learning), solver=Ancestral(150))
-    net = host.mm.build(ResidualScore(space.blocks.sizes, 32, 2, outputs=6), 0)
-
-    def model(batch):
-        prior = host.mm.MultiTask(host.mm.net("score", net), options, density="denoising")
-        with host.mm.plate(batch):
-            host.ppl.sample("z", prior.marginal(batch.present), obs=space.blocks.join(batch.values))
-
-    values = {"a": z[:, :2].astype("float32"), "b": z[:, 2:].astype("float32")}
-    batch = Batch(values, present or {})
-    losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=3e-3)
-    assert np.mean(losses[-20:]) < np.mean(losses[:20])
-    own = {name.removeprefix("score."): w for name, w in weights.items()}
-    nets = import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[host.name])
-    return host.mm.MultiTask(nets.load(net, own), options)
-
-
 @pytest.fixture
-def host(ppl):
-    return driver(ppl.host.NAME)
+def learned(learn):
+    """A multi-task diffusion learned from latents."""
+
+    def learned(z, steps, *, present=None, **learning):
+        space = SharedSpace(Blocks.of(SIZES), strength=0.5)
+        options = MultiTaskModel(space, MultiTaskLearning(**learning), solver=Ancestral(150))
+        return learn("MultiTask", options, z, steps, outputs=6, present=present)
+
+    return learned
 
 
-def test_learned_moments_of_a_gaussian(host):
+def test_learned_moments_of_a_gaussian(host, learned):
     """By a network that is told on one host, and by the pull of heads on the other."""
     p_conditional = {"numpyro": 0.5, "pyro": 0.0}[host.name]
     z = np.random.default_rng(0).standard_normal((2000, 3)) @ np.linalg.cholesky(COV).T
-    prior = learn(host, z, 1000, p_conditional=p_conditional, weight=1.0)
+    prior = learned(z, 1000, p_conditional=p_conditional, weight=1.0)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
@@ -64,13 +50,13 @@ def test_learned_moments_of_a_gaussian(host):
     assert draws[:, 2].var() == pytest.approx(1.0 - COV[:2, 2] @ gain, abs=0.15)
 
 
-def test_learning_with_missing_blocks(host):
+def test_learning_with_missing_blocks(host, learned):
     """Rows without the primary block teach nothing, rows without the other teach it alone; what lies there is noise."""
     z = np.random.default_rng(4).standard_normal((2000, 3)) @ np.linalg.cholesky(COV).T
     missing = np.arange(2000) % 4
     present = {"a": missing != 1, "b": missing != 2}
     z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
-    prior = learn(host, z, 700, present=present, weight=1.0)
+    prior = learned(z, 700, present=present, weight=1.0)
     given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
     np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 
@@ -87,6 +73,27 @@ def test_every_pattern_is_generated(small, ppl, options):
         assert np.array_equal(out[name][:, seen], np.tile(rows[name][seen], (3, 1, 1)))
 
 
+def test_options_reach_the_model(small, monkeypatch):
+    module, seen = import_module("mmppl.models.catalogue"), {}
+    module = sys.modules[module.mt_diffusion.__module__]
+    make = module.two_stages
+    monkeypatch.setattr(module, "two_stages", lambda *args, **own: seen.update(own) or make(*args, **own))
+    own = {"primary": "b", "strength": 0.3, "head_weight": 0.2, "p_conditional": 0.4, "p_marginal": 0.6}
+    small("mt_diffusion", LINEAR.modalities, **own, predict="noise", guidance=2.0, steps=7, width=12, depth=3)
+    score = seen["score"]
+    assert (score.space.primary, score.space.strength, score.guidance) == ("b", 0.3, 2.0)
+    assert score.learning == MultiTaskLearning(weight=0.2, p_conditional=0.4, p_marginal=0.6, predict="noise")
+    assert (type(score.solver), score.solver.evaluations) == (Ancestral, 8)
+    assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
+
+
+def test_decoders_are_tuned_on_what_it_draws(small):
+    program = small("mt_diffusion", LINEAR.modalities, finetune=0.3, share=0.3)
+    fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    assert [r["stage"] for r in fitted.history][-1] == "decoders"
+    assert np.isfinite([r["loss"] for r in fitted.history]).all()
+
+
 def test_what_it_cannot_do_is_said(small):
     with pytest.raises(ModalityError, match=r"a primary one among them; got \['a', 'b'\] and 'c'"):
         small("mt_diffusion", LINEAR.modalities, primary="c")
@@ -94,5 +101,5 @@ def test_what_it_cannot_do_is_said(small):
         small("mt_diffusion", {"a": LINEAR.modalities["a"]})
     with pytest.raises(OptionError, match="Expected net='residual' and reduce=None"):
         small("mt_diffusion", LINEAR.modalities, net="tokens")
-    with pytest.raises(OptionError, match="adds no noise, such as Heun; got DPMSolver"):
+    with pytest.raises(OptionError, match="by name 'ancestral', 'heun' or 'flow'.* got DPMSolver"):
         small("mt_diffusion", LINEAR.modalities, solver="dpm")
