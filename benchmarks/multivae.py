@@ -96,15 +96,15 @@ def compete(
     system: str, seed: int, python: Path, data: Path, digits: Any, judges: Judges, total: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Trains every side in turns and judges what it generates; a row of measures by side."""
-    shared = {"system": system, "seed": seed, **TRAINING, **JUDGED}
+    modalities = {n: asdict(m) for n, m in digits.modalities.items()}
+    shared = {"system": system, "seed": seed, "data": str(data), "modalities": modalities, **TRAINING, **JUDGED}
     with ExitStack() as stack:
         workers = {}
         for host in ("numpyro", "pyro"):
             settings = {"host": host, "options": {**NETS, **OPTIONS.get(system, {})}, **shared}
             workers[host] = stack.enter_context(Worker(sys.executable, "benchmarks.multivae_ours", settings))
-        modalities = {n: asdict(m) for n, m in digits.modalities.items()}
-        theirs = {"data": str(data), "modalities": modalities, **NETS, **shared}
-        workers["multivae"] = stack.enter_context(Worker(python, "benchmarks.multivae_theirs", theirs))
+        theirs = Worker(python, "benchmarks.multivae_theirs", {**NETS, **shared})
+        workers["multivae"] = stack.enter_context(theirs)
         for worker in workers.values():
             worker.do("steps", number=3)  # compiled, and warm
         times: dict[str, list[float]] = {side: [] for side in SIDES}

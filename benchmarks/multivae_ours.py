@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.worker import serve, timed
 from mmppl import Batch, models
-from mmppl.data import load, minibatches
+from mmppl.batch import Modality
+from mmppl.data import minibatches
 from mmppl.inference import Fitted, generate, log_likelihood
 
 __all__ = ["start"]
@@ -19,6 +20,8 @@ def start(
     host: str,
     system: str,
     options: dict[str, Any],
+    data: str,
+    modalities: dict[str, dict[str, Any]],
     seed: int,
     batch_size: int,
     learning_rate: float,
@@ -28,9 +31,11 @@ def start(
     particles: int,
 ) -> dict[str, Callable[..., Any]]:
     """The functions of the worker."""
-    digits, ppl = load("polydigits"), import_module(f"mmppl.{host}")
-    train, test, names = digits.train, digits.test[:tests], list(digits.modalities)
-    program = models.make(system, digits.modalities, ppl=ppl, seed=seed, **options)
+    own, ppl = {name: Modality(**fields) for name, fields in modalities.items()}, import_module(f"mmppl.{host}")
+    files, names = np.load(data), list(own)
+    train, held_out = (Batch({n: files[f"{split}.{n}"] for n in names}) for split in ("train", "test"))
+    test = held_out[:tests]
+    program = models.make(system, own, ppl=ppl, seed=seed, **options)
     trainer = ppl.host.Trainer(program, train[:batch_size], seed=seed, learning_rate=learning_rate, clip=None, ema=0.0)
     trainer.begin(program.stages[0])
 
@@ -56,7 +61,7 @@ def start(
             out = generate(fitted, test.only(*given), want=want, mean=True, seed=seed)
             made |= {f"{'+'.join(given)}.{n}": out[n][0] for n in want}
         np.savez(path, **made)
-        value = log_likelihood(fitted, digits.test[:likelihood_rows], num=particles, seed=seed)
+        value = log_likelihood(fitted, held_out[:likelihood_rows], num=particles, seed=seed)
         return {"value": value.mean, "error": float(value.value.std(ddof=1) / len(value.value) ** 0.5)}
 
     return {"steps": steps, "judge": judge}
