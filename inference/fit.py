@@ -56,7 +56,7 @@ def fit(
 
     Raises:
         ModalityError, DataError: If the data do not fit the program.
-        OptionError: If a number is out of range.
+        OptionError: If a number is out of range, or a stage would train no parameter.
         ObjectiveError: If an objective needs more modalities, or the guide of a program of one's own looks at what an
             objective of several terms hides.
         RunError: If ``out`` exists, or is not this run.
@@ -115,8 +115,15 @@ def fit(
     program = program.fresh(seed)
     history = run.history() if run and resume else []
     trainer = host.Trainer(program, data[:batch_size], seed=seed, learning_rate=learning_rate, clip=clip, ema=ema)
+    weights = trainer.weights()
+    for stage, _ in plan:
+        if not any(map(stage.moves, weights)):
+            raise OptionError(
+                f"Expected stage '{stage.name}' to train some of the parameters {list(weights)}; got names that begin "
+                f"with {list(stage.train)}."
+            )
     if program.remake is None and not resume:
-        refuse_peeking(Fitted(program, trainer.weights()), data)
+        refuse_peeking(Fitted(program, weights), data)
     if run and not resume:
         run.create(about, force=force)
     bar = tqdm(total=epochs, initial=done, disable=not progress, unit="epoch")

@@ -71,7 +71,7 @@ class Trainer:
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         adam = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
         # On one vector a step has half as many loops, which compile faster and in less memory.
-        self.optimiser = optax.flatten(adam) if moving else adam
+        self.optimiser = optax.flatten(adam)
         average = moving if self.ema else {}
         self.state = state._replace(average=average, optimiser=self.optimiser.init(moving))
         objective = stage.objective or self.program.objective

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from mmppl.batch import Batch
 from mmppl.data import load
 from mmppl.errors import DataError, ModalityError, OptionError, RunError, TrainingError
-from mmppl.inference import Program, Run, fit, generate, log_likelihood
+from mmppl.inference import Program, Run, Stage, fit, generate, log_likelihood
 from mmppl.nets import MLP, LocScale
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=192, num_test=500)
@@ -242,6 +243,13 @@ def test_a_run_that_lacks_what_it_was_is_not_resumed(small, tmp_path):
         else:
             with pytest.raises(RunError, match="The run has seed=None, not 0"):
                 fit(program, TRAIN, out=out, resume=True, **SETTINGS)
+
+
+def test_a_stage_that_would_train_nothing_is_refused(small):
+    program = small("mvae", LINEAR.modalities)
+    program = replace(program, stages=(Stage("first"), Stage("slip", train=("decoders.",))))
+    with pytest.raises(OptionError, match=r"stage 'slip' to train some of .*'a\.decoder.* begin with \['decoders\.'\]"):
+        fit(program, LINEAR.train, epochs=2, progress=False)
 
 
 def test_force_replaces_runs_only(small, tmp_path):
