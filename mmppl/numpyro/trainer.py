@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from numpyro import handlers
 from numpyro.infer import SVI
 
@@ -69,9 +68,7 @@ class Trainer:
         state = self.state
         moving = {name: value for name, value in state.params.items() if stage.moves(public(name))}
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
-        adam = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
-        # On one vector a step has half as many loops, which compile faster and in less memory.
-        self.optimiser = optax.flatten(adam)
+        self.optimiser = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
         average = moving if self.ema else {}
         self.state = state._replace(average=average, optimiser=self.optimiser.init(moving))
         objective = stage.objective or self.program.objective
@@ -98,7 +95,7 @@ class Trainer:
             name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
             for name, own in state.average.items()
         }
-        finite = jnp.isfinite(value) & jnp.isfinite(jnp.linalg.norm(ravel_pytree(grads)[0]))
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
         new = jax.tree.leaves(
             _State(params, {**state.mutable, **changed}, average, optimiser, jax.random.key_data(key))
         )
