@@ -38,11 +38,12 @@ PACKAGES = ("torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 MEASURES = ("ms per step", "MiB", "joint", "cross", "leave one out", "log likelihood")
 RATIO = 0.7
 REMARKS = (
-    "Seed 2 was run alone on a core, on another day than seeds 0 and 1: MultiVae's step is shorter there, NumPyro's",
-    "longer. All sides read the data from one file; in seeds 0 and 1 ours still made them with scikit-learn, 70 MiB of",
-    "Pyro's peak. On NumPyro XLA's compiler makes the peak: `XLA_FLAGS=--xla_cpu_use_fusion_emitters=false` takes 350 of",
-    "1,050 MiB off (mvae), and puts 10 to 30% onto a step. Where the temporary arrays of a step are near 32 MiB, at",
-    "which glibc maps memory anew, a process gets its pages in every step or not, by chance: 44 to 58 ms (mmvae).",
+    "Seed 2 was run alone on a core, at another time than seeds 0 and 1: MultiVae's step is shorter there,",
+    "NumPyro's longer. All sides read the data from one file; in seeds 0 and 1 ours still made them with scikit-learn,",
+    "70 MiB of Pyro's peak. On NumPyro XLA's compiler makes the peak: `XLA_FLAGS=--xla_cpu_use_fusion_emitters=false`",
+    "takes 350 of 1,050 MiB off (mvae), and puts 10 to 30% onto a step. Where the temporary arrays of a step are near",
+    "32 MiB, at which glibc maps memory anew, a process gets its pages in every step or not, by chance: 44 to 58 ms",
+    "(mmvae).",
 )
 
 
