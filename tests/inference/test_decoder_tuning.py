@@ -43,7 +43,7 @@ def test_decoders_regress_on_latents_that_were_drawn(small, ppl):
         assert np.mean(x * again[name][0, :, 0]) / np.mean(x**2) == pytest.approx(best, abs=0.03)
 
 
-@pytest.mark.parametrize(("name", "options"), [("mld", {}), ("sbm", {"solver": "dpm"})])
+@pytest.mark.parametrize(("name", "options"), [("mld", {}), ("sbm", {"solver": "dpm"}), ("mt_diffusion", {})])
 def test_decoders_alone_move(small, name, options):
     """Also where the first modality is a text, and where modalities are missing."""
     words = np.random.default_rng(1).integers(0, 3, (256, 2))

@@ -87,13 +87,6 @@ def test_options_reach_the_model(small, monkeypatch):
     assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
 
 
-def test_decoders_are_tuned_on_what_it_draws(small):
-    program = small("mt_diffusion", LINEAR.modalities, finetune=0.3, share=0.3)
-    fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
-    assert [r["stage"] for r in fitted.history][-1] == "decoders"
-    assert np.isfinite([r["loss"] for r in fitted.history]).all()
-
-
 def test_what_it_cannot_do_is_said(small):
     with pytest.raises(ModalityError, match=r"a primary one among them; got \['a', 'b'\] and 'c'"):
         small("mt_diffusion", LINEAR.modalities, primary="c")
