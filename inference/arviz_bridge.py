@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -41,7 +41,7 @@ def to_arviz(
     ====================  =============================================================================================
     group                 variables and dimensions
     ====================  =============================================================================================
-    posterior             each site: chain, draw, datum, ``<site>_latent``
+    posterior             each site: chain, draw, datum, ``<site>_latent``; outside the plate of the data no datum
     prior                 the same, of independent draws
     posterior_predictive  each modality: chain, draw, datum, ``<modality>_dim_0``, ...
     prior_predictive      the same, of independent draws
@@ -101,9 +101,10 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
     few = {name: z[:, every].reshape(-1, *z.shape[2:]) for name, z in draws.items()}
     predicted = host.decode(fitted.model, few, data, seed + 1, False)
     predicted = {n: x.reshape(shape[0], len(every), *x.shape[1:]) for n, x in predicted.items()}
-    latent = {name: (f"{name}_latent",) for name, z in draws.items() if z.ndim == 4}
+    outside = fitted.outside
+    latent = {name: (f"{name}_latent",) for name, z in draws.items() if z.ndim == (3 if name in outside else 4)}
     groups = {
-        "posterior": _dataset(draws, _attributes(posterior), latent),
+        "posterior": _dataset(draws, _attributes(posterior), latent, outside=outside),
         "posterior_predictive": _dataset(predicted),
         "log_likelihood": _pointwise(log_lik, data, shape),
         "observed_data": _dataset({n: _seen(data, n) for n in data.modalities}, lead=("datum",)),
@@ -113,7 +114,7 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
         prior, predictive = host.simulate(
             fitted.model, fitted.guide, data.only(), num_prior, seed + 2, False, np.ones(number, bool)
         )
-        groups["prior"] = _dataset({n: z[None] for n, z in prior.items()}, None, latent)
+        groups["prior"] = _dataset({n: z[None] for n, z in prior.items()}, None, latent, outside=outside)
         groups["prior_predictive"] = _dataset({n: x[None] for n, x in predictive.items()})
     if posterior.stats:
         groups["sample_stats"] = _dataset(posterior.stats)
@@ -148,15 +149,20 @@ def _dataset(
     attrs: dict | None = None,
     names: Mapping[str, tuple[str, ...]] | None = None,
     lead: tuple[str, ...] = ("chain", "draw", "datum"),
+    outside: Sequence[str] = (),
 ) -> Any:
-    """An xarray data set whose rows are the dimension ``datum``; event dimensions are named, or numbered."""
+    """An xarray data set whose rows are the dimension ``datum``; event dimensions are named, or numbered.
+
+    Variables of ``outside`` have no rows.
+    """
     import xarray as xr
 
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
     for name, value in values.items():
-        own = (names or {}).get(name) or tuple(f"{name}_dim_{i}" for i in range(value.ndim - len(lead)))
-        dims = (*lead[: value.ndim], *own)
+        first = tuple(dim for dim in lead if dim != "datum" or name not in outside)
+        own = (names or {}).get(name) or tuple(f"{name}_dim_{i}" for i in range(value.ndim - len(first)))
+        dims = (*first[: value.ndim], *own)
         variables[name] = (dims, value)
         coords |= {dim: np.arange(size) for dim, size in zip(dims, value.shape, strict=True)}
     return xr.Dataset(variables, coords, attrs={"created_by": "mmppl", **(attrs or {})})

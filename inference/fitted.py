@@ -10,6 +10,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.program import Program
+from mmppl.inference.site_densities import Places
 
 __all__ = ["Fitted", "example"]
 
@@ -41,6 +42,29 @@ class Fitted:
     def guide(self) -> Callable:
         """The host's guide with these weights."""
         return self._bound[1]
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the latents of the model lie."""
+        return self.program.ppl.host.places(self.model, example(self.program.modalities))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Names of the latents that lie outside the plate of the data, such as global ones."""
+        return self.places.outside
+
+    @property
+    def latents(self) -> tuple[str, ...]:
+        """Names of the latents of the model, without a guide's auxiliary sites."""
+        return (*self.places.rows, *self.places.outside)
+
+    def rows_alone(self, what: str) -> None:
+        """Raises :class:`OptionError` if latents outside the plate of the data tie the rows together."""
+        if self.outside:
+            raise OptionError(
+                f"{what} takes each datum by itself, but latents {list(self.outside)} outside the plate of the data "
+                "tie them together. Take method='nuts', 'mala' or 'psis'."
+            )
 
     def with_options(self, **options: Any) -> "Fitted":
         """The same weights in the program made anew with other options, such as another solver of a score.

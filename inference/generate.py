@@ -32,7 +32,8 @@ def generate(
 
     .. math:: z \sim q(z \mid x_S), \qquad x_m \sim p(x_m \mid z)
 
-    In rows with nothing present z comes from the prior. With a sampler, draws of z are moved towards the exact
+    In rows with nothing present z comes from the prior. Latents outside the plate of the data come from the guide where
+    a row is given, and are shared by the rows of a draw. With a sampler, draws of z are moved towards the exact
     posterior :math:`p(z \mid x_S)` by steps of a kernel that start at the guide's.
 
     Arguments:
@@ -64,6 +65,10 @@ def generate(
     if sampler is not None and sampler not in KERNELS:
         raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(KERNELS)}.")
     if given is None:
+        if fitted.outside:
+            # Rows of one batch share what lies outside the plate, so each draw has a batch of its own.
+            made = _rows(fitted, example(modalities, 1).only(), num, names, mean, None, seed, chunk, progress)
+            return {n: x[:, 0] for n, x in made.items()}
         empty = example(modalities, num).only()
         return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress).items()}
     given = complete(given, fitted).validate(modalities, allow_empty_rows=True)

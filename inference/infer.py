@@ -99,6 +99,7 @@ def infer(
         if rows is None:
             posterior = _independent(fitted, data, name, num_samples, one, options)
         else:
+            fitted.rows_alone("A seed for each datum")
             parts = [_independent(fitted, data[n : n + 1], name, num_samples, s, options) for n, s in enumerate(rows)]
             posterior = _together(parts, data, rows)
     else:
@@ -161,7 +162,7 @@ def _independent(fitted: Fitted, data: Batch, method: str, num: int, seed: int, 
         hidden = host.latents(fitted.model, fitted.guide, data, num, seed, np.zeros(len(data), bool))
         if method == "refine":
             hidden = move(fitted, data, hidden, seed=seed, **options)
-    draws = {name: np.asarray(z)[None] for name, z in hidden.items()}
+    draws = {name: np.asarray(hidden[name])[None] for name in hidden if name in fitted.latents}
     return Posterior(fitted, data, method, draws, stats, False, k, seed, dict(options))
 
 
@@ -181,15 +182,14 @@ def _start(fitted: Fitted, data: Batch, init: Any, num_chains: int, seed: Any) -
             raise OptionError(f"Expected init 'guide', 'prior', or values by site; got '{init}'.")
         if isinstance(seed, int | np.integer):
             drawn = host.latents(fitted.model, fitted.guide, data, num_chains, int(seed), rows)
-            return {name: np.asarray(z) for name, z in drawn.items()}
+            return {name: np.asarray(z) for name, z in drawn.items() if name in fitted.latents}
         one = [
             host.latents(fitted.model, fitted.guide, data[n : n + 1], num_chains, s, rows[:1])
             for n, s in enumerate(seed)
         ]
         return {name: np.concatenate([np.asarray(z[name]) for z in one], axis=1) for name in one[0]}
-    shapes = {
-        name: tuple(z.shape[1:]) for name, z in host.latents(fitted.model, fitted.guide, data, 1, 0, rows).items()
-    }
+    drawn = host.latents(fitted.model, fitted.guide, data, 1, 0, rows)
+    shapes = {name: tuple(z.shape[1:]) for name, z in drawn.items() if name in fitted.latents}
     unknown = sorted(set(init) - set(shapes))
     if unknown or set(init) != set(shapes):
         raise OptionError(f"Expected start values for the latent sites {sorted(shapes)}; got {sorted(init)}.")

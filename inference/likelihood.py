@@ -44,9 +44,11 @@ def log_likelihood(
     .. math:: \log p(x_P) \approx \log \frac{1}{K} \sum_k \frac{p(x_P, z_k)}{q(z_k \mid x_P)}, \qquad
         z_k \sim q(z \mid x_P)
 
-    With ``given`` = S it is the conditional :math:`\log p(x_{P \setminus S} \mid x_S) = \log p(x_P) - \log p(x_S)`,
-    both weighted. An energy-tilted prior's log Z is estimated by annealed importance sampling and taken off; in the
-    conditional it cancels.
+    Latents outside the plate of the data are drawn from the guide, which stands for their posterior g: then it is
+    the posterior predictive :math:`\log \mathbb{E}_{q(g)}\, p(x_P \mid g)` of each datum. With ``given`` = S it is
+    the conditional :math:`\log p(x_{P \setminus S} \mid x_S) = \log p(x_P) - \log p(x_S)`, both weighted. An
+    energy-tilted prior's log Z is estimated by annealed importance sampling and taken off; in the conditional it
+    cancels.
 
     Arguments:
         fitted: A fitted program.
@@ -97,7 +99,7 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
 @cache
 def _bound(ppl: ModuleType, num: int) -> Any:
     """One objective for all calls, so that a host compiles its weights once."""
-    return ppl.ELBO(particles=num)
+    return ppl.ELBO(particles=num, average=True)  # so that each particle has its own latents outside the plate
 
 
 def _log_weights(fitted: Fitted, data: Batch, num: int, seed: int, chunk: int) -> np.ndarray:

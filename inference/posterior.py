@@ -26,7 +26,8 @@ class Posterior:
         fitted: The program and its weights.
         data: The data, N rows.
         method: How the draws were made.
-        draws: Latents by site, constrained, ``(chains, draws, N, *event)``.
+        draws: Latents by site, constrained, ``(chains, draws, N, *event)``; those outside the plate of the data
+            ``(chains, draws, *event)``.
         stats: Statistics of the sampler by ArviZ's names, ``(chains, draws, N)``, or ``(chains, draws)`` where the
             batch is one chain.
         chains: Whether these are Markov chains; else the draws are independent of each other.
@@ -90,11 +91,14 @@ class Posterior:
                     "posterior to be weighted. Draw by a kernel (method='mala'), refine, or fit longer."
                 )
         for name, value in self.r_hat.items():
+            common = name in self.fitted.outside
+            value = value[None] if common else value
             worst = np.nan_to_num(value.reshape(len(value), -1), nan=np.inf).max(1)
             bad = np.flatnonzero(worst > LIMIT_R_HAT)
             if bad.size:
+                where = "" if common else f" for {_of(bad, len(worst))}"
                 out.append(
-                    f"R-hat of '{name}' is above {LIMIT_R_HAT} for {_of(bad, len(worst))}, up to {worst.max():.2f}: "
+                    f"R-hat of '{name}' is above {LIMIT_R_HAT}{where}, up to {worst.max():.2f}: "
                     "chains have not mixed. Run more warm-up and draws; where modes are separated, method='tempered'."
                 )
         if "acceptance_rate" in self.stats:

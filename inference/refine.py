@@ -73,6 +73,8 @@ def move(
         raise OptionError(f"Expected steps >= 0; got {steps}.")
     if not steps:
         return hidden
+    fitted.rows_alone("Refinement")
+    hidden = {name: z for name, z in hidden.items() if name in fitted.latents}
     ppl = fitted.program.ppl
     return ppl.host.refine(
         fitted.model, hidden, data, _walker(ppl, kernel, tuple(sorted(options.items()))), steps, seed

@@ -64,7 +64,7 @@ def test_the_model_climbs_its_log_evidence_whatever_the_guide(d):
 def test_an_amortised_guide_learns_the_posterior(d):
     program = LinearProgram(d, TRUTH)
     program.start = SPOILT
-    objective = d.mm.Refined(d.mm.ELBO(8, average=True), steps=8, step_size=0.7, adjusted=True, encoder="amortised")
+    objective = d.mm.Refined(d.mm.ELBO(40, average=True), steps=8, step_size=0.7, adjusted=True, encoder="amortised")
     _, params = d.fit(objective, program.model, program.guide, BATCH, steps=250, rate=0.02)
     assert abs(float(params["spoil"][0])) < 0.06
     assert abs(float(params["widen"])) < 0.08

@@ -16,7 +16,7 @@ ROOMS = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.infere
 # Lowest first; an import may go down or stay on its floor.
 FLOORS = (
     ("errors", "likelihoods", "_backend"),
-    ("mmppl", "batch", "subsets", "sde", "aggregation", "priors", "nets", "data"),
+    ("mmppl", "batch", "sites", "subsets", "sde", "aggregation", "priors", "nets", "data"),
     ("inference",),
     ("pyro", "numpyro"),
     ("models",),

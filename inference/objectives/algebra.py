@@ -22,6 +22,7 @@ class Ingredients(NamedTuple):
         log_own: Log density of the draws in what they were drawn from, ``(K, T, N)``.
         weights: Factors on modalities, floats.
         joint: Weights of terms whose particles belong together, ``(T, N)``; None where terms stand alone.
+        outside: log p - log q of what lies outside the plate of the data, a scalar; None where nothing does.
     """
 
     log_lik: dict[str, Array]
@@ -30,6 +31,7 @@ class Ingredients(NamedTuple):
     log_own: Array
     weights: dict[str, float]
     joint: Array | None = None
+    outside: Array | None = None
 
     def log_weights(self, beta: Any) -> Array:
         """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``; summed over the terms where they are joint."""
@@ -61,8 +63,8 @@ def bound_and_record(
 ) -> tuple[Array, dict[str, Array]]:
     """The loss, summed over data, and a record of means per datum.
 
-    The record holds ``loss`` (per datum), ``log_lik.<modality>`` (per datum that has it), and ``kl``, the mean of
-    log q - log r.
+    The record holds ``loss`` (per datum), ``log_lik.<modality>`` (per datum that has it), ``kl``, the mean of
+    log q - log r, and ``outside``, the share of a datum in log p - log q of what lies outside the plate of the data.
     """
     xp = backend.xp
     held = parts.free(backend, objective.free_bits) if objective.free_bits else parts
@@ -90,6 +92,11 @@ def bound_and_record(
         "loss": -xp.mean(still(per_datum)),
         "kl": -xp.mean(xp.sum(share * xp.mean(still(parts.pull), axis=0), axis=0)),
     }
+    if parts.outside is not None:
+        loss = loss - parts.outside
+        # What is told per datum has its share of what all data have in common.
+        record["outside"] = still(parts.outside) / (scale * per_datum.shape[0])
+        record["loss"] = record["loss"] - record["outside"]
     for name, value in parts.log_lik.items():
         scored = share * parts.masks[name]
         number = xp.sum(scored)

@@ -6,15 +6,16 @@ r"""An objective is a table: weighted terms of "encode from E, score T, pull tow
 With K particles the expectation becomes a log-mean-exp, per datum, with the plate's scale outside it.
 """
 
-import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
-from mmppl.inference.objectives.terms import Draws, Evaluation, Terms
+from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
+from mmppl.inference.objectives.evaluation import Evaluation
+from mmppl.inference.objectives.gradients import along, held, scaled
+from mmppl.inference.objectives.terms import Draws, Terms
 
 Array = Any
 
@@ -35,8 +36,9 @@ class Objective:
             :class:`~mmppl.inference.objectives.schedules.WarmUp`. :func:`~mmppl.inference.fit` counts steps within a
             stage; the host's own SVI is given ``step=``.
         gradient: ``"standard"`` (reparametrised), ``"stl"`` (sticking the landing), ``"dreg"`` (doubly
-            reparametrised, for K > 1) or ``"score"`` (score function with the other particles as baseline, for
-            latents that are discrete).
+            reparametrised, what sticking the landing becomes with importance weights, K > 1) or ``"score"`` (score
+            function with the other particles as baseline, for latents that are discrete). All have the same mean; see
+            :mod:`mmppl.inference.objectives.gradients`.
         density: ``"own"``: q is the guide's density for the term's subset; ``"mixture"``: that of the mixture over all
             terms.
         average: True averages the particles (ELBO); False takes the log-mean-exp (IWAE).
@@ -47,8 +49,8 @@ class Objective:
 
     Raises:
         OptionError: If an option is unknown or out of range.
-        ObjectiveError: If DReG is asked for with one particle or with averaged particles, or free bits with
-            importance weights.
+        ObjectiveError: If DReG is asked for with one particle or with averaged particles, free bits with
+            importance weights, or with sticking the landing, which they bias.
 
     References:
         | Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
@@ -91,6 +93,8 @@ class Objective:
             raise OptionError(f"Expected density among {DENSITIES}; got {density!r}.")
         if gradient == "dreg" and (particles == 1 or average):
             raise ObjectiveError("DReG is an estimator of the importance-weighted bound: pass particles > 1.")
+        if gradient == "stl" and free_bits:
+            raise ObjectiveError("Sticking the landing is biased with free bits: pass gradient='standard'.")
         negative = {name: value for name, value in (weights or {}).items() if not value >= 0}
         if negative:
             raise OptionError(f"Expected weights >= 0; got {negative}.")
@@ -98,7 +102,9 @@ class Objective:
             raise OptionError(f"Expected free_bits >= 0, in nats; got {free_bits}.")
         if free_bits and particles > 1 and not average:
             raise ObjectiveError("Free bits are of a divergence, which importance weights have not: pass average=True.")
-        self.particles, self.gradient = particles, gradient
+        # With importance weights the term that sticking the landing leaves out has a mean, which DReG gives.
+        self.gradient = "dreg" if gradient == "stl" and particles > 1 and not average else gradient
+        self.particles = particles
         self.beta = beta if callable(beta) else float(beta)
         self.density, self.average, self.weights = density, average, dict(weights or {})
         self.score, self.free_bits = score, float(free_bits)
@@ -137,29 +143,38 @@ class Objective:
                 f"Latents {list(draws.discrete)} are discrete, which have no reparametrised gradient: pass "
                 "gradient='score', or sum them out with the host's TraceEnum_ELBO."
             )
+        outside = [site for site in draws.discrete if site in draws.outside]
+        if outside:
+            raise ObjectiveError(
+                f"Latents {outside} are discrete and outside the plate of the data, where the score function is not "
+                "taken datum by datum: use the host's TraceGraph_ELBO, or sum them out with its TraceEnum_ELBO."
+            )
+        if draws.fixed and self.gradient != "score":
+            raise ObjectiveError(
+                f"Latents {list(draws.fixed)} have no reparametrised draws, so that what the guide learns of them "
+                "would be lost: pass gradient='score', or take a distribution with rsample."
+            )
 
     def evaluate(self, run: Evaluation, batch: Batch, rng: Any, step: Any = None) -> tuple[Array, dict[str, Array]]:
         """The loss (to minimise, summed over data with the plate's scale) and a record of its terms."""
         self.check(batch.modalities)
         beta = self._beta(run, step)
         terms = self.terms(run.backend, batch, rng, run.like)
-        run.several = terms.several()
-        draws = self._draw(run, terms)
+        draws = self._draw(run, batch, terms)
         self.admit(draws, batch.modalities)
         if self.gradient == "dreg":
-            # The factor of the latents' gradient is a normalised weight, so the weights come first.
-            first = self._ingredients(run, batch, terms, draws)
-            share = run.backend.stop_gradient(first.normalised_weights(run.backend, beta))
-            draws = draws._replace(latents={k: _scaled(run.backend, z, share) for k, z in draws.latents.items()})
-        elif self.gradient == "score":
-            draws = draws._replace(latents={k: run.backend.stop_gradient(z) for k, z in draws.latents.items()})
-        parts = self._ingredients(run, batch, terms, draws)
+            parts = self._doubly_reparametrised(run, batch, terms, draws, beta)
+        else:
+            if self.gradient == "score":
+                draws = draws._replace(latents={k: run.backend.stop_gradient(z) for k, z in draws.latents.items()})
+            parts = self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws))
         return bound_and_record(run.backend, self, terms, parts, run.scale, beta)
 
     def log_weights(self, run: Evaluation, batch: Batch, rng: Any) -> Array:
         """Log p(x_T, z) - log q(z) of every particle, term and datum, ``(K, T, N)``, with beta 1."""
         terms = self.terms(run.backend, batch, rng, run.like)
-        return self._ingredients(run, batch, terms, self._draw(run, terms)).log_weights(1.0)
+        draws = self._draw(run, batch, terms)
+        return self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws)).log_weights(1.0)
 
     def _beta(self, run: Evaluation, step: Any) -> Any:
         if not callable(self.beta):
@@ -171,60 +186,149 @@ class Objective:
             )
         return self.beta(run.backend.asarray(step, like=run.like))
 
-    def _draw(self, run: Evaluation, terms: Terms) -> Draws:
-        own = self.density == "own" and self.gradient == "standard"
-        return run.draw(terms.encode, self.particles, density=own or self.auxiliary)
+    def _names(self, batch: Batch) -> tuple[str, ...]:
+        """The modalities that are scored."""
+        return batch.modalities if self.score is None else self.score
 
-    def _ingredients(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> Ingredients:
-        xp, detach = run.backend.xp, self.gradient in ("stl", "dreg")
+    def _draw(self, run: Evaluation, batch: Batch, terms: Terms) -> Draws:
+        run.several = terms.several()
+        return run.draw(terms.encode, self.particles, self._names(batch), average=self.average)
+
+    # The guide's density ------------------------------------------------------------------------------------------
+    def _log_q(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[Array, Array]:
+        """The log density q of the draws, ``(K, T, N)``, with its gradient; and that of what they were drawn from."""
+        if self.gradient == "stl":
+            value, slope = held(run.backend, lambda at: self._densities(run, batch, terms, at).log_q, draws)
+            return value + along(run.backend, slope, draws), value
+        found = self._densities(run, batch, terms, draws, own=draws.log_q if self.gradient == "standard" else None)
+        return found.log_q, found.log_own
+
+    def _densities(
+        self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws, own: dict[str, Array] | None = None
+    ) -> "Densities":
+        """The guide's densities at draws; ``own`` where the terms' own are known already."""
+        xp = run.backend.xp
+        owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
+        zero = xp.broadcast_to(run.like, run.shape)
+        if self.density == "own":
+            own = run.density(draws, terms.encode) if own is None else own
+            log_q = self._total(xp, terms, owned, own, zero)
+            return Densities(log_q, sum(own.values(), start=zero), zero, log_q)
+        subsets, weight = terms.mixture or (terms.encode, terms.weight)
+        across = run.density(draws, subsets, cross=True)
+        private = [site for site in across if self.auxiliary and site in owned]
+        if own is None and (private or self.gradient in ("score", "dreg")):
+            own = run.density(draws, terms.encode)
+        own = own or {}
+        rest = self._total(xp, terms, owned, {site: own[site] for site in private}, zero)
+        mixture = mixed(run, [across[site] for site in across if site not in private], weight)
+        component = sum((x for site, x in own.items() if site not in private), start=zero)
+        return Densities(mixture + rest, sum(own.values(), start=zero), rest, component)
+
+    def _total(self, xp: Any, terms: Terms, owned: dict[str, int], parts: dict[str, Array], zero: Array) -> Array:
+        """The sum over sites, of private ones where they count."""
+        out = zero
+        for site, value in parts.items():
+            if self.auxiliary and site in owned:
+                value = xp.where(terms.encode[..., owned[site]], value, xp.zeros_like(value))
+            out = out + value
+        return out
+
+    def _doubly_reparametrised(
+        self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws, beta: Any
+    ) -> Ingredients:
+        """The ingredients whose gradient is the doubly reparametrised one."""
+        backend, xp = run.backend, run.backend.xp
+        still = draws._replace(latents={name: backend.stop_gradient(z) for name, z in draws.latents.items()})
+
+        def slope(part: Callable[["Densities"], Array]) -> Array:
+            return held(backend, lambda at: part(self._densities(run, batch, terms, at)), still)[1]
+
+        # 1. The weights come first: they are in the factor of the draws' gradient.
+        live = self._densities(run, batch, terms, still)
+        log_q = backend.stop_gradient(live.log_q)
+        first = self._ingredients(run, batch, terms, still, log_q, log_q)
+        weight = backend.stop_gradient(first.normalised_weights(backend, beta))
+        # 2. The share of the component that drew.
+        share = xp.ones_like(log_q)
+        if self.density == "mixture":
+            share = backend.stop_gradient(xp.exp(live.component - (live.log_q - live.rest)) * _own_share(xp, terms))
+        # 3. The factor of log q in log w.
+        factor = beta * share
+        if terms.reference is not None:
+            factor = factor * (terms.reference.prior + xp.sum(terms.reference.share, axis=1))
+        if terms.joint:
+            factor = factor * terms.weight
+        factor = 1.0 - factor * (1.0 - weight)
         owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
 
-        def total(parts: dict[str, Array]) -> Array:
-            """The sum over sites, of private ones where they count."""
-            out = xp.broadcast_to(run.like, run.shape)
-            for site, value in parts.items():
-                if self.auxiliary and site in owned:
-                    value = xp.where(terms.encode[..., owned[site]], value, xp.zeros_like(value))
-                out = out + value
-            return out
+        def of_site(site: str) -> Array:
+            """Auxiliary draws have a density in no weight, so their gradient stays as it is."""
+            if self.auxiliary and site in owned:
+                return xp.where(terms.encode[..., owned[site]], factor, xp.ones_like(factor))
+            return factor
 
-        own = draws.log_q
-        if self.gradient != "standard" and (self.density == "own" or self.auxiliary or self.gradient == "score"):
-            own = run.density(draws, terms.encode, cross=False, detach=detach)
+        moved = scaled(backend, draws, of_site)
+        log_q = log_q + along(backend, slope(lambda d: d.log_q), moved)
         if self.density == "mixture":
-            subsets, weight = terms.mixture or (terms.encode, terms.weight)
-            across = run.density(draws, subsets, cross=True, detach=detach)
-            private = {site: own[site] for site in across if self.auxiliary and site in owned}
-            log_q = mixed(run, [across[site] for site in across if site not in private], weight) + total(private)
-        else:
-            log_q = total(own)
-        log_lik, prior = self._score(run, batch, terms, draws)
-        pull = total(prior) - log_q
+            # 4. What the other components keep, and the slope of the share.
+            explicit = live.log_q - share * (live.component + live.rest)
+            slopes = slope(lambda d: d.component) - slope(lambda d: d.log_q - d.rest)
+            log_q = log_q + gradient_of(backend, explicit) + along(backend, share[..., None] * slopes, draws)
+        return self._ingredients(run, batch, terms, moved, log_q, log_q)
+
+    # The bound's parts --------------------------------------------------------------------------------------------
+    def _ingredients(
+        self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws, log_q: Array, log_own: Array
+    ) -> Ingredients:
+        xp = run.backend.xp
+        owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
+        log_lik, prior, outside = self._score(run, batch, terms, draws)
+        pull = self._total(xp, terms, owned, prior, xp.broadcast_to(run.like, run.shape)) - log_q
         if terms.reference is not None:
-            across = run.density(draws, terms.reference.subsets, cross=True, detach=False)
+            across = run.density(draws, terms.reference.subsets, cross=True)
             others = sum(across.values()) - log_q[:, :, None, :]
             pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
         masks = {site: factor(xp, terms, batch, site, log_q) for site in log_lik}
-        log_own = sum(own.values()) if self.gradient == "score" else log_q
-        return Ingredients(log_lik, masks, pull, log_own, self.weights, terms.weight if terms.joint else None)
+        joint = terms.weight if terms.joint else None
+        return Ingredients(log_lik, masks, pull, log_own, self.weights, joint, outside)
 
-    def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[dict, dict]:
-        """Log likelihoods and log prior; each modality is decoded for the terms alone that may score it."""
-        names = batch.modalities if self.score is None else self.score
+    def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[dict, dict, Array | None]:
+        """Log likelihoods, log prior, and log p - log q of what lies outside the plate of the data.
+
+        Each modality is decoded for the terms alone that may score it.
+        """
+        names = self._names(batch)
         if terms.scored is None:
-            return run.score(draws, names)
+            log_lik, prior, log_p = run.score(draws, names)
+            return log_lik, prior, run.outside(draws, log_p)
         xp = run.backend.xp
-        log_lik, prior = run.score(draws, ())
+        log_lik, prior, log_p = run.score(draws, ())
         for name in names:
             which = terms.scored[batch.modalities.index(name)]
-            part = copy.copy(run)
-            part.shape = (run.shape[0], len(which), run.shape[2])
-            latents = {s: xp.concat([z[:, t : t + 1, ...] for t in which], axis=1) for s, z in draws.latents.items()}
-            own = part.score(draws._replace(latents=latents), (name,), prior=False)[0][name]
+            own = run.score_terms(draws, name, which)
+            if own is None:
+                continue
             unscored = xp.zeros_like(own[:, 0, ...])
             rows = [own[:, which.index(t), ...] if t in which else unscored for t in range(run.shape[1])]
             log_lik = {**log_lik, name: xp.stack(rows, axis=1)}
-        return log_lik, prior
+        return log_lik, prior, run.outside(draws, log_p)
+
+
+class Densities(NamedTuple):
+    """Log densities of draws under the guide, ``(K, T, N)``.
+
+    Arguments:
+        log_q: The one in the weights.
+        log_own: That of all that was drawn, in what it was drawn from.
+        rest: The part of ``log_q`` that is in no mixture: of private latents.
+        component: Of a mixture, the density of the component that drew.
+    """
+
+    log_q: Array
+    log_own: Array
+    rest: Array
+    component: Array
 
 
 def owner(site: str, modalities: tuple[str, ...]) -> int | None:
@@ -252,10 +356,13 @@ def factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array
     return score * xp.astype(present, like.dtype)
 
 
-def _scaled(backend: Backend, z: Array, factor: Array) -> Array:
-    """The same value with its gradient multiplied by ``factor`` (``(K, T, N)``)."""
-    still = backend.stop_gradient(z)
-    return still + factor.reshape(factor.shape + (1,) * (z.ndim - factor.ndim)) * (z - still)
+def _own_share(xp: Any, terms: Terms) -> Array:
+    """The share in the mixture of the component that each term encodes with, ``(T, N)``."""
+    subsets, weight = terms.mixture or (terms.encode, terms.weight)
+    total = xp.sum(weight, axis=0)
+    share = weight / xp.where(total > 0, total, xp.ones_like(total))
+    same = xp.all(terms.encode[:, None, ...] == subsets[None, ...], axis=-1)
+    return xp.sum(xp.where(same, share[None, ...], xp.zeros_like(share)[None, ...]), axis=1)
 
 
 def _plain(value: Any) -> str:

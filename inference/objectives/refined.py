@@ -1,6 +1,5 @@
 """MCMC inference: the model learns from the guide's draws after some steps towards the posterior."""
 
-import math
 from typing import Any
 
 from mmppl._backend import Backend
@@ -8,7 +7,8 @@ from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of, shares
 from mmppl.inference.objectives.base import Objective, factor, mixed
-from mmppl.inference.objectives.terms import Draws, Evaluation, Terms
+from mmppl.inference.objectives.evaluation import Evaluation
+from mmppl.inference.objectives.terms import Draws, Terms
 from mmppl.nets.bound import evaluated_anew
 from mmppl.priors.chains import Chains
 from mmppl.sde import langevin
@@ -104,27 +104,33 @@ class Refined(Objective):
         backend, beta = run.backend, self._beta(run, step)
         first, second = (None, None) if rng is None else backend.split(rng, 2)
         terms = self.terms(backend, batch, first, run.like)
-        run.several = terms.several()
-        draws = self._draw(run, terms)
+        draws = self._draw(run, batch, terms)
         self.admit(draws, batch.modalities)
-        start = _packed(backend, draws.latents)
+        start = draws.pack(backend.xp)
 
         def ingredients(run: Evaluation, at: Draws) -> Ingredients:
             """Of which ``log_weights(beta)`` are what the steps climb and the model learns by."""
-            log_lik, prior = run.score(at, batch.modalities if self.score is None else self.score)
+            log_lik, prior, log_p = run.score(at, self._names(batch))
+            if run.outside(at, log_p) is not None:
+                raise ObjectiveError(
+                    "Refined moves the latents of each datum by themselves; got sites outside the plate of the data. "
+                    "Use the objective within alone, or put them into mm.plate(batch)."
+                )
             pull = sum(prior.values())
             masks = {name: factor(backend.xp, terms, batch, name, pull) for name in log_lik}
             return Ingredients(log_lik, masks, pull, pull, self.weights)
 
+        if draws.auxiliary:
+            raise ObjectiveError(f"Refined cannot move the guide's auxiliary sites {list(draws.auxiliary)}.")
         with evaluated_anew():
             frozen = run.frozen()
 
             def log_density(position: Array) -> Array:
-                return ingredients(frozen, _unpacked(position, draws)).log_weights(beta)
+                return ingredients(frozen, draws.unpack(backend.xp, position)).log_weights(beta)
 
             begin = langevin.init(log_density, backend.stop_gradient(start))
             end = self.chains.run(backend, second, log_density, begin.position)[0]
-        moved = _unpacked(backend.stop_gradient(end), draws)
+        moved = draws.unpack(backend.xp, backend.stop_gradient(end))
         loss, record = bound_and_record(backend, self, terms, ingredients(run, moved), run.scale, beta)
         xp, log_q = backend.xp, self.log_q(run, terms, moved)
         if self.encoder == "amortised":
@@ -142,19 +148,5 @@ class Refined(Objective):
         """The guide's log density of draws, ``(K, T, N)``: of each term's own, or of the mixture over terms."""
         if self.density == "mixture":
             subsets, weight = terms.mixture or (terms.encode, terms.weight)
-            return mixed(run, list(run.density(draws, subsets, cross=True, detach=False).values()), weight)
-        return sum(run.density(draws, terms.encode, cross=False, detach=False).values())
-
-
-def _packed(backend: Backend, latents: dict[str, Array]) -> Array:
-    """All latents side by side, ``(K, T, N, D)``."""
-    return backend.xp.concat([z.reshape((*z.shape[:3], -1)) for z in latents.values()], axis=-1)
-
-
-def _unpacked(position: Array, like: Draws) -> Draws:
-    """Draws at a position."""
-    latents, end = {}, 0
-    for name, z in like.latents.items():
-        begin, end = end, end + math.prod(z.shape[3:])
-        latents[name] = position[..., begin:end].reshape(z.shape)
-    return like._replace(latents=latents)
+            return mixed(run, list(run.density(draws, subsets, cross=True).values()), weight)
+        return sum(run.density(draws, terms.encode).values())

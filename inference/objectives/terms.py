@@ -1,12 +1,11 @@
-"""What a table of terms is, and what a face does to evaluate it."""
+"""A table of terms, and draws that it is evaluated on."""
 
-from typing import Any, NamedTuple, Protocol
-
-from mmppl._backend import Backend
+import math
+from typing import Any, NamedTuple
 
 Array = Any
 
-__all__ = ["Draws", "Evaluation", "References", "Terms"]
+__all__ = ["Draws", "References", "Terms"]
 
 
 class References(NamedTuple):
@@ -59,38 +58,37 @@ class Draws(NamedTuple):
     """Latents drawn from the guide.
 
     Arguments:
-        latents: By site, ``(K, T, N, *event)``.
-        log_q: Their own log densities by site, ``(K, T, N)``; empty where they were not asked for.
+        latents: Those in the plate of the data by site, ``(K, T, *, N, *event)``; axes of other plates stand beside N.
+        log_q: Their own log densities by site, ``(K, T, N)``.
         discrete: The sites that are discrete.
+        auxiliary: The sites that the guide marks as its own, which are no latents of the model.
+        rows: For each of ``latents`` the axis of N, counted after ``(K, T)``.
+        outside: Values of the latents outside the plate by site; with leading ``(K, T)`` where each particle has its
+            own.
+        log_q_outside: Log density of those, a scalar, the mean over particles.
+        fixed: Sites whose draws carry no gradient although their density asks for one.
     """
 
     latents: dict[str, Array]
     log_q: dict[str, Array]
-    discrete: tuple[str, ...] = ()
+    discrete: tuple[str, ...]
+    auxiliary: tuple[str, ...]
+    rows: dict[str, int]
+    outside: dict[str, Array]
+    log_q_outside: Array
+    fixed: tuple[str, ...] = ()
 
+    def pack(self, xp: Any) -> Array:
+        """The latents in the plate side by side, ``(K, T, N, D)``."""
+        parts = [xp.moveaxis(z, 2 + self.rows[name], 2) for name, z in self.latents.items()]
+        return xp.concat([z.reshape((*z.shape[:3], -1)) for z in parts], axis=-1)
 
-class Evaluation(Protocol):
-    """What a face does for an objective: it runs the program under the host's handlers and reads densities."""
-
-    backend: Backend
-    like: Array  # an array of the parameters' floating type
-    shape: tuple[int, int, int]  # K, T and N of the draws
-    several: bool  # whether the guide is asked about several subsets, which then share the batch's arrays
-    scale: Any  # the plate's scale, total over batch size; known once the program has run
-
-    def draw(self, masks: Array, num: int, density: bool = True) -> Draws:
-        """Draws ``num`` particles from the guide for each of the encoding masks ``(T, N, M)``."""
-
-    def density(self, draws: Draws, masks: Array, *, cross: bool, detach: bool) -> dict[str, Array]:
-        """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs."""
-
-    def score(
-        self, draws: Draws, names: tuple[str, ...], prior: bool = True
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Log likelihood of what the model observes, and log prior of the latents, by site, all ``(K, T, N)``.
-
-        Of the modalities only ``names`` are observed; without ``prior`` the second is empty.
-        """
-
-    def frozen(self) -> "Evaluation":
-        """The same, with the program's parameters held fixed."""
+    def unpack(self, xp: Any, position: Array) -> "Draws":
+        """The same draws with the latents at a position ``(K, T, N, D)``."""
+        latents, end = {}, 0
+        for name, z in self.latents.items():
+            axis = 2 + self.rows[name]
+            rest = tuple(size for i, size in enumerate(z.shape) if i not in (0, 1, axis))
+            begin, end = end, end + math.prod(rest)
+            latents[name] = xp.moveaxis(position[..., begin:end].reshape((*position.shape[:3], *rest)), 2, axis)
+        return self._replace(latents=latents)

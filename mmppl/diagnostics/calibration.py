@@ -39,6 +39,7 @@ class Ranks(NamedTuple):
 
 def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, np.ndarray]]:
     """``num`` data drawn from the program, each with a random subset of modalities, and their latents by site."""
+    fitted.rows_alone("Calibration")
     host, modalities = fitted.program.ppl.host, fitted.program.modalities
     blank = example(modalities, num)
     hidden, values = host.simulate(fitted.model, fitted.guide, blank, 1, seed, False, np.ones(num, bool))

@@ -102,6 +102,7 @@ def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed:
         | Inference suboptimality in variational autoencoders (Cremer, Li & Duvenaud, 2018)
         | https://arxiv.org/abs/1801.03558
     """
+    fitted.rows_alone("The gap of the guide")
     host = fitted.program.ppl.host
     log_z = log_normalizer(fitted, seed=seed).value
     found = weighted(fitted, data, num, seed)

@@ -60,6 +60,7 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
     if num < 1:
         raise OptionError(f"Expected num >= 1; got {num}.")
     fitted.program.need_density()
+    fitted.rows_alone("Rates and distortions")
     whole = np.flatnonzero(np.all([np.asarray(mask) for mask in batch.present.values()], axis=0))
     if len(whole) < 2:
         raise DataError(f"Expected at least two rows with all modalities; got {len(whole)}.")

@@ -6,16 +6,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BoundNet", "detached", "evaluated_anew", "evaluated_once", "registered_in", "registered_once"]
+__all__ = ["BoundNet", "evaluated_anew", "evaluated_once", "registered_in", "registered_once"]
 
 _MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
 _REGISTERED: ContextVar[dict | None] = ContextVar("mmppl_registered", default=None)
-_DETACH: ContextVar[Callable | None] = ContextVar("mmppl_detach", default=None)
 
 
 @dataclass(frozen=True)
 class BoundNet:
-    """A host's network under its name: what ``mm.net`` returns. Call it like the network.
+    """A host's network under its name: what ``mm.net`` returns. Call it, and read its attributes, like the network's.
 
     Arguments:
         name: The name of its parameters in the program.
@@ -25,17 +24,21 @@ class BoundNet:
     name: str
     module: Any
 
-    def __call__(self, *args: Any) -> Any:
-        memo, detach = _MEMO.get(), _DETACH.get()
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        memo = _MEMO.get()
         if memo is None:
-            out = self.module(*args)
-        else:
-            key = (self.name, *(id(arg) for arg in args))
-            if key not in memo:
-                # The arguments are kept beside the result, so that their identities stay taken.
-                memo[key] = (self.module(*args), args)
-            out = memo[key][0]
-        return out if detach is None else detach(out)
+            return self.module(*args, **kwargs)
+        key = (self.name, *(id(arg) for arg in args), *((name, id(arg)) for name, arg in sorted(kwargs.items())))
+        if key not in memo:
+            # The arguments are kept beside the result, so that their identities stay taken.
+            memo[key] = (self.module(*args, **kwargs), args, kwargs)
+        return memo[key][0]
+
+    def __getattr__(self, name: str) -> Any:
+        """Attributes and methods of the network are read from it; they are not answered from memory."""
+        if name.startswith("__") or name == "module":
+            raise AttributeError(name)
+        return getattr(self.module, name)
 
 
 @contextmanager
@@ -84,13 +87,3 @@ def registered_once(name: str, module: Any, register: Callable[[str, Any], Any])
         # The module is kept beside the result, so that its identity stays taken.
         memory[key] = (register(name, module), module)
     return memory[key][0]
-
-
-@contextmanager
-def detached(stop_gradient: Callable) -> Iterator[None]:
-    """Within, what networks return carries no gradient to their parameters."""
-    token = _DETACH.set(stop_gradient)
-    try:
-        yield
-    finally:
-        _DETACH.reset(token)

@@ -9,6 +9,8 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 
 from mmppl.errors import OptionError
+from mmppl.numpyro.tracing import site_log_density, sites_of
+from mmppl.sites import PLATE, in_plate, plate_scale
 
 __all__ = ["data_plate", "latent_sites", "log_density_per_datum", "run", "site_log_density"]
 
@@ -72,31 +74,28 @@ def latent_sites(sites: dict) -> list[str]:
 
 
 def data_plate(sites: dict) -> str | None:
-    """Name of the plate at dimension -1 that holds every sample site, latent and observed; None if there is none."""
-    stacks = [site["cond_indep_stack"] for site in sites.values() if site["type"] == "sample"]
-    common = [{frame.name for frame in stack if frame.dim == DATA_DIM} for stack in stacks]
-    shared = set.intersection(*common) if common else set()
-    return shared.pop() if shared else None
+    """Name of the plate of the data, if it holds every sample site, latent and observed; else None.
+
+    It is the one that ``mm.plate`` makes, or else a plate at dimension -1.
+    """
+    frames = [site.frames for site in sites_of(sites).values()]
+    common = set.intersection(*map(set, frames)) if frames else set()
+    marked = [frame.name for frame in common if frame.name == PLATE]
+    return next(iter(marked or [frame.name for frame in common if frame.dim == DATA_DIM]), None)
 
 
 def sum_per_datum(sites: dict, plate: str | None) -> jax.Array:
-    """Log densities summed over sites and over plates inside the data's: ``(*, N)``."""
-    samples = [site for site in sites.values() if site["type"] == "sample"]
-    nested = max(-frame.dim for site in samples for frame in site["cond_indep_stack"])
-    size, rows = sites[plate]["args"][:2]
+    """Log densities summed over sites and over plates within and around the data's: ``(*, N)``."""
+    found = sites_of(sites).values()
+    nested = max(-frame.dim for site in found for frame in site.frames)
     total: Any = 0.0
-    for site in samples:
-        log_prob = site_log_density(site)
-        if size != rows and site["scale"] is not None:
-            log_prob = log_prob * (rows / size)
-        total = total + jnp.sum(log_prob, axis=tuple(range(-min(nested, log_prob.ndim), DATA_DIM)))
+    for site in found:
+        frame = in_plate(site, plate)
+        log_prob = site.log_density(plate_scale(frame))
+        axis = log_prob.ndim + frame.dim
+        others = tuple(i for i in range(max(0, log_prob.ndim - nested), log_prob.ndim) if i != axis)
+        total = total + jnp.sum(log_prob, axis=others)
     return total
-
-
-def site_log_density(site: dict) -> jax.Array:
-    """The log density of a sample site over its batch shape, masked and scaled as the host does."""
-    log_prob = site["fn"].log_prob(site["value"])
-    return log_prob if site["scale"] is None else site["scale"] * log_prob
 
 
 def log_jacobian(site: dict, unconstrained: jax.Array) -> jax.Array:

@@ -12,10 +12,13 @@ import numpyro.distributions as dist
 from numpyro import handlers
 
 from mmppl.batch import Batch
+from mmppl.inference.objectives.evaluation import Evaluation
+from mmppl.inference.site_densities import Places
+from mmppl.inference.site_densities import places as find_places
 from mmppl.nets.spec import Spec
-from mmppl.numpyro.objectives import Evaluation
-from mmppl.numpyro.posterior import JOINT, Static, chains, guide_log_prob, probe, refine, scores
+from mmppl.numpyro.posterior import JOINT, Static, chains, guide_log_prob, outside, probe, refine, scores
 from mmppl.numpyro.primitives import as_batch, build
+from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
 from mmppl.numpyro.weights import bind
 
@@ -32,7 +35,9 @@ __all__ = [
     "guide_log_prob",
     "located",
     "log_weights",
+    "outside",
     "param",
+    "places",
     "probe",
     "random",
     "refine",
@@ -94,7 +99,8 @@ def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, 
 def _log_weights(program: Any, batch: Batch, key: jax.Array) -> jax.Array:
     model, guide, objective = program.value
     first, second = jax.random.split(key)
-    return objective.log_weights(Evaluation(model, guide, {}, first, batch), batch, second)[:, 0, :]
+    run = Evaluation(Runs({}, first), model, guide, batch)
+    return objective.log_weights(run, batch, second)[:, 0, :]
 
 
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
@@ -107,17 +113,44 @@ def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int,
 def _latents(program: Any, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
     model, guide = program.value
     first, second = jax.random.split(key)
-    keys = jax.random.split(first, num)
-    out = {}
+    out: dict = {}
     if rows is not True:
-        out = jax.vmap(lambda k: _hidden(handlers.trace(handlers.seed(guide, k)).get_trace(batch)))(keys)
+        draw = jax.vmap(lambda k: _hidden(handlers.trace(handlers.seed(guide, k)).get_trace(batch)))
+        out = draw(jax.random.split(first, num))
     if rows is None:
         return out
-    with numpyro.plate("_draws", num, dim=-2):
-        drawn = _hidden(handlers.trace(handlers.seed(model, second)).get_trace(batch.only()))
+    nothing = batch.only()
+    where = _places(model, nothing)
+    if where.simple:
+        with numpyro.plate("_draws", num, dim=-2):
+            drawn = _hidden(handlers.trace(handlers.seed(model, second)).get_trace(nothing))
+    else:
+        # What all rows share is the guide's where a row is given, and then the others follow it.
+        def one(k: jax.Array, values: dict) -> dict:
+            seeded = handlers.substitute(handlers.seed(model, k), data=values)
+            return _hidden(handlers.trace(seeded).get_trace(nothing))
+
+        drawn = jax.vmap(one)(jax.random.split(second, num), {n: out[n] for n in where.outside if n in out})
     if rows is True:
         return drawn
-    return {n: jnp.where(rows.reshape(rows.shape + (1,) * (z.ndim - 2)), drawn[n], z) for n, z in out.items()}
+    local = {n: z for n, z in out.items() if n in where.rows}
+    return out | {n: jnp.where(_at_axis(rows, where.rows[n] + 1, z.ndim), drawn[n], z) for n, z in local.items()}
+
+
+def _at_axis(rows: jax.Array, axis: int, ndim: int) -> jax.Array:
+    """``(N,)`` as an array of so many axes, N at one of them."""
+    return rows.reshape((1,) * axis + rows.shape + (1,) * (ndim - axis - 1))
+
+
+def places(model: Callable, batch: Batch) -> Places:
+    """Where the latents of a model lie."""
+    found: list[Places] = []
+    jax.eval_shape(lambda: found.append(_places(model, as_batch(batch))))
+    return found[0]
+
+
+def _places(model: Callable, batch: Batch) -> Places:
+    return find_places(Runs({}, jax.random.key(0)).run(model, batch, rng=jax.random.key(0)), batch)
 
 
 def _hidden(sites: Mapping) -> dict:

@@ -7,8 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer import HMC, MCMC, NUTS
 
@@ -16,11 +14,13 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.refine import walk
+from mmppl.inference.site_densities import site_densities
 from mmppl.numpyro import density
 from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.tracing import Runs
 
-__all__ = ["JOINT", "Static", "chains", "guide_log_prob", "probe", "refine", "scores"]
+__all__ = ["JOINT", "Static", "chains", "guide_log_prob", "outside", "probe", "refine", "scores"]
 
 JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
 # Fields of a kernel's state, and ArviZ's names for them.
@@ -50,27 +50,23 @@ class Static(eqx.Module):
 def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
     """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
 
-    Without ``prior`` the second is None: that of a diffusion takes an integration.
+    Without ``prior`` the second is None: that of a diffusion takes an integration. What lies outside the plate of the
+    data is left out; see :func:`outside`.
     """
     log_lik, log_prior = _scores_jitted(Static(model), dict(hidden), as_batch(batch), prior)
-    return {name: np.array(value) for name, value in log_lik.items()}, None if log_prior is None else np.array(
-        log_prior
-    )
+    wanted = None if log_prior is None else np.array(log_prior)
+    return {name: np.array(value) for name, value in log_lik.items()}, wanted
 
 
 def _scores(model: Callable, hidden: dict, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
-    num = next(iter(hidden.values())).shape[0]
-    with numpyro.plate("_draws", num, dim=-2):
-        free = handlers.substitute(handlers.seed(model, jax.random.key(0)), data=hidden)
-        sites = handlers.trace(free).get_trace(batch)
-    shape = (num, len(batch))
+    names = batch.modalities
+    found = site_densities(_runs(), model, hidden, batch, lambda site: prior or site.name in names).rows
+    log_lik = {name: found[name] for name in names if name in found}
+    return log_lik, sum(x for name, x in found.items() if name not in log_lik) if prior else None
 
-    def log_prob(name: str) -> jax.Array:
-        return jnp.broadcast_to(sites[name]["fn"].log_prob(sites[name]["value"]), shape)
 
-    samples = [n for n, s in sites.items() if s["type"] == "sample"]
-    log_prior = sum(log_prob(n) for n in samples if n not in batch.modalities) if prior else None
-    return {n: log_prob(n) for n in samples if n in batch.modalities}, log_prior
+def _runs() -> Runs:
+    return Runs({}, jax.random.key(0))
 
 
 @eqx.filter_jit
@@ -79,17 +75,26 @@ def _scores_jitted(program: Any, hidden: dict, batch: Batch, prior: bool) -> tup
 
 
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
-    """The guide's log density of latents ``(K, N, *event)``, ``(K, N)``."""
+    """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
     return np.array(_guide_log_prob(Static(guide), {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
 
 
 @eqx.filter_jit
 def _guide_log_prob(program: Any, hidden: dict, batch: Batch) -> jax.Array:
-    def one(z: dict) -> jax.Array:
-        sites = density.run(program.value, (batch,), {}, z)
-        return sum(sites[name]["fn"].log_prob(z[name]) for name in z)
+    return sum(site_densities(_runs(), program.value, hidden, batch, lambda site: True).rows.values())
 
-    return jax.vmap(one)(hidden)
+
+def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray | None:
+    """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
+    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    found = _outside(Static((model, guide)), own, as_batch(batch))
+    return None if found is None else np.array(found)
+
+
+@eqx.filter_jit
+def _outside(program: Any, hidden: dict, batch: Batch) -> jax.Array | None:
+    log_p, log_q = (site_densities(_runs(), fn, hidden, batch, lambda site: True).outside for fn in program.value)
+    return sum(log_p.values()) - sum(log_q.values()) if log_p or log_q else None
 
 
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
@@ -103,7 +108,8 @@ def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tu
 def _probe(program: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     def terms(z: dict) -> dict:
         sites = density.run(program.value, (batch,), {}, z)
-        return {n: _by_row(s["fn"].log_prob(s["value"]), len(batch)) for n, s in sites.items() if s["type"] == "sample"}
+        samples = {n: s for n, s in sites.items() if s["type"] == "sample"}
+        return {n: _by_row(density.site_log_density(s), len(batch)) for n, s in samples.items()}
 
     values = jax.vmap(terms)(hidden)
     if not gradients:

@@ -15,10 +15,9 @@ from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.spec import Spec
+from mmppl.sites import PLATE
 
 __all__ = ["as_batch", "build", "net", "observe", "plate"]
-
-PLATE = "batch"
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:

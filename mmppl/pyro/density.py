@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions.transforms import Transform
-from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 
 from mmppl.errors import OptionError
 from mmppl.nets.bound import registered_in
-from mmppl.pyro.objectives import site_is_subsample
+from mmppl.pyro.tracing import frames_of, given, sample_sites, site_log_density
+from mmppl.sites import PLATE, plate_scale
 
 __all__ = ["data_plate", "frozen", "latent_sites", "log_density_per_datum", "run", "site_log_density"]
 
@@ -57,16 +57,7 @@ def log_density_per_datum(model: Callable, args: tuple, kwargs: dict, latents: M
 
 def run(model: Callable, args: tuple, kwargs: dict, values: Mapping[str, torch.Tensor]) -> dict:
     """The sites of one run of the program under given values of latents."""
-    given = poutine.Trace()
-    for name, value in values.items():
-        given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
-    return sample_sites(poutine.trace(poutine.replay(model, trace=given)).get_trace(*args, **kwargs))
-
-
-def sample_sites(trace: poutine.Trace) -> dict:
-    """Sample sites by name, without those that only pick the rows of a plate."""
-    nodes = trace.nodes.items()
-    return {name: site for name, site in nodes if site["type"] == "sample" and not site_is_subsample(site)}
+    return sample_sites(poutine.trace(poutine.replay(model, trace=given(values))).get_trace(*args, **kwargs))
 
 
 def latent_sites(sites: dict) -> list[str]:
@@ -75,30 +66,28 @@ def latent_sites(sites: dict) -> list[str]:
 
 
 def data_plate(sites: dict) -> str | None:
-    """Name of the plate at dimension -1 that holds every sample site, latent and observed; None if there is none."""
-    stacks = [site["cond_indep_stack"] for site in sites.values()]
-    common = [{frame.name for frame in stack if frame.dim == DATA_DIM} for stack in stacks]
-    shared = set.intersection(*common) if common else set()
-    return shared.pop() if shared else None
+    """Name of the plate of the data, if it holds every sample site, latent and observed; else None.
+
+    It is the one that ``mm.plate`` makes, or else a plate at dimension -1.
+    """
+    frames = [frames_of(site) for site in sites.values()]
+    common = set.intersection(*map(set, frames)) if frames else set()
+    marked = [frame.name for frame in common if frame.name == PLATE]
+    return next(iter(marked or [frame.name for frame in common if frame.dim == DATA_DIM]), None)
 
 
 def sum_per_datum(sites: dict, plate: str | None) -> torch.Tensor:
-    """Log densities summed over sites and over plates inside the data's: ``(*, N)``."""
-    nested = max(-frame.dim for site in sites.values() for frame in site["cond_indep_stack"] if frame.vectorized)
+    """Log densities summed over sites and over plates within and around the data's: ``(*, N)``."""
+    frames = {name: frames_of(site) for name, site in sites.items()}
+    nested = max(-frame.dim for own in frames.values() for frame in own if frame.dim is not None)
     total: Any = 0.0
-    for site in sites.values():
-        frame = next(frame for frame in site["cond_indep_stack"] if frame.name == plate)
-        log_prob = site_log_density(site)
-        if frame.full_size and frame.full_size != frame.size:
-            log_prob = log_prob * (frame.size / frame.full_size)
-        inside = tuple(range(-min(nested, log_prob.ndim), DATA_DIM))
-        total = total + (log_prob.sum(inside) if inside else log_prob)
+    for name, site in sites.items():
+        frame = next(frame for frame in frames[name] if frame.name == plate)
+        log_prob = site_log_density(site, plate_scale(frame))
+        axis = log_prob.ndim + frame.dim
+        others = tuple(i for i in range(max(0, log_prob.ndim - nested), log_prob.ndim) if i != axis)
+        total = total + (log_prob.sum(others) if others else log_prob)
     return total
-
-
-def site_log_density(site: dict) -> torch.Tensor:
-    """The log density of a sample site over its batch shape, masked and scaled as the host does."""
-    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
 
 
 def log_jacobian(site: dict, to_real: Transform, unconstrained: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,14 @@ from pyro import poutine
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
+from mmppl.inference.objectives.evaluation import Evaluation
+from mmppl.inference.site_densities import Places
+from mmppl.inference.site_densities import places as find_places
 from mmppl.nets.spec import Spec
 from mmppl.pyro.located import located
-from mmppl.pyro.objectives import Evaluation
-from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, probe, refine, scores, seeded, sites_of
+from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, outside, probe, refine, scores, seeded
 from mmppl.pyro.primitives import as_batch, build
+from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
 from mmppl.pyro.weights import bind
 
@@ -32,7 +35,9 @@ __all__ = [
     "guide_log_prob",
     "located",
     "log_weights",
+    "outside",
     "param",
+    "places",
     "probe",
     "random",
     "refine",
@@ -66,7 +71,7 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     out = {}
     with seeded(0), torch.no_grad():
-        sites = sites_of(poutine.trace(model).get_trace(as_batch(batch)))
+        sites = sample_sites(poutine.trace(model).get_trace(as_batch(batch)))
     for name, site in sites.items():
         fn = site["fn"]
         while not hasattr(fn, "log_normalizer") and hasattr(fn, "base_dist"):
@@ -86,37 +91,74 @@ def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, 
     """The objective's log importance weights of its first term, ``(K, N)``."""
     batch = as_batch(batch)
     with seeded(seed), torch.no_grad():
-        return BACKEND.to_numpy(objective.log_weights(Evaluation(model, guide, batch), batch, None)[:, 0, :])
+        return BACKEND.to_numpy(
+            objective.log_weights(Evaluation(Runs(batch), model, guide, batch), batch, None)[:, 0, :]
+        )
 
 
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     batch = as_batch(batch)
+    nothing = batch.only()
+    where = places(model, nothing)
     with seeded(seed), torch.no_grad():
         out, drawn = {}, {}
         if not prior_rows.all():
-            with pyro.plate("_draws", num, dim=-2):
-                out = _hidden(poutine.trace(guide).get_trace(batch))
+            out = _each_draw(guide, batch, num, {}, where.simple, _hidden)
         if prior_rows.any():
-            with pyro.plate("_draws", num, dim=-2):
-                drawn = _hidden(poutine.trace(model).get_trace(batch.only()))
-    rows = torch.as_tensor(prior_rows)
+            # What all rows share is the guide's where a row is given, and then the others follow it.
+            shared = {n: out[n] for n in where.outside if n in out}
+            drawn = _each_draw(model, nothing, num, shared, where.simple, _hidden)
     if not out or not drawn:
         return out or drawn
-    return {n: torch.where(rows.reshape(rows.shape + (1,) * (z.ndim - 2)), drawn[n], z) for n, z in out.items()}
+    rows = torch.as_tensor(prior_rows)
+    local = {n: z for n, z in out.items() if n in where.rows}
+    return out | {n: torch.where(_at_axis(rows, where.rows[n] + 1, z.ndim), drawn[n], z) for n, z in local.items()}
+
+
+def _at_axis(rows: torch.Tensor, axis: int, ndim: int) -> torch.Tensor:
+    """``(N,)`` as an array of so many axes, N at one of them."""
+    return rows.reshape((1,) * axis + rows.shape + (1,) * (ndim - axis - 1))
+
+
+def _each_draw(
+    program: Callable, batch: Batch, num: int, values: Mapping, simple: bool, read: Callable[[dict], dict]
+) -> dict:
+    """What is read off the sites of ``num`` runs, stacked: of one for all where draws can have an axis."""
+
+    def run(own: Mapping) -> dict:
+        return read(sample_sites(poutine.trace(poutine.replay(program, trace=given(own))).get_trace(batch)))
+
+    if simple:
+        with pyro.plate("_draws", num, dim=-2):
+            return run(values)
+    every = [run({n: z[k] for n, z in values.items()}) for k in range(num)]
+    return {n: torch.stack([one[n] for one in every]) for n in every[0]}
+
+
+def _hidden(sites: dict) -> dict:
+    return {n: s["value"] for n, s in sites.items() if not s["is_observed"]}
+
+
+def places(model: Callable, batch: Batch) -> Places:
+    """Where the latents of a model lie."""
+    batch = as_batch(batch)
+    with seeded(0), torch.no_grad():
+        return find_places(Runs(batch).run(model, batch), batch)
 
 
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
-    num = next(iter(hidden.values())).shape[0]
-    given = poutine.Trace()
-    for name, value in hidden.items():
-        given.add_node(name, name=name, type="sample", value=torch.as_tensor(value), is_observed=False, infer={})
-    with seeded(seed), torch.no_grad(), pyro.plate("_draws", num, dim=-2):
-        free = poutine.uncondition(poutine.replay(model, trace=given))
-        sites = sites_of(poutine.trace(free).get_trace(as_batch(batch)))
-    names = batch.modalities
-    return {n: BACKEND.to_numpy(_mean(sites[n]["fn"]) if mean else sites[n]["value"]) for n in names}
+    values = {n: torch.as_tensor(z) for n, z in hidden.items()}
+    num, rows, names = next(iter(values.values())).shape[0], as_batch(batch), batch.modalities
+
+    def read(sites: dict) -> dict:
+        return {n: _mean(sites[n]["fn"]) if mean else sites[n]["value"] for n in names}
+
+    simple = places(model, rows).simple
+    with seeded(seed), torch.no_grad():
+        made = _each_draw(poutine.uncondition(model), rows, num, values, simple, read)
+    return {n: BACKEND.to_numpy(x) for n, x in made.items()}
 
 
 def _mean(fn: Any) -> torch.Tensor:
@@ -130,7 +172,3 @@ def simulate(model: Callable, guide: Callable, batch: Batch, num: int, seed: int
     """Draws of latents and of every modality: two dictionaries of ``(num, N, *event)``."""
     hidden = latents(model, guide, batch, num, seed, prior_rows)
     return {n: BACKEND.to_numpy(z) for n, z in hidden.items()}, decode(model, hidden, batch, seed + 1, mean)
-
-
-def _hidden(trace: Any) -> dict:
-    return {n: s["value"] for n, s in sites_of(trace).items() if not s["is_observed"]}

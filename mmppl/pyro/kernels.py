@@ -13,7 +13,7 @@ from mmppl._backend.torch import BACKEND, RowStreams
 from mmppl.errors import OptionError
 from mmppl.inference import kernels as shared
 from mmppl.pyro import density
-from mmppl.pyro.objectives import site_is_subsample
+from mmppl.pyro.tracing import is_subsample
 
 __all__ = [
     "HMC",
@@ -79,7 +79,7 @@ class HostKernel(MCMCKernel):
         """The program as Pyro's initialisation may see it, which refuses one that draws its own rows."""
         if not self.stochastic:
             return self.model
-        return poutine.block(self.model, hide_fn=lambda site: site["type"] == "sample" and site_is_subsample(site))
+        return poutine.block(self.model, hide_fn=lambda site: site["type"] == "sample" and is_subsample(site))
 
     def sample(self, params: dict) -> dict:
         with torch.no_grad():

@@ -5,10 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.infer import HMC, MCMC, NUTS
 from torch.distributions import biject_to
 
@@ -16,12 +13,13 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.refine import walk
+from mmppl.inference.site_densities import site_densities
 from mmppl.pyro import density
 from mmppl.pyro.kernels import HostKernel
-from mmppl.pyro.objectives import site_is_subsample
 from mmppl.pyro.primitives import as_batch
+from mmppl.pyro.tracing import Runs
 
-__all__ = ["JOINT", "chains", "guide_log_prob", "probe", "refine", "scores", "seeded", "sites_of"]
+__all__ = ["JOINT", "chains", "guide_log_prob", "outside", "probe", "refine", "scores", "seeded"]
 
 JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
 # What our kernels report of every draw, and ArviZ's names for it.
@@ -36,15 +34,11 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def sites_of(trace: Any) -> dict:
-    """Sample sites by name, without those that only pick the rows of a plate."""
-    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
-
-
 def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
     """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
 
-    Without ``prior`` the second is None: that of a diffusion takes an integration.
+    Without ``prior`` the second is None: that of a diffusion takes an integration. What lies outside the plate of the
+    data is left out; see :func:`outside`.
     """
     with torch.no_grad():
         log_lik, log_prior = _scores(model, _tensors(hidden), as_batch(batch), prior)
@@ -53,32 +47,26 @@ def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -
 
 
 def _scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
-    log_prob = _log_probs(model, hidden, batch)
-    log_prior = sum(log_prob(n) for n in log_prob.sites if n not in batch.modalities) if prior else None
-    return {n: log_prob(n) for n in batch.modalities if n in log_prob.sites}, log_prior
-
-
-class _log_probs:
-    """The log densities ``(K, N)`` of the sites of a program under latents ``(K, N, *event)``, masked, not scaled."""
-
-    def __init__(self, program: Callable, hidden: Mapping, batch: Batch):
-        self.shape = next(iter(hidden.values())).shape[0], len(batch)
-        given = poutine.Trace()
-        for name, value in hidden.items():
-            given.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
-        with pyro.plate("_draws", self.shape[0], dim=-2):
-            self.sites = sites_of(poutine.trace(poutine.replay(program, trace=given)).get_trace(batch))
-
-    def __call__(self, name: str) -> torch.Tensor:
-        site = self.sites[name]
-        return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"]).expand(self.shape)
+    names = batch.modalities
+    found = site_densities(Runs(batch), model, hidden, batch, lambda site: prior or site.name in names).rows
+    log_lik = {name: found[name] for name in names if name in found}
+    return log_lik, sum(x for name, x in found.items() if name not in log_lik) if prior else None
 
 
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
-    """The guide's log density of latents ``(K, N, *event)``, ``(K, N)``."""
+    """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
+    batch = as_batch(batch)
     with torch.no_grad():
-        log_prob = _log_probs(guide, _tensors(hidden), as_batch(batch))
-        return BACKEND.to_numpy(sum(log_prob(name) for name in hidden))
+        found = site_densities(Runs(batch), guide, _tensors(hidden), batch, lambda site: True)
+        return BACKEND.to_numpy(sum(found.rows.values()))
+
+
+def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray | None:
+    """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
+    batch, own = as_batch(batch), _tensors(hidden)
+    with torch.no_grad():
+        log_p, log_q = (site_densities(Runs(batch), fn, own, batch, lambda site: True).outside for fn in (model, guide))
+        return BACKEND.to_numpy(sum(log_p.values()) - sum(log_q.values())) if log_p or log_q else None
 
 
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
@@ -90,7 +78,7 @@ def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tu
         z = {n: x[k].detach().clone().requires_grad_(gradients) for n, x in own.items()}
         with torch.set_grad_enabled(gradients):
             for name, site in density.run(model, (batch,), {}, z).items():
-                term = scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"])
+                term = density.site_log_density(site)
                 values.setdefault(name, []).append(_by_row(BACKEND.to_numpy(term), len(batch)))
                 reached[name] = reached.get(name, False) or _slopes(term, list(z.values()))
     return {n: np.stack(v) for n, v in values.items()}, reached

@@ -18,10 +18,10 @@ from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
+from mmppl.sites import PLATE
 
 __all__ = ["as_batch", "build", "net", "observe", "plate"]
 
-PLATE = "batch"
 _OWN: ContextVar[dict | None] = ContextVar("mmppl_own_modules", default=None)
 
 

@@ -1,0 +1,96 @@
+"""Log densities of a program's sites under draws of its latents, by runs under a host's handlers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mmppl.batch import Batch
+from mmppl.inference.objectives.evaluation import Runs
+from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
+
+Array = Any
+
+__all__ = ["Places", "SiteDensities", "places", "site_densities"]
+
+
+class Places(NamedTuple):
+    """Where the latents of a program lie.
+
+    Arguments:
+        simple: Whether all sites lie in the plate of the data and in no other, so that draws can have an axis before.
+        rows: For each latent in that plate the axis of N.
+        outside: The latents outside it.
+    """
+
+    simple: bool
+    rows: dict[str, int]
+    outside: tuple[str, ...]
+
+
+class SiteDensities(NamedTuple):
+    """Log densities of K draws, masked and scaled as the host does but for the scale of the data's plate.
+
+    Arguments:
+        rows: Of the sites in the plate of the data, by name, ``(K, N)``.
+        outside: Of the sites outside it, by name, ``(K,)``.
+    """
+
+    rows: dict[str, Array]
+    outside: dict[str, Array]
+
+
+def site_densities(
+    runs: Runs, program: Callable, hidden: Mapping[str, Array], batch: Batch, wanted: Callable[[Site], bool]
+) -> SiteDensities:
+    """Runs a program once for each draw, or once for all where every site lies in the plate of the data alone.
+
+    Arguments:
+        runs: Runs the program.
+        program: A model or a guide.
+        hidden: Values of latents: ``(K, *, N, *event)`` in the plate of the data, ``(K, *event)`` outside.
+        batch: The batch, N rows.
+        wanted: The sites whose densities are asked for.
+    """
+    xp, num = runs.backend.xp, next(iter(hidden.values())).shape[0]
+
+    def one(values: dict) -> SiteDensities:
+        return _sorted(runs.run(program, batch, values, rng=runs.keys(1, ())), batch, wanted)
+
+    first = runs.run(program, batch, {name: z[0, ...] for name, z in hidden.items()}, rng=runs.keys(1, ()))
+    plate = _plate(first, batch)
+    if not alone(first.values(), plate):
+        return SiteDensities(*runs.map(lambda values: tuple(one(values)), dict(hidden)))
+    values = {name: z[:, None, ...] for name, z in hidden.items()}
+    sites = runs.run(program, batch, values, axes=(num, 1), rng=runs.keys(1, ()))
+    rows = {}
+    for name, site in sites.items():
+        if wanted(site):
+            log_density = site.log_density(plate_scale(in_plate(site, plate)))  # type: ignore[arg-type]
+            rows[name] = xp.broadcast_to(log_density, (num, 1, len(batch)))[:, 0, :]
+    return SiteDensities(rows, {})
+
+
+def _plate(sites: Mapping[str, Site], batch: Batch) -> str | None:
+    marked = any(frame.name == PLATE for site in sites.values() for frame in site.frames)
+    return PLATE if marked else data_plate(sites, batch.modalities, len(batch))
+
+
+def _sorted(sites: Mapping[str, Site], batch: Batch, wanted: Callable[[Site], bool]) -> SiteDensities:
+    plate = _plate(sites, batch)
+    rows, outside = {}, {}
+    for name, site in sites.items():
+        if wanted(site):
+            frame = in_plate(site, plate)
+            if frame is None:
+                outside[name] = total(site)
+            else:
+                rows[name] = per_datum(site, frame, plate_scale(frame))
+    return SiteDensities(rows, outside)
+
+
+def places(sites: Mapping[str, Site], batch: Batch) -> Places:
+    """Where the latents of a run of a model lie."""
+    latents = {name: site for name, site in sites.items() if not site.observed}
+    plate = _plate(sites, batch)
+    frames = {name: in_plate(site, plate) for name, site in latents.items()}
+    rows = {name: latents[name].batch_ndim + frame.dim for name, frame in frames.items() if frame is not None}
+    return Places(alone(sites.values(), plate), rows, tuple(name for name, frame in frames.items() if frame is None))

@@ -1,0 +1,173 @@
+"""Runs of programs under NumPyro's handlers, read as sample sites."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+from numpyro import handlers
+
+from mmppl._backend.jax import BACKEND
+from mmppl.batch import Batch
+from mmppl.inference.objectives.evaluation import Layout, layout
+from mmppl.nets.bound import evaluated_once
+from mmppl.sites import Frame, Site
+
+__all__ = ["Runs", "site_log_density", "sites_of"]
+
+OURS = ("_particles", "_terms", "_draws")
+
+
+def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
+    """The log density of a sample site over its batch shape, masked and scaled as the host does, over ``over``."""
+    kept = node["intermediates"]
+    log_prob = node["fn"].log_prob(node["value"], kept) if kept else node["fn"].log_prob(node["value"])
+    scale = node["scale"]
+    if scale is None or (isinstance(scale, float | int) and scale == over):
+        return log_prob
+    return (scale if over == 1.0 else scale / over) * log_prob
+
+
+def frames_of(node: dict, trace: Mapping) -> tuple[Frame, ...]:
+    """The plates of the program that a site lies in."""
+    frames = (f for f in node["cond_indep_stack"] if f.name not in OURS)
+    return tuple(Frame(f.name, f.dim, int(f.size), _size(f, trace)) for f in frames)
+
+
+def _size(frame: Any, trace: Mapping) -> int:
+    """Rows of a plate in all; one that the trace does not hold, as within ``scan``, stands for itself."""
+    return int(trace[frame.name]["args"][0]) if frame.name in trace else int(frame.size)
+
+
+def sites_of(trace: Mapping) -> dict[str, Site]:
+    """The sample sites of a trace."""
+    return {name: _site(name, node, trace) for name, node in trace.items() if node["type"] == "sample"}
+
+
+def _site(name: str, node: dict, trace: Mapping) -> Site:
+    return Site(
+        name,
+        node["value"],
+        lambda over: site_log_density(node, over),
+        frames_of(node, trace),
+        len(node["fn"].batch_shape),
+        node["is_observed"],
+        bool(node["infer"].get("is_auxiliary", False)),
+        False if node["is_observed"] else bool(node["fn"].support.is_discrete),
+    )
+
+
+class Runs:
+    """Runs a program for one evaluation of an objective; see the protocol of the same name.
+
+    Arguments:
+        params: Parameters and mutable state by name.
+        key: A random key.
+        args: Further arguments of model and guide.
+        kwargs: Their keyword arguments.
+    """
+
+    backend = BACKEND
+
+    def __init__(self, params: Mapping[str, Any], key: jax.Array, args: tuple = (), kwargs: Mapping | None = None):
+        self.params, self.args, self.kwargs = dict(params), args, dict(kwargs or {})
+        self.streams = jax.random.split(key, 3)
+        leaves = [x for x in jax.tree.leaves(self.params) if jnp.issubdtype(x.dtype, jnp.floating)]
+        self.like = jnp.zeros((), leaves[0].dtype if leaves else jnp.float32)
+        self.mutable: dict[str, Any] = {}
+
+    def run(
+        self, fn: Callable, batch: Batch, values: Mapping | None = None, *, axes: tuple = (1, 1), rng: Any = None
+    ) -> dict[str, Site]:
+        known = {**self.params, **(values or {})}
+
+        def value(msg: dict) -> Any:
+            if msg["name"] in known:
+                return known[msg["name"]]
+            return self._rows(msg) if msg["type"] == "plate" else None
+
+        program = handlers.substitute(handlers.seed(fn, rng), substitute_fn=value)
+        with _axes(axes):
+            trace = handlers.trace(program).get_trace(batch, *self.args, **self.kwargs)
+        changed = {name: node["value"] for name, node in trace.items() if node["type"] == "mutable"}
+        # As under the host's own objectives, what one run changes the next one sees.
+        self.mutable, self.params = {**self.mutable, **changed}, {**self.params, **changed}
+        return sites_of(trace)
+
+    def _rows(self, msg: dict) -> jax.Array | None:
+        """The rows that a plate picks, the same in every run of an evaluation."""
+        size, rows = msg["args"][:2]
+        if rows is None or rows == size:
+            return None
+        key = jax.random.fold_in(self.streams[2], zlib.crc32(msg["name"].encode()))
+        return msg["fn"](size, rows, rng_key=key)
+
+    def map(self, f: Callable[[Any], Any], *trees: Any) -> Any:
+        return self._mapped(lambda *xs: (f(*xs), ()), trees)[0]
+
+    def same(self, f: Callable[[Any], tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
+        try:
+            return self._mapped(f, trees)
+        except ValueError as error:
+            if "out_axes" not in str(error):
+                raise
+            return None
+
+    def _mapped(self, f: Callable, trees: tuple) -> Any:
+        """Under ``vmap``; what is returned second must not depend on what is mapped over."""
+        state = self.mutable, self.params
+
+        def one(*xs: Any) -> tuple:
+            self.mutable, self.params = {}, state[1]
+            # A network that answered from memory would carry tracers out of here.
+            with evaluated_once():
+                out, common = f(*xs)
+            return (out, self.mutable), common
+
+        try:
+            (out, changed), common = jax.vmap(one, out_axes=(0, None))(*trees)
+        finally:
+            self.mutable, self.params = state
+        changed = jax.tree.map(lambda x: x[0], changed)
+        self.mutable, self.params = {**self.mutable, **changed}, {**self.params, **changed}
+        return out, common
+
+    def keys(self, which: int, shape: tuple[int, ...]) -> jax.Array:
+        key = self.streams[which]
+        return jax.random.split(key, shape) if shape else key
+
+    def layout(self, model: Callable, guide: Callable, batch: Batch, names: tuple[str, ...]) -> Layout:
+        found = []
+        state = self.mutable, self.params
+
+        def look() -> None:
+            with evaluated_once():
+                found.append(layout(self, model, guide, batch, names))
+
+        jax.eval_shape(look)
+        self.mutable, self.params = state
+        return found[0]
+
+    def frozen(self) -> "Runs":
+        out = Runs.__new__(Runs)
+        out.__dict__.update(self.__dict__, params=jax.lax.stop_gradient(self.params))
+        return out
+
+
+class _axes:
+    """Host plates for particles and terms, where there is more than one of them."""
+
+    def __init__(self, sizes: tuple[int, int]):
+        wanted = sizes != (1, 1)
+        axes = zip(OURS, sizes, (-3, -2), strict=False)
+        self.plates = [numpyro.plate(name, size, dim=dim) for name, size, dim in axes] if wanted else []
+
+    def __enter__(self) -> None:
+        for plate in self.plates:
+            plate.__enter__()
+
+    def __exit__(self, *args: Any) -> None:
+        for plate in reversed(self.plates):
+            plate.__exit__(*args)

@@ -1,0 +1,195 @@
+"""Runs of programs under Pyro's handlers, read as sample sites."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+
+from mmppl._backend.torch import BACKEND
+from mmppl.batch import Batch
+from mmppl.inference.objectives.evaluation import Layout, layout
+from mmppl.sites import Frame, Site
+
+__all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
+
+OURS = ("_particles", "_terms", "_draws")
+
+
+def given(values: Mapping[str, Any]) -> poutine.Trace:
+    """A trace that holds values of latents, for ``poutine.replay``."""
+    trace = poutine.Trace()
+    for name, value in values.items():
+        trace.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
+    return trace
+
+
+def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
+    """Sample sites by name, without those that pick the rows of a plate or record a deterministic value."""
+    return {
+        name: node
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and not is_subsample(node) and not node["infer"].get("_deterministic", False)
+    }
+
+
+def is_subsample(node: dict) -> bool:
+    """Whether a sample site only picks the rows of a plate."""
+    return type(node["fn"]).__name__ == "_Subsample"
+
+
+def site_log_density(node: dict, over: float = 1.0) -> torch.Tensor:
+    """The log density of a sample site over its batch shape, masked and scaled as the host does, over ``over``."""
+    log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+    scale, mask = node["scale"], node["mask"]
+    if over != 1.0:
+        scale = scale / over
+    if isinstance(mask, torch.Tensor):
+        return torch.where(mask, scale_and_mask(log_prob, scale), 0.0)
+    return scale_and_mask(log_prob, scale, True if mask is None else mask)
+
+
+def frames_of(node: dict) -> tuple[Frame, ...]:
+    """The plates of the program that a site lies in."""
+    return tuple(
+        Frame(f.name, f.dim if f.vectorized else None, int(f.size), int(f.full_size or f.size))
+        for f in node["cond_indep_stack"]
+        if f.name not in OURS
+    )
+
+
+def sites_of(trace: poutine.Trace) -> dict[str, Site]:
+    """The sample sites of a trace."""
+    return {name: _site(name, node) for name, node in sample_sites(trace).items()}
+
+
+def _site(name: str, node: dict) -> Site:
+    fn, value = node["fn"], node["value"]
+    return Site(
+        name,
+        value,
+        lambda over: site_log_density(node, over),
+        frames_of(node),
+        len(fn.batch_shape),
+        node["is_observed"],
+        bool(node["infer"].get("is_auxiliary", False)),
+        bool(fn.support.is_discrete) if not node["is_observed"] else False,
+        fn.has_rsample,
+    )
+
+
+class Runs:
+    """Runs a program for one evaluation of an objective; see the protocol of the same name.
+
+    Arguments:
+        batch: The batch, with torch tensors.
+        args: Further arguments of model and guide.
+        kwargs: Their keyword arguments.
+    """
+
+    backend = BACKEND
+
+    def __init__(self, batch: Batch, args: tuple = (), kwargs: Mapping[str, Any] | None = None):
+        self.args, self.kwargs = args, dict(kwargs or {})
+        floats = [v for v in batch.values.values() if v.is_floating_point()]
+        self.like = floats[0].new_zeros(()) if floats else torch.zeros(())
+        self.picked: dict[str, torch.Tensor] = {}  # rows that plates drew, the same in every run
+
+    def run(
+        self, fn: Callable, batch: Batch, values: Mapping | None = None, *, axes: tuple = (1, 1), rng: Any = None
+    ) -> dict[str, Site]:
+        with _axes(axes):
+            replayed = poutine.replay(fn, trace=given({**self.picked, **(values or {})}))
+            trace = poutine.trace(replayed).get_trace(batch, *self.args, **self.kwargs)
+        for name, node in trace.nodes.items():
+            if node["type"] == "sample" and is_subsample(node) and len(node["value"]) < node["fn"].size:
+                self.picked[name] = node["value"]
+        return sites_of(trace)
+
+    def map(self, f: Callable[[Any], Any], *trees: Any) -> Any:
+        number = len(_first(trees))
+        return _stack([f(*(_at(tree, i) for tree in trees)) for i in range(number)])
+
+    def same(self, f: Callable[[Any], tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
+        found = [f(*(_at(tree, i) for tree in trees)) for i in range(len(_first(trees)))]
+        first = found[0][1]
+        if any(not torch.equal(other, first) for _, other in found):
+            return None
+        return _stack([each for each, _ in found]), first
+
+    def keys(self, which: int, shape: tuple[int, ...]) -> Any:
+        return torch.zeros(shape)  # Pyro has one stream; what is mapped over needs an axis
+
+    def layout(self, model: Callable, guide: Callable, batch: Batch, names: tuple[str, ...]) -> Layout:
+        try:
+            known = _LAYOUTS.setdefault(model, {})
+        except TypeError:  # a program that cannot be referred to weakly is looked at in every step
+            known = {}
+        key = id(guide), batch.modalities, names
+        if key not in known:
+            picked = dict(self.picked)
+            with torch.random.fork_rng():
+                # The guide is kept beside what was found, so that its identity stays taken.
+                known[key] = guide, layout(self, model, guide, batch, names)
+            self.picked = picked
+        return known[key][1]
+
+    def frozen(self) -> "Runs":
+        return self  # gradients are taken of latents alone there
+
+
+_LAYOUTS: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class _Axis(pyro.plate):
+    """A plate of ours, around the whole program: parameters are outside it, wherever they are declared."""
+
+    def _process_message(self, msg: Any) -> None:
+        if msg["type"] != "param":
+            super()._process_message(msg)
+
+    def _postprocess_message(self, msg: Any) -> None:
+        if msg["type"] != "param":
+            super()._postprocess_message(msg)
+
+
+class _axes:
+    """Host plates for particles and terms, where there is more than one of them."""
+
+    def __init__(self, sizes: tuple[int, int]):
+        wanted = sizes != (1, 1)
+        self.plates = [_Axis(OURS[0], sizes[0], dim=-3), _Axis(OURS[1], sizes[1], dim=-2)] if wanted else []
+
+    def __enter__(self) -> None:
+        for plate in self.plates:
+            plate.__enter__()
+
+    def __exit__(self, *args: Any) -> None:
+        for plate in reversed(self.plates):
+            plate.__exit__(*args)
+
+
+def _first(tree: Any) -> torch.Tensor:
+    if isinstance(tree, torch.Tensor):
+        return tree
+    for part in tree.values() if isinstance(tree, Mapping) else tree:
+        found = _first(part)
+        if found is not None:
+            return found
+    return None  # type: ignore[return-value]
+
+
+def _at(tree: Any, i: int) -> Any:
+    if isinstance(tree, Mapping):
+        return {name: _at(part, i) for name, part in tree.items()}
+    return tuple(_at(part, i) for part in tree) if isinstance(tree, tuple) else tree[i]
+
+
+def _stack(trees: list[Any]) -> Any:
+    first = trees[0]
+    if isinstance(first, Mapping):
+        return {name: _stack([tree[name] for tree in trees]) for name in first}
+    return tuple(map(_stack, zip(*trees, strict=True))) if isinstance(first, tuple) else torch.stack(trees)

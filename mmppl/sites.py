@@ -1,0 +1,132 @@
+"""Sample sites of one run of a program, alike on both hosts, and the plate of the data among its plates."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mmppl._backend import get_backend
+from mmppl.errors import ObjectiveError
+
+Array = Any
+
+__all__ = ["PLATE", "Frame", "Site", "alone", "data_plate", "in_plate", "per_datum", "plate_scale", "total"]
+
+PLATE = "batch"  # the name that mm.plate gives
+
+
+class Frame(NamedTuple):
+    """A plate that a site lies in.
+
+    Arguments:
+        name: Its name.
+        dim: The batch axis it stands for, counted from the right; None for a plate that is looped over.
+        rows: Number of its rows in this run.
+        size: Number of its rows in all; more than ``rows`` where they are a subsample.
+    """
+
+    name: str
+    dim: int | None
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A sample site of a run.
+
+    Arguments:
+        name: Its name.
+        value: Its value, ``(*batch, *event)``.
+        log_density: Gives its log density over its batch shape in nats, masked and scaled as the host does, divided by
+            its argument.
+        frames: The plates it lies in, the library's own left out.
+        batch_ndim: Number of its batch axes, those of the library's own plates among them.
+        observed: Whether it is observed; ``factor`` statements are.
+        auxiliary: Whether it is a guide's site that stands for no latent of the model.
+        discrete: Whether its support is discrete.
+        reparametrised: Whether its draws carry the gradients of what they were drawn with.
+    """
+
+    name: str
+    value: Array
+    log_density: Callable[[float], Array]
+    frames: tuple[Frame, ...]
+    batch_ndim: int
+    observed: bool
+    auxiliary: bool
+    discrete: bool
+    reparametrised: bool = True
+
+
+def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -> str | None:
+    """Finds the plate of the data: the one that ``mm.plate`` makes, or else the one that the modalities sit in.
+
+    Arguments:
+        sites: Sites of the model.
+        modalities: Names of the modalities of the batch.
+        num: N, rows of the batch.
+
+    Returns:
+        Its name; None where the modalities share no plate.
+
+    Raises:
+        ObjectiveError: If the plate holds another number of rows than the batch.
+    """
+    marked = [frame for site in sites.values() for frame in site.frames if frame.name == PLATE]
+    if marked:
+        found = marked[0]
+    else:
+        observed = [sites[name].frames for name in modalities if name in sites and sites[name].observed]
+        # Where no modality is scored, what has a row for each datum tells.
+        latents = [site.frames for site in sites.values() if any(frame.rows == num for frame in site.frames)]
+        shared = set.intersection(*map(set, observed or latents)) if observed or latents else set()
+        fitting = [frame for frame in shared if frame.dim is not None]
+        if not fitting:
+            return None
+        # Among plates that hold all modalities, such as views of each row, the one of N rows; then the innermost.
+        found = max(fitting, key=lambda frame: (frame.rows == num, frame.dim))
+    if found.rows != num:
+        raise ObjectiveError(
+            f"Expected plate '{found.name}', in which the modalities are observed, to hold the {num} rows of the "
+            f"batch; got {found.rows} of {found.size}. Subsample outside: give minibatches, and declare the size of "
+            "the whole data set by mm.plate(batch, size)."
+        )
+    return found.name
+
+
+def in_plate(site: Site, plate: str | None) -> Frame | None:
+    """The frame of the plate of that name, if the site lies in it."""
+    return next((frame for frame in site.frames if frame.name == plate and frame.dim is not None), None)
+
+
+def alone(sites: Iterable[Site], plate: str | None) -> bool:
+    """Whether every site lies in the plate, at dimension -1, and in no other."""
+    return all(
+        len(site.frames) == 1 and (frame := in_plate(site, plate)) is not None and frame.dim == -1 for site in sites
+    )
+
+
+def plate_scale(frame: Frame) -> float:
+    """The factor a plate puts on its rows for standing for more of them."""
+    return frame.size / frame.rows
+
+
+def per_datum(site: Site, frame: Frame, scale: float) -> Array:
+    """The log density of each row of the data, ``(N,)``: summed over plates within and around the data's.
+
+    Arguments:
+        site: A site in the plate of the data.
+        frame: That plate.
+        scale: The scale of the data's plate, which is taken off: it belongs outside a log-mean-exp.
+    """
+    log_density = site.log_density(scale)
+    xp = get_backend(log_density).xp
+    axis = log_density.ndim + frame.dim  # type: ignore[operator]
+    others = tuple(i for i in range(log_density.ndim) if i != axis)
+    return xp.sum(log_density, axis=others) if others else log_density
+
+
+def total(site: Site) -> Array:
+    """The log density of a site as the host counts it, a scalar: summed over all that it holds."""
+    log_density = site.log_density(1.0)
+    return get_backend(log_density).xp.sum(log_density)

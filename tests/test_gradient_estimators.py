@@ -1,0 +1,160 @@
+"""Every estimator of a bound's gradient has the mean of the plain reparametrised one: long averages on either host.
+
+Rows of a batch are copies of one datum, so that each is a replicate; the replicates of several seeds tell the error.
+"""
+
+import numpy as np
+import pytest
+
+from mmppl import Batch
+from mmppl._backend import get_backend
+from mmppl.errors import ObjectiveError
+from mmppl.testing import driver
+
+ROWS, SEEDS = 4000, 8
+BATCH = Batch({"a": np.full((ROWS, 1), 1.0), "b": np.full((ROWS, 1), -0.5)})
+
+
+@pytest.fixture(params=["numpyro", "pyro"])
+def d(request):
+    d = driver(request.param)
+    with d.double():
+        yield d
+
+
+class Experts:
+    """One latent, experts far from each other, and a latent of each modality's own where asked for."""
+
+    start = {"loc_a": 0.9, "loc_b": -0.8, "log_scale": -0.3}
+    private = {"own": 0.2, "aux": -0.4}
+
+    def __init__(self, d, posterior, private=False):
+        self.d, self.posterior, self.several = d, posterior, private
+
+    def params(self):
+        return {n: np.array(x) for n, x in {**self.start, **(self.private if self.several else {})}.items()}
+
+    def model(self, batch):
+        d = self.d
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+            for m in batch.modalities:
+                mean = z
+                if self.several:
+                    mean = z + 0.8 * d.ppl.sample(f"{m}.w", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+                d.mm.observe(m, d.dist.Normal(mean, 0.5).to_event(1), batch)
+            if self.several:  # latents of modalities that are not scored are latents all the same
+                for m in set("ab") - set(batch.modalities):
+                    d.ppl.sample(f"{m}.w", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+
+    def guide(self, batch):
+        d, p = self.d, {n: self.d.ppl.param(n, self.d.array(x)) for n, x in self.params().items()}
+        xp, one = get_backend(batch["a"]).xp, batch["a"] * 0.0 + 1.0
+        experts = {"a": (p["loc_a"] * one, xp.exp(p["log_scale"]) * one), "b": (p["loc_b"] * one, 0.5 * one)}
+        with d.mm.plate(batch):
+            d.ppl.sample("z", getattr(d.mm, self.posterior)(experts, batch.present))
+            for m in "ab" if self.several else ():
+                here = batch.present[m][..., None]
+                loc = xp.where(here, p["own"] * one, 0.0 * one)
+                scale = xp.where(here, 0.6 * one, xp.exp(p["aux"]) * one)
+                d.ppl.sample(f"{m}.w", d.dist.Normal(loc, scale).to_event(1))
+
+
+class Hierarchy(Experts):
+    """Two latents, the second drawn given the first, in the guide by a function of it; and one of all data."""
+
+    start = {"loc": 0.5, "slope": 0.7, "log_scale": -0.4, "common": 0.3}
+
+    def __init__(self, d, common=False):
+        self.d, self.common, self.several = d, common, False
+
+    def model(self, batch):
+        d, shift = self.d, 0.0
+        if self.common:
+            shift = d.ppl.sample("g", d.dist.Normal(d.array(np.array(0.0)), 0.02))
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+            w = d.ppl.sample("w", d.dist.Normal(0.9 * z, 0.7).to_event(1))
+            for m in batch.modalities:
+                d.mm.observe(m, d.dist.Normal(w + shift, 0.5).to_event(1), batch)
+
+    def guide(self, batch):
+        d, p = self.d, {n: self.d.ppl.param(n, self.d.array(x)) for n, x in self.params().items()}
+        xp, one, shift = get_backend(batch["a"]).xp, batch["a"] * 0.0 + 1.0, 0.0
+        if self.common:
+            shift = d.ppl.sample("g", d.dist.Normal(0.1 * p["common"], 0.02))
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(p["loc"] * one + shift, 0.8).to_event(1))
+            d.ppl.sample("w", d.dist.Normal(xp.tanh(p["slope"] * z), xp.exp(p["log_scale"])).to_event(1))
+
+
+CASES = {
+    "IWAE, dreg": (lambda d: Experts(d, "Product"), "ELBO", 8, {"gradient": "dreg"}),
+    "IWAE, beta 0.4, dreg": (lambda d: Experts(d, "Product"), "ELBO", 6, {"gradient": "dreg", "beta": 0.4}),
+    "IWAE, beta 2, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "beta": 2.0}),
+    "averaged, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "average": True}),
+    "mixture within, dreg": (lambda d: Experts(d, "MixtureOfExperts"), "ELBO", 4, {"gradient": "dreg"}),
+    "MMVAE, stl": (lambda d: Experts(d, "MixtureOfExperts"), "MMVAE", 1, {"gradient": "stl"}),
+    "MMVAE, dreg": (lambda d: Experts(d, "MixtureOfExperts"), "MMVAE", 6, {"gradient": "dreg"}),
+    "MMVAE, one stratum, dreg": (
+        lambda d: Experts(d, "MixtureOfExperts"),
+        "MMVAE",
+        6,
+        {"gradient": "dreg", "strata": "one", "beta": 1.5},
+    ),
+    "MMVAE+, dreg": (lambda d: Experts(d, "MixtureOfExperts", True), "MMVAEPlus", 6, {"gradient": "dreg"}),
+    "MMVAE+, stl": (lambda d: Experts(d, "MixtureOfExperts", True), "MMVAEPlus", 1, {"gradient": "stl"}),
+    "MoPoE, mixture, dreg": (
+        lambda d: Experts(d, "Product"),
+        "MoPoE",
+        4,
+        {"gradient": "dreg", "density": "mixture"},
+    ),
+    "masked, dreg": (lambda d: Experts(d, "Product"), "Masked", 4, {"gradient": "dreg"}),
+    "JMVAE, importance, dreg": (
+        lambda d: Experts(d, "Product"),
+        "JMVAE",
+        4,
+        {"gradient": "dreg", "average": False, "alpha": 0.6},
+    ),
+    "MVTCAE, stl": (lambda d: Experts(d, "Product"), "MVTCAE", 4, {"gradient": "stl"}),
+    "hierarchy, stl": (Hierarchy, "ELBO", 1, {"gradient": "stl"}),
+    "hierarchy, dreg": (Hierarchy, "ELBO", 6, {"gradient": "dreg"}),
+    "hierarchy and a common latent, dreg": (lambda d: Hierarchy(d, True), "ELBO", 4, {"gradient": "dreg"}),
+}
+
+
+def long_average(d, objective, program):
+    """Mean gradient of a datum and its standard error, by parameter."""
+    step = d.stepper(objective, program.model, program.guide)
+    grads = [step(BATCH, seed, program.params()).grads for seed in range(SEEDS)]
+    every = {name: np.stack([g[name] for g in grads]) / ROWS for name in grads[0]}
+    return {name: (x.mean(0), x.std(0, ddof=1) / np.sqrt(SEEDS)) for name, x in every.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_estimators_have_the_mean_of_the_reparametrised_gradient(d, case):
+    make, name, particles, options = CASES[case]
+    program = make(d)
+    plain = {k: v for k, v in options.items() if k != "gradient"}
+    expected = long_average(d, getattr(d.mm, name)(particles, **plain), program)
+    found = long_average(d, getattr(d.mm, name)(particles, **options), program)
+    assert found.keys() == expected.keys() >= program.params().keys() - {"common"}
+    for param, (mean, error) in expected.items():
+        other, own_error = found[param]
+        assert abs(mean - other) < 6.0 * np.hypot(error, own_error) + 1e-9, (param, mean, other, error, own_error)
+
+
+def test_sticking_the_landing_is_the_doubly_reparametrised_gradient_with_importance_weights(d):
+    program = Experts(d, "Product")
+    stl, dreg = (
+        d.stepper(d.mm.ELBO(4, gradient=g), program.model, program.guide)(BATCH[:5], 0, program.params())
+        for g in ("stl", "dreg")
+    )
+    for name, grad in stl.grads.items():
+        np.testing.assert_array_equal(grad, dreg.grads[name])
+
+
+def test_sticking_the_landing_is_refused_with_free_bits(d):
+    with pytest.raises(ObjectiveError, match="biased with free bits"):
+        d.mm.ELBO(gradient="stl", free_bits=0.5)
