@@ -1,6 +1,7 @@
 """The torch backend."""
 
 import math
+from contextlib import contextmanager
 
 import array_api_compat.torch as xp
 import torch
@@ -19,9 +20,23 @@ class _ZeroWithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *cotangents):
         (cotangent,) = cotangents
-        with torch.enable_grad():
-            grads = ctx.pull_back(ctx.params, ctx.aux)
+        grads = ctx.pull_back(ctx.params, ctx.aux)
         return (None, None, *(cotangent * g for g in grads))
+
+
+@contextmanager
+def _cut(params):
+    """Within, gradients reach the parameters and stop there, so that one made from another adds nothing to it."""
+
+    def stop(output_nr):
+        return lambda grads: tuple(None if i == output_nr else g for i, g in enumerate(grads))
+
+    hooks = [p.grad_fn.register_prehook(stop(p.output_nr)) for p in params if p.grad_fn is not None]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class RowStreams:
@@ -89,9 +104,18 @@ class TorchBackend:
         return value, pulled
 
     def grad(self, f, params):
-        with torch.enable_grad():
-            live = [p for p in params if p.requires_grad]
-            grads = iter(torch.autograd.grad(f(params), live, allow_unused=True, materialize_grads=True))
+        again = torch.is_grad_enabled()
+        live = [p for p in params if p.requires_grad]
+        with torch.enable_grad(), _cut(live):
+            value = f(params)
+            if not value.requires_grad:
+                return tuple(torch.zeros_like(p) for p in params)
+            # What made the parameters is the caller's to differentiate, so its graph is neither crossed nor freed.
+            grads = iter(
+                torch.autograd.grad(
+                    value, live, allow_unused=True, materialize_grads=True, retain_graph=True, create_graph=again
+                )
+            )
         return tuple(next(grads) if p.requires_grad else torch.zeros_like(p) for p in params)
 
     def zero_with_gradient(self, pull_back, params, aux):

@@ -97,36 +97,38 @@ class EnergyTilted(Distribution):
     def log_prob(self, value: jax.Array) -> jax.Array:
         if self.energy_static is None and self.energy_params is None:
             return self.base.log_prob(value)
-        base_arrays, base_rest = eqx.partition(self.base, eqx.is_inexact_array)
-        chains = self.chains
-        evaluate, own = self._functional()
+        log_density = self._log_density(value)
+        if BACKEND.is_concrete(log_density):
+            return log_density - self.log_z
+        return log_density - self.log_z + self._learning()
 
-        def log_density(params: tuple, z: jax.Array) -> jax.Array:
-            return evaluate(params[0], z) + eqx.combine(params[1], base_rest).log_prob(z)
+    def _log_density(self, z: jax.Array) -> jax.Array:
+        return _log_density(self.energy_params, self.energy_static, self.base, z, self.kept)
 
-        def negatives(params: tuple, aux: tuple) -> jax.Array:
-            if len(aux) == 2:
-                return aux[1]
-            first, second = jax.random.split(aux[0])
-            start = eqx.combine(params[1], base_rest).sample(first, (chains.number,))
-            return chains.run(BACKEND, second, lambda z: log_density(params, z), start)[0]
+    def _learning(self) -> jax.Array:
+        """Zero, with the gradient of -log Z.
 
-        params = (own, base_arrays)
-        zero = contrastive_zero(BACKEND, log_density, params, negatives, self.aux)
-        return self.energy(value) + self.base.log_prob(value) - self.log_z + zero
+        What the base and the energy depend on is read off their own computations, so it matters not where an array
+        is kept: in a distribution, a transform, a module, or the closure of a function.
+        """
+        chains, (key, *kept) = self.chains, self.aux
+        start = eqx.filter_closure_convert(lambda key: self.base.sample(key, (chains.number,)), key)
+        density = eqx.filter_closure_convert(self._log_density, start.out_struct)
+        params, rest = eqx.partition(density, eqx.is_inexact_array)
+        aux, static = eqx.partition((rest, start, key, kept), eqx.is_array)
 
-    def _functional(self) -> tuple[Any, Any]:
-        """The energy as a function of its parameters and z, and the parameters."""
-        static, kept = self.energy_static, self.kept
-        if jax.tree.leaves(self.energy_params):
-            return lambda params, z: _energy(params, static, z, kept), self.energy_params
-        # A function may close over parameters; these are found for the shape of the negatives.
-        example = jax.ShapeDtypeStruct((self.chains.number, *self.event_shape), self._dtype())
-        closed, found = jax.closure_convert(lambda z: _energy(None, static, z, kept), example)
-        return lambda params, z: closed(z, *params), tuple(found)
+        def log_density(params: Any, aux: Any, z: jax.Array) -> jax.Array:
+            rest, *_ = eqx.combine(aux, static)
+            return eqx.combine(params, rest)(z)
 
-    def _dtype(self) -> Any:
-        return jnp.result_type(float, *(x for x in jax.tree.leaves(self.base) if eqx.is_inexact_array(x)))
+        def negatives(params: Any, aux: Any) -> jax.Array:
+            _, start, key, kept = eqx.combine(aux, static)
+            if kept:
+                return kept[0]
+            first, second = jax.random.split(key)
+            return chains.run(BACKEND, second, lambda z: log_density(params, aux, z), start(first))[0]
+
+        return contrastive_zero(BACKEND, log_density, params, negatives, aux)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draws by Metropolis-adjusted Langevin chains from the base, one chain for each draw."""

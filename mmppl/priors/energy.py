@@ -21,7 +21,7 @@ __all__ = ["contrastive_zero"]
 
 def contrastive_zero(
     backend: Backend,
-    log_density: Callable[[Tree, Array], Array],
+    log_density: Callable[[Tree, Tree, Array], Array],
     params: Tree,
     negatives: Callable[[Tree, Tree], Array],
     aux: Tree,
@@ -33,15 +33,26 @@ def contrastive_zero(
 
     Arguments:
         backend: The backend of the arrays.
-        log_density: The unnormalised log density as a function of the parameters and z, ``(C, D)`` to ``(C,)``.
+        log_density: The unnormalised log density as a function of the parameters, ``aux`` and z, ``(C, D)`` to
+            ``(C,)``.
         params: The parameters, of the energy and of the base.
         negatives: Draws from the tilted density, given the parameters and ``aux``: ``(C, D)``.
-        aux: What ``negatives`` needs besides, such as a random key or the present chains.
+        aux: What both need besides, such as a random key or the present chains.
     """
-    xp = backend.xp
 
     def pull_back(params: Tree, aux: Tree) -> Tree:
         samples = backend.stop_gradient(negatives(backend.stop_gradient(params), aux))
-        return backend.grad(lambda p: -xp.mean(log_density(p, samples)), params)
+        return backend.grad(lambda p: -_log_mean(backend, log_density(p, aux, samples)), params)
 
     return backend.zero_with_gradient(pull_back, params, aux)
+
+
+def _log_mean(backend: Backend, log_density: Array) -> Array:
+    r"""What has the first two derivatives of log Z, given the log density at draws, ``(C,)``.
+
+    .. math:: \nabla^2 \log Z = \mathbb{E}[\nabla^2 u] + \operatorname{Var}[\nabla u], \qquad u = f + \log p_0
+    """
+    xp = backend.xp
+    there = xp.isfinite(log_density)
+    moved = xp.where(there, log_density - backend.stop_gradient(log_density), xp.zeros_like(log_density))
+    return xp.mean(log_density) + 0.5 * (xp.mean(moved * moved) - xp.mean(moved) ** 2)

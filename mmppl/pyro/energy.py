@@ -1,7 +1,6 @@
 """The energy-tilted prior as a Pyro distribution."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from mmppl.nets.bound import BoundNet
 from mmppl.priors.chains import Chains
 from mmppl.priors.energy import contrastive_zero
 from mmppl.priors.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.pyro.dependencies import Dependencies, beyond
 
 __all__ = ["EnergyTilted"]
 
@@ -91,19 +91,15 @@ class EnergyTilted(TorchDistribution):
             self._validate_sample(value)
         if self.module is None:
             return self.base.log_prob(value)
-        zero = contrastive_zero(
-            BACKEND, lambda _, z: self._log_density(z), tuple(self._parameters()), lambda *_: self._negatives(), ()
-        )
-        if torch.is_grad_enabled() and not isinstance(self.module, torch.nn.Module):
-            self._refuse_hidden_parameters(value)
-        return self.energy(value) + self.base.log_prob(value) - self.log_z + zero
-
-    def _refuse_hidden_parameters(self, value: torch.Tensor) -> None:
-        if self.module(value.detach()).requires_grad:
-            raise OptionError(
-                "Expected an energy with parameters to be an nn.Module; got a function, whose parameters would miss "
-                "the gradient of log Z. Make it a module."
-            )
+        if not torch.is_grad_enabled():
+            return self._log_density(value) - self.log_z
+        with Dependencies() as watch:
+            # Under a name of its own, the value is told from a parameter that is the same tensor.
+            own = value.view_as(value) if value.requires_grad else value
+            log_density = self._log_density(own)
+        params = self._with_weights(watch.of(log_density, apart_from=own))
+        zero = contrastive_zero(BACKEND, self._log_density_of, params, lambda *_: self._negatives(), ())
+        return log_density - self.log_z + zero
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         """Draws by Metropolis-adjusted Langevin chains from the base, one chain for each draw."""
@@ -133,8 +129,21 @@ class EnergyTilted(TorchDistribution):
     def _log_density(self, z: torch.Tensor) -> torch.Tensor:
         return self.energy(z) + self.base.log_prob(z)
 
-    def _parameters(self) -> Iterator[torch.Tensor]:
-        yield from {id(x): x for part in (self.module, self.base) for x in _tensors(part)}.values()
+    def _with_weights(self, params: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """The parameters, with the weights that a module uses at other values only."""
+        weights = self.module.parameters() if isinstance(self.module, torch.nn.Module) else ()
+        return tuple({id(x): x for x in (*params, *weights)}.values())
+
+    def _log_density_of(self, params: tuple[torch.Tensor, ...], aux: tuple, z: torch.Tensor) -> torch.Tensor:
+        """The log density, of no other parameters than those given."""
+        log_density = self._log_density(z)
+        missed = [tuple(x.shape) for x in beyond(log_density, params)]
+        if missed:
+            raise OptionError(
+                f"Expected a base and an energy of the same parameters at every value; got parameters of shapes {missed} "
+                "at the chains alone, which would miss the gradient of log Z. Let every value meet them."
+            )
+        return log_density
 
     def _negatives(self) -> torch.Tensor:
         with torch.no_grad():
@@ -147,14 +156,3 @@ class EnergyTilted(TorchDistribution):
             chains, kept = self.chains.refresh(BACKEND, None, self._log_density, kept, base)
             self.module.register_buffer("chains", kept)
             return chains
-
-
-def _tensors(part: Any) -> Iterator[torch.Tensor]:
-    """The tensors that a density depends on, wherever a distribution keeps them: its own, its parts', a module's."""
-    if isinstance(part, torch.nn.Module):
-        yield from part.parameters()
-    elif isinstance(part, torch.distributions.Distribution):
-        for value in vars(part).values():
-            yield from _tensors(value)
-    elif isinstance(part, torch.Tensor) and part.is_floating_point():
-        yield part
