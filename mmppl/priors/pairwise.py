@@ -5,8 +5,14 @@ With :math:`E(z_i, z_j, t)` trained on diffused latents, by
 .. math:: \mathrm{softplus}(E_\text{real}) + \tfrac12 \big[\mathrm{softplus}(-E_\text{mismatched})
     + \mathrm{softplus}(-E_\text{noise})\big]
 
-the score of missing blocks is pulled by :math:`-\lambda \nabla_z \sum E` over pairs of a known and a missing block.
-The gradient is each datum's own, so that :math:`\lambda` means the same whatever the size of the batch.
+where both halves of a real or mismatched pair are diffused to the time that the energy is told, and noise is that of
+the diffusion's end at every time. The energy that minimises it is
+
+.. math:: E^*(z_i, z_j, t) = \log \frac{\tfrac12 \big[p_t(z_i)\, p_t(z_j) + \mathcal{N}(z_i)\, \mathcal{N}(z_j)\big]}
+    {p_t(z_i, z_j)}
+
+With it the score of missing blocks is pulled by :math:`-\lambda \nabla_z \sum E` over pairs of a known and a missing
+block. The gradient is each datum's own, so that :math:`\lambda` means the same whatever the size of the batch.
 
 References:
     | Score-Based Multimodal Autoencoder (Wesego & Rooshenas, 2024), https://arxiv.org/abs/2305.15708
@@ -93,32 +99,44 @@ class Pairwise:
     def losses(self, backend: Backend, rng: Any, energy: Any, z: Array, present: Array) -> Array:
         """The contrastive loss of each row, ``(N,)``, over the pairs that it has.
 
+        Of a mismatched pair the first half is the row before's, which lends it also where this row has it not. Where
+        blocks are missing, these count for as much in all as the real pairs do.
+
         Arguments:
             backend: The backend of the arrays.
             rng: A random handle.
             energy: See :meth:`energies`.
-            z: Standardised latents, ``(N, D)``.
+            z: Standardised latents, ``(N, D)``, in a random order.
             present: ``(N, M)``.
+
+        Raises:
+            OptionError: If there is but one row, which cannot be mismatched.
         """
         xp = backend.xp
+        if z.shape[-2] < 2:
+            raise OptionError("Expected two rows or more, to mismatch pairs; got one. Use larger minibatches.")
         keys = backend.split(rng, 5)
         shape = tuple(z.shape)
         real, mixed, nothing = (backend.normal(key, shape, z) for key in keys[:3])
         times = [FIRST + (1.0 - FIRST) * backend.uniform(key, (*shape[:-1], 1), z) for key in keys[3:]]
         at = self.sde.diffuse(z, times[0], real)
-        wrong = self.sde.diffuse(z, times[1], mixed)
-        # Rows come shuffled, so the row before is a random one.
-        shifted, there = xp.roll(wrong, 1, axis=-2), xp.roll(present, 1, axis=-2)
+        # Rows come shuffled, so the row before is a random one. It is diffused to this row's time.
+        before, there = xp.roll(z, 1, axis=-2), xp.roll(present, 1, axis=-2)
+        left, right = (self.sde.diffuse(half, times[1], mixed) for half in (before, z))
         noise = self.sde.prior_scale * nothing
         total = xp.zeros_like(z[..., 0])
         together = self.energies(backend, energy, at, at, times[0])
-        apart = self.energies(backend, energy, shifted, wrong, times[1])
+        apart = self.energies(backend, energy, left, right, times[1])
         blank = self.energies(backend, energy, noise, noise, times[1])
         for (i, j), good, bad, none in zip(self.pairs, together, apart, blank, strict=True):
-            known = backend.softplus(good) + 0.5 * backend.softplus(-none)
-            match = 0.5 * backend.softplus(-bad)
             has, pair = present[..., i] & present[..., j], there[..., i] & present[..., j]
-            total = total + xp.where(has, known, xp.zeros_like(known)) + xp.where(pair, match, xp.zeros_like(match))
+            real_ones, mismatched = (xp.where(x, xp.ones_like(good), xp.zeros_like(good)) for x in (has, pair))
+            number = xp.sum(mismatched, axis=-1, keepdims=True)
+            share = xp.sum(real_ones, axis=-1, keepdims=True) / xp.where(number > 0, number, xp.ones_like(number))
+            known = backend.softplus(good) + 0.5 * backend.softplus(-none)
+            match = 0.5 * share * backend.softplus(-bad)
+            zero = xp.zeros_like(known)
+            total = total + xp.where(has, known, zero) + xp.where(pair, match, zero)
         return total / len(self.pairs)
 
     def pull(self, backend: Backend, energy: Any, states: States) -> Callable[[Array, Array], Array]:
