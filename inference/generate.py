@@ -79,7 +79,7 @@ def complete(given: Batch, fitted: Fitted) -> Batch:
     blank = example(modalities, len(given)).only()
     values = {n: given.values.get(n, blank.values[n]) for n in modalities}
     present = {n: given.present.get(n, blank.present[n]) for n in modalities}
-    return Batch(values, present)
+    return Batch(values, present, given.label)
 
 
 def _rows(

@@ -26,12 +26,16 @@ _OWN: ContextVar[dict | None] = ContextVar("mmppl_own_modules", default=None)
 
 
 def as_batch(batch: Batch) -> Batch:
-    """The batch with torch tensors; doubles of numpy come in torch's default precision, as JAX has it too."""
+    """The batch with torch tensors; doubles of numpy come in torch's default precision, as JAX has it too.
+
+    Labels that are numbers come along; a program is not shown others.
+    """
     return Batch.trusted(
         {name: _tensor(value) for name, value in batch.values.items()},
         {name: _tensor(mask) for name, mask in batch.present.items()},
-        None,
+        None if batch.numbers is None else _tensor(batch.numbers),
         len(batch),
+        batch.scored,
     )
 
 
