@@ -62,6 +62,5 @@ def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:
     """A batch of zeros in the shapes of the modalities, everything present."""
     values = {}
     for name, modality in modalities.items():
-        kind = np.int64 if modality.kind == "tokens" else np.float32
-        values[name] = np.zeros((num, *modality.shape), kind)
+        values[name] = np.zeros((num, *modality.shape), modality.dtype)
     return Batch(values)

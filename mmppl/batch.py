@@ -92,6 +92,23 @@ class Modality:
         return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
 
     @property
+    def dtype(self) -> np.dtype:
+        """Of its data where nothing else is said: int64 for token ids, float32 for numbers."""
+        return np.dtype(np.int64 if self.kind == "tokens" else np.float32)
+
+    def typed(self, draws: np.ndarray) -> np.ndarray:
+        """Draws as data: token ids as int64, numbers as floats in the precision that they were drawn in.
+
+        A host draws counts, say, as integers or as floats, as it likes, and data never say what draws of them are.
+
+        Example:
+            >>> Modality((2,), likelihood="poisson").typed(np.array([[3, 0]], np.int32)).dtype
+            dtype('float32')
+        """
+        floats = np.issubdtype(draws.dtype, np.floating) and self.kind != "tokens"
+        return draws if floats else draws.astype(self.dtype, copy=False)
+
+    @property
     def learns_scale(self) -> bool:
         """Whether its decoder has a scale of its own."""
         return self.scale == "learned" and self.scoring.scaled
