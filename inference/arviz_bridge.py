@@ -100,7 +100,8 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
     every = np.linspace(0, shape[1] - 1, min(num_predictive, shape[1])).astype(int)
     few = {name: z[:, every].reshape(-1, *z.shape[2:]) for name, z in draws.items()}
     predicted = host.decode(fitted.model, few, data, seed + 1, False)
-    predicted = {n: x.reshape(shape[0], len(every), *x.shape[1:]) for n, x in predicted.items()}
+    modalities = fitted.program.modalities
+    predicted = {n: modalities[n].typed(x).reshape(shape[0], len(every), *x.shape[1:]) for n, x in predicted.items()}
     outside = fitted.outside
     latent = {name: (f"{name}_latent",) for name, z in draws.items() if z.ndim == (3 if name in outside else 4)}
     groups = {
@@ -115,7 +116,7 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
             fitted.model, fitted.guide, data.only(), num_prior, seed + 2, False, np.ones(number, bool)
         )
         groups["prior"] = _dataset({n: z[None] for n, z in prior.items()}, None, latent, outside=outside)
-        groups["prior_predictive"] = _dataset({n: x[None] for n, x in predictive.items()})
+        groups["prior_predictive"] = _dataset({n: modalities[n].typed(x)[None] for n, x in predictive.items()})
     if posterior.stats:
         groups["sample_stats"] = _dataset(posterior.stats)
     if posterior.pareto_k is not None:
@@ -174,7 +175,7 @@ def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, in
 
     seen = {n: np.flatnonzero(np.asarray(data.present[n])) for n in log_lik}
     ends = np.cumsum([len(rows) for rows in seen.values()])
-    values = np.empty((shape[0] * shape[1], ends[-1]), next(iter(log_lik.values())).dtype)
+    values = np.empty((shape[0] * shape[1], ends[-1]), np.result_type(*log_lik.values()))
     for rows, end, x in zip(seen.values(), ends, log_lik.values(), strict=True):
         # Draw by draw, where numpy writes in place; by columns it would make a copy first.
         for draw, own in zip(values, x, strict=True):

@@ -114,6 +114,7 @@ def fit(
         raise OptionError("resume needs out=, the run folder.")
     program = program.fresh(seed)
     history = run.history() if run and resume else []
+    label = _label(data)
     trainer = host.Trainer(program, data[:batch_size], seed=seed, learning_rate=learning_rate, clip=clip, ema=ema)
     weights = trainer.weights()
     for stage, _ in plan:
@@ -123,7 +124,7 @@ def fit(
                 f"with {list(stage.train)}."
             )
     if program.remake is None and not resume:
-        refuse_peeking(Fitted(program, weights), data)
+        refuse_peeking(Fitted(program, weights, label=label), data)
     if run and not resume:
         run.create(about, force=force)
     bar = tqdm(total=epochs, initial=done, disable=not progress, unit="epoch")
@@ -159,7 +160,7 @@ def fit(
                 bar.update()
     finally:
         bar.close()
-    return Fitted(program, trainer.weights(), history)
+    return Fitted(program, trainer.weights(), history, label)
 
 
 def _epoch(
@@ -174,11 +175,15 @@ def _epoch(
                 f"({', '.join(f'{k}={v:.4g}' for k, v in record.items())}). The state before this step is kept; lower "
                 "the learning rate or set clip."
             )
-            error.fitted = Fitted(program, trainer.weights(), list(history))  # type: ignore[attr-defined]
+            error.fitted = Fitted(program, trainer.weights(), list(history), _label(data))  # type: ignore[attr-defined]
             raise error
         records.append(record)
     mean = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
     return {**mean, "steps": len(records), "seconds": round(time.perf_counter() - start, 3)}
+
+
+def _label(data: Batch) -> np.ndarray | None:
+    return None if data.label is None else np.asarray(data.label[:1])
 
 
 def _plan(stages: tuple[Stage, ...], epochs: int) -> list[tuple[Stage, int]]:

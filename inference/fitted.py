@@ -1,7 +1,7 @@
 """A program with its weights."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,15 +23,20 @@ class Fitted:
         program: The program.
         weights: Parameters by public name, host-neutral numpy arrays.
         history: A record for each epoch: loss, log-likelihood of each modality, KL.
+        label: A label of the data it was fitted to, ``(1,)``, where they have any: a program that reads labels may have
+            parameters that it does not have without.
     """
 
     program: Program
     weights: Mapping[str, np.ndarray]
     history: list[dict[str, Any]] = field(default_factory=list)
+    label: np.ndarray | None = None
 
     @cached_property
     def _bound(self) -> tuple[Callable, Callable]:
-        return self.program.ppl.host.bind(self.program, self.weights, example(self.program.modalities))
+        batch = example(self.program.modalities)
+        label = None if self.label is None else np.repeat(self.label, len(batch), axis=0)
+        return self.program.ppl.host.bind(self.program, self.weights, replace(batch, label=label))
 
     @property
     def model(self) -> Callable:
@@ -74,13 +79,12 @@ class Fitted:
         """
         if self.program.remake is None:
             raise OptionError("Expected a program of mmppl.models; got one of your own. Declare it with other options.")
-        return Fitted(self.program.remake(0, **options), self.weights, self.history)
+        return replace(self, program=self.program.remake(0, **options))
 
 
 def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:
     """A batch of zeros in the shapes of the modalities, everything present."""
     values = {}
     for name, modality in modalities.items():
-        kind = np.int64 if modality.kind == "tokens" else np.float32
-        values[name] = np.zeros((num, *modality.shape), kind)
+        values[name] = np.zeros((num, *modality.shape), modality.dtype)
     return Batch(values)

@@ -11,7 +11,7 @@ from mmppl.inference.fitted import Fitted, example
 from mmppl.inference.kernels.names import KERNELS
 from mmppl.inference.refine import move
 
-__all__ = ["complete", "generate"]
+__all__ = ["complete", "generate", "keep"]
 
 STEPS = 200
 
@@ -48,8 +48,9 @@ def generate(
         progress: Whether to show a progress bar.
 
     Returns:
-        For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``. Observed values come back
-        unchanged.
+        For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``: token ids as int64, numbers
+        as the host drew them, in float32 but for a program in double precision. Observed values come back unchanged;
+        where they are finer than the draws beside them the array is as fine as they are.
 
     Raises:
         ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
@@ -84,7 +85,7 @@ def complete(given: Batch, fitted: Fitted) -> Batch:
     blank = example(modalities, len(given)).only()
     values = {n: given.values.get(n, blank.values[n]) for n in modalities}
     present = {n: given.present.get(n, blank.present[n]) for n in modalities}
-    return Batch(values, present)
+    return Batch(values, present, given.label)
 
 
 def _rows(
@@ -109,10 +110,15 @@ def _rows(
         if sampler is not None:
             hidden = move(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
         draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
-        parts.append({n: _keep(draws[n], rows, n) for n in names})
+        parts.append({n: keep(fitted.program.modalities[n].typed(draws[n]), rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
 
 
-def _keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:
+def keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:
+    """Draws, with what is present in its place: in the wider precision of both, so that neither is rounded."""
     value, mask = np.asarray(rows[name]), np.asarray(rows.present[name])
-    return np.where(mask.reshape(mask.shape + (1,) * (value.ndim - 1)), value, draws).astype(value.dtype)
+    if not mask.any():
+        return draws
+    if np.issubdtype(value.dtype, np.integer):
+        value = value.astype(draws.dtype)  # ids below a vocabulary, which numpy would not let meet as unsigned
+    return np.where(mask.reshape(mask.shape + (1,) * (value.ndim - mask.ndim)), value, draws)

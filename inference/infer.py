@@ -189,13 +189,14 @@ def _start(fitted: Fitted, data: Batch, init: Any, num_chains: int, seed: Any) -
         ]
         return {name: np.concatenate([np.asarray(z[name]) for z in one], axis=1) for name in one[0]}
     drawn = host.latents(fitted.model, fitted.guide, data, 1, 0, rows)
-    shapes = {name: tuple(z.shape[1:]) for name, z in drawn.items() if name in fitted.latents}
-    unknown = sorted(set(init) - set(shapes))
-    if unknown or set(init) != set(shapes):
-        raise OptionError(f"Expected start values for the latent sites {sorted(shapes)}; got {sorted(init)}.")
+    like = {n: np.asarray(z)[0] for n, z in drawn.items() if n in fitted.latents}
+    if set(init) != set(like):
+        raise OptionError(f"Expected start values for the latent sites {sorted(like)}; got {sorted(init)}.")
     out = {}
-    for name, shape in shapes.items():
-        value = np.asarray(init[name])
+    for name, z in like.items():
+        value, shape = np.asarray(init[name]), z.shape
+        if np.issubdtype(z.dtype, np.floating):
+            value = value.astype(z.dtype)  # integers and doubles are start values as good as others
         if value.shape not in (shape, (num_chains, *shape)):
             raise OptionError(
                 f"Expected start values of '{name}' of shape {shape}, or {(num_chains, *shape)} for {num_chains} "

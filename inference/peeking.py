@@ -52,9 +52,11 @@ def _several_terms(program: Program, data: Batch) -> bool:
 
 
 def _another(value: np.ndarray, fitted: Fitted, name: str) -> np.ndarray:
-    """Another value of the same kind: one more, for token ids the next one."""
-    vocabulary = fitted.program.modalities[name].vocabulary
-    return ((value + 1) % vocabulary if vocabulary else value + 1).astype(value.dtype)
+    """Another value of the same kind: larger by more than its rounding, for token ids the next one."""
+    modality = fitted.program.modalities[name]
+    if modality.kind == "tokens":
+        return (value.astype(modality.dtype) + 1) % (modality.vocabulary or 1)
+    return value + 1 + np.abs(value)
 
 
 def _draws(fitted: Fitted, batch: Batch) -> dict[str, np.ndarray]:

@@ -63,4 +63,4 @@ def trajectory(
             again = int(np.random.SeedSequence([seed, frame]).generate_state(1)[0])
             hidden = move(fitted, rows, hidden, seed=again, kernel=kernel, steps=every, step_size=step_size, **options)
         pictures.append(host.decode(fitted.model, hidden, rows, seed, True))
-    return {name: np.concatenate([picture[name] for picture in pictures]) for name in modalities}
+    return {n: m.typed(np.concatenate([picture[n] for picture in pictures])) for n, m in modalities.items()}

@@ -15,6 +15,7 @@ Array = Any
 __all__ = ["Batch", "Modality"]
 
 KINDS = ("vector", "image", "tokens")
+NO_NUMBERS = tuple("USTOMm")  # numpy's kinds of texts, objects and times
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,23 @@ class Modality:
         return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
 
     @property
+    def dtype(self) -> np.dtype:
+        """Of its data where nothing else is said: int64 for token ids, float32 for numbers."""
+        return np.dtype(np.int64 if self.kind == "tokens" else np.float32)
+
+    def typed(self, draws: np.ndarray) -> np.ndarray:
+        """Draws as data: token ids as int64, numbers as floats in the precision that they were drawn in.
+
+        A host draws counts, say, as integers or as floats, as it likes, and data never say what draws of them are.
+
+        Example:
+            >>> Modality((2,), likelihood="poisson").typed(np.array([[3, 0]], np.int32)).dtype
+            dtype('float32')
+        """
+        floats = np.issubdtype(draws.dtype, np.floating) and self.kind != "tokens"
+        return draws if floats else draws.astype(self.dtype, copy=False)
+
+    @property
     def learns_scale(self) -> bool:
         """Whether its decoder has a scale of its own."""
         return self.scale == "learned" and self.scoring.scaled
@@ -107,7 +125,11 @@ class Batch:
     Arguments:
         values: Arrays :math:`x_m` of shape ``(N, *event)`` by modality name.
         present: Boolean arrays of shape ``(N,)`` by modality name; a name left out is present everywhere.
-        label: Optional class labels of shape ``(N,)``.
+        label: Optional labels of shape ``(N,)``, which go wherever the rows go. A program may read and score those that
+            are numbers, ``batch.label``; it has to know itself which number stands for none. Texts and times, of which
+            hosts have no arrays, are for metrics alone: a host's batch is without them.
+        num: N, where there is no modality to tell it.
+        scored: Names that are ``modalities`` where these are not all; see :meth:`scoring`.
 
     Raises:
         ModalityError: If numbers of rows differ or ``present`` names an unknown modality.
@@ -125,6 +147,7 @@ class Batch:
     present: dict[str, Array] = field(default_factory=dict)
     label: Array | None = None
     num: int | None = None
+    scored: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         values = dict(self.values)
@@ -154,6 +177,8 @@ class Batch:
                 )
             present[name] = mask
             values[name] = _hide(value, mask)
+        if isinstance(self.label, list | tuple):
+            object.__setattr__(self, "label", np.asarray(self.label))
         if self.label is not None and len(self.label) != num:
             raise DataError(f"Expected {num} labels, one for each row; got {len(self.label)}.")
         object.__setattr__(self, "values", values)
@@ -161,17 +186,37 @@ class Batch:
         object.__setattr__(self, "num", num)
 
     @classmethod
-    def trusted(cls, values: dict, present: dict, label: Array | None = None, num: int | None = None) -> "Batch":
+    def trusted(
+        cls,
+        values: dict,
+        present: dict,
+        label: Array | None = None,
+        num: int | None = None,
+        scored: tuple[str, ...] | None = None,
+    ) -> "Batch":
         """A batch of parts already checked and hidden; for the library's own loops."""
         batch = object.__new__(cls)
-        for key, value in (("values", values), ("present", present), ("label", label), ("num", num)):
+        parts = {"values": values, "present": present, "label": label, "num": num, "scored": scored}
+        for key, value in parts.items():
             object.__setattr__(batch, key, value)
         return batch
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities, in their order."""
-        return tuple(self.values)
+        return tuple(self.values) if self.scored is None else self.scored
+
+    @property
+    def numbers(self) -> Array | None:
+        """The labels where they are numbers, of which hosts have arrays; None where they are texts or times.
+
+        Example:
+            >>> Batch({"a": np.ones((2, 1))}, label=["cat", "dog"]).numbers is None
+            True
+        """
+        # Only numpy's dtypes have a kind, and only numpy has texts, objects and times.
+        kind = getattr(getattr(self.label, "dtype", None), "kind", None)
+        return None if kind in NO_NUMBERS else self.label
 
     def __len__(self) -> int:
         return self.num  # type: ignore[return-value]
@@ -193,7 +238,7 @@ class Batch:
         present = {name: mask[..., key] for name, mask in self.present.items()}
         label = None if self.label is None else self.label[key]
         num = len(np.arange(len(self))[key])
-        return Batch.trusted(values, present, label, num)
+        return Batch.trusted(values, present, label, num, self.scored)
 
     def only(self, *names: str) -> "Batch":
         """The same rows with every other modality hidden: what is observed is ``names``."""
@@ -208,9 +253,9 @@ class Batch:
     def select(self, *names: str) -> "Batch":
         """A batch that holds the modalities ``names`` and no others."""
         self._check(names)
-        return Batch.trusted(
-            {n: self.values[n] for n in names}, {n: self.present[n] for n in names}, self.label, self.num
-        )
+        values, present = ({n: part[n] for n in names} for part in (self.values, self.present))
+        scored = None if self.scored is None else tuple(n for n in self.scored if n in names)
+        return Batch.trusted(values, present, self.label, self.num, scored)
 
     def with_present(self, present: Mapping[str, Array]) -> "Batch":
         """The same rows, seen through other masks (each may only hide more)."""
@@ -276,17 +321,7 @@ class Batch:
         A program that goes through ``batch.modalities`` decodes these alone; what it observes beside them is not
         scored.
         """
-        part = _Part.trusted(self.values, self.present, self.label, self.num)
-        object.__setattr__(part, "names", names)
-        return part
-
-
-class _Part(Batch):
-    names: tuple[str, ...]
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.names
+        return Batch.trusted(self.values, self.present, self.label, self.num, names)
 
 
 def _hide(value: Array, mask: Array) -> Array:

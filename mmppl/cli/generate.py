@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from mmppl.batch import Batch
 from mmppl.cli.options import Force, RunFolder, Seed, new_file
 from mmppl.errors import ModalityError
 
@@ -36,6 +34,7 @@ def generate(
     from mmppl import inference
     from mmppl.data import read_npz, write_npz
     from mmppl.diagnostics.loading import load_fitted, single
+    from mmppl.inference.generate import keep
 
     new_file(out, force)
     observed = None if given is None else read_npz(given)
@@ -49,15 +48,7 @@ def generate(
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
     rows = None if observed is None else single(observed)
     draws = inference.generate(fitted, rows, num, want=names, mean=mean, sampler=sampler, seed=seed, progress=True)
-    if observed is not None:
-        draws = {name: _as_given(value, observed, name) for name, value in draws.items()}
+    if observed is not None:  # as it stood in the file, in its own precision
+        draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}
     write_npz(out, draws, force=force)
     print(f"Wrote {out}: " + ", ".join(f"{name} {value.shape}" for name, value in draws.items()))
-
-
-def _as_given(draws: np.ndarray, given: Batch, name: str) -> np.ndarray:
-    """The draws with what was observed put back as it stood in the file, in its own precision."""
-    if name not in given.values:
-        return draws
-    value, mask = given[name], given.present[name]
-    return np.where(mask.reshape(mask.shape + (1,) * (value.ndim - 1)), value, draws)

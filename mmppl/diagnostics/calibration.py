@@ -43,7 +43,7 @@ def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, 
     host, modalities = fitted.program.ppl.host, fitted.program.modalities
     blank = example(modalities, num)
     hidden, values = host.simulate(fitted.model, fitted.guide, blank, 1, seed, False, np.ones(num, bool))
-    values = {n: x[0].astype(blank[n].dtype if modalities[n].kind == "tokens" else x.dtype) for n, x in values.items()}
+    values = {n: modalities[n].typed(x[0]) for n, x in values.items()}
     rng = np.random.default_rng(seed)
     mask = rng.random((len(modalities), num)) < 0.5
     mask[rng.integers(len(modalities), size=num), np.arange(num)] = True

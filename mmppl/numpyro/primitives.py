@@ -21,25 +21,35 @@ __all__ = ["as_batch", "build", "net", "observe", "plate"]
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:
-    return (batch.values, batch.present, batch.label), (batch.num,)
+    return (batch.values, batch.present, batch.numbers), (batch.num, batch.scored)
 
 
 def _unflatten(aux: tuple, children: tuple) -> Batch:
-    values, present, label = children
-    return Batch.trusted(values, present, label, aux[0])
+    return Batch.trusted(*children, *aux)
 
 
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
 
 
 def as_batch(batch: Batch) -> Batch:
-    """The batch with JAX arrays."""
+    """The batch with JAX arrays; integers come as JAX's own, and halves in its default precision.
+
+    Labels that are numbers come along; a program is not shown others.
+    """
     return Batch.trusted(
-        {name: jnp.asarray(value) for name, value in batch.values.items()},
+        {name: _array(value) for name, value in batch.values.items()},
         {name: jnp.asarray(mask) for name, mask in batch.present.items()},
-        None,
+        None if batch.numbers is None else _array(batch.numbers),
         len(batch),
+        batch.scored,
     )
+
+
+def _array(x: Any) -> jax.Array:
+    x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return x.astype(int)
+    return x.astype(float) if x.dtype == jnp.float16 else x
 
 
 def build(spec: Spec, seed: int = 0) -> Any:

@@ -103,7 +103,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        plain = Batch.trusted(batch.values, batch.present, None, len(batch))
+        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch))
         self._leaves, record, finite = self._step(self._leaves, plain)
         return bool(finite), {name: float(value) for name, value in record.items()}
 
@@ -119,7 +119,8 @@ class Trainer:
             self.encoders[fn] = jax.jit(compiled)
         run = partial(self.encoders[fn], values, jax.random.wrap_key_data(state.key))
         parts = [jax.tree.map(np.array, dict(run(as_batch(rows)))) for rows in blocks(data, size)]
-        return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
+        values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
+        return Batch(values, data.present, data.label)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets parameters by public name."""

@@ -31,6 +31,7 @@ def known_logits(logits: Array, label: Array, present: Array | None) -> Array:
         label = label[:, 0]
     if label.ndim != 1:
         raise OptionError(f"Expected labels of shape (N,) or (N, 1); got {tuple(label.shape)}.")
-    chosen = label[:, None] == backend.asarray(np.arange(logits.shape[-1]), like=label)
+    # Numbers of the labels in the logits' type: that of the labels may be too narrow for all of them.
+    chosen = label[:, None] == backend.asarray(np.arange(logits.shape[-1]), like=logits)
     fixed = xp.where(chosen, xp.zeros_like(logits), xp.full_like(logits, IMPOSSIBLE))
     return fixed if present is None else xp.where(present[..., None], fixed, logits)

@@ -26,20 +26,28 @@ _OWN: ContextVar[dict | None] = ContextVar("mmppl_own_modules", default=None)
 
 
 def as_batch(batch: Batch) -> Batch:
-    """The batch with torch tensors; doubles of numpy come in torch's default precision, as JAX has it too."""
+    """The batch with torch tensors, of numpy's arrays in the types that networks and distributions of torch take.
+
+    Integers come as int64, doubles and halves in torch's default precision, as JAX has it too.
+    Labels that are numbers come along; a program is not shown others.
+    """
     return Batch.trusted(
         {name: _tensor(value) for name, value in batch.values.items()},
         {name: _tensor(mask) for name, mask in batch.present.items()},
-        None,
+        None if batch.numbers is None else _tensor(batch.numbers),
         len(batch),
+        batch.scored,
     )
 
 
 def _tensor(x: Any) -> torch.Tensor:
     if isinstance(x, torch.Tensor):
         return x
-    tensor = torch.as_tensor(np.ascontiguousarray(x))
-    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+    x = np.ascontiguousarray(x)
+    if x.dtype.kind in "iu":
+        return torch.as_tensor(x.astype(np.int64, copy=False))
+    tensor = torch.as_tensor(x)
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype in (torch.float64, torch.float16) else tensor
 
 
 def build(spec: Spec, seed: int = 0) -> Any:

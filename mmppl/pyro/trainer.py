@@ -84,7 +84,8 @@ class Trainer:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
         with torch.random.fork_rng(), torch.no_grad(), self.store.open():
             parts = [{n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()} for rows in blocks(data, size)]
-        return Batch({n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}, data.present)
+        values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
+        return Batch(values, data.present, data.label)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets parameters by public name."""

@@ -9,7 +9,8 @@ import pytest
 from numpyro.infer import SVI
 
 import mmppl.numpyro as mm
-from mmppl import Batch
+from mmppl import Batch, Modality
+from mmppl.inference import Program, fit
 from mmppl.nets import MLP, Energy, LocScale
 
 NAMES = ("a", "b")
@@ -54,3 +55,23 @@ def test_a_step_compiles_once(objective):
         state, loss = update(state, batch())
         assert np.isfinite(loss)
     assert traces == [5]
+
+
+@pytest.mark.parametrize("labels", [np.arange(20) % 3, np.array([*"abcde"] * 4)], ids=["numbers", "texts"])
+def test_a_step_of_fit_compiles_once_whatever_the_labels(labels):
+    traces = []
+
+    def labelled(batch):
+        traces.append(batch.label)
+        model(batch)
+
+    values = {name: np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32) for name in NAMES}
+    modalities = {name: Modality((3,)) for name in NAMES}
+    program = Program(labelled, guide, mm.ELBO(), mm, modalities)
+    once = []
+    for epochs in (1, 3):
+        traces.clear()
+        fit(program, Batch(values, label=labels), epochs=epochs, batch_size=5, progress=False)
+        once.append(len(traces))
+    assert once[0] == once[1]
+    assert all((label is None) == (labels.dtype.kind == "U") for label in traces)
