@@ -25,15 +25,15 @@ class BoundNet:
     name: str
     module: Any
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         memo, detach = _MEMO.get(), _DETACH.get()
         if memo is None:
-            out = self.module(*args)
+            out = self.module(*args, **kwargs)
         else:
-            key = (self.name, *(id(arg) for arg in args))
+            key = (self.name, *map(id, args), *((name, id(value)) for name, value in kwargs.items()))
             if key not in memo:
                 # The arguments are kept beside the result, so that their identities stay taken.
-                memo[key] = (self.module(*args), args)
+                memo[key] = (self.module(*args, **kwargs), args, kwargs)
             out = memo[key][0]
         return out if detach is None else detach(out)
 

@@ -17,6 +17,7 @@ from mmppl.inference import objectives as rows
 from mmppl.inference.objectives.terms import Draws
 from mmppl.nets.bound import detached, evaluated_once
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.state import Moves, given, unvisited
 
 __all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked", "Refined"]
 
@@ -35,13 +36,14 @@ class Evaluation:
         self.like = jnp.zeros((), leaves[0].dtype if leaves else jnp.float32)
         self.scale: Any = 1.0
         self.several = False
-        self.mutable: dict = {}
+        self.moves = Moves()
         self.global_ratio: Any = 0.0
 
     def draw(self, masks: jax.Array, num: int, density: bool = True) -> Draws:
         self.shape = (num, masks.shape[0], len(self.batch))
         with _plates(self.shape):
             sites = self._trace(self.guide, self.params, self._seen(masks), self.keys[0])
+        self.moves.draws(sites)
         latents = {name: site["value"] for name, site in sites.items() if _is_latent(site)}
         scored = latents if density else [name for name in latents if not _plates_of(sites[name])]
         log_q = self._each(sites, scored, self.shape, sign=-1.0)
@@ -64,8 +66,9 @@ class Evaluation:
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         latents = {name: self._narrow(z) for name, z in draws.latents.items()}
         with _plates(self.shape):
-            sites = self._trace(self.model, self.params, self.batch.scoring(*names), self.keys[1], latents)
-        self.mutable = {name: site["value"] for name, site in sites.items() if site["type"] == "mutable"}
+            params = {**self.params, **self.moves.start(prior)}
+            sites = self._trace(self.model, params, self.batch.scoring(*names), self.keys[1], latents)
+        self.moves.scores(sites, prior)
         lost = [n for n, site in sites.items() if _is_latent(site) and n not in latents]
         if lost:
             raise ObjectiveError(f"The guide does not draw the latents {lost} of the model.")
@@ -80,6 +83,7 @@ class Evaluation:
 
     def frozen(self) -> "Evaluation":
         out = copy.copy(self)
+        out.moves = self.moves.apart()
         out.params = jax.lax.stop_gradient(self.params)
         return out
 
@@ -94,8 +98,7 @@ class Evaluation:
 
     def _trace(self, fn, params, batch, key, latents=None):
         data = dict(params) if latents is None else {**params, **latents}
-        seeded = handlers.substitute(handlers.seed(fn, key), data=data)
-        return handlers.trace(seeded).get_trace(batch, *self.extra)
+        return handlers.trace(given(handlers.seed(fn, key), data=data)).get_trace(batch, *self.extra)
 
     def _each(self, sites: dict, names: Any, shape: tuple, sign: float = 1.0) -> dict[str, jax.Array]:
         """Log densities of the sites in the data plate; others go to ``global_ratio``, ``sign`` times."""
@@ -168,16 +171,21 @@ class HostObjective(host_elbo.ELBO):
 
     def loss_and_record(self, rng_key, param_map, model, guide, batch, *extra, step=None):
         """The loss, and with it the record of its terms and the new values of mutable sites."""
+        loss, record, moves = self._run(rng_key, param_map, model, guide, batch, *extra, step=step)
+        return loss, (record, moves.moved)
+
+    def _run(self, rng_key, param_map, model, guide, batch, *extra, step=None):
         first, second = jax.random.split(rng_key)
         batch = as_batch(batch)
         run = Evaluation(model, guide, param_map, first, batch, extra)
         with evaluated_once():
             loss, record = self.evaluate(run, batch, second, step)
-        return loss - run.global_ratio, (record, run.mutable)
+        return loss - run.global_ratio, record, run.moves
 
-    def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):
-        loss, (_, mutable) = self.loss_and_record(rng_key, param_map, model, guide, *args, **kwargs)
-        return {"loss": loss, "mutable_state": mutable or None}
+    def loss_with_mutable_state(self, rng_key, param_map, model, guide, batch, *extra, step=None):
+        loss, _, moves = self._run(rng_key, param_map, model, guide, batch, *extra, step=step)
+        still = unvisited(param_map, moves.visited, model, guide, (as_batch(batch), *extra))
+        return {"loss": loss, "mutable_state": {**still, **moves.moved} or None}
 
 
 class ELBO(rows.ELBO, HostObjective):
