@@ -118,7 +118,7 @@ def fit(
     trainer = host.Trainer(program, data[:batch_size], seed=seed, learning_rate=learning_rate, clip=clip, ema=ema)
     weights = trainer.weights()
     for stage, _ in plan:
-        if not any(map(stage.moves, weights)):
+        if not trainer.moved(stage):
             raise OptionError(
                 f"Expected stage '{stage.name}' to train some of the parameters {list(weights)}; got names that begin "
                 f"with {list(stage.train)}."

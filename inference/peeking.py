@@ -27,17 +27,17 @@ def refuse_peeking(fitted: Fitted, data: Batch) -> None:
     names = data.modalities
     if len(names) < 2 or not _several_terms(fitted.program, data):
         return
-    # Row i hides the modality i, once with its value left in its place and once with another one there.
+    # Row i hides the modality i, once with its value left in its place and once with another one there. The latter is
+    # done for one row at a time: a network may look at all rows of a batch, as batch normalisation does.
     rows = data[np.arange(len(names)) % len(data)]
     order = np.arange(len(names))
     present = {name: rows.present[name] & (order != i) for i, name in enumerate(names)}
-    other = {
-        name: np.where((order == i).reshape(-1, *(1,) * (value.ndim - 1)), _another(value, fitted, name), value)
-        for i, (name, value) in enumerate(rows.values.items())
-    }
-    drawn = [_draws(fitted, Batch.trusted(values, present, None, len(names))) for values in (rows.values, other)]
-    for i, name in enumerate(names):
-        if any(not np.array_equal(first[i], drawn[1][site][i]) for site, first in drawn[0].items()):
+    left = _draws(fitted, Batch.trusted(rows.values, present, None, len(names)))
+    for i, (name, value) in enumerate(rows.values.items()):
+        there = (order == i).reshape(-1, *(1,) * (value.ndim - 1))
+        values = {**rows.values, name: np.where(there, _another(value, fitted, name), value)}
+        drawn = _draws(fitted, Batch.trusted(values, present, None, len(names)))
+        if any(not np.array_equal(z[i], drawn[site][i]) for site, z in left.items()):
             raise ObjectiveError(
                 f"Expected a guide that answers from what is present; got draws that change with '{name}' where it is "
                 f"hidden. Read batch.present['{name}'] with batch['{name}'], as the aggregations do."

@@ -40,9 +40,19 @@ class Runs(Protocol):
     like: Array  # an array of the parameters' floating type
 
     def run(
-        self, fn: Program, batch: Batch, values: Mapping | None = None, *, axes: tuple = (1, 1), rng: Any = None
+        self,
+        fn: Program,
+        batch: Batch,
+        values: Mapping | None = None,
+        *,
+        axes: tuple = (1, 1),
+        rng: Any = None,
+        role: str = "density",
     ) -> dict[str, Site]:
-        """The sites of one run given values of latents; ``axes`` are particles and terms, put before the plates."""
+        """The sites of one run given values of latents; ``axes`` are particles and terms, put before the plates.
+
+        Mutable state moves with draws (``role="draw"``) and scores (``"prior"``, or ``"likelihood"`` without it) alone.
+        """
 
     def map(self, f: Callable[..., Any], *trees: Any) -> Any:
         """``f`` along the first axis of every array of the trees, stacked."""
@@ -102,10 +112,12 @@ class Evaluation:
         self.linear = masks.shape[0] == 1 and (num == 1 or average)
         self.plain = self.shape[:2] == (1, 1)
         if self.plain:
-            out = self._split(self._guided(masks[0, ...], rng=self.runs.keys(0, ())))
+            out = self._split(self._guided(masks[0, ...], rng=self.runs.keys(0, ()), role="draw"))
             return out._replace(latents=_widen(out.latents), log_q=_widen(out.log_q), outside=_widen(out.outside))
         if self.layout.simple:
-            sites = self.runs.run(self.guide, self._seen(masks), axes=self.shape[:2], rng=self.runs.keys(0, ()))
+            sites = self.runs.run(
+                self.guide, self._seen(masks), axes=self.shape[:2], rng=self.runs.keys(0, ()), role="draw"
+            )
             self._note_scale(sites)
             if alone(sites.values(), self.layout.plate):
                 return self._split(sites, lead=True)
@@ -140,10 +152,13 @@ class Evaluation:
         Of the modalities only ``names`` are observed; without ``prior`` the second is empty. Third comes the log
         density of what lies outside the plate of the data, a scalar.
         """
-        batch, key = self.batch.scoring(*names), self.runs.keys(1, ())
+        batch, how = (
+            self.batch.scoring(*names),
+            {"rng": self.runs.keys(1, ()), "role": "prior" if prior else "likelihood"},
+        )
         if not self.plain and self.layout.simple:
             latents = {n: z for n, z in draws.latents.items() if n not in draws.auxiliary}
-            sites = self.runs.run(self.model, batch, latents, axes=self.shape[:2], rng=key)
+            sites = self.runs.run(self.model, batch, latents, axes=self.shape[:2], **how)
             self._check(sites, draws)
             if alone(sites.values(), self.layout.plate):
                 return self._sorted(self._local(sites, self.shape), sites, prior, 0.0)
@@ -153,7 +168,7 @@ class Evaluation:
         own, common = self._values(draws)
 
         def one(values: dict) -> tuple[dict, dict, Array]:
-            sites = self.runs.run(self.model, batch, {**common, **values}, rng=key)
+            sites = self.runs.run(self.model, batch, {**common, **values}, **how)
             self._check(sites, draws)
             wanted = sites if prior else {n: site for n, site in sites.items() if site.observed}
             outside = [site for site in wanted.values() if in_plate(site, self.plate(sites)) is None]
@@ -231,9 +246,11 @@ class Evaluation:
             return batch.with_present(present)
         return Batch.trusted(batch.values, present, batch.label, len(batch))
 
-    def _guided(self, mask: Array, values: Mapping | None = None, *, rng: Any) -> dict[str, Site]:
+    def _guided(
+        self, mask: Array, values: Mapping | None = None, *, rng: Any, role: str = "density"
+    ) -> dict[str, Site]:
         """The sites of the guide for one mask ``(N, M)``."""
-        sites = self.runs.run(self.guide, self._seen(mask), values, rng=rng)
+        sites = self.runs.run(self.guide, self._seen(mask), values, rng=rng, role=role)
         self._note_scale(sites)
         return sites
 
@@ -243,7 +260,7 @@ class Evaluation:
         if not self.linear:
             # What lies outside the plate is drawn once, from what the whole batch says.
             every = xp.stack([self.batch.present[name] for name in self.batch.modalities], axis=-1)
-            first = self._split(self._guided(every, rng=self.runs.keys(0, ())))
+            first = self._split(self._guided(every, rng=self.runs.keys(0, ()), role="draw"))
             lost = [n for n in first.outside if n in first.auxiliary]
             if lost:
                 raise ObjectiveError(
@@ -255,7 +272,7 @@ class Evaluation:
         kinds: list[Draws] = []
 
         def one(mask: Array, key: Array) -> tuple:
-            out = self._split(self._guided(mask, known, rng=key))
+            out = self._split(self._guided(mask, known, rng=key, role="draw"))
             kinds.append(out)
             return out.latents, out.log_q, {} if known else out.outside, out.log_q_outside
 

@@ -19,6 +19,7 @@ from mmppl.inference import kernels as shared
 from mmppl.inference.kernels.adaptation import DualAveraging
 from mmppl.inference.kernels.mass import Mass
 from mmppl.numpyro import density
+from mmppl.numpyro.state import fresh
 
 __all__ = [
     "HMC",
@@ -166,9 +167,8 @@ class HostKernel(MCMCKernel):
             name = site["name"]
             if name in z and site["type"] == "sample":
                 return biject_to(site["fn"].support)(z[name])
-            kept = fixed.get(name)
             # A program may write into a mutable site, so each run gets a copy.
-            return dict(kept) if isinstance(kept, dict) else kept
+            return fresh(fixed.get(name)) if site["type"] == "mutable" else fixed.get(name)
 
         sites = density.run(self.model, args, kwargs, value, rows)
         jacobian = {name: density.log_jacobian(sites[name], z[name]) for name in z}

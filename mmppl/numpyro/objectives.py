@@ -7,6 +7,7 @@ from mmppl.inference import objectives as rows
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.state import unvisited
 from mmppl.numpyro.tracing import Runs
 
 __all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked", "Refined"]
@@ -19,16 +20,21 @@ class HostObjective(host_elbo.ELBO):
 
     def loss_and_record(self, rng_key, param_map, model, guide, batch, *args, step=None, **kwargs):
         """The loss, and with it the record of its terms and the new values of mutable sites."""
+        loss, record, moves = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
+        return loss, (record, moves.moved)
+
+    def _run(self, rng_key, param_map, model, guide, batch, args, kwargs, step):
         first, second = jax.random.split(rng_key)
         batch = as_batch(batch)
         runs = Runs(param_map, first, args, kwargs)
         with evaluated_once():
             loss, record = self.evaluate(Evaluation(runs, model, guide, batch), batch, second, step)
-        return loss, (record, runs.mutable)
+        return loss, record, runs.moves
 
-    def loss_with_mutable_state(self, rng_key, param_map, model, guide, *args, **kwargs):
-        loss, (_, mutable) = self.loss_and_record(rng_key, param_map, model, guide, *args, **kwargs)
-        return {"loss": loss, "mutable_state": mutable or None}
+    def loss_with_mutable_state(self, rng_key, param_map, model, guide, batch, *args, step=None, **kwargs):
+        loss, _, moves = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
+        still = unvisited(param_map, moves.visited, model, guide, (as_batch(batch), *args), kwargs)
+        return {"loss": loss, "mutable_state": {**still, **moves.moved} or None}
 
 
 class ELBO(rows.ELBO, HostObjective):

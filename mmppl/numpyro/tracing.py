@@ -13,6 +13,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Layout, layout
 from mmppl.nets.bound import evaluated_once
+from mmppl.numpyro.state import Moves, given
 from mmppl.sites import Frame, Site
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
@@ -76,24 +77,33 @@ class Runs:
         self.streams = jax.random.split(key, 3)
         leaves = [x for x in jax.tree.leaves(self.params) if jnp.issubdtype(x.dtype, jnp.floating)]
         self.like = jnp.zeros((), leaves[0].dtype if leaves else jnp.float32)
-        self.mutable: dict[str, Any] = {}
+        self.moves = Moves()
 
     def run(
-        self, fn: Callable, batch: Batch, values: Mapping | None = None, *, axes: tuple = (1, 1), rng: Any = None
+        self,
+        fn: Callable,
+        batch: Batch,
+        values: Mapping | None = None,
+        *,
+        axes: tuple = (1, 1),
+        rng: Any = None,
+        role: str = "density",
     ) -> dict[str, Site]:
-        known = {**self.params, **(values or {})}
+        moved = self.moves.start(role == "prior") if role in ("prior", "likelihood") else {}
+        known = {**self.params, **moved, **(values or {})}
 
         def value(msg: dict) -> Any:
             if msg["name"] in known:
                 return known[msg["name"]]
             return self._rows(msg) if msg["type"] == "plate" else None
 
-        program = handlers.substitute(handlers.seed(fn, rng), substitute_fn=value)
+        program = given(handlers.seed(fn, rng), substitute_fn=value)
         with _axes(axes):
             trace = handlers.trace(program).get_trace(batch, *self.args, **self.kwargs)
-        changed = {name: node["value"] for name, node in trace.items() if node["type"] == "mutable"}
-        # As under the host's own objectives, what one run changes the next one sees.
-        self.mutable, self.params = {**self.mutable, **changed}, {**self.params, **changed}
+        if role == "draw":
+            self.moves.draws(trace)
+        elif role != "density":
+            self.moves.scores(trace, role == "prior")
         return sites_of(trace)
 
     def _rows(self, msg: dict) -> jax.Array | None:
@@ -117,21 +127,21 @@ class Runs:
 
     def _mapped(self, f: Callable, trees: tuple) -> Any:
         """Under ``vmap``; what is returned second must not depend on what is mapped over."""
-        state = self.mutable, self.params
+        before, after = self.moves, []
 
         def one(*xs: Any) -> tuple:
-            self.mutable, self.params = {}, state[1]
+            self.moves = before.apart()
             # A network that answered from memory would carry tracers out of here.
             with evaluated_once():
                 out, common = f(*xs)
-            return (out, self.mutable), common
+            after.append(self.moves)
+            return (out, self.moves.values()), common
 
         try:
-            (out, changed), common = jax.vmap(one, out_axes=(0, None))(*trees)
+            (out, moved), common = jax.vmap(one, out_axes=(0, None))(*trees)
         finally:
-            self.mutable, self.params = state
-        changed = jax.tree.map(lambda x: x[0], changed)
-        self.mutable, self.params = {**self.mutable, **changed}, {**self.params, **changed}
+            self.moves = before
+        self.moves = after[-1].with_values(jax.tree.map(lambda x: x[0], moved))
         return out, common
 
     def keys(self, which: int, shape: tuple[int, ...]) -> jax.Array:
@@ -140,19 +150,17 @@ class Runs:
 
     def layout(self, model: Callable, guide: Callable, batch: Batch, names: tuple[str, ...]) -> Layout:
         found = []
-        state = self.mutable, self.params
 
         def look() -> None:
             with evaluated_once():
                 found.append(layout(self, model, guide, batch, names))
 
         jax.eval_shape(look)
-        self.mutable, self.params = state
         return found[0]
 
     def frozen(self) -> "Runs":
         out = Runs.__new__(Runs)
-        out.__dict__.update(self.__dict__, params=jax.lax.stop_gradient(self.params))
+        out.__dict__.update(self.__dict__, params=jax.lax.stop_gradient(self.params), moves=self.moves.apart())
         return out
 
 

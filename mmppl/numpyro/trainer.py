@@ -16,7 +16,8 @@ from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.inference.averaging import decay
 from mmppl.numpyro.primitives import as_batch
-from mmppl.numpyro.weights import flat, public, start
+from mmppl.numpyro.state import given
+from mmppl.numpyro.weights import flat, like, plain, public, start
 
 __all__ = ["Trainer"]
 
@@ -62,11 +63,15 @@ class Trainer:
         leaves, self._structure = jax.tree.flatten(new)
         self._leaves = [jnp.array(leaf, copy=True) for leaf in leaves]  # a step destroys what it is given
 
+    def moved(self, stage: Any) -> list[str]:
+        """The parameters that a stage moves, by the host's names."""
+        return [name for name in self.state.params if stage.moves(public(name))]
+
     def begin(self, stage: Any) -> None:
         """Starts a stage: what moves, by which objective, with a new optimiser."""
         self.ema = self.own_ema if stage.ema is None else stage.ema
         state = self.state
-        moving = {name: value for name, value in state.params.items() if stage.moves(public(name))}
+        moving = {name: state.params[name] for name in self.moved(stage)}
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         self.optimiser = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
         average = moving if self.ema else {}
@@ -114,7 +119,7 @@ class Trainer:
         if fn not in self.encoders:
 
             def compiled(v, key, batch):
-                return handlers.substitute(handlers.seed(fn, key), data=v)(batch)
+                return given(handlers.seed(fn, key), data=v)(batch)
 
             self.encoders[fn] = jax.jit(compiled)
         run = partial(self.encoders[fn], values, jax.random.wrap_key_data(state.key))
@@ -139,7 +144,7 @@ class Trainer:
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Everything that going on bit for bit needs."""
-        return {f"{i:05d}": np.array(leaf) for i, leaf in enumerate(self._leaves)}
+        return {f"{i:05d}": plain(leaf) for i, leaf in enumerate(self._leaves)}
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of the same program and stage."""
@@ -148,4 +153,4 @@ class Trainer:
                 f"Expected a state of {len(self._leaves)} arrays; got {len(snapshot)}. It is another program's."
             )
         pairs = zip(sorted(snapshot), self._leaves, strict=True)
-        self._leaves = [jnp.array(snapshot[name], leaf.dtype, copy=True) for name, leaf in pairs]
+        self._leaves = [like(leaf, snapshot[name]) for name, leaf in pairs]

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpyro import handlers
 from numpyro.infer import SVI
 
 from mmppl.batch import Batch
+from mmppl.errors import OptionError
 from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.state import given
 
-__all__ = ["bind", "flat", "public", "start", "unflat"]
+__all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 
 
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
@@ -24,7 +25,7 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
     begun = start(svi, jax.random.key(0), as_batch(batch))
     params = {**svi.get_params(begun), **(begun.mutable_state or {})}
     full = unflat(params, weights)
-    return handlers.substitute(program.model, data=full), handlers.substitute(program.guide, data=full)
+    return given(program.model, data=full), given(program.guide, data=full)
 
 
 def start(svi: SVI, key: jax.Array, batch: Batch) -> Any:
@@ -44,15 +45,23 @@ def public(name: str) -> str:
 
 
 def flat(params: Mapping, mutable: Mapping) -> dict[str, np.ndarray]:
-    """Arrays of their own by public name."""
-    out = {}
+    """Arrays of their own by public name.
+
+    Raises:
+        OptionError: If two arrays have one name.
+    """
+    out: dict[str, np.ndarray] = {}
     for name, value in {**params, **mutable}.items():
         if isinstance(value, jax.Array):
-            out[name] = np.array(value)
-        elif name.endswith("$chains"):
-            out[name.replace("$", ".")] = np.array(value["chains"])
+            own = {name: plain(value)}
+        elif _are_chains(name, value):
+            own = {name.replace("$", "."): np.array(value["chains"])}
         else:
-            out |= {f"{public(name)}.{leaf}": array for leaf, array in net_state(value).items()}
+            own = {f"{public(name)}.{leaf}": array for leaf, array in net_state(_unkeyed(value)).items()}
+        twice = sorted(set(out) & set(own))
+        if twice:
+            raise OptionError(f"Expected a name of its own for every array; got {twice[:3]} twice. Rename a network.")
+        out |= own
     return out
 
 
@@ -61,10 +70,37 @@ def unflat(params: Mapping, weights: Mapping[str, np.ndarray]) -> dict:
     out = {}
     for name, value in params.items():
         if isinstance(value, jax.Array):
-            out[name] = jnp.asarray(weights[name], value.dtype)
-        elif name.endswith("$chains"):
+            out[name] = like(value, weights[name])
+        elif _are_chains(name, value):
             out[name] = {"chains": jnp.asarray(weights[name.replace("$", ".")], value["chains"].dtype)}
         else:
-            own = {leaf: weights[f"{public(name)}.{leaf}"] for leaf in net_state(value)}
-            out[name] = load_net(value, own)
+            data = _unkeyed(value)
+            own = {leaf: weights[f"{public(name)}.{leaf}"] for leaf in net_state(data)}
+            out[name] = jax.tree.map(like, value, load_net(data, own))
     return out
+
+
+def plain(array: jax.Array) -> np.ndarray:
+    """A copy in numpy; of a random key, as a network of its own dropout keeps, its data."""
+    return np.array(_unkeyed(array))
+
+
+def like(array: Any, value: Any) -> Any:
+    """What :func:`plain` gave, of the type of the array again, and apart from any other; not an array, it is left."""
+    if not isinstance(array, jax.Array):
+        return array
+    if _is_key(array):
+        return jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(array))
+    return jnp.array(value, array.dtype, copy=True)
+
+
+def _are_chains(name: str, value: Any) -> bool:
+    return name.endswith("$chains") and isinstance(value, dict) and set(value) == {"chains"}
+
+
+def _unkeyed(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

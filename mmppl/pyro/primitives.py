@@ -1,6 +1,5 @@
 """What a program is written with, beside Pyro's own primitives."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
+from mmppl.pyro.networks import copied, entered, ready
 from mmppl.sites import PLATE
 
 __all__ = ["as_batch", "build", "net", "observe", "plate"]
@@ -61,13 +61,20 @@ def net(name: str, module: Any) -> BoundNet:
     Arguments:
         name: Name of the parameters, unique in the program.
         module: A ``torch.nn.Module``.
+
+    Raises:
+        OptionError: If it makes parameters at its first call.
     """
     own = _OWN.get()
     if own is not None:
         if name not in own:
-            own[name] = copy.deepcopy(module)
+            own[name] = entered(copied(ready(name, module)))
         module = own[name]
-    return BoundNet(name, registered_once(name, module, pyro.module))
+    return BoundNet(name, registered_once(name, module, _register))
+
+
+def _register(name: str, module: torch.nn.Module) -> torch.nn.Module:
+    return pyro.module(name, ready(name, module))
 
 
 @contextmanager

@@ -99,7 +99,14 @@ class Runs:
         self.picked: dict[str, torch.Tensor] = {}  # rows that plates drew, the same in every run
 
     def run(
-        self, fn: Callable, batch: Batch, values: Mapping | None = None, *, axes: tuple = (1, 1), rng: Any = None
+        self,
+        fn: Callable,
+        batch: Batch,
+        values: Mapping | None = None,
+        *,
+        axes: tuple = (1, 1),
+        rng: Any = None,
+        role: str = "density",
     ) -> dict[str, Site]:
         with _axes(axes):
             replayed = poutine.replay(fn, trace=given({**self.picked, **(values or {})}))

@@ -1,6 +1,7 @@
 """Trains programs of this face, for :mod:`mmppl.inference`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,20 @@ from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.inference.averaging import decay
 from mmppl.nets.bound import registered_in
+from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch
-from mmppl.pyro.weights import CHAINS, Store, load_buffers, public, register
+from mmppl.pyro.weights import Store, array, public
 
 __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Trains a program stage by stage; the parameters are those that its model and guide register."""
+    """Trains a program stage by stage; the parameters are those that its model and guide register.
+
+    In a step every network is in the mode that the program gave it, unless a stage leaves all its parameters as they
+    are; anywhere else it is in evaluation mode.
+    """
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
         self.program, self.rate, self.clip = program, learning_rate, clip
@@ -30,22 +36,19 @@ class Trainer:
         self.store = Store()
         with seeded(seed):
             self.rng = torch.get_rng_state()
-            with self.store.open():
-                register(program, batch)
-        self.modules = self.store.modules
-        self.known: dict = {}  # networks whose parameters the store has; to ask it again takes a tenth of a step
+            self.store.register(program, batch)
         self.params = dict(self.store.state["params"])
         self.average = {name: p.detach().clone() for name, p in self.params.items()}
 
     def begin(self, stage: Any) -> None:
         """Starts a stage: what moves, by which objective, with a new optimiser."""
         self.ema = self.own_ema if stage.ema is None else stage.ema
-        self.moving = {name: p for name, p in self.params.items() if stage.moves(public(name))}
+        self.moving = {name: self.params[name] for name in self.moved(stage)}
         for name, p in self.params.items():
             p.requires_grad_(name in self.moving)
-        for module in self.modules.values():
-            # Pyro asks for evaluation mode where a module's parameters are frozen.
-            module.train(any(p.requires_grad for p in module.parameters()))
+        networks = self.store.networks
+        # Pyro asks for evaluation mode where a network's parameters are frozen.
+        self.resting = [m for name, n in networks.items() if self._rests(name, stage) for m in n.modules()]
         rate = self.rate * stage.learning_rate
         self.optimiser = torch.optim.Adam(
             self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, fused=True
@@ -53,12 +56,20 @@ class Trainer:
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
 
+    def moved(self, stage: Any) -> list[str]:
+        """The parameters that a stage moves, by the host's names."""
+        return [name for name in self.params if stage.moves(public(name))]
+
+    def _rests(self, network: str, stage: Any) -> bool:
+        """Whether a stage leaves a network as it is; one without parameters has a name still."""
+        own = [name for name in self.params if name.startswith(f"{network}{DIVIDER}")]
+        return not (any(name in self.moving for name in own) if own else stage.moves(f"{network}."))
+
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
         batch = as_batch(batch)
-        kept = {name: m.chains for name, m in self.modules.items() if hasattr(m, CHAINS)}
-        # Pyro's validation would raise on the first NaN; here it is told by the loss.
-        with torch.random.fork_rng(), self.store.open(), registered_in(self.known), pyro.validation_enabled(False):
+        before = Buffers(m for network in self.store.networks.values() for m in network.modules())
+        with self._training():
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad(set_to_none=True)
             done = max((float(state["step"]) for state in self.optimiser.state.values()), default=0.0)
@@ -68,8 +79,7 @@ class Trainer:
             norm = torch.nn.utils.get_total_norm(grads)
             record = {name: float(value) for name, value in self.objective.record.items()}
             if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                for name, value in kept.items():
-                    self.modules[name].chains = value
+                before.give_back()
                 return False, record
             if self.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
@@ -80,9 +90,18 @@ class Trainer:
             average([self.average[name] for name in self.moving], list(self.moving.values()), None)
         return True, record
 
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        known = registered_in(self.store.known)
+        # Pyro's validation would raise on the first NaN; here it is told by the loss.
+        with torch.random.fork_rng(), self.store.open(), known, resting(self.resting), pyro.validation_enabled(False):
+            yield
+
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
-        with torch.random.fork_rng(), torch.no_grad(), self.store.open():
+        with torch.random.fork_rng(), torch.no_grad(), self.store.open(), evaluated():
+            for network in self.store.networks.values():
+                entered(network)
             parts = [{n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()} for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
         return Batch(values, data.present, data.label)
@@ -107,20 +126,17 @@ class Trainer:
         """Parameters by public name, the same on both hosts; the averaged ones where an average is kept."""
         from_state = {"params": dict(self.average if self.ema else self.params)}
         with pyro.get_param_store().scope({**from_state, "constraints": self.store.state["constraints"]}):
-            out = {public(n): BACKEND.to_numpy(v) for n, v in pyro.get_param_store().items()}
-        for name, module in self.modules.items():
-            out |= {f"{name}.{b}": BACKEND.to_numpy(value) for b, value in module.named_buffers()}
-        return out
+            out = {public(n): array(v) for n, v in pyro.get_param_store().items()}
+        return out | self.store.kept()
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Everything that going on bit for bit needs."""
-        out = {f"param.{n}": BACKEND.to_numpy(p) for n, p in self.params.items()}
-        out |= {f"average.{n}": BACKEND.to_numpy(p) for n, p in self.average.items()}
+        out = {f"param.{n}": array(p) for n, p in self.params.items()}
+        out |= {f"average.{n}": array(p) for n, p in self.average.items()}
         for name, p in self.moving.items():
             for key, value in self.optimiser.state.get(p, {}).items():
-                out[f"optimiser.{name}.{key}"] = BACKEND.to_numpy(value)
-        for name, module in self.modules.items():
-            out |= {f"buffer.{name}.{b}": BACKEND.to_numpy(value) for b, value in module.named_buffers()}
+                out[f"optimiser.{name}.{key}"] = array(value)
+        out |= {f"buffer.{name}": value for name, value in self.store.kept().items()}
         return out | {"rng": self.rng.numpy().copy()}
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
@@ -133,10 +149,11 @@ class Trainer:
                 p.copy_(torch.tensor(snapshot[f"param.{name}"]))
                 self.average[name].copy_(torch.tensor(snapshot[f"average.{name}"]))
         for name, p in self.moving.items():
-            prefix = f"optimiser.{name}."
-            state = {k.removeprefix(prefix): torch.tensor(v) for k, v in snapshot.items() if k.startswith(prefix)}
+            parts = ((k.rpartition("."), v) for k, v in snapshot.items())
+            state = {key: torch.tensor(v) for (of, _, key), v in parts if of == f"optimiser.{name}"}
+            state = {key: x if key == "step" else x.to(p.dtype) for key, x in state.items()}
             if state:
                 self.optimiser.state[p] = state
-        for name, module in self.modules.items():
-            load_buffers(module, {k.removeprefix("buffer."): v for k, v in snapshot.items()}, name)
+        buffers = {k.removeprefix("buffer."): v for k, v in snapshot.items() if k.startswith("buffer.")}
+        self.store.load(buffers)
         self.rng = torch.tensor(snapshot["rng"])

@@ -1,7 +1,8 @@
 """A program's weights: found by running it, named, and given back to it, in a store of their own."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,47 +10,97 @@ import pyro
 import torch
 from pyro import poutine
 
+from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
+from mmppl.errors import OptionError
+from mmppl.nets.bound import registered_in
+from mmppl.pyro.networks import DIVIDER, evaluated, given_by_host, kept, load
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch, own_modules
 
-__all__ = ["CHAINS", "Store", "bind", "load_buffers", "public", "register"]
-
-CHAINS = "chains"
+__all__ = ["Store", "array", "bind", "public"]
 
 
 class Store:
-    """Parameters and networks of a fit's own, so that fits meet neither in Pyro's global store nor in a program."""
+    """Parameters and networks of a fit's own, so that fits meet neither in Pyro's global store nor in a program.
+
+    Networks that a program gives to ``pyro.module`` itself, not to ``mm.net``, stay the program's: ``shared``.
+    """
 
     def __init__(self) -> None:
         self.state: dict = {"params": {}, "constraints": {}}
         self.modules: dict[str, torch.nn.Module] = {}
+        self.shared: dict[str, torch.nn.Module] = {}
+        self.known: dict = {}  # networks whose parameters the store has; to ask it again takes a tenth of a step
+
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """All networks by name."""
+        return {**self.shared, **self.modules}
 
     @contextmanager
     def open(self) -> Iterator[None]:
         with pyro.get_param_store().scope(self.state), own_modules(self.modules):
             yield
 
+    def register(self, program: Any, batch: Batch) -> None:
+        """Runs the guide and the model once, so that every parameter and network is in the store; nothing moves.
+
+        Raises:
+            OptionError: If a network makes parameters when it is called, or two arrays have one name.
+        """
+        batch = as_batch(batch[:1])
+        with self.open(), torch.no_grad(), evaluated(still=True) as met, registered_in(self.known):
+            trace = poutine.trace(program.guide).get_trace(batch)
+            poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
+        params = self.state["params"]
+        self.shared = given_by_host(met.values(), params, self.modules)
+        for name, module in self.modules.items():
+            late = [n for n, p in module.named_parameters() if p.requires_grad and f"{name}{DIVIDER}{n}" not in params]
+            if late:
+                raise OptionError(
+                    f"Network '{name}' makes {late[:3]} when it is called, so that Pyro cannot know them. Call it once "
+                    "on an example, before the program."
+                )
+        names = Counter(map(public, params))
+        names.update(
+            f"{name}.{path}" for name, network in self.networks.items() for path in kept(name, network, params)
+        )
+        twice = [name for name, number in names.items() if number > 1]
+        if twice:
+            raise OptionError(f"Expected a name of its own for every array; got {twice[:3]} twice. Rename a network.")
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """What networks keep that is no parameter, by public name."""
+        out = {}
+        for name, network in self.networks.items():
+            out |= {f"{name}.{path}": array(x) for path, x in kept(name, network, self.state["params"]).items()}
+        return out
+
+    def load(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives networks what they kept, by public name."""
+        load(self.networks, self.state["params"], values)
+
 
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary Pyro callables with a store of their own."""
     store = Store()
-    with store.open(), seeded(0):
-        register(program, batch)
-        with torch.no_grad():
-            for name, value in pyro.get_param_store().items():
-                given = torch.tensor(np.asarray(weights[public(name)]))
-                if "$$$" in name:
-                    value.copy_(given)
-                else:
-                    pyro.get_param_store()[name] = given
-        for name, module in store.modules.items():
-            load_buffers(module, weights, name)
-            module.eval()
+    with seeded(0):
+        store.register(program, batch)
+    with store.open(), torch.no_grad():
+        for name, value in pyro.get_param_store().items():
+            given = torch.tensor(np.asarray(weights[public(name)]))
+            if DIVIDER in name:
+                value.copy_(given)
+            else:
+                pyro.get_param_store()[name] = given
+    store.load(weights)
+    for module in store.modules.values():
+        module.eval()
 
     def within(fn: Callable) -> Callable:
         def bound(*args: Any, **kwargs: Any) -> Any:
-            with store.open():
+            with store.open(), evaluated() if store.shared else nullcontext():
                 return fn(*args, **kwargs)
 
         return bound
@@ -57,20 +108,11 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
     return within(program.model), within(program.guide)
 
 
-def register(program: Any, batch: Batch) -> None:
-    """Runs the guide and the model once, so that every parameter and network is in the store."""
-    batch = as_batch(batch[:1])
-    with torch.no_grad():
-        trace = poutine.trace(program.guide).get_trace(batch)
-        poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
-
-
-def load_buffers(module: Any, weights: Mapping[str, np.ndarray], name: str) -> None:
-    """Buffers of a module, the chains of an energy among them, which it has only once it was trained."""
-    if f"{name}.{CHAINS}" in weights:
-        module.register_buffer(CHAINS, torch.tensor(weights[f"{name}.{CHAINS}"]))
-
-
 def public(name: str) -> str:
     """The name of a parameter that both hosts share."""
-    return name.replace("$$$", ".")
+    return name.replace(DIVIDER, ".")
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    """A copy in numpy, which has no bfloat16."""
+    return BACKEND.to_numpy(x.float() if x.dtype == torch.bfloat16 else x)

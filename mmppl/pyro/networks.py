@@ -1,0 +1,205 @@
+"""Networks within a program: how they run where nothing is trained, and what they keep that is no parameter."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import Module
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
+
+from mmppl.errors import OptionError
+
+__all__ = ["Buffers", "copied", "entered", "evaluated", "given_by_host", "kept", "load", "ready", "resting"]
+
+DIVIDER = "$$$"  # Pyro's, between the name of a network and that of a parameter in it
+_TAKE: ContextVar[Callable[[Module], None] | None] = ContextVar("mmppl_take", default=None)
+
+
+class Buffers:
+    """Buffers of modules as they stand, to be given back in their place, so that what shares them shares on."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.held: list[tuple[Module, dict[str, tuple]]] = []
+        for module in modules:
+            self.take(module)
+
+    def take(self, module: Module) -> None:
+        """Adds the buffers of one module, without those of the modules in it."""
+        own = {name: (b, None if b is None else b.detach().clone()) for name, b in module._buffers.items()}
+        self.held.append((module, own))
+
+    def give_back(self) -> None:
+        """Gives every module the buffers that it had; one that it has had only since goes."""
+        for module, own in self.held:
+            for name in set(module._buffers) - set(own):
+                del module._buffers[name]
+            for name, (buffer, value) in own.items():
+                module._buffers[name] = None if buffer is None else _written(buffer, value)
+
+
+@contextmanager
+def resting(modules: Iterable[Module]) -> Iterator[None]:
+    """Within, these modules are in evaluation mode."""
+    modules = [module for module in modules if module.training]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = True
+
+
+@contextmanager
+def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
+    """Within, every network that is called runs in evaluation mode; afterwards each has its own mode again.
+
+    Modules are met as they are called, so that those count too that a program gives to ``pyro.module`` itself.
+
+    Arguments:
+        still: Whether the modules also get the buffers back that they came with.
+
+    Yields:
+        The modules met, by ``id``.
+    """
+    met: dict[int, Module] = {}
+    training: list[Module] = []
+    buffers = Buffers()
+
+    def take(module: Module) -> None:
+        if id(module) in met:
+            return
+        met[id(module)] = module
+        if still:
+            buffers.take(module)
+        if module.training:
+            training.append(module)
+            module.training = False
+
+    def on_call(module: Module, _: Any) -> None:
+        # A hook is the whole process's, where another thread may be training.
+        if _TAKE.get() is take:
+            take(module)
+
+    token = _TAKE.set(take)
+    hook = register_module_forward_pre_hook(on_call)
+    try:
+        yield met
+    finally:
+        hook.remove()
+        _TAKE.reset(token)
+        buffers.give_back()
+        for module in training:
+            module.training = True
+
+
+def entered(network: Module) -> Module:
+    """A network that has just been made, in evaluation mode at once where :func:`evaluated` holds."""
+    take = _TAKE.get()
+    if take is not None:
+        for module in network.modules():
+            take(module)
+    return network
+
+
+def copied(network: Module) -> Module:
+    """A copy of a network, also of one that keeps the outcome of a call, as the older spectral norm does."""
+    held = (value for module in network.modules() for value in vars(module).values())
+    memo = {id(x): x.detach().clone() for x in held if isinstance(x, torch.Tensor) and not x.is_leaf}
+    return copy.deepcopy(network, memo)
+
+
+def ready(name: str, network: Module) -> Module:
+    """The network, if it has all its parameters.
+
+    Raises:
+        OptionError: If it makes some of them at its first call.
+    """
+    late = [n for n, x in (*network.named_parameters(), *network.named_buffers()) if is_lazy(x)]
+    if late:
+        raise OptionError(
+            f"Network '{name}' makes {late[:3]} at its first call, so that Pyro cannot know them. Call it once on an "
+            "example, before the program."
+        )
+    return network
+
+
+def given_by_host(met: Iterable[Module], params: Mapping[str, torch.Tensor], own: Iterable[str]) -> dict[str, Module]:
+    """Networks by name that a program gives to ``pyro.module`` itself, among the modules met.
+
+    Arguments:
+        met: The modules.
+        params: The parameters of the store by the host's names, unconstrained.
+        own: Names of networks that are known.
+    """
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for full, value in params.items():
+        name, divider, path = full.partition(DIVIDER)
+        if divider and name not in own:
+            parts.setdefault(name, {})[path] = value
+    out = {}
+    for module in met if parts else ():
+        has = dict(module.named_parameters())
+        for name, wanted in parts.items():
+            if name not in out and all(has.get(path) is value for path, value in wanted.items()):
+                out[name] = module
+    return out
+
+
+def kept(name: str, network: Module, params: Iterable[str]) -> dict[str, torch.Tensor]:
+    """What a network keeps that is no parameter of the store, by name within it.
+
+    These are its buffers, and parameters that ask for no gradient, which the host passes over.
+    """
+    fixed = {path: x for path, x in network.named_parameters() if f"{name}{DIVIDER}{path}" not in params}
+    return fixed | dict(network.named_buffers())
+
+
+def load(networks: Mapping[str, Module], params: Iterable[str], values: Mapping[str, np.ndarray]) -> None:
+    """Gives networks what they kept; a buffer that a network makes in training only, as chains, is made.
+
+    Arguments:
+        networks: By name.
+        params: The host's names of the parameters of the store, which are left alone.
+        values: Arrays by public name, which may be of other networks, too.
+    """
+    known = {full.replace(DIVIDER, ".") for full in params}
+    for name, network in networks.items():
+        for path in kept(name, network, params):
+            known.add(f"{name}.{path}")
+            if f"{name}.{path}" in values:
+                _put(network, path, values[f"{name}.{path}"])
+    for full in set(values) - known:
+        names = [name for name in networks if full.startswith(f"{name}.")]
+        if names:
+            name = max(names, key=len)
+            _put(networks[name], full.removeprefix(f"{name}."), values[full])
+
+
+def _put(network: Module, path: str, value: np.ndarray) -> None:
+    place, _, leaf = path.rpartition(".")
+    try:
+        owner = network.get_submodule(place)
+    except AttributeError:  # weights of a deeper network; these are too many, not too few
+        return
+    tensor, buffer = torch.tensor(value), owner._buffers.get(leaf)
+    if buffer is not None:
+        owner._buffers[leaf] = _written(buffer, tensor)
+    elif leaf in owner._parameters and owner._parameters[leaf] is not None:
+        with torch.no_grad():
+            owner._parameters[leaf].copy_(tensor)
+    elif leaf in owner._buffers or not hasattr(owner, leaf):
+        owner.register_buffer(leaf, tensor)
+
+
+@torch.no_grad()
+def _written(buffer: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The buffer with a value: itself, if it has room for it."""
+    if buffer.shape == value.shape and 0 not in buffer.stride():
+        return buffer.copy_(value)
+    return value.to(buffer.device, buffer.dtype)
