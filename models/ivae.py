@@ -62,7 +62,7 @@ def ivae(
             poorer match of z: on ``labelled_mixture``, seeds 0 to 2, mean correlations of 0.47, 0.95 and 0.85 in place
             of 0.67, 0.97 and 0.91. Its KL may blow up: give ``fit`` a ``clip``.
         beta: Factor on the KL terms.
-        gradient: ``"stl"`` or ``"standard"``.
+        gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         seed: Of the initial weights.
 
     Raises:

@@ -86,7 +86,7 @@ def masked(
         warmup: Steps over which beta rises from 0; 0 for none. Without, some latents collapse onto the prior, more or
             fewer by the seed. A fit of fewer steps ends at a smaller beta.
         particles: K.
-        gradient: ``"stl"`` or ``"standard"``.
+        gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.

@@ -380,3 +380,55 @@ def test_automatic_guides_have_the_hosts_bound(d, number, extra):
         found.append(np.asarray(loss))
     error = np.hypot(*(x.std() for x in found)) / np.sqrt(4000)
     assert abs(found[0].mean() - found[1].mean()) < 5.0 * error + 1e-9
+
+
+def test_obs_mask_is_refused_with_what_to_do(d):
+    program = Own(d)
+
+    def model(batch):
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", program.normal(0.0, 1.0))
+            fn = d.dist.Normal(z[..., None] + 0.0 * batch["a"], 0.8).to_event(1)
+            d.ppl.sample("a", fn, obs=batch["a"], obs_mask=batch.present["a"])
+
+    def guide(batch):
+        with d.mm.plate(batch):
+            d.ppl.sample("z", program.normal(0.0, 1.0))
+            d.ppl.sample("a_unobserved", d.dist.Normal(0.0 * batch["a"], 1.0).to_event(1))
+
+    mixed = type("Program", (), {"model": staticmethod(model), "guide": staticmethod(guide)})
+    with pytest.raises(ObjectiveError, match=r"Modalities \['a'\] are observed with obs_mask.*mm.observe"):
+        losses(d, d.mm.ELBO(), mixed, BATCH.select("a"), num=1)
+
+
+def test_networks_take_keywords_and_show_their_attributes(d):
+    if d.name == "pyro":
+        import torch
+
+        class Net(torch.nn.Module):
+            size = 3
+
+            def forward(self, x, shift=0.0):
+                return x + shift
+
+            def double(self, x):
+                return 2.0 * x
+    else:
+        import equinox as eqx
+
+        class Net(eqx.Module):
+            size: int = 3
+
+            def __call__(self, x, shift=0.0):
+                return x + shift
+
+            def double(self, x):
+                return 2.0 * x
+
+    module, x = Net(), d.array(np.ones(2))
+    found = d.call(lambda: d.mm.net("net", module), 0)
+    assert found.size == 3
+    np.testing.assert_array_equal(d.numpy(found(x, shift=2.0)), [3.0, 3.0])
+    np.testing.assert_array_equal(d.numpy(found.double(x)), [2.0, 2.0])
+    with pytest.raises(AttributeError, match="nothing"):
+        found.nothing  # noqa: B018

@@ -353,6 +353,12 @@ class Evaluation:
     def _check(self, sites: Mapping[str, Site], draws: Draws) -> None:
         """Raises unless guide and model have the same latents, in the same places."""
         plate = self.plate(sites)
+        halves = [n for n in self.batch.modalities if n not in sites and f"{n}_observed" in sites]
+        if halves:
+            raise ObjectiveError(
+                f"Modalities {halves} are observed with obs_mask, so their terms cannot be told by name. Say what is "
+                "present in Batch(values, present), and observe by mm.observe(name, fn, batch)."
+            )
         latents = {n: site for n, site in sites.items() if not site.observed}
         drawn = {n: None for n in (*draws.latents, *draws.outside) if n not in draws.auxiliary}
         lost = [n for n in latents if n not in drawn]
