@@ -140,8 +140,8 @@ class EnergyTilted(TorchDistribution):
         missed = [tuple(x.shape) for x in beyond(log_density, params)]
         if missed:
             raise OptionError(
-                f"Expected a base and an energy of the same parameters at every value; got parameters of shapes {missed} "
-                "at the chains alone, which would miss the gradient of log Z. Let every value meet them."
+                "Expected a base and an energy of the same parameters at every value; got parameters of shapes "
+                f"{missed} at the chains alone, which would miss the gradient of log Z. Let every value meet them."
             )
         return log_density
 
