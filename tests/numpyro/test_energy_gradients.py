@@ -141,3 +141,27 @@ def test_energies_learn_wherever_their_weights_are(bind):
         return mm.EnergyTilted(normal(p), bind(module(p)), FEW, rng_key=KEY).log_prob(X).sum()
 
     np.testing.assert_allclose(jax.jit(jax.grad(got))(AT), jax.grad(contrast)(AT), rtol=1e-8)
+
+
+def test_flows_learn_every_weight():
+    start = mm.spline_flow(2, layers=2, hidden=4, bins=3)
+    arrays, rest = eqx.partition(start, eqx.is_inexact_array)
+    x, z = jax.random.normal(KEY, (3, 2)), mm.Chains.run()[0] * jnp.array([1.0, -0.7])
+
+    def base(arrays):
+        return mm.NormalizingFlow(eqx.combine(arrays, rest))
+
+    def contrast(arrays):
+        at_data, at_chains = (square(at) + base(arrays).log_prob(at) for at in (x, z))
+        return at_data.mean() - at_chains.mean()
+
+    def got(arrays):
+        return mm.EnergyTilted(base(arrays), square, FEW, rng_key=KEY).log_prob(x).mean()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mm.Chains, "run", lambda *args, **kwargs: (z, None))
+        found = jax.jit(jax.grad(got))(arrays)
+    wanted = jax.jit(jax.grad(contrast))(arrays)
+    assert len(jax.tree.leaves(wanted)) > 3
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

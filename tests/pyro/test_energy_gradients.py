@@ -6,6 +6,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.distributions import transforms
 from scipy import stats
 
 import mmppl.pyro as mm
@@ -131,6 +132,50 @@ def test_energies_learn_wherever_their_weights_are(bind, quantiles):
     got = mm.EnergyTilted(base, bind(module)).log_prob(X).sum()
     close(*(torch.autograd.grad(f, names, retain_graph=True) for f in (got, contrast())))
     assert module.frozen.grad is None
+
+
+def standard():
+    return dist.Normal(torch.zeros(2), 1.0).to_event(1)
+
+
+FLOWS = {
+    "Zuko": lambda: mm.NormalizingFlow(mm.spline_flow(2, layers=2, hidden=4, bins=3)),
+    "coupling": lambda: dist.TransformedDistribution(standard(), [transforms.affine_coupling(2, hidden_dims=[4])]),
+    "splines": lambda: dist.TransformedDistribution(
+        standard(), [transforms.spline(2), transforms.spline(2, bound=4.0)]
+    ),
+    "inverse": lambda: dist.TransformedDistribution(standard(), [transforms.affine_autoregressive(2, [4]).inv]),
+}
+
+
+@pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS)
+def test_flows_learn_every_weight(make, monkeypatch):
+    base = make()
+    z = torch.randn(64, 2)
+    monkeypatch.setattr(mm.Chains, "run", lambda *args, **kwargs: (z, None))
+
+    def contrast():
+        at_data, at_chains = ((square(x) + base.log_prob(x)).sum() / len(x) for x in (0.5 * z[:3], z))
+        return at_data - at_chains
+
+    wanted = contrast()
+    made = [x for x in leaves(wanted) if x.requires_grad]
+    assert len(made) > 3
+    got = mm.EnergyTilted(base, square).log_prob(0.5 * z[:3]).mean()
+    for one, other in zip(*(torch.autograd.grad(f, made) for f in (got, wanted)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def leaves(out):
+    """Every leaf of the graph, by autograd's own account."""
+    found, seen, todo = [], set(), [out.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(parent for parent, _ in node.next_functions)
+            found.extend([node.variable] if hasattr(node, "variable") else [])
+    return found
 
 
 def test_no_gradient_is_asked_for(quantiles, monkeypatch):
