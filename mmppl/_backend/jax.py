@@ -45,7 +45,8 @@ class JaxBackend:
         return jax.grad(f)(params)
 
     def zero_with_gradient(self, pull_back, params, aux):
-        dtype = jnp.result_type(*jax.tree.leaves(params), jnp.float32) if jax.tree.leaves(params) else jnp.float32
+        # Real, where parameters are complex.
+        dtype = jnp.finfo(jnp.result_type(*jax.tree.leaves(params), jnp.float32)).dtype
 
         @jax.custom_vjp
         def zero(params, aux):

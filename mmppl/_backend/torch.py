@@ -15,7 +15,7 @@ class _ZeroWithGradient(torch.autograd.Function):
         # The parameters are kept as they are, not as saved tensors: the pull-back differentiates with respect to
         # these very tensors.
         ctx.pull_back, ctx.aux, ctx.params = pull_back, aux, params
-        return params[0].new_zeros(())
+        return torch.zeros((), dtype=params[0].dtype.to_real(), device=params[0].device)
 
     @staticmethod
     def backward(ctx, *cotangents):

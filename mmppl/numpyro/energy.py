@@ -29,7 +29,8 @@ class EnergyTilted(Distribution):
     ``log_prob`` is deterministic, :math:`f + \log p_0 - \log Z` with the given ``log_z`` (0 if it is not known), so
     NUTS and MALA may use it. Its gradient with respect to parameters carries :math:`-\nabla \log Z`, estimated in
     the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
-    for a gradient. Without an energy it is the base, bit for bit.
+    for a gradient. Those are all that the base and the energy rest on, wherever they are kept: in a list of
+    transforms, in a module, or in the closure of a function. Without an energy it is the base, bit for bit.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -106,11 +107,7 @@ class EnergyTilted(Distribution):
         return _log_density(self.energy_params, self.energy_static, self.base, z, self.kept)
 
     def _learning(self) -> jax.Array:
-        """Zero, with the gradient of -log Z.
-
-        What the base and the energy depend on is read off their own computations, so it matters not where an array
-        is kept: in a distribution, a transform, a module, or the closure of a function.
-        """
+        """Zero, with the gradient of -log Z: what that is taken in is read off the computations themselves."""
         chains, (key, *kept) = self.chains, self.aux
         start = eqx.filter_closure_convert(lambda key: self.base.sample(key, (chains.number,)), key)
         density = eqx.filter_closure_convert(self._log_density, start.out_struct)

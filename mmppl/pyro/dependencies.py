@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from mmppl.errors import OptionError
+
 __all__ = ["Dependencies", "beyond"]
 
 Edge = tuple[Any, int]
@@ -17,6 +19,9 @@ class Dependencies(TorchFunctionMode):
     The graph of the result is followed back along every path, until the path leaves the computation: at the tensor
     that was handed in, of which autograd holds the node and the watch the tensor, or else at a leaf. So it matters
     not where a tensor was kept: in a distribution, a list of transforms, a module, or the closure of a function.
+
+    Raises:
+        OptionError: Within a transform of ``torch.func``, if a tensor that is handed in requires a gradient.
 
     Example:
         >>> scale = torch.zeros(2, requires_grad=True).exp()
@@ -34,7 +39,9 @@ class Dependencies(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for x in _tensors((args, kwargs)):
-            if x.grad_fn is not None and x.grad_fn._sequence_nr() < self.first:
+            if torch._C._are_functorch_transforms_active():
+                _refuse_plain(x)
+            elif x.grad_fn is not None and x.grad_fn._sequence_nr() < self.first:
                 self.handed_in[_edge(x)] = x
         return func(*args, **(kwargs or {}))
 
@@ -77,6 +84,15 @@ def _ends(out: torch.Tensor, stops: dict[Edge, torch.Tensor], apart_from: torch.
             seen.add(node)
             todo.extend(node.next_functions)
     return list(ends.values())
+
+
+def _refuse_plain(x: torch.Tensor) -> None:
+    """Within ``torch.func``, a result shows no graph, so what needs a gradient from without would be missed."""
+    if x.requires_grad and not torch._C._functorch.is_functorch_wrapped_tensor(x):
+        raise OptionError(
+            f"Expected no parameters that require gradients under torch.func (vmap, grad, jvp); got one of shape "
+            f"{tuple(x.shape)}. Use torch.autograd and plates, or detach it."
+        )
 
 
 def _edge(x: torch.Tensor) -> Edge:

@@ -25,7 +25,8 @@ class EnergyTilted(TorchDistribution):
     ``log_prob`` is deterministic, :math:`f + \log p_0 - \log Z` with the given ``log_z`` (0 if it is not known), so
     NUTS and MALA may use it. Its gradient with respect to parameters carries :math:`-\nabla \log Z`, estimated in
     the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
-    for a gradient. Without an energy it is the base, bit for bit.
+    for a gradient. Those are all that the base and the energy rest on, wherever they are kept: in a list of
+    transforms, in a module, or in the closure of a function. Without an energy it is the base, bit for bit.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -40,7 +41,8 @@ class EnergyTilted(TorchDistribution):
 
     Raises:
         OptionError: If the base has a batch shape or is not a vector, or a function is to keep a buffer; in
-            ``log_prob``, if a function has parameters.
+            ``log_prob``, under ``torch.func`` with parameters that require gradients; in the backward pass, if
+            parameters take part at the chains that took none at the value.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -140,7 +142,7 @@ class EnergyTilted(TorchDistribution):
         missed = [tuple(x.shape) for x in beyond(log_density, params)]
         if missed:
             raise OptionError(
-                f"Expected a base and an energy of the same parameters at every value; got parameters of shapes "
+                "Expected a base and an energy of the same parameters at every value; got parameters of shapes "
                 f"{missed} at the chains alone, which would miss the gradient of log Z. Let every value meet them."
             )
         return log_density

@@ -127,3 +127,35 @@ def test_our_objective_carries_the_buffer():
     before = np.asarray(state.mutable_state["energy$chains"]["chains"])
     state, _ = jax.jit(svi.update)(state, batch)
     np.testing.assert_array_equal(state.mutable_state["energy$chains"]["chains"][:4], before[4:])
+
+
+KEPT = {"persistent": {"buffer": 400}, "replay": {"buffer": 1200, "restart": 0.05}}
+
+
+@pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
+def test_kept_chains_give_the_gradient_of_the_normaliser(kept):
+    """Of the energy theta . z on N(0, s^2): log Z = s^2 theta^2 / 2, coordinate by coordinate."""
+    chains = mm.Chains(number=400, steps=12, step_size=0.9, adjusted=True, **kept)
+    theta, scale, rate = np.array([1.0, -0.5]), np.array([1.0, 1.4]), 1e-6
+
+    def model():
+        base = dist.Normal(jnp.zeros(2), numpyro.param("scale", jnp.asarray(scale))).to_event(1)
+        numpyro.sample(
+            "z", mm.EnergyTilted(base, mm.net("energy", Linear(jnp.asarray(theta))), chains), obs=jnp.zeros(2)
+        )
+
+    with jax.enable_x64(True):
+        svi = SVI(model, lambda: None, numpyro.optim.SGD(rate), Trace_ELBO())
+
+        def step(state, _):
+            after, _ = svi.update(state)
+            before, now = svi.get_params(state), svi.get_params(after)
+            return after, jax.tree.map(lambda a, b: (a - b) / rate, before, now)
+
+        _, grads = jax.jit(lambda state: jax.lax.scan(step, state, None, length=45))(svi.init(jax.random.key(0)))
+    wanted = {"energy$params": scale**2 * theta, "scale": 1.0 / scale + scale * theta**2}
+    for name, exact in wanted.items():
+        got = np.asarray(jax.tree.leaves(grads[name])[0])[5:]
+        error = got.std(0, ddof=1) / np.sqrt(40)
+        assert (error < 0.03).all()
+        assert (np.abs(got.mean(0) - exact) < 4.5 * error).all(), (name, got.mean(0), exact, error)

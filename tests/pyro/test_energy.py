@@ -121,3 +121,28 @@ def test_the_buffer_advances_in_the_module():
 def test_a_function_cannot_keep_a_buffer():
     with pytest.raises(OptionError, match="A buffer of chains needs an energy that is an nn.Module; got a function"):
         mm.EnergyTilted(standard(), lambda z: z.sum(-1), mm.Chains(buffer=1000))
+
+
+KEPT = {"persistent": {"buffer": 400}, "replay": {"buffer": 1200, "restart": 0.05}}
+
+
+@pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
+def test_kept_chains_give_the_gradient_of_the_normaliser(kept):
+    """Of the energy theta . z on N(0, s^2): log Z = s^2 theta^2 / 2, coordinate by coordinate."""
+    energy, scale = Linear([1.0, -0.5]), torch.tensor([1.0, 1.4], requires_grad=True)
+    chains = mm.Chains(number=400, steps=12, step_size=0.9, adjusted=True, **kept)
+    base = dist.Normal(torch.zeros(2), scale).to_event(1)
+    prior = mm.EnergyTilted(base, mm.net("energy", energy), chains)
+
+    def grads():
+        return torch.autograd.grad(-prior.log_prob(torch.zeros(2)), (energy.theta, scale))
+
+    theta, width = energy.theta.detach(), scale.detach()
+    wanted = scale.detach() ** 2 * theta, 1.0 / width + width * theta**2
+    for _ in range(5):
+        grads()
+    for got, exact in zip(zip(*(grads() for _ in range(40)), strict=True), wanted, strict=True):
+        got = torch.stack(got)
+        error = got.std(0) / 40**0.5
+        assert (error < 0.03).all()
+        assert ((got.mean(0) - exact).abs() < 4.5 * error).all(), (got.mean(0), exact, error)
