@@ -40,7 +40,8 @@ class Rows(NamedTuple):
 class RatioLearning:
     r"""How a score ratio s is learned from whitened latents x.
 
-    * ``"linear"``: :math:`s = (I - \hat\Sigma^{-1}) x`, in closed form: canonical correlations;
+    * ``"linear"``: :math:`s = (I - \hat\Sigma^{-1}) x`, in closed form: canonical correlations, and blind to whatever
+      else is not normal;
     * ``"lowrank"``: :math:`s = A\, g(A^T x)`, with A of ``(D, rank)``;
     * ``"potential"``: :math:`s = \nabla \psi(A^T x)`, without a curl;
     * ``"free"``: :math:`s = g(x)`; ``"score"``: :math:`s = u(x) + x`, ordinary score matching.
@@ -61,8 +62,8 @@ class RatioLearning:
         deflate: Whether A grows column by column; with ``"lowrank"``.
         reference: ``"normal"``; ``"marginals"`` of every block, for what blocks share alone; or the score of any
             density :math:`\rho`, from latents ``(N, D)``, blocks side by side, to :math:`\nabla \log \rho`, ``(N, D)``.
-            With the latter two the certificate is a bound as far as the reference's log-Sobolev constant is 1. With
-            blocks of parameters x and data y, ``"marginals"`` is the Bayesian setting:
+            With the latter two what is estimated is lost against that reference, as far as its log-Sobolev constant
+            is 1. With blocks of parameters x and data y, ``"marginals"`` is the Bayesian setting:
             :math:`s_x = \nabla_x \log \pi(x \mid y) / \pi(x)`, so that the first block's directions are the
             parameters that data inform, and the second's the data that inform them.
         epochs: Most passes over the rows.
@@ -80,7 +81,7 @@ class RatioLearning:
         'lowrank'
     """
 
-    net: str = "linear"
+    net: str = "free"
     rank: int | None = None
     hidden: tuple[int, ...] = (128, 128)
     penalty: str | None = None

@@ -15,23 +15,32 @@ from mmppl.inference.ratio_learning import RatioLearning, Rows, learn_ratio
 from mmppl.priors import Blocks
 from mmppl.priors.subspaces import Subspaces, whitening
 
-__all__ = ["find_subspaces"]
+__all__ = ["PROBES", "find_subspaces"]
+
+# Random directions for the divergence: with all coordinates a step would take as many derivatives.
+PROBES = 4
+FEW = 8
 
 
 def find_subspaces(
     latents: Batch, blocks: Blocks, *, eps: float, ppl: ModuleType, learning: RatioLearning | None = None
 ) -> Subspaces:
-    r"""The smallest subspaces of every block that lose less than a tolerance.
+    r"""The smallest subspaces of every block that are estimated to lose less than a tolerance.
 
     Latents are whitened block by block, the ratio is learned from some rows, and the diagnostic matrices
     :math:`\mathbb{E}[s_m s_m^T]` are those of the others. Rows with missing blocks are left out.
 
+    Because the ratio is learned, what is found has an ``estimate`` of the loss and no ``certificate``, unless all is
+    kept: see :class:`~mmppl.priors.Subspaces` for the conditions of a bound, and ``Subspaces.fit`` for a ratio that is
+    known exactly.
+
     Arguments:
         latents: One array ``(N, D_m)`` for each block, by name.
         blocks: The blocks.
-        eps: Tolerance of the certificate, in nats.
+        eps: Tolerance of the estimate, in nats.
         ppl: The face whose networks learn the ratio.
-        learning: How; by default the linear ratio.
+        learning: How; by default a free network of a size for latents of a few dimensions, which takes seconds and sees
+            whatever is not normal. (``RatioLearning("linear")`` sees correlations between blocks alone.)
 
     Raises:
         OptionError: If the tolerance is not positive.
@@ -44,7 +53,6 @@ def find_subspaces(
         >>> find_subspaces(twins, Blocks.of({"a": 2, "b": 1}), eps=0.1, ppl=mm).ranks
         (1, 1)
     """
-    learning = RatioLearning() if learning is None else learning
     whole = np.all([np.asarray(latents.present[n]) for n in blocks.names], axis=0)
     z = np.concatenate([np.asarray(latents[n], dtype=np.float64) for n in blocks.names], axis=1)[whole]
     if len(z) < 4 * blocks.dim:
@@ -52,6 +60,7 @@ def find_subspaces(
             f"Expected at least {4 * blocks.dim} rows with all of {list(blocks.names)}, four for each dimension; got "
             f"{len(z)}. Give more complete rows, or lower dimensions."
         )
+    learning = _usual(*z.shape) if learning is None else learning
     loc, white = whitening(blocks, z)
     x = (z - loc) @ white.T
     order = np.random.default_rng(learning.seed).permutation(len(x))
@@ -66,7 +75,14 @@ def find_subspaces(
         score = -x
     train, test = (Rows(x[part], score[part]) for part in parts)
     ratio = learn_ratio(train, test, eps, ppl, learning)
-    return Subspaces.fit(blocks, test.x, ratio(test.x), eps=eps, loc=loc, white=white)
+    return Subspaces.fit(blocks, test.x, ratio(test.x), eps=eps, loc=loc, white=white, learned=True)
+
+
+def _usual(rows: int, dim: int) -> RatioLearning:
+    """A free network, with an exact divergence where there are few derivatives to take."""
+    width, probes = max(64, 2 * dim), None if dim <= FEW else PROBES
+    size = min(max(rows // 20, 256), 1024)
+    return RatioLearning("free", hidden=(width, width), probes=probes, learning_rate=3e-3, batch_size=size)
 
 
 def _marginals(

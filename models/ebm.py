@@ -78,9 +78,9 @@ def ebm(
         refine_step_size: Their step size.
         encoder: How the guide learns beside them: ``"bound"`` or ``"amortised"``, see
             :class:`~mmppl.inference.objectives.Refined`.
-        reduce: Tolerance in nats of a dimension reduction, see :func:`~mmppl.inference.find_subspaces`: the second
-            stage whitens the posterior's draws, and tilts a standard normal there along the directions kept alone.
-            None for none.
+        reduce: Tolerance in nats, as estimated, of a dimension reduction, see
+            :func:`~mmppl.inference.find_subspaces`: the second stage whitens the posterior's draws, and tilts a
+            standard normal there along the directions kept alone. None for none.
         ratio: What the score ratio is learned by: ``"free"``, ``"lowrank"`` or ``"potential"``, see
             :class:`~mmppl.inference.RatioLearning`. (A linear one sees nothing in a single latent once it is white.)
         seed: Of the initial weights.

@@ -8,13 +8,10 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.ratio_learning import RATIOS, RatioLearning
-from mmppl.inference.reduction import find_subspaces
+from mmppl.inference.reduction import PROBES, find_subspaces
 from mmppl.priors import Blocks, Frame
 
 __all__ = ["frame_params", "frame_values", "ratio_learning"]
-
-# Random directions for the divergence: with all coordinates a step would take as many derivatives.
-PROBES = 4
 
 
 def ratio_learning(ratio: str, seed: int) -> RatioLearning:
@@ -44,7 +41,7 @@ def frame_values(
         ppl: The face.
         blocks: The blocks.
         latents: The latents, ``(N, D_m)`` by name of block.
-        eps: The tolerance, in nats.
+        eps: The tolerance of what is estimated to be lost, in nats.
         learning: How the ratio is learned.
     """
     space = find_subspaces(latents, blocks, eps=eps, ppl=ppl, learning=learning)

@@ -34,8 +34,8 @@ class ScoreOptions:
         steps: Steps of the solver.
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
-        reduce: Tolerance in nats of a reduction of dimension by score ratio matching before the second stage, see
-            :func:`~mmppl.inference.find_subspaces`; None for none.
+        reduce: Tolerance in nats, as estimated, of a reduction of dimension by score ratio matching before the second
+            stage, see :func:`~mmppl.inference.find_subspaces`; None for none.
         ratio: What the score ratio is learned by: ``"free"``, ``"lowrank"``, ``"potential"``, or ``"linear"``, which
             takes no time and sees correlations alone, see :class:`~mmppl.inference.RatioLearning`.
         finetune: The share of the epochs, the last ones, in which the decoders learn to make a tuple from latents of

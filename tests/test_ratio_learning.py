@@ -123,6 +123,34 @@ def test_what_is_not_gaussian_within_a_block_counts_unless_the_reference_is_the_
     assert against["marginals"].eigenvalues.max() < 0.5
 
 
+@pytest.mark.parametrize("name", ["numpyro", "pyro"])
+def test_by_default_more_than_correlations_is_seen(name):
+    """Two blocks share a direction; another of the first is alone, and has two modes: 0.474 nats against a normal."""
+    from mmppl.testing.drivers import driver
+
+    rng, number = np.random.default_rng(21), 2000
+    shared = rng.standard_normal((number, 1))
+    modes = 0.95 * rng.choice([-1.0, 1.0], (number, 1)) + (1 - 0.95**2) ** 0.5 * rng.standard_normal((number, 1))
+    other = 0.9 * shared + 0.19**0.5 * rng.standard_normal((number, 1))
+    latents, blocks = Batch({"a": np.concatenate([shared, modes], 1), "b": other}), Blocks.of({"a": 2, "b": 1})
+    mm = driver(name).mm
+    found = find_subspaces(latents, blocks, eps=0.1, ppl=mm)
+    assert found.ranks == (2, 1)
+    assert found.certificate == 0.0  # nothing is left out
+    assert abs(found.turn[0, 1]) > 5.0 * abs(found.turn[0, 0])
+    np.testing.assert_allclose(found.eigenvalues, [8.91, 4.26, 4.26], rtol=0.25)
+    # The same ratio with a larger tolerance; the linear one, asked for, is blind to the modes.
+    again = find_subspaces(latents, blocks, eps=4.0, ppl=mm)
+    np.testing.assert_allclose(again.eigenvalues, found.eigenvalues, rtol=1e-12)
+    assert sum(again.ranks) == 2
+    assert again.certificate is None
+    assert again.estimate == pytest.approx(0.5 * found.eigenvalues.min())
+    blind = find_subspaces(latents, blocks, eps=0.1, ppl=mm, learning=RatioLearning("linear"))
+    assert blind.ranks == (1, 1)
+    assert blind.certificate is None
+    assert blind.estimate < 0.01
+
+
 @pytest.mark.parametrize("net", ["linear", "free"])
 def test_the_score_of_any_reference_may_be_given(net):
     """A normal with twice the variance of the data along the fourth coordinate of a: there s = (1/2 - 1) x."""
@@ -170,7 +198,7 @@ def test_of_a_bayesian_model_are_found_the_parameters_that_data_inform():
         ({"net": "free", "rank": 2}, "Expected net 'lowrank' or 'potential'"),
         ({"net": "potential", "deflate": True}, "Expected net 'lowrank' for deflation"),
         ({"holdout": 1.0}, "0 < holdout < 1"),
-        ({"blur": 0.1}, "above 0 a network, the normal reference and no probes; got 0.1, 'linear'"),
+        ({"net": "linear", "blur": 0.1}, "above 0 a network, the normal reference and no probes; got 0.1, 'linear'"),
         ({"net": "free", "blur": 0.1, "probes": 2}, "and no probes; got 0.1, 'free', 'normal' and 2"),
     ],
 )

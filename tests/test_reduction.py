@@ -4,6 +4,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mmppl._backend.numpy import BACKEND
 from mmppl.batch import Batch
@@ -52,6 +53,49 @@ def test_the_certificate_bounds_what_is_lost(rank):
     true = -0.5 * np.log1p(-(RHO[rank:] ** 2)).sum()
     assert true == pytest.approx(LOST[rank], abs=1e-4)
     assert true <= BOUND[rank] + 1e-9
+
+
+def two_modes(x):
+    return np.logaddexp(stats.norm(0.9, 0.19**0.5).logpdf(x), stats.norm(-0.9, 0.19**0.5).logpdf(x)) - np.log(2.0)
+
+
+SHAPES = {
+    "two modes": two_modes,
+    "heavy tails": stats.t(4, scale=0.5**0.5).logpdf,
+    "skewed": stats.gamma(6.0, loc=-(6.0**0.5), scale=6.0**-0.5).logpdf,
+    "peaked": stats.hypsecant(scale=2.0 / np.pi).logpdf,
+}
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_an_exact_ratio_bounds_what_is_lost_of_latents_of_any_shape(learned):
+    """Four independent coordinates of two blocks, by quadrature; a ratio that was learned bounds nothing."""
+    grid = np.linspace(-30.0, 30.0, 600_001)
+    step, loss, ratios = grid[1] - grid[0], [], []
+    rng, number = np.random.default_rng(22), 50_000
+    for log_density in SHAPES.values():
+        logs = np.maximum(log_density(grid), -1e4)
+        density = np.exp(logs)
+        loss.append(np.sum(density * (logs - stats.norm.logpdf(grid))) * step)
+        x = np.interp(rng.random(number), np.cumsum(density) * step, grid)
+        ratios.append(np.interp(x, grid, np.gradient(logs, step) + grid))
+    ratio, blocks = np.stack(ratios, axis=1), Blocks.of({"a": 3, "b": 1})
+    half, error = 0.5 * (ratio**2).mean(0), 0.5 * (ratio**2).std(0) / number**0.5
+    for eps in (0.05, 0.15, 0.4, 0.8, 4.0):
+        place = {"loc": np.zeros(4), "white": np.eye(4), "eps": eps, "learned": learned}
+        found = Subspaces.fit(blocks, np.zeros((1, 4)), ratio, **place)
+        # Which coordinates are left out: eigenvectors are all but the axes.
+        axes = np.abs(found.turn).argmax(1)
+        assert np.abs(found.turn).max(1).min() > 0.95
+        left = axes[~found.kept]
+        assert found.estimate == pytest.approx(half[left].sum(), rel=0.02, abs=1e-12)
+        assert found.estimate < eps
+        if learned and len(left):
+            assert found.certificate is None
+        else:
+            assert found.certificate == found.estimate
+            assert np.sum(np.array(loss)[left]) <= found.certificate + 4.0 * np.linalg.norm(error[left])
+    assert found.ranks == (1, 0)
 
 
 def test_the_linear_ratio_of_samples():
@@ -175,8 +219,6 @@ def test_canonical_directions_are_found_again():
 
 @pytest.mark.parametrize("name", ["numpyro", "pyro"])
 def test_a_reduced_prior_is_the_prior_on_what_is_kept_and_the_reference_on_the_rest(name):
-    from scipy import stats
-
     from mmppl.testing.drivers import driver
 
     host = driver(name)

@@ -1,9 +1,15 @@
 r"""The directions in which the latents of each modality carry more than their reference.
 
-With s the score ratio and :math:`H_m = \mathbb{E}[s_m s_m^T]` the diagnostic matrix of a modality, a density that is
-exact on the leading eigenvectors of every :math:`H_m` and the reference on the rest loses at most
+With :math:`s^* = \nabla \log \pi / \rho` the score ratio and :math:`H_m = \mathbb{E}[s^*_m s^{*T}_m]` the diagnostic
+matrix of a modality, a density that is exact on the leading eigenvectors of every :math:`H_m` and the reference on the
+rest loses at most
 
 .. math:: D_{KL}(\pi \,\|\, \pi_r) \le \tfrac12 \sum_m \sum_{i > r_m} \lambda_i(H_m)
+
+by the logarithmic Sobolev inequality. That is a bound under three conditions: the ratio is the exact one; the reference
+:math:`\rho` has a log-Sobolev constant of 1, as the standard normal does; and :math:`\pi` has a density without jumps.
+A ratio that was learned misses what its learner cannot see: with it the same sum is an estimate of the bound, and from
+samples alone nothing bounds the loss. Where all directions are kept there is no loss, whatever the ratio.
 
 References:
     | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
@@ -37,6 +43,8 @@ class Subspaces:
         loc: :math:`\mu`, ``(D,)``.
         turn: :math:`U^T L^T`, block-diagonal, ``(D, D)``.
         eigenvalues: Those of every block, in falling order, ``(D,)``.
+        learned: Whether they are of a learned ratio, or of a reference whose log-Sobolev constant is not known to be 1,
+            so that they bound nothing.
     """
 
     blocks: Blocks
@@ -44,6 +52,7 @@ class Subspaces:
     loc: np.ndarray
     turn: np.ndarray
     eigenvalues: np.ndarray
+    learned: bool = False
 
     @property
     def kept(self) -> np.ndarray:
@@ -57,9 +66,14 @@ class Subspaces:
         return Blocks.of({n: r for n, r in zip(self.blocks.names, self.ranks, strict=True) if r})
 
     @property
-    def certificate(self) -> float:
-        """The bound on what is lost, in nats."""
+    def estimate(self) -> float:
+        """Half the sum of the eigenvalues left out, in nats: an estimate of a bound on what is lost."""
         return 0.5 * float(self.eigenvalues[~self.kept].sum())
+
+    @property
+    def certificate(self) -> float | None:
+        """The bound on what is lost, in nats; None where the ratio was learned and something is left out."""
+        return None if self.learned and not self.kept.all() else self.estimate
 
     def reduce(self, backend: Backend, z: Array) -> tuple[Array, Array]:
         """Latents ``(*, D)`` to what is kept, ``(*, sum ranks)``, and the rest, in whitened coordinates."""
@@ -83,9 +97,17 @@ class Subspaces:
 
     @classmethod
     def fit(
-        cls, blocks: Blocks, z: np.ndarray, ratio: np.ndarray, *, eps: float, loc: np.ndarray, white: np.ndarray
+        cls,
+        blocks: Blocks,
+        z: np.ndarray,
+        ratio: np.ndarray,
+        *,
+        eps: float,
+        loc: np.ndarray,
+        white: np.ndarray,
+        learned: bool = False,
     ) -> "Subspaces":
-        """The smallest subspaces whose certificate is below a tolerance; ranks are allotted over all modalities.
+        """The smallest subspaces whose estimate is below a tolerance; ranks are allotted over all modalities.
 
         Arguments:
             blocks: The blocks of the latent.
@@ -94,6 +116,7 @@ class Subspaces:
             eps: Tolerance, in nats.
             loc: Mean of the latents, ``(D,)``.
             white: Whitening, block-diagonal :math:`L^T`, ``(D, D)``.
+            learned: Whether the ratio is other than the exact one against a standard normal.
 
         Raises:
             OptionError: If the tolerance is not positive.
@@ -112,7 +135,7 @@ class Subspaces:
         ends = np.cumsum(blocks.sizes)
         spans = [slice(end - size, end) for end, size in zip(ends, blocks.sizes, strict=True)]
         basis = block_diag(*(own.T for own in vectors))
-        return cls(blocks, tuple(int(keep[span].sum()) for span in spans), loc, basis @ white, flat)
+        return cls(blocks, tuple(int(keep[span].sum()) for span in spans), loc, basis @ white, flat, learned)
 
 
 def whitening(blocks: Blocks, z: np.ndarray, floor: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
