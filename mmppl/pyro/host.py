@@ -13,6 +13,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.nets.spec import Spec
 from mmppl.pyro.located import located
+from mmppl.pyro.networks import evaluated
 from mmppl.pyro.objectives import Evaluation
 from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, probe, refine, scores, seeded, sites_of
 from mmppl.pyro.primitives import as_batch, build
@@ -78,7 +79,7 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
 
 def log_normalizer(prior: Any, seed: int) -> Any:
     """The prior's log Z, from a seed."""
-    with seeded(seed):
+    with seeded(seed), evaluated():
         return prior.log_normalizer()
 
 
