@@ -37,6 +37,11 @@ def fit(
 ) -> Fitted:
     """Fits a program to data with Adam on the program's objective, stage by stage.
 
+    What networks keep that is no parameter, as running statistics (buffers on Pyro, mutable sites on NumPyro), moves in
+    steps of training alone, and is part of the weights, never averaged. A step leaves networks of torch in the mode
+    that the program gave them, but for those whose parameters all stay as they are; anything else runs them in
+    evaluation mode.
+
     Arguments:
         program: What to fit. A published system starts from weights drawn from ``seed``; a program of one's own from
             the weights its networks have.

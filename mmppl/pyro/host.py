@@ -16,6 +16,7 @@ from mmppl.inference.site_densities import Places
 from mmppl.inference.site_densities import places as find_places
 from mmppl.nets.spec import Spec
 from mmppl.pyro.located import located
+from mmppl.pyro.networks import evaluated
 from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, outside, probe, refine, scores, seeded
 from mmppl.pyro.primitives import as_batch, build
 from mmppl.pyro.tracing import Runs, given, sample_sites
@@ -83,7 +84,7 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
 
 def log_normalizer(prior: Any, seed: int) -> Any:
     """The prior's log Z, from a seed."""
-    with seeded(seed):
+    with seeded(seed), evaluated():
         return prior.log_normalizer()
 
 
