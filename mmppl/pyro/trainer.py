@@ -134,7 +134,9 @@ class Trainer:
                 self.average[name].copy_(torch.tensor(snapshot[f"average.{name}"]))
         for name, p in self.moving.items():
             prefix = f"optimiser.{name}."
-            state = {k.removeprefix(prefix): torch.tensor(v) for k, v in snapshot.items() if k.startswith(prefix)}
+            found = {k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)}
+            # A longer name is another parameter's, which begins like this one's.
+            state = {k: torch.tensor(v) for k, v in found.items() if "." not in k}
             if state:
                 self.optimiser.state[p] = state
         for name, module in self.modules.items():
