@@ -10,6 +10,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.objectives import Objective
+from mmppl.names import check_names
 
 __all__ = ["Program", "Stage"]
 
@@ -49,7 +50,8 @@ class Stage:
 
     def moves(self, parameter: str) -> bool:
         """Whether a parameter is trained in this stage."""
-        return not self.train or parameter.startswith(self.train)
+        # One host knows a network by its name, the other by its arrays', which go on with a dot.
+        return not self.train or f"{parameter}.".startswith(self.train)
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,16 @@ class Program:
 
     The model scores what is present; the guide answers from what is present. That is all a program must promise.
 
+    A latent is private to a modality where its site is called as the modality, a dot and anything more; of two
+    modalities that fit, ``a`` and ``a.b`` for ``a.b.w``, the longer one has it. Every other latent is shared. No site
+    may have the name of a modality but the one that observes it.
+
     Arguments:
         model: Host callable of a :class:`~mmppl.batch.Batch`.
         guide: Host callable of a batch, drawing every latent of the model.
         objective: The default objective, of the same face.
         ppl: The face, ``mmppl.numpyro`` or ``mmppl.pyro``.
-        modalities: What each modality is, by name.
+        modalities: What each modality is, by name; see :func:`~mmppl.names.check_names`.
         name: Name of the system; "custom" for a program of one's own.
         stages: How it is trained.
         options: The options it was made with, for the run folder.
@@ -71,6 +77,10 @@ class Program:
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
         costly: Whether the model's density takes an integration for every draw, as a diffusion's does.
         remake: Makes the program anew, from a seed for its initial weights and other options by name.
+
+    Raises:
+        OptionError: If ``ppl`` is no face.
+        ModalityError: If the name of a modality is refused.
 
     Example:
         >>> Stage(train=("energy",)).moves("energy.0.weight")
@@ -93,6 +103,7 @@ class Program:
     def __post_init__(self) -> None:
         if not hasattr(self.ppl, "host"):
             raise OptionError(f"Expected ppl to be mmppl.numpyro or mmppl.pyro; got {self.ppl!r}.")
+        check_names(self.modalities)
 
     def need_density(self, instead: str = "") -> None:
         """Raises :class:`OptionError` if the guide has no density; ``instead`` says what else would do."""

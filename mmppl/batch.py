@@ -9,6 +9,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.errors import DataError, ModalityError
 from mmppl.likelihoods import LIKELIHOODS, Likelihood
+from mmppl.names import check_names
 
 Array = Any
 
@@ -122,6 +123,10 @@ class Batch:
     there is harmless. :meth:`only` and :meth:`without` hide modalities in the same way. In a batch made for several
     encoding subsets at once ``present`` has leading axes, ``(*, N)``, while values keep the shape ``(N, *event)``.
 
+    Names of modalities are held to :func:`~mmppl.names.check_names`: dots, spaces and letters of any script are fine,
+    slashes, commas, plus and dollar signs are not. A name that a program has for one of its latents, such as ``z``, is
+    refused where that program runs. A modality may be called ``label``, but not in a ``.npz`` file.
+
     Arguments:
         values: Arrays :math:`x_m` of shape ``(N, *event)`` by modality name.
         present: Boolean arrays of shape ``(N,)`` by modality name; a name left out is present everywhere.
@@ -132,7 +137,7 @@ class Batch:
         scored: Names that are ``modalities`` where these are not all; see :meth:`scoring`.
 
     Raises:
-        ModalityError: If numbers of rows differ or ``present`` names an unknown modality.
+        ModalityError: If a name is refused, numbers of rows differ or ``present`` names an unknown modality.
 
     Example:
         >>> import numpy as np
@@ -151,9 +156,10 @@ class Batch:
 
     def __post_init__(self) -> None:
         values = dict(self.values)
-        unknown = set(self.present) - set(values)
+        check_names(values)
+        unknown = [name for name in self.present if name not in values]
         if unknown:
-            raise ModalityError(f"present names {sorted(unknown)}, but the batch has {sorted(values)}.")
+            raise ModalityError(f"present names {unknown}, but the batch has {sorted(values)}.")
         num = self.num
         for name, value in values.items():
             rows = value.shape[0]

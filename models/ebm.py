@@ -144,7 +144,7 @@ def ebm(
     if schedule == "staged":
         # The energy sees posterior draws alone: nothing is scored, so no decoder runs, unless draws are refined.
         positives = objective if refine else ppl.MMVAE(1, strata="one", score=())
-        second = Stage("energy", share=0.4, train=("energy",), objective=positives, momentum=0.5)
+        second = Stage("energy", share=0.4, train=("energy.",), objective=positives, momentum=0.5)
         if reduce is not None:
             second = dataclasses.replace(second, encode=draws, settle=settle, cache=False)
     else:

@@ -94,7 +94,7 @@ def ebm_plus(
     if schedule == "staged":
         # The energy sees posterior draws alone: nothing is scored, so no decoder runs.
         positives = ppl.MMVAEPlus(1, strata="one", score=())
-        second = Stage("energy", share=0.4, train=("energy",), objective=positives, guide=training, momentum=0.5)
+        second = Stage("energy", share=0.4, train=("energy.",), objective=positives, guide=training, momentum=0.5)
     else:
         second = Stage("joint", share=0.4, guide=training, learning_rate=0.3, momentum=0.5)
     return Program(tilted, guide, objective, ppl, modalities, stages=(backbone, second))

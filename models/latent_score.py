@@ -171,13 +171,13 @@ def two_stages(
         return {name: some[..., i] for i, name in enumerate(blocks.names)}
 
     objective = ppl.ELBO(beta=autoencoder.beta if autoencoder.kind == "vae" else 1.0, weights=weights(modalities))
-    train = tuple(f"{m}.{part}" for m in own for part in ("encoder", "decoder"))
+    train = tuple(f"{m}.{part}." for m in own for part in ("encoder", "decoder"))
     first = Stage("autoencoders", share=share, train=train, objective=objective, model=each_model, guide=each_guide)
     rest = 1.0 - share - finetune
     second = Stage(
         "prior",
         share=rest,
-        train=("prior.score",),
+        train=("prior.score.",),
         objective=ppl.ELBO(),
         model=latent_model,
         guide=latent_guide,
@@ -198,7 +198,7 @@ def two_stages(
         third = Stage(
             "guidance",
             share=0.3 * rest,
-            train=("prior.pair",),
+            train=("prior.pair.",),
             objective=ppl.ELBO(),
             model=pair_model,
             guide=lambda batch: None,
@@ -206,7 +206,7 @@ def two_stages(
         )
         stages = (first, replace(second, share=0.7 * rest), third)
     if finetune:
-        decoders = tuple(f"{m}.decoder" for m in own)
+        decoders = tuple(f"{m}.decoder." for m in own)
         scored = ppl.ELBO(weights=weights(modalities))
         last = Stage("decoders", finetune, decoders, scored, tuned_model, tuned_guide)
         stages = (*stages, last)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass, replace
 from functools import reduce
@@ -14,6 +14,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.program import Program
+from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
 
 __all__ = ["autoencoders", "likelihood", "rising", "scored_as", "system", "weights"]
@@ -22,6 +23,9 @@ __all__ = ["autoencoders", "likelihood", "rising", "scored_as", "system", "weigh
 TINY = 1e-6
 # What every system takes beside its own options.
 SCORING = ("likelihood", "scale", "weight")
+# The latent that all modalities share, and what systems have of each, behind its name and a dot.
+LATENT = "z"
+PARTS = ("encoder", "decoder", "features", "message", "nexus", "private", "auxiliary", "draw", "w", "z")
 
 
 def autoencoders(
@@ -133,6 +137,8 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
                 raise OptionError(f"Expected option '{name}' of '{declare.__name__}' to be at least 1; got {value}.")
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
+        check_names(modalities)
+        _apart(modalities)
         scored = scored_as(modalities, *(options.get(name, {}) for name in SCORING))
         own_options = {name: value for name, value in options.items() if name not in SCORING}
         for name, default in shared.items():
@@ -146,6 +152,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
             "options": options,
             "remake": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
         }
+        _unmoved(program)
         return Program(**{**vars(program), **fields})
 
     make.__name__, make.__qualname__ = declare.__name__, declare.__name__
@@ -154,6 +161,31 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     make.__wrapped__ = declare  # type: ignore[attr-defined]
     make.__signature__ = signature.replace(parameters=[*own_parameters, *mine])  # type: ignore[attr-defined]
     return make
+
+
+def _apart(names: Iterable[str]) -> None:
+    """Refuses names that systems have for what is theirs: the shared latent, and parts of another modality."""
+    names = list(names)
+    for name in names:
+        ends = [name.removeprefix(f"{other}.").partition(".")[0] for other in names if name.startswith(f"{other}.")]
+        taken = name == LATENT or any(end in PARTS for end in ends)
+        if taken:
+            raise ModalityError(
+                f"Expected modalities that are not called as parts of the system, '{LATENT}' or another one's "
+                f"{', '.join(PARTS)}; got {name!r}. Rename it."
+            )
+
+
+def _unmoved(program: Program) -> None:
+    """Refuses a modality whose networks would be trained where a stage trains something else of a like name."""
+    for name in program.modalities:
+        for stage in program.stages:
+            for part in stage.train:
+                if f"{name}.".startswith(part):
+                    raise ModalityError(
+                        f"Expected modalities that are not called as parts of the system; got {name!r}, whose networks "
+                        f"would be trained with '{part}'. Rename it."
+                    )
 
 
 def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.errors import ObjectiveError, OptionError
+from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.objectives.gradients import along, held, scaled
@@ -28,7 +28,8 @@ DENSITIES = ("own", "mixture")
 class Objective:
     r"""Base of every objective; a row of the table says what :meth:`terms` are.
 
-    A latent whose site is named ``"<modality>.<anything>"`` is private to that modality; every other one is shared.
+    A latent whose site is named ``"<modality>.<anything>"`` is private to that modality, the longest if several fit;
+    every other one is shared.
 
     Arguments:
         particles: K.
@@ -132,6 +133,11 @@ class Objective:
 
     def admit(self, draws: Draws, modalities: tuple[str, ...]) -> None:
         """Raises if the objective cannot use the latents that the guide draws."""
+        both = [site for site in draws.latents if site in modalities]
+        if both:
+            raise ModalityError(
+                f"Expected latents with names of their own; got {both}, which are modalities too. Rename one of them."
+            )
         private = [site for site in draws.latents if owner(site, modalities) is not None]
         if private and self.shared:
             raise ObjectiveError(
@@ -332,8 +338,14 @@ class Densities(NamedTuple):
 
 
 def owner(site: str, modalities: tuple[str, ...]) -> int | None:
-    """The place of the modality that a latent is private to; None for a shared one."""
-    return next((i for i, name in enumerate(modalities) if site.startswith(f"{name}.")), None)
+    """The place of the modality that a latent is private to, the longest name that fits; None for a shared one.
+
+    Example:
+        >>> owner("a.b.w", ("a", "a.b")), owner("a.w", ("a", "a.b")), owner("ab", ("a", "a.b"))
+        (1, 0, None)
+    """
+    owners = [i for i, name in enumerate(modalities) if site.startswith(f"{name}.")]
+    return max(owners, key=lambda i: len(modalities[i]), default=None)
 
 
 def mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:

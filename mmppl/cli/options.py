@@ -66,7 +66,7 @@ def _value(key: str, text: str, kind: type) -> Any:
     if kind is str:
         return text
     if kind is dict:
-        pairs = [part.partition(":") for part in text.split(",")]
+        pairs = [part.rpartition(":") for part in text.split(",")]
         if not all(name and found and value for name, found, value in pairs):
             raise OptionError(f"Expected option '{key}' as modality:value,modality:value; got '{text}'.")
         return {name: _number(value) for name, _, value in pairs}

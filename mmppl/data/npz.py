@@ -150,9 +150,8 @@ def load_npz(path: str | os.PathLike, seed: int) -> Dataset:
 def _columns(data: Batch | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(data, Batch):
         return dict(data)
-    clash = [name for name in data.values if name == LABEL or name.endswith(PRESENT)]
-    if clash:
-        raise DataError(f"A modality cannot be called '{clash[0]}' in a .npz file; rename it.")
+    if LABEL in data.values:
+        raise DataError(f"A modality cannot be called '{LABEL}' in a .npz file; rename it.")
     columns = dict(data.values) | {f"{name}{PRESENT}": mask for name, mask in data.present.items()}
     return columns if data.label is None else columns | {LABEL: data.label}
 

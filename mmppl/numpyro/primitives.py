@@ -1,5 +1,6 @@
 """What a program is written with, beside NumPyro's own primitives."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import numpyro
 from numpyro import handlers
 from numpyro.contrib.module import eqx_module
 from numpyro.distributions import Distribution
+from numpyro.primitives import _PYRO_STACK
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError
@@ -87,7 +89,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
         batch: The batch.
 
     Raises:
-        ModalityError: If the event shape of the likelihood is not that of the data.
+        ModalityError: If the event shape of the likelihood is not that of the data, or the program has another site
+            of the modality's name.
     """
     value = batch[name]
     if name not in batch.modalities:
@@ -97,8 +100,18 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a likelihood with event shape {tuple(value.shape[1:])}; got "
             f"{tuple(fn.event_shape)}. Use .to_event({value.ndim - 1})."
         )
+    if any(name in sites for sites in _sites()):
+        raise ModalityError(
+            f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
+            "one of them."
+        )
     with handlers.mask(mask=batch.present[name]):
         return numpyro.sample(name, fn, obs=value)
+
+
+def _sites() -> Iterator[Mapping]:
+    """The sites so far, of every trace that is being written."""
+    return (h.trace for h in _PYRO_STACK if isinstance(h, handlers.trace))
 
 
 def arrays_of(module: Any) -> tuple[Any, Any]:

@@ -1,6 +1,6 @@
 """What a program is written with, beside Pyro's own primitives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -10,6 +10,8 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution, constraints
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.trace_messenger import TraceMessenger
 from torch.distributions import transform_to
 
 from mmppl.batch import Batch
@@ -107,7 +109,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
         batch: The batch.
 
     Raises:
-        ModalityError: If the event shape of the likelihood is not that of the data.
+        ModalityError: If the event shape of the likelihood is not that of the data, or the program has another site
+            of the modality's name.
     """
     value = batch[name]
     if name not in batch.modalities:
@@ -117,8 +120,18 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a likelihood with event shape {tuple(value.shape[1:])}; got "
             f"{tuple(fn.event_shape)}. Use .to_event({value.ndim - 1})."
         )
+    if any(name in sites for sites in _sites()):
+        raise ModalityError(
+            f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
+            "one of them."
+        )
     with poutine.mask(mask=batch.present[name]):
         return pyro.sample(name, fn, obs=_inside(fn, value, batch.present[name]))
+
+
+def _sites() -> Iterator[Mapping]:
+    """The sites so far, of every trace that is being written."""
+    return (h.trace.nodes for h in _PYRO_STACK if isinstance(h, TraceMessenger))
 
 
 def _inside(fn: Distribution, value: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
