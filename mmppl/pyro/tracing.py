@@ -12,6 +12,8 @@ from pyro.distributions.util import scale_and_mask
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Layout, layout
+from mmppl.nets.bound import evaluated_once
+from mmppl.pyro.networks import evaluated
 from mmppl.sites import Frame, Site
 
 __all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
@@ -138,7 +140,8 @@ class Runs:
         key = id(guide), batch.modalities, names
         if key not in known:
             picked = dict(self.picked)
-            with torch.random.fork_rng():
+            # Nothing of this run is to be seen in the step: no draws, no statistics of networks, no remembered outputs.
+            with torch.random.fork_rng(), evaluated(still=True), evaluated_once():
                 # The guide is kept beside what was found, so that its identity stays taken.
                 known[key] = guide, layout(self, model, guide, batch, names)
             self.picked = picked
