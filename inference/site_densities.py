@@ -92,5 +92,5 @@ def places(sites: Mapping[str, Site], batch: Batch) -> Places:
     latents = {name: site for name, site in sites.items() if not site.observed}
     plate = _plate(sites, batch)
     frames = {name: in_plate(site, plate) for name, site in latents.items()}
-    rows = {name: latents[name].batch_ndim + frame.dim for name, frame in frames.items() if frame is not None}
+    rows = {n: latents[n].batch_ndim + f.dim for n, f in frames.items() if f is not None and f.dim is not None}
     return Places(alone(sites.values(), plate), rows, tuple(name for name, frame in frames.items() if frame is None))

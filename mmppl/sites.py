@@ -121,7 +121,7 @@ def per_datum(site: Site, frame: Frame, scale: float) -> Array:
     """
     log_density = site.log_density(scale)
     xp = get_backend(log_density).xp
-    axis = log_density.ndim + frame.dim  # type: ignore[operator]
+    axis = log_density.ndim + frame.dim
     others = tuple(i for i in range(log_density.ndim) if i != axis)
     return xp.sum(log_density, axis=others) if others else log_density
 

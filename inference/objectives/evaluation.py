@@ -36,8 +36,13 @@ class Layout(NamedTuple):
 class Runs(Protocol):
     """Runs of a program under a host's handlers, with one set of parameters and one random key."""
 
-    backend: Backend
-    like: Array  # an array of the parameters' floating type
+    @property
+    def backend(self) -> Backend:
+        """The backend of the arrays."""
+
+    @property
+    def like(self) -> Array:
+        """An array of the parameters' floating type."""
 
     def run(
         self,
@@ -126,7 +131,8 @@ class Evaluation:
 
     def density(self, draws: Draws, masks: Array, *, cross: bool = False) -> dict[str, Array]:
         """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs."""
-        xp, shape = self.backend.xp, self.shape
+        xp = self.backend.xp
+        shape: tuple[int, ...] = self.shape
         if cross and self.layout.simple:
             # The plates of the program broadcast over the axes that the latents bring along.
             shape = (*shape[:2], masks.shape[0], shape[2])

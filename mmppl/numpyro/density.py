@@ -87,10 +87,10 @@ def data_plate(sites: dict) -> str | None:
 def sum_per_datum(sites: dict, plate: str | None) -> jax.Array:
     """Log densities summed over sites and over plates within and around the data's: ``(*, N)``."""
     found = sites_of(sites).values()
-    nested = max(-frame.dim for site in found for frame in site.frames)
+    nested = max(-frame.dim for site in found for frame in site.frames if frame.dim is not None)
     total: Any = 0.0
     for site in found:
-        frame = in_plate(site, plate)
+        frame: Any = in_plate(site, plate)
         log_prob = site.log_density(plate_scale(frame))
         axis = log_prob.ndim + frame.dim
         others = tuple(i for i in range(max(0, log_prob.ndim - nested), log_prob.ndim) if i != axis)

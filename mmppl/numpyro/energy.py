@@ -108,7 +108,8 @@ class EnergyTilted(Distribution):
 
     def _learning(self) -> jax.Array:
         """Zero, with the gradient of -log Z: what that is taken in is read off the computations themselves."""
-        chains, (key, *kept) = self.chains, self.aux
+        chains, aux = self.chains, self.aux
+        key, *kept = aux  # type: ignore[misc]
         start = eqx.filter_closure_convert(lambda key: self.base.sample(key, (chains.number,)), key)
         density = eqx.filter_closure_convert(self._log_density, start.out_struct)
         params, rest = eqx.partition(density, eqx.is_inexact_array)

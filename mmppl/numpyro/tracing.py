@@ -114,10 +114,10 @@ class Runs:
         key = jax.random.fold_in(self.streams[2], zlib.crc32(msg["name"].encode()))
         return msg["fn"](size, rows, rng_key=key)
 
-    def map(self, f: Callable[[Any], Any], *trees: Any) -> Any:
+    def map(self, f: Callable[..., Any], *trees: Any) -> Any:
         return self._mapped(lambda *xs: (f(*xs), ()), trees)[0]
 
-    def same(self, f: Callable[[Any], tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
+    def same(self, f: Callable[..., tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
         try:
             return self._mapped(f, trees)
         except ValueError as error:

@@ -34,7 +34,7 @@ class Dependencies(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         # Autograd numbers its nodes as they are made: those from here on are the computation's own.
-        self.first = torch.ones((), requires_grad=True).clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
+        self.first = torch.ones((), requires_grad=True).clone().grad_fn._sequence_nr()
         self.handed_in: dict[Edge, torch.Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -118,11 +118,11 @@ class Runs:
                 self.picked[name] = node["value"]
         return sites_of(trace)
 
-    def map(self, f: Callable[[Any], Any], *trees: Any) -> Any:
+    def map(self, f: Callable[..., Any], *trees: Any) -> Any:
         number = len(_first(trees))
         return _stack([f(*(_at(tree, i) for tree in trees)) for i in range(number)])
 
-    def same(self, f: Callable[[Any], tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
+    def same(self, f: Callable[..., tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
         found = [f(*(_at(tree, i) for tree in trees)) for i in range(len(_first(trees)))]
         first = found[0][1]
         if any(not torch.equal(other, first) for _, other in found):
@@ -182,14 +182,14 @@ class _axes:
             plate.__exit__(*args)
 
 
-def _first(tree: Any) -> torch.Tensor:
+def _first(tree: Any) -> Any:
     if isinstance(tree, torch.Tensor):
         return tree
     for part in tree.values() if isinstance(tree, Mapping) else tree:
         found = _first(part)
         if found is not None:
             return found
-    return None  # type: ignore[return-value]
+    return None
 
 
 def _at(tree: Any, i: int) -> Any:
@@ -202,4 +202,8 @@ def _stack(trees: list[Any]) -> Any:
     first = trees[0]
     if isinstance(first, Mapping):
         return {name: _stack([tree[name] for tree in trees]) for name in first}
-    return tuple(map(_stack, zip(*trees, strict=True))) if isinstance(first, tuple) else torch.stack(trees)
+    return (
+        tuple(_stack(list(parts)) for parts in zip(*trees, strict=True))
+        if isinstance(first, tuple)
+        else torch.stack(trees)
+    )

@@ -72,7 +72,7 @@ class Store:
 
     def kept(self) -> dict[str, np.ndarray]:
         """What networks keep that is no parameter, by public name."""
-        out = {}
+        out: dict[str, np.ndarray] = {}
         for name, network in self.networks.items():
             out |= {f"{name}.{path}": array(x) for path, x in kept(name, network, self.state["params"]).items()}
         return out

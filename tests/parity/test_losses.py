@@ -1,5 +1,7 @@
 """Same weights, same noise: losses and gradients of the two hosts agree in float32, with rows of every pattern."""
 
+from importlib import import_module
+
 import numpy as np
 import numpyro.distributions as jax_dist
 import pyro.distributions as torch_dist
@@ -19,7 +21,7 @@ from mmppl.testing.replay import replayed
 DIMS = {"a": 3, "b": 2}
 RNG = np.random.default_rng(0)
 BATCH = Batch(
-    {name: RNG.normal(size=(6, size)).astype(np.float32) for name, size in DIMS.items()},
+    {name: RNG.normal(size=(6, size)).astype(np.float64) for name, size in DIMS.items()},
     {"a": np.array([1, 1, 0, 1, 1, 0], bool), "b": np.array([1, 0, 1, 1, 1, 1], bool)},
 )
 SHORT = Chains(number=32, steps=5)
@@ -49,17 +51,17 @@ def replay(monkeypatch):
 
 
 def normal(d):
-    return d.dist.Normal(d.array(np.zeros(2, np.float32)), d.array(np.ones(2, np.float32))).to_event(1)
+    return d.dist.Normal(d.array(np.zeros(2, np.float64)), d.array(np.ones(2, np.float64))).to_event(1)
 
 
 def smoothed(d):
-    zeros = d.array(np.zeros(2, np.float32))
+    zeros = d.array(np.zeros(2, np.float64))
     return d.mm.SmoothedLaplace(zeros, zeros + 1.0).to_event(1)
 
 
 PRIORS = {
     "Normal": lambda d, energy: normal(d),
-    "Laplace": lambda d, energy: d.dist.Laplace(d.array(np.zeros(2, np.float32)), 1.0).to_event(1),
+    "Laplace": lambda d, energy: d.dist.Laplace(d.array(np.zeros(2, np.float64)), 1.0).to_event(1),
     "tilted Normal": lambda d, energy: d.mm.EnergyTilted(normal(d), energy(), SHORT),
     "tilted SmoothedLaplace": lambda d, energy: d.mm.EnergyTilted(smoothed(d), energy(), ADJUSTED),
 }
@@ -96,10 +98,21 @@ AGGREGATIONS["mean"] = ("GeometricMean", "laplace")
 
 
 def outcome(host, prior, aggregation, objective):
+    """One evaluation, in double precision: chains let single precision's rounding grow past what is held here."""
     d = driver(host)
-    encoders = {n: d.mm.build(LocScale(MLP((s,), (4,), hidden=(8,))), i) for i, (n, s) in enumerate(DIMS.items())}
-    decoders = {n: d.mm.build(MLP((2,), (s,), hidden=(8,)), 5 + i) for i, (n, s) in enumerate(DIMS.items())}
-    energy = d.mm.build(Energy(2, hidden=(8,)), 9)
+    with d.double():
+        return _outcome(d, prior, aggregation, objective)
+
+
+def _outcome(d, prior, aggregation, objective):
+    room = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
+
+    def build(spec, seed):
+        return room.build(spec, seed, "float64")
+
+    encoders = {n: build(LocScale(MLP((s,), (4,), hidden=(8,))), i) for i, (n, s) in enumerate(DIMS.items())}
+    decoders = {n: build(MLP((2,), (s,), hidden=(8,)), 5 + i) for i, (n, s) in enumerate(DIMS.items())}
+    energy = build(Energy(2, hidden=(8,)), 9)
     kind, family = AGGREGATIONS[aggregation]
 
     def model(batch):
