@@ -33,8 +33,8 @@ class Moves:
 
     That is what the host's ``Trace_ELBO`` does. The guide's sites move with its draws; the model's with its scores,
     from where the guide leaves them. Scores by parts go on each from the one before, but for what moved with the log
-    prior. Whatever runs again, the guide for its density, the model for the same draws or within a chain, starts from
-    where the first run did and moves nothing.
+    prior. What runs again starts from where the first run did: the guide for a density, which moves nothing, and the
+    model for the same draws, which comes to the same.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,6 @@ class Moves:
         self.drawn: dict[str, Any] = {}
         self.now: dict[str, Any] = {}
         self.settled: set[str] = set()
-        self.rounds = 0
 
     def draws(self, sites: Mapping[str, Any]) -> None:
         """Takes the sites of the guide that has drawn."""
@@ -53,7 +52,7 @@ class Moves:
     def start(self, prior: bool) -> dict[str, Any]:
         """What the model's sites start from, where it is not what the program is given; ``prior`` begins anew."""
         if prior:
-            self.now, self.rounds = self.drawn, self.rounds + 1
+            self.now = self.drawn
         return self.now
 
     def scores(self, sites: Mapping[str, Any], prior: bool) -> None:
@@ -64,8 +63,7 @@ class Moves:
             self.now = {**self.now, **_values(sites)}
         else:
             self.now = {**self.now, **{n: v for n, v in _values(sites).items() if n not in self.settled}}
-        if self.rounds < 2:
-            self.moved = {**self.moved, **self.now}
+        self.moved = {**self.moved, **self.now}
 
     def values(self) -> tuple[dict, dict, dict]:
         """What sites hold: the outcome, after the draws, and now."""
