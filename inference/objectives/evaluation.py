@@ -116,6 +116,8 @@ class Evaluation:
         self.shape = (num, masks.shape[0], len(self.batch))
         self.linear = masks.shape[0] == 1 and (num == 1 or average)
         self.plain = self.shape[:2] == (1, 1)
+        if self.several:
+            self.layout  # noqa: B018 - looked at before the step's own runs, whose networks it must not touch
         if self.plain:
             out = self._split(self._guided(masks[0, ...], rng=self.runs.keys(0, ()), role="draw"))
             return out._replace(latents=_widen(out.latents), log_q=_widen(out.log_q), outside=_widen(out.outside))

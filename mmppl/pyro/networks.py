@@ -201,5 +201,6 @@ def _put(network: Module, path: str, value: np.ndarray) -> None:
 def _written(buffer: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """The buffer with a value: itself, if it has room for it."""
     if buffer.shape == value.shape and 0 not in buffer.stride():
-        return buffer.copy_(value)
+        # What is as it was stays untouched: a graph may hold it for its backward pass.
+        return buffer if torch.equal(buffer, value.to(buffer.device, buffer.dtype)) else buffer.copy_(value)
     return value.to(buffer.device, buffer.dtype)
