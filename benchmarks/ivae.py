@@ -19,6 +19,7 @@ from benchmarks.results import Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, Stage, fit, log_likelihood
+from mmppl.inference.trust import trusted_k
 from mmppl.metrics import mean_correlation
 
 SETTINGS: dict[str, Any] = {"epochs": 400, "batch_size": 250, "learning_rate": 5e-3, "clip": 1.0}
@@ -38,7 +39,7 @@ def judge(fitted: Fitted, data: Any, z: np.ndarray, seed: int) -> dict[str, floa
         "MCC, Spearman": mean_correlation(z, drawn, correlation="spearman").value,
         "MCC, weak": mean_correlation(z, drawn, "weak").value,
         "log likelihood": value.mean,
-        "share of k > 0.7": float((value.pareto_k > 0.7).mean()),
+        "share of k > 0.7": value.share_above,
         "exact": float(data.truth.evidence(data.test).mean()),
     }
 
@@ -62,6 +63,11 @@ def main() -> None:
     print(PATH.read_text())
 
 
+def _cell(row: Row, measure: str) -> str:
+    told = measure != "log likelihood" or trusted_k(row["share of k > 0.7"])
+    return f"{row[measure]:.3f}" + ("" if told else " (not trusted)")
+
+
 def _page(rows: dict[Cell, Row]) -> str:
     lines = [
         "# labelled_mixture, `ivae`",
@@ -71,11 +77,13 @@ def _page(rows: dict[Cell, Row]) -> str:
         "draw of each test row, matched on one half and measured on the other; weak, by as many canonical pairs as",
         "latents.",
         "The last quarter takes a tenth of the learning rate; without the clip some fits blow up, by hundreds of nats.",
+        "Where k is above 0.7 for more than 5% of the rows the log likelihood is not to be trusted: it may lie above",
+        "what is printed.",
         "Hirt et al. print MCCs of 0.93 to 1.00, by a score whose weak form looks at one pair alone.",
         "",
     ]
     body = [
-        [host, *system.split("_"), seed, *(f"{row[k]:.3f}" for k in MEASURES)]
+        [host, *system.split("_"), seed, *(_cell(row, k) for k in MEASURES)]
         for (system, host, seed), row in sorted(rows.items(), key=lambda pair: (pair[0][1], pair[0][0], pair[0][2]))
     ]
     return "\n".join([*lines, *table(["host", "prior", "objective", "seed", *MEASURES], body)]) + "\n"

@@ -164,6 +164,11 @@ def main() -> None:
     print(PATH.read_text())
 
 
+def _spread(values: list[float]) -> str:
+    """Mean and deviation over seeds; one seed has no deviation."""
+    return f"{np.mean(values):.3g}" + (f" ({np.std(values):.1g})" if len(values) > 1 else "")
+
+
 def _page(rows: dict[Cell, Row]) -> str:
     lines = [
         "# Five linear-Gaussian modalities, masked and mixture bound",
@@ -174,8 +179,8 @@ def _page(rows: dict[Cell, Row]) -> str:
         "batches of 500.",
         "Gaps are to the best linear model of the training data (probabilistic PCA), per example; the encoder's are to",
         "the exact posterior of the learned model, mean and worst over all subsets. Means over seeds, deviations in",
-        "brackets. The paper's products weigh means by variances, which is not the product of experts. A posterior",
-        f"that is a mixture is compared by its moments. Moments are of {DRAWS:,} draws.",
+        "brackets where there are several. The paper's products weigh means by variances, which is not the product of",
+        f"experts. A posterior that is a mixture is compared by its moments. Moments are of {DRAWS:,} draws.",
         "",
     ]
     found: dict[tuple[str, str, str], list[Row]] = {}
@@ -183,7 +188,7 @@ def _page(rows: dict[Cell, Row]) -> str:
         found.setdefault((host, *system.rsplit("_", 1)), []).append(row)  # type: ignore[arg-type]
     body = []
     for (host, aggregation, bound), own in sorted(found.items()):
-        cells = [f"{np.mean([r[k] for r in own]):.3g} ({np.std([r[k] for r in own]):.1g})" for k in MEASURES]
+        cells = [_spread([r[k] for r in own]) for k in MEASURES]
         body.append([host, aggregation, bound, len(own), *cells, PAPER[bound][aggregation]])
     header = ["host", "aggregation", "bound", "seeds", *MEASURES, "relative gap, paper"]
     return "\n".join([*lines, *table(header, body)]) + "\n"

@@ -260,7 +260,7 @@ def start(
             for i in range(0, likelihood_rows, 10)
         ]
         value = np.concatenate(scored)
-        return {"value": float(value.mean()), "error": float(value.std(ddof=1) / len(value) ** 0.5)}
+        return {"value": float(value.mean())}
 
     return {"steps": steps, "judge": judge}
 

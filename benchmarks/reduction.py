@@ -141,7 +141,7 @@ def write() -> None:
     ]
 
     def spread(values: list[float]) -> str:
-        return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else float('nan'):.3f}"
+        return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
     for (number, eps), own in sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] != "None")):
         cells = [[r["joint"] for r in own.values()]]

@@ -9,7 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HOSTS", "SEEDS", "cells", "parser", "resumed", "stamp", "table"]
+import numpy as np
+
+__all__ = ["HOSTS", "SEEDS", "cells", "over_seeds", "parser", "resumed", "stamp", "table"]
 
 HOSTS = ("numpyro", "pyro")
 SEEDS = (0, 1, 2)
@@ -55,6 +57,14 @@ def _rows(folder: Path) -> dict[Cell, Row]:
         system, host, seed = path.stem.rsplit("_", 2)
         rows[system, host, int(seed)] = json.loads(path.read_text())
     return rows
+
+
+def over_seeds(values: Sequence[float], digits: int, trusted: bool = True) -> str:
+    """A mean over seeds, with the standard error of the mean where there are several and all are to be trusted."""
+    if not trusted:
+        return f"{np.mean(values):.{digits}f} (not trusted)"
+    error = f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{error}"
 
 
 def stamp() -> str:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Worker", "serve", "timed"]
+__all__ = ["SHARE", "Worker", "serve", "timed"]
 
 ROOT = Path(__file__).parents[1]
+SHARE = "share of k > 0.7"  # of the log likelihood's importance weights, in what a worker says of it
 
 
 class Worker:

@@ -12,6 +12,7 @@ from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import OptionError
 from mmppl.inference.fitted import Fitted, example
+from mmppl.inference.trust import LIMIT_K, share_above, trusted_k
 from mmppl.priors import LogNormalizer
 
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]
@@ -22,11 +23,12 @@ class LogLikelihood(NamedTuple):
 
     Arguments:
         value: Estimates, in nats, ``(N,)``.
-        error: Their standard errors, that of log Z included, ``(N,)``.
+        error: Their standard errors, that of log Z included, ``(N,)``; NaN where k is above 0.7, or where log Z has no
+            error. Of a prior whose density is an integration, what that is off by is not in it.
         pareto_k: PSIS k of each datum's weights; above 0.7 an estimate is not to be trusted, ``(N,)``.
         mean: Mean over data.
         mean_error: Standard error of the mean as an estimate of its exact value for these data; the error of log Z is
-            shared by all of them.
+            shared by all of them. NaN unless :attr:`trusted`, and where log Z has no error.
     """
 
     value: np.ndarray
@@ -34,6 +36,16 @@ class LogLikelihood(NamedTuple):
     pareto_k: np.ndarray
     mean: float
     mean_error: float
+
+    @property
+    def share_above(self) -> float:
+        """The share of data whose k is above 0.7."""
+        return share_above(self.pareto_k)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the mean may be told with an error; see :func:`~mmppl.inference.trust.trusted_k`."""
+        return trusted_k(self.share_above)
 
 
 def log_likelihood(
@@ -81,7 +93,7 @@ def log_likelihood(
             z = log_normalizer(fitted, seed=seed)
             second[~rows], second_error[~rows], second_k[~rows] = z.value, z.error, -np.inf
         value, error = value - second, np.hypot(error, second_error)
-        return _pack(value, error, np.fmax(pareto_k, second_k), 0.0)
+        return _pack(value, error, np.maximum(pareto_k, second_k), 0.0)
     z = log_normalizer(fitted, seed=seed)
     return _pack(value - z.value, error, pareto_k, z.error)
 
@@ -163,5 +175,9 @@ def _psis(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pack(value: np.ndarray, error: np.ndarray, k: np.ndarray, shared: float) -> LogLikelihood:
-    mean_error = float(np.hypot(np.sqrt((error**2).sum()) / len(error), shared))
-    return LogLikelihood(value, np.hypot(error, shared), k, float(value.mean()), mean_error)
+    # The few data that a trusted mean lets pass count with the errors that their weights tell.
+    mean_error = (
+        float(np.hypot(np.sqrt((error**2).sum()) / len(error), shared)) if trusted_k(share_above(k)) else np.nan
+    )
+    own = np.where(k <= LIMIT_K, np.hypot(error, shared), np.nan)
+    return LogLikelihood(value, own, k, float(value.mean()), mean_error)

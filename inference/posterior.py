@@ -11,10 +11,10 @@ from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference.fitted import Fitted
 from mmppl.inference.mixing import ess, r_hat
+from mmppl.inference.trust import LIMIT_K, LIMIT_R_HAT
 
 __all__ = ["LIMIT_K", "LIMIT_R_HAT", "Posterior"]
 
-LIMIT_K, LIMIT_R_HAT = 0.7, 1.1
 DIVERGING = 0.01
 
 

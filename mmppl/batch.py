@@ -8,111 +8,14 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.errors import DataError, ModalityError
-from mmppl.likelihoods import LIKELIHOODS, Likelihood
+from mmppl.modality import Modality
 from mmppl.names import check_names
 
 Array = Any
 
 __all__ = ["Batch", "Modality"]
 
-KINDS = ("vector", "image", "tokens")
 NO_NUMBERS = tuple("USTOMm")  # numpy's kinds of texts, objects and times
-
-
-@dataclass(frozen=True)
-class Modality:
-    r"""What a modality is: the shape of one datum, its kind, and how it is scored.
-
-    With :math:`o` the output of a decoder and s the scale, a value x has the likelihood
-
-    * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
-    * ``"bernoulli"`` with logit o, of values in [0, 1];
-    * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
-      inside (0, 1);
-    * ``"poisson"`` with rate :math:`e^o`, ``"negative_binomial"`` with mean :math:`\mu = e^o` and variance
-      :math:`\mu + \mu^2 / s`, of counts, given as floats;
-    * ``"zero_inflated_poisson"`` and ``"zero_inflated_negative_binomial"``, the same with probability
-      :math:`1 - \operatorname{sigmoid}(o')`, and 0 otherwise;
-    * ``"categorical"`` with logits o, of tokens and of nothing else.
-
-    Arguments:
-        shape: Event shape of one datum: ``(D,)`` for vectors, ``(C, H, W)`` for images, ``(L,)`` for token texts.
-        kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first) or ``"tokens"`` (integer ids).
-        vocabulary: Number of token ids, for tokens.
-        likelihood: One of the above; tokens are always categorical.
-        scale: s, in data units for a normal or Laplace likelihood; ``"learned"`` for a parameter of the decoder, one
-            for an image, and one for each coordinate of a vector.
-        weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
-        padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
-            given, and a draw has tokens everywhere. None scores it like any other token.
-
-    Raises:
-        ModalityError: If the kind or likelihood is unknown or does not go with the other, tokens come without a
-            vocabulary, a scale or weight is out of range, or padding is no token id.
-
-    Example:
-        >>> Modality((1, 16, 16), kind="image").shape
-        (1, 16, 16)
-        >>> Modality((2000,), likelihood="negative_binomial", scale="learned").scoring.values
-        'counts'
-    """
-
-    shape: tuple[int, ...]
-    kind: str = "vector"
-    vocabulary: int | None = None
-    likelihood: str = "normal"
-    scale: float | str = 1.0
-    weight: float = 1.0
-    padding: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
-        if self.kind == "tokens" and not self.vocabulary:
-            raise ModalityError("A modality of kind 'tokens' needs vocabulary=, the number of token ids.")
-        if self.likelihood not in LIKELIHOODS:
-            raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
-        if self.likelihood == "categorical" and self.kind != "tokens":
-            raise ModalityError(f"Expected kind 'tokens' for a categorical likelihood; got '{self.kind}'.")
-        if not (self.scale == "learned" or (not isinstance(self.scale, str) and 0 < self.scale < float("inf"))):
-            raise ModalityError(f"Expected a scale > 0, or 'learned'; got {self.scale!r}.")
-        if not 0 <= self.weight < float("inf"):
-            raise ModalityError(f"Expected a weight >= 0; got {self.weight}.")
-        if self.padding is not None and (self.vocabulary is None or not 0 <= self.padding < self.vocabulary):
-            raise ModalityError(
-                f"Expected padding to be a token id in [0, {self.vocabulary or 0}), of a modality of kind 'tokens'; "
-                f"got {self.padding}."
-            )
-        object.__setattr__(self, "shape", tuple(self.shape))
-        if self.scoring.outputs > 1 and not self.shape:
-            raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
-
-    @property
-    def scoring(self) -> Likelihood:
-        """What its likelihood needs."""
-        return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of its data where nothing else is said: int64 for token ids, float32 for numbers."""
-        return np.dtype(np.int64 if self.kind == "tokens" else np.float32)
-
-    def typed(self, draws: np.ndarray) -> np.ndarray:
-        """Draws as data: token ids as int64, numbers as floats in the precision that they were drawn in.
-
-        A host draws counts, say, as integers or as floats, as it likes, and data never say what draws of them are.
-
-        Example:
-            >>> Modality((2,), likelihood="poisson").typed(np.array([[3, 0]], np.int32)).dtype
-            dtype('float32')
-        """
-        floats = np.issubdtype(draws.dtype, np.floating) and self.kind != "tokens"
-        return draws if floats else draws.astype(self.dtype, copy=False)
-
-    @property
-    def learns_scale(self) -> bool:
-        """Whether its decoder has a scale of its own."""
-        return self.scale == "learned" and self.scoring.scaled
 
 
 @dataclass(frozen=True)
@@ -162,6 +65,8 @@ class Batch:
             raise ModalityError(f"present names {unknown}, but the batch has {sorted(values)}.")
         num = self.num
         for name, value in values.items():
+            if not getattr(value, "shape", ()):
+                raise ModalityError(f"Modality '{name}': expected an array (N, *event); got {_brief(value)}.")
             rows = value.shape[0]
             if num is None:
                 num = rows
@@ -336,6 +241,10 @@ def _hide(value: Array, mask: Array) -> Array:
     xp = get_backend(value).xp
     mask = xp.reshape(mask, (mask.shape[0],) + (1,) * (value.ndim - 1))
     return xp.where(mask, value, xp.zeros_like(value))
+
+
+def _brief(value: Any) -> str:
+    return f"one of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"a {type(value).__name__}"
 
 
 def _few(rows: np.ndarray) -> str:

@@ -68,7 +68,8 @@ def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
     if name == "beta":
         log_mean, log_rest = -backend.softplus(-output), -backend.softplus(output)
         return dist.Beta(*(scale * backend.xp.exp(x) + TINY for x in (log_mean, log_rest))).to_event(event)
-    parts = [output[_part(i, modality)] for i in range(modality.scoring.outputs)]
+    number = modality.scoring.outputs
+    parts = [output[_part(i, modality)] for i in range(number)] if number > 1 else [output]
     if name.endswith("poisson"):
         fn = dist.Poisson(backend.xp.exp(parts[0]))
     else:

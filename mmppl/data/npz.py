@@ -12,7 +12,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data.dataset import Dataset, split_rows
-from mmppl.errors import DataError
+from mmppl.errors import DataError, ModalityError
 
 __all__ = ["infer_modalities", "load_npz", "read_npz", "write_npz"]
 
@@ -131,12 +131,15 @@ def infer_modalities(batch: Batch) -> dict[str, Modality]:
     """The modalities of a batch of numpy arrays, from rank and dtype; a vocabulary is the largest token id plus one."""
     out = {}
     for name, value in batch.values.items():
+        how: dict[str, Any] = {}
         if value.ndim == 4:
-            out[name] = Modality(value.shape[1:], kind="image", likelihood="laplace", scale=0.75)
+            how = {"kind": "image", "likelihood": "laplace", "scale": 0.75}
         elif np.issubdtype(value.dtype, np.integer):
-            out[name] = Modality(value.shape[1:], kind="tokens", vocabulary=int(value.max(initial=0)) + 1)
-        else:
-            out[name] = Modality(value.shape[1:], kind="vector")
+            how = {"kind": "tokens", "vocabulary": int(value.max(initial=0)) + 1}
+        try:
+            out[name] = Modality(value.shape[1:], **how)
+        except ModalityError as error:
+            raise ModalityError(f"Modality '{name}': {error}") from None
     return out
 
 

@@ -11,11 +11,11 @@ from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.energies import energy_health
 from mmppl.diagnostics.guide_fit import gaps, guide_k
 from mmppl.inference import Fitted
-from mmppl.inference.posterior import LIMIT_K
+from mmppl.inference.trust import LIMIT_K, LIMIT_R_HAT
 
 __all__ = ["diagnose", "warnings_of"]
 
-LIMIT_GAP, LIMIT_R_HAT, SMALL_P = 1.0, 1.1, 1e-3
+LIMIT_GAP, SMALL_P = 1.0, 1e-3
 
 
 def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> dict:
@@ -71,7 +71,7 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
         }
         say("energy of the prior")
         health = energy_health(fitted, rows[:500], seed=seed) if chains else {}
-        out["energy"] = {site: h._asdict() for site, h in health.items()}
+        out["energy"] = {site: {k: _number(v) for k, v in h._asdict().items()} for site, h in health.items()}
     out["warnings"] = warnings_of(out)
     return out
 
@@ -106,17 +106,23 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
             "a kernel where uncertainty matters (method='mala'), or refine."
         )
     for site, h in found["energy"].items():
-        if abs(h["gap"]) > max(4 * h["gap_error"], 0.5 * h["spread"]):
+        if abs(h["gap"]) > max(4 * (h["gap_error"] or 0.0), 0.5 * h["spread"]):
             out.append(
                 f"The energy of '{site}' differs by {h['gap']:.2f} between posterior and prior draws: the prior has "
                 "not learnt its posterior. Fit longer, or with more Langevin steps (--set steps=...)."
             )
-        if not h["r_hat"] < LIMIT_R_HAT:
+        if h["r_hat"] is None or not h["r_hat"] <= LIMIT_R_HAT:
+            known = "not known" if h["r_hat"] is None else f"{h['r_hat']:.2f}"
             out.append(
-                f"Chains on the prior of '{site}' do not mix (R-hat {h['r_hat']:.2f}): its modes are separated. Draw "
+                f"Chains on the prior of '{site}' do not mix (R-hat {known}): its modes are separated. Draw "
                 "longer chains, or method='tempered'."
             )
-        if h["log_z_error"] > 0.5:
+        if h["log_z_error"] is None:
+            out.append(
+                f"log Z of '{site}' rests on {h['log_z_ess']:.0f} effective weights, too few to tell its error, and so "
+                "does every likelihood. Take more temperatures in log_normalizer."
+            )
+        elif h["log_z_error"] > 0.5:
             out.append(
                 f"log Z of '{site}' is known to {h['log_z_error']:.1f} nats only, and so is every likelihood. Take "
                 "more temperatures in log_normalizer."

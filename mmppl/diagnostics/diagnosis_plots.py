@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.diagnostics.plots import FIRST, INK, SECOND, axes_of, svg_of
-from mmppl.inference.posterior import LIMIT_K
+from mmppl.inference.trust import LIMIT_K
 
 __all__ = ["diagnosis_charts"]
 

@@ -9,6 +9,7 @@ from mmppl.batch import Batch
 from mmppl.inference import Fitted, log_normalizer
 from mmppl.inference.fitted import example
 from mmppl.inference.mixing import r_hat
+from mmppl.inference.trust import LIMIT_R_HAT
 
 __all__ = ["EnergyHealth", "energies", "energy_health"]
 
@@ -51,11 +52,11 @@ class EnergyHealth(NamedTuple):
 
     Arguments:
         gap: :math:`E_q f - E_p f`, posterior draws less prior draws; 0 where the prior has learnt the posterior.
-        gap_error: Its standard error.
+        gap_error: Its standard error; NaN where chains on the prior do not mix, :math:`\hat R` being above 1.1.
         spread: Standard deviation of f over prior draws, the measure of the gap.
         r_hat: The largest :math:`\hat R` of chains on the prior.
         log_z: log Z by annealed importance sampling.
-        log_z_error: Its standard error.
+        log_z_error: Its standard error; NaN where fewer than 25 weights are effective.
         log_z_ess: Effective number of its weights.
     """
 
@@ -101,6 +102,7 @@ def energy_health(
     for site, (posterior, prior) in found.items():
         error = np.hypot(posterior.std() / np.sqrt(posterior.size), prior.std() / np.sqrt(prior.size))
         mixing = float(np.nanmax(r_hat(draws[site])))
+        error = error if mixing <= LIMIT_R_HAT else np.nan
         gap = float(posterior.mean() - prior.mean())
         out[site] = EnergyHealth(gap, float(error), float(prior.std()), mixing, z.value, z.error, z.ess)
     return out

@@ -26,7 +26,6 @@ __all__ = ["evaluate", "guide_latents"]
 
 Features = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 SPLITS = ("train", "test")
-LIMIT_K = 0.7
 LIKELIHOOD_ROWS = 200
 
 
@@ -66,7 +65,8 @@ def evaluate(
 
     Returns:
         A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence``, ``frechet``, ``latent_probe``,
-        ``log_likelihood``, ``no_likelihood``; estimates as ``{"value", "error", "num"}``.
+        ``log_likelihood``, ``no_likelihood``; estimates as ``{"value", "error", "num"}``, where the error is None if
+        what it rests on is not to be trusted; for the log likelihood that is ``trusted``.
 
     Raises:
         OptionError: If the split is unknown.
@@ -130,8 +130,10 @@ def evaluate(
                 "value": _number(value.mean),
                 "error": _number(value.mean_error),
                 "num": len(value.value),
+                "method": "importance",
                 "particles": particles,
-                "share_k_above_0.7": float(np.mean(value.pareto_k > LIMIT_K)),
+                "share_k_above_0.7": value.share_above,
+                "trusted": value.trusted,
             }
     finally:
         bar.close()

@@ -29,6 +29,7 @@ def cell(modality: Modality, value: np.ndarray, what: str, reach: tuple[float, f
         return f'<span class="word">{escape(words(value[None], modality)[0]) or "&nbsp;"}</span>'
     if modality.kind == "image":
         return f'<img class="pixels" alt="{escape(what)}" src="{data_uri(_image(value))}">'
+    value = np.ravel(value)
     numbers = ", ".join(f"{v:.2f}" for v in value[:4]) + (", …" if len(value) > 4 else "")
     alt = f"{what}: {numbers}"
     return f'<img class="strip" alt="{escape(alt)}" title="{escape(numbers)}" src="{data_uri(_strip(value, reach))}">'

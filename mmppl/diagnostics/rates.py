@@ -1,5 +1,6 @@
 """Rates and distortions: what a bound pays for its code, and what the code is worth."""
 
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
     z = host.latents(fitted.model, fitted.guide, rows, num, seed, none)
     log_lik, log_prior = host.scores(fitted.model, z, rows)
     log_q = host.guide_log_prob(fitted.guide, z, rows)
-    log_z = log_normalizer(fitted, seed=seed).value
+    log_z = log_normalizer(fitted, seed=seed)
     prediction, cross = np.zeros(log_q.shape), np.zeros(log_q.shape)
     for i, (subset, weight) in enumerate(law(rows.modalities, seed)):
         seen, rest = rows.only(*subset), [name for name in rows.modalities if name not in subset]
@@ -77,8 +78,11 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
             own = host.latents(fitted.model, fitted.guide, seen, num, seed + 1 + i, none)
             found = host.scores(fitted.model, own, rows, prior=False)[0]
             prediction += weight * sum(found[name] for name in rest)
-    every = (sum(log_lik.values()), log_q - log_prior + log_z, prediction, cross)
-    return RateDistortion(*(Estimate.of(value) for value in every))
+    every = (sum(log_lik.values()), log_q - log_prior + log_z.value, prediction, cross)
+    found = RateDistortion(*(Estimate.of(value) for value in every))
+    # All data share one log Z, so that their number does not shrink its error.
+    rate = replace(found.rate, error=float(np.hypot(found.rate.error, log_z.error)))
+    return found._replace(rate=rate)
 
 
 def law(names: tuple[str, ...], seed: int) -> list[tuple[tuple[str, ...], float]]:

@@ -26,8 +26,9 @@ from mmppl.diagnostics.summary import (
     worst_data,
     write_posterior,
 )
-from mmppl.diagnostics.tables import cross_rows, estimate_text
+from mmppl.diagnostics.tables import cross_rows, energy_texts, estimate_text, likelihood_text
 from mmppl.inference import Fitted, Run, generate
+from mmppl.inference.trust import trusted_k
 
 __all__ = ["find_diagnosis", "report"]
 
@@ -192,7 +193,7 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
 
 
 def _numbers(result: dict[str, Any]) -> str:
-    parts = [paragraph(f"On the {result['split']} tuples; ± is one standard error.")]
+    parts = [paragraph(f"On the {result['split']} tuples; ± is one standard error, where it is to be trusted.")]
     if result["skipped"]:
         parts.append(paragraph(result["skipped"]))
     value = result["log_likelihood"]
@@ -205,7 +206,8 @@ def _numbers(result: dict[str, Any]) -> str:
         rows.append(["Coherence given all others, mean", estimate_text(result["leave_one_out_coherence"]["mean"])])
     if result["latent_probe"]:
         rows.append(["Latent probe, accuracy", estimate_text(result["latent_probe"])])
-    rows.append(["Log likelihood, nats a tuple", estimate_text(value, 2)])
+    text, why = ("–", "") if value is None else likelihood_text(value)
+    rows.append(["Log likelihood, nats a tuple", f"{text}, {why}" if why else text])
     if result.get("no_likelihood"):  # an evaluation by an earlier version does not say why
         parts.append(paragraph(f"No log likelihood. {result['no_likelihood']}"))
     if value is not None:
@@ -225,7 +227,7 @@ def _numbers(result: dict[str, Any]) -> str:
             accuracy = (result["judges"][name] for name in names)
             by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
         parts.append(table("By modality", ["", *names], by_name))
-    if value is not None and value["share_k_above_0.7"] > 0.1:
+    if value is not None and not trusted_k(value["share_k_above_0.7"]):
         advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far off."
         parts.append(paragraph(advice))
     return "".join(parts)
@@ -274,15 +276,7 @@ def _diagnosis(found: dict[str, Any]) -> str:
     parts = [paragraph(text) for text in says]
     charts = diagnosis_charts(found)
     parts += [chart(svg, title, f"{title}. {read}") for title, read, svg in charts]
-    rows = [
-        [
-            site,
-            f"{h['gap']:.2f} ± {h['gap_error']:.2f}",
-            f"{h['r_hat']:.3f}",
-            f"{h['log_z']:.2f} ± {h['log_z_error']:.2f}",
-        ]
-        for site, h in found["energy"].items()
-    ]
+    rows = [[site, *energy_texts(h)] for site, h in found["energy"].items()]
     if rows:
         header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]
         parts.append(table("Health of the energy", header, rows))

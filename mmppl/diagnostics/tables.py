@@ -1,9 +1,13 @@
 """Evaluation and summary as plain text."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["diagnosis_text", "estimate_text", "evaluation_table", "posterior_table"]
+from mmppl.inference.trust import LIMIT_R_HAT, trusted_k
+from mmppl.priors import LEAST_ESS
+
+__all__ = ["diagnosis_text", "energy_texts", "estimate_text", "evaluation_table", "likelihood_text", "posterior_table"]
 
 
 def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -15,8 +19,34 @@ def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
     """
     if estimate is None or estimate["value"] is None:
         return "–"
-    error = "" if estimate["error"] is None else f" ± {estimate['error']:.{digits}f}"
-    return f"{estimate['value']:.{digits}f}{error}"
+    told = estimate["error"] is not None and math.isfinite(estimate["error"])
+    return f"{estimate['value']:.{digits}f}" + (f" ± {estimate['error']:.{digits}f}" if told else "")
+
+
+def likelihood_text(value: Mapping[str, Any]) -> tuple[str, str]:
+    """A log likelihood of ``evaluation.json``, with an error where it is to be trusted, and why it has none elsewhere.
+
+    Evaluations by an earlier version hold errors that are not to be trusted; they are left out too.
+
+    Example:
+        >>> likelihood_text({"value": -3.5, "error": 0.1, "share_k_above_0.7": 0.96})
+        ('-3.50', 'not trusted')
+    """
+    if not trusted_k(value["share_k_above_0.7"]):
+        return estimate_text({**value, "error": None}, 2), "not trusted"
+    return estimate_text(value, 2), "" if value["error"] is not None else "no error, as log Z has none"
+
+
+def energy_texts(health: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Gap, R-hat and log Z of an energy's health, with errors where chains mix and weights are many enough."""
+    r_hat, ess = health["r_hat"], health["log_z_ess"]
+    mixes = r_hat is not None and r_hat <= LIMIT_R_HAT
+    pairs = (("gap", mixes), ("log_z", ess is not None and ess >= LEAST_ESS))
+    gap, log_z = (
+        estimate_text({"value": health[name], "error": health[f"{name}_error"] if told else None}, 2)
+        for name, told in pairs
+    )
+    return gap, "–" if r_hat is None else f"{r_hat:.3f}", log_z
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
@@ -45,10 +75,10 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     value = result["log_likelihood"]
     if value is None:
         return "\n".join([*lines, f"Log likelihood: none. {result['no_likelihood']}"])
-    share = 100 * value["share_k_above_0.7"]
+    (text, why), share = likelihood_text(value), 100 * value["share_k_above_0.7"]
     lines.append(
-        f"Log likelihood: {estimate_text(value, 2)} nats a tuple ({value['num']} tuples, {value['particles']} "
-        f"particles; PSIS k > 0.7 for {share:.0f}% of them)"
+        f"Log likelihood: {text} nats a tuple ({value['num']} tuples, {value['particles']} "
+        f"particles; PSIS k > 0.7 for {share:.0f}% of them{why and f': {why}'})"
     )
     return "\n".join(lines)
 
@@ -95,10 +125,8 @@ def diagnosis_text(found: Mapping[str, Any], worst: Sequence[Mapping[str, Any]])
     for name, error in ((found["coverage"] or {}).get("calibration_error") or {}).items():
         lines.append(f"Calibration error of {name} held out: {error:.3f}")
     for site, h in found["energy"].items():
-        lines.append(
-            f"Energy of {site}: posterior less prior {h['gap']:.2f} ± {h['gap_error']:.2f}, R-hat on the prior "
-            f"{h['r_hat']:.2f}, log Z {h['log_z']:.2f} ± {h['log_z_error']:.2f}"
-        )
+        gap, mixing, log_z = energy_texts(h)
+        lines.append(f"Energy of {site}: posterior less prior {gap}, R-hat on the prior {mixing}, log Z {log_z}")
     return "\n".join([*lines, *(f"Warning: {text}" for text in found["warnings"])])
 
 

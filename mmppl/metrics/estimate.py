@@ -13,7 +13,7 @@ class Estimate:
 
     Arguments:
         value: The mean.
-        error: Its standard error; NaN where there is one datum only.
+        error: Its standard error; NaN where there is one datum only, or where what it rests on is not to be trusted.
         num: Number of independent data that it rests on.
 
     Example:
@@ -39,4 +39,4 @@ class Estimate:
         return cls(float(rows.mean()), float(error), rows.size)
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} +- {self.error:.3f}"
+        return f"{self.value:.3f} +- {self.error:.3f}" if np.isfinite(self.error) else f"{self.value:.3f}"

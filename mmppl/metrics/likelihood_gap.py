@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.errors import DataError
+from mmppl.inference.trust import trusted_k
 from mmppl.metrics.estimate import Estimate
 
 __all__ = ["LikelihoodGap", "likelihood_gap"]
@@ -31,10 +32,11 @@ def likelihood_gap(log_likelihood: np.ndarray, truth: np.ndarray, error: np.ndar
     Arguments:
         log_likelihood: :math:`\log p(x_n)` in nats, ``(N,)``, such as ``log_likelihood(fitted, data).value``.
         truth: :math:`\log p^*(x_n)`, ``(N,)``, such as ``LinearGaussian.evidence(data)``.
-        error: Standard errors of the former, ``(N,)``.
+        error: Standard errors of the former, ``(N,)``, such as ``log_likelihood(fitted, data).error``: NaN where an
+            estimate is not to be trusted. Where that is more than a twentieth of the data the gap has no error, NaN.
 
     Raises:
-        DataError: If shapes do not fit or a number is not finite.
+        DataError: If shapes do not fit, a log likelihood is not finite or an error infinite.
 
     References:
         | Learning multi-modal generative models with permutation-invariant encoders and tighter variational objectives
@@ -49,10 +51,12 @@ def likelihood_gap(log_likelihood: np.ndarray, truth: np.ndarray, error: np.ndar
     if model.ndim != 1 or model.shape != truth.shape:
         raise DataError(f"Expected log likelihoods and truth of one shape (N,); got {model.shape} and {truth.shape}.")
     error = np.broadcast_to(np.asarray(error, float), model.shape)
-    if not (np.isfinite(model).all() and np.isfinite(truth).all() and np.isfinite(error).all()):
+    known = ~np.isnan(error)
+    if not (np.isfinite(model).all() and np.isfinite(truth).all() and np.isfinite(error[known]).all()):
         raise DataError("Expected finite log likelihoods and errors; got NaN or Inf.")
     over_data = Estimate.of(truth - model)
-    of_estimates = np.sqrt((error**2).mean() / len(error))
+    told = trusted_k(float(np.mean(~known)))
+    of_estimates = np.sqrt((error[known] ** 2).mean() / len(error)) if told else np.nan
     nats = Estimate(over_data.value, float(np.hypot(over_data.error, of_estimates)), len(model))
     size = float(abs(truth.mean()))
     return LikelihoodGap(nats, Estimate(nats.value / size, nats.error / size, nats.num))

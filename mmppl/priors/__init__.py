@@ -9,7 +9,7 @@ from mmppl.priors.joint_score import ScoreModel
 from mmppl.priors.multi_task import MultiTaskModel
 from mmppl.priors.multi_task_learning import MultiTaskLearning
 from mmppl.priors.multi_time import MultiTime
-from mmppl.priors.normalizer import LogNormalizer
+from mmppl.priors.normalizer import LEAST_ESS, LogNormalizer
 from mmppl.priors.pairwise import Pairwise
 from mmppl.priors.shared_space import SharedSpace
 from mmppl.priors.subspaces import Subspaces
@@ -21,6 +21,7 @@ __all__ = [
     "Conditioning",
     "Flow",
     "Frame",
+    "LEAST_ESS",
     "LogNormalizer",
     "MultiTaskLearning",
     "MultiTaskModel",

@@ -10,7 +10,9 @@ from mmppl.sde.langevin import LangevinState, init, mala_step
 
 Array = Any
 
-__all__ = ["LogNormalizer", "annealed_importance_sampling"]
+__all__ = ["LEAST_ESS", "LogNormalizer", "annealed_importance_sampling"]
+
+LEAST_ESS = 25.0
 
 
 class LogNormalizer(NamedTuple):
@@ -18,7 +20,7 @@ class LogNormalizer(NamedTuple):
 
     Arguments:
         value: log Z, in nats.
-        error: Its standard error, in nats.
+        error: Its standard error, in nats; NaN where the effective sample size is below 25, too few weights for one.
         ess: Effective sample size of the weights, out of the number of chains.
     """
 
@@ -81,7 +83,7 @@ def annealed_importance_sampling(
 
 
 def summarise(log_weight: np.ndarray) -> LogNormalizer:
-    r"""log Z and its delta-method error from log weights ``(C,)``.
+    r"""log Z and its delta-method error from log weights ``(C,)``, NaN where too few of them carry the weight.
 
     Example:
         >>> import numpy as np
@@ -92,5 +94,6 @@ def summarise(log_weight: np.ndarray) -> LogNormalizer:
     peak = log_weight.max()
     weight = np.exp(log_weight - peak)
     mean = weight.mean()
-    error = weight.std(ddof=1) / (np.sqrt(weight.size) * mean)
-    return LogNormalizer(float(np.log(mean) + peak), float(error), float(weight.sum() ** 2 / (weight**2).sum()))
+    ess = weight.sum() ** 2 / (weight**2).sum()
+    error = weight.std(ddof=1) / (np.sqrt(weight.size) * mean) if ess >= LEAST_ESS else np.nan
+    return LogNormalizer(float(np.log(mean) + peak), float(error), float(ess))

@@ -49,6 +49,23 @@ def test_k_tells_a_bad_guide_for_each_datum(linear, truth, data):
     assert np.all(bad.pareto_k > 0.7)
 
 
+def test_an_estimate_whose_k_fails_has_no_error(linear, data):
+    bad = log_likelihood(linear(widen=0.02), data, num=1000)
+    assert np.isfinite(bad.value).all()
+    assert np.isnan(bad.error).all()
+    assert (bad.share_above, bad.trusted) == (1.0, False)
+    assert np.isnan(bad.mean_error)
+    # Fewer than 25 weights have no k.
+    few = log_likelihood(linear(shift=0.2, widen=1.5), data, num=20)
+    assert np.isnan(few.error).all()
+    assert not few.trusted
+    # The conditional fails with either of its two estimates.
+    assert np.isnan(log_likelihood(linear(widen=0.02), data, num=1000, given=("a",)).error[[0, 4]]).all()
+    good = log_likelihood(linear(shift=0.2, widen=1.5), data, num=1000)
+    assert (good.share_above, good.trusted) == (0.0, True)
+    assert np.isfinite(good.error).all()
+
+
 def test_k_of_pareto_weights():
     rng = np.random.default_rng(0)
     shape = np.array([0.2, 0.5, 0.9])

@@ -1,0 +1,147 @@
+"""What a modality is: the shape of one datum, its kind, and how it is scored."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from mmppl.errors import ModalityError
+from mmppl.likelihoods import LIKELIHOODS, Likelihood
+
+__all__ = ["Modality"]
+
+KINDS = ("vector", "image", "tokens")
+AXES = {"image": 3, "tokens": 1}
+
+
+@dataclass(frozen=True)
+class Modality:
+    r"""What a modality is: the shape of one datum, its kind, and how it is scored.
+
+    With :math:`o` the output of a decoder and s the scale, a value x has the likelihood
+
+    * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
+    * ``"bernoulli"`` with logit o, of values in [0, 1];
+    * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
+      inside (0, 1);
+    * ``"poisson"`` with rate :math:`e^o`, ``"negative_binomial"`` with mean :math:`\mu = e^o` and variance
+      :math:`\mu + \mu^2 / s`, of counts, given as floats;
+    * ``"zero_inflated_poisson"`` and ``"zero_inflated_negative_binomial"``, the same with probability
+      :math:`1 - \operatorname{sigmoid}(o')`, and 0 otherwise;
+    * ``"categorical"`` with logits o, of tokens and of nothing else.
+
+    Arguments:
+        shape: Event shape of one datum: ``(D,)`` for vectors, ``(C, H, W)`` for images, ``(L,)`` for token texts.
+        kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first) or ``"tokens"`` (integer ids).
+        vocabulary: Number of token ids, for tokens.
+        likelihood: One of the above; tokens are always categorical.
+        scale: s, in data units for a normal or Laplace likelihood; ``"learned"`` for a parameter of the decoder, one
+            for an image, and one for each coordinate of a vector.
+        weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
+        padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
+            given, and a draw has tokens everywhere. None scores it like any other token.
+
+    Raises:
+        ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
+            numbers >= 1 with as many axes as the kind has, tokens come without a vocabulary or other kinds with one, a
+            scale or weight is out of range or no number, or padding is no token id.
+
+    Example:
+        >>> Modality((1, 16, 16), kind="image").shape
+        (1, 16, 16)
+        >>> Modality((2000,), likelihood="negative_binomial", scale="learned").scoring.values
+        'counts'
+    """
+
+    shape: tuple[int, ...]
+    kind: str = "vector"
+    vocabulary: int | None = None
+    likelihood: str = "normal"
+    scale: float | str = 1.0
+    weight: float = 1.0
+    padding: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
+        object.__setattr__(self, "shape", _shape(self.shape, self.kind))
+        if self.kind == "tokens" and not (_whole(self.vocabulary) and self.vocabulary >= 1):  # type: ignore[operator]
+            raise ModalityError(
+                "A modality of kind 'tokens' needs vocabulary=, the number of token ids, a whole number >= 1; got "
+                f"{self.vocabulary!r}."
+            )
+        if self.kind != "tokens" and self.vocabulary is not None:
+            raise ModalityError(f"Expected kind 'tokens' with vocabulary={self.vocabulary!r}; got '{self.kind}'.")
+        if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
+            raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
+        if self.likelihood == "categorical" and self.kind != "tokens":
+            raise ModalityError(f"Expected kind 'tokens' for a categorical likelihood; got '{self.kind}'.")
+        learned = isinstance(self.scale, str) and self.scale == "learned"
+        if not (learned or (_number(self.scale) and 0 < self.scale < float("inf"))):  # type: ignore[operator]
+            raise ModalityError(f"Expected a scale > 0, or 'learned'; got {self.scale!r}.")
+        if not (_number(self.weight) and 0 <= self.weight < float("inf")):
+            raise ModalityError(f"Expected a weight >= 0; got {self.weight!r}.")
+        if self.padding is not None and not (_whole(self.padding) and 0 <= self.padding < (self.vocabulary or 0)):
+            raise ModalityError(
+                f"Expected padding to be a token id in [0, {self.vocabulary or 0}), of a modality of kind 'tokens'; "
+                f"got {self.padding!r}."
+            )
+        if self.padding is not None and self.vocabulary == 1:
+            raise ModalityError("Expected a vocabulary of at least 2 with padding; got 1, so that nothing is scored.")
+        if self.scoring.outputs > 1 and not self.shape:
+            raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
+        # As Python's own numbers, which a run folder can hold.
+        plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float}
+        for name, kind in plain.items():
+            value = getattr(self, name)
+            if _number(value):
+                object.__setattr__(self, name, kind(value))
+
+    @property
+    def scoring(self) -> Likelihood:
+        """What its likelihood needs."""
+        return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its data where nothing else is said: int64 for token ids, float32 for numbers."""
+        return np.dtype(np.int64 if self.kind == "tokens" else np.float32)
+
+    def typed(self, draws: np.ndarray) -> np.ndarray:
+        """Draws as data: token ids as int64, numbers as floats in the precision that they were drawn in.
+
+        A host draws counts, say, as integers or as floats, as it likes, and data never say what draws of them are.
+
+        Example:
+            >>> Modality((2,), likelihood="poisson").typed(np.array([[3, 0]], np.int32)).dtype
+            dtype('float32')
+        """
+        floats = np.issubdtype(draws.dtype, np.floating) and self.kind != "tokens"
+        return draws if floats else draws.astype(self.dtype, copy=False)
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether its decoder has a scale of its own."""
+        return self.scale == "learned" and self.scoring.scaled
+
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, Integral) and not isinstance(x, bool)
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
+def _shape(shape: Any, kind: str) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Iterable) else None
+    if sizes is None or not all(_whole(size) and size >= 1 for size in sizes) or isinstance(shape, str):
+        raise ModalityError(
+            f"Expected an event shape of whole numbers >= 1, such as (16,) or (3, 32, 32); got {shape!r}."
+        )
+    if len(sizes) != AXES.get(kind, len(sizes)):
+        wanted = {"image": "(C, H, W)", "tokens": "(L,), where a single token is (1,)"}[kind]
+        raise ModalityError(f"Expected an event shape {wanted} for kind '{kind}'; got {sizes}.")
+    return tuple(map(int, sizes))

@@ -1,0 +1,91 @@
+"""What the pages of results and the README may print: errors that are to be trusted, and each other's numbers."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mmppl.inference.trust import trusted_k
+
+ROOT = Path(__file__).parents[1]
+README = " ".join((ROOT / "README.md").read_text().split())
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def tables(path):
+    """The tables of a page, each a list of rows by heading."""
+    out, header = [], None
+    for line in path.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not line.startswith("|"):
+            header = None
+        elif header is None:
+            header, rows = cells, []
+            out.append(rows)
+        elif not set(line) <= set("| -"):
+            rows.append(dict(zip(header, cells, strict=True)))
+    return out
+
+
+def page(name):
+    return ROOT / "docs" / "results" / name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_log_likelihood_has_an_error_that_its_k_does_not_allow(path):
+    for rows in tables(path):
+        for row in rows:
+            for name, cell in row.items():
+                if not name.startswith("log likelihood"):
+                    continue
+                share = next((v for k, v in row.items() if "k > 0.7" in k and v[:1].isdigit()), None)
+                if share is None or not trusted_k(float(share.split(" ")[0])):
+                    assert "±" not in cell
+                    assert "holds" not in cell
+                    assert cell == "–" or cell[0] == "+" or "(not trusted)" in cell or row.get("time")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_one_seed_has_no_error_over_seeds(path):
+    for rows in tables(path):
+        for row in rows:
+            if row.get("seeds") == "1":
+                assert not any("±" in cell or re.search(r"\(0\)", cell) for cell in row.values())
+            assert not any("± ?" in cell or "± nan" in cell for cell in row.values())
+
+
+def test_the_page_without_k_says_so_first():
+    assert "Log likelihoods here are not to be trusted" in page("multivae.md").read_text().split("Written by")[0]
+
+
+def test_the_readme_has_the_ranges_against_multivae():
+    rows = next(rows for rows in tables(page("multivae.md")) if "time" in rows[0])
+    for host, name in (("numpyro", "NumPyro"), ("pyro", "Pyro")):
+        times = [float(row["time"]) for row in rows if row["host"] == host]
+        assert len(times) == 6
+        assert re.search(rf"{min(times):.2f} to {max(times):.2f} (of the time a step )?on {name}\b", README)
+    judged = [row[name] for row in rows for name in ("joint", "cross", "leave one out")]
+    assert sum(cell.startswith("below") for cell in judged) == 1
+    assert f"at the same coherence in all but one of {len(judged)} comparisons" in README
+
+
+def test_the_readme_tells_speeds_of_samplers_that_draw_as_well():
+    rows = {row["solver"]: row for row in tables(page("sampling.md"))[0]}
+    shown = rows["DPM-Solver++, flow, 20"], rows["Heun, 19"]
+    assert all(float(row["of 1,000 steps'"]) < 1.025 for row in shown)
+    times = sorted(float(row["times the speed of 1,000 steps"]) for row in shown)
+    reference = float(rows["ancestral, 1,000"]["draws a second"])
+    assert times == [round(float(row["draws a second"]) / reference) for row in shown]
+    assert "and {:.0f} to {:.0f} times as fast".format(*times) in README
+
+
+def test_the_readme_says_what_nuts_was_held_against():
+    rows = {row["what"]: row["value"] for row in tables(page("kernels.md"))[0]}
+    for rival, number in (("joint NUTS (at least 10)", 37), ("BlackJAX MALA (at least 1)", 21)):
+        assert round(float(rows[f"underdamped Langevin, dense over {rival}"])) == number
+    assert (
+        "gave 37 times the effective samples per second of the host's NUTS, which has 256 posteriors as one" in README
+    )
+    assert "21 times those of BlackJAX's MALA" in README
+    assert "a NUTS for each was not timed" in README
+    assert "a NUTS vmapped over data was not timed" in page("kernels.md").read_text()
