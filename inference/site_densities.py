@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mmppl.batch import Batch
-from mmppl.inference.objectives.evaluation import Runs
+from mmppl.inference.objectives.runs import Runs
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
 
 Array = Any

@@ -79,7 +79,7 @@ def observed(self, model):
     d = self.d
     mu = d.ppl.sample("mu", self.normal(0.0 if model else 0.5, 1.0))
     if model:
-        d.ppl.sample("alone", self.normal(0.0, 1.0) if False else d.dist.Normal(mu, 2.0), obs=d.array(np.asarray(0.3)))
+        d.ppl.sample("alone", d.dist.Normal(mu, 2.0), obs=d.array(np.asarray(0.3)))
         with d.ppl.plate("others", NUM):  # as many rows as the batch
             d.ppl.sample("y", d.dist.Normal(mu, 1.5), obs=d.array(np.arange(5.0)))
     return mu
@@ -143,7 +143,6 @@ def of_rows(self, model, batch):
 
 
 def around(d):
-    """The plate of the data under another name, at another dimension, around a plate of its own."""
     return lambda batch: d.ppl.plate("data", len(batch), dim=-1)
 
 
@@ -399,36 +398,3 @@ def test_obs_mask_is_refused_with_what_to_do(d):
     mixed = type("Program", (), {"model": staticmethod(model), "guide": staticmethod(guide)})
     with pytest.raises(ObjectiveError, match=r"Modalities \['a'\] are observed with obs_mask.*mm.observe"):
         losses(d, d.mm.ELBO(), mixed, BATCH.select("a"), num=1)
-
-
-def test_networks_take_keywords_and_show_their_attributes(d):
-    if d.name == "pyro":
-        import torch
-
-        class Net(torch.nn.Module):
-            size = 3
-
-            def forward(self, x, shift=0.0):
-                return x + shift
-
-            def double(self, x):
-                return 2.0 * x
-    else:
-        import equinox as eqx
-
-        class Net(eqx.Module):
-            size: int = 3
-
-            def __call__(self, x, shift=0.0):
-                return x + shift
-
-            def double(self, x):
-                return 2.0 * x
-
-    module, x = Net(), d.array(np.ones(2))
-    found = d.call(lambda: d.mm.net("net", module), 0)
-    assert found.size == 3
-    np.testing.assert_array_equal(d.numpy(found(x, shift=2.0)), [3.0, 3.0])
-    np.testing.assert_array_equal(d.numpy(found.double(x)), [2.0, 2.0])
-    with pytest.raises(AttributeError, match="nothing"):
-        found.nothing  # noqa: B018

@@ -11,7 +11,7 @@ from numpyro import handlers
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
-from mmppl.inference.objectives.evaluation import Layout, layout
+from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.state import Moves, given
 from mmppl.sites import Frame, Site

@@ -11,7 +11,7 @@ from pyro.distributions.util import scale_and_mask
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
-from mmppl.inference.objectives.evaluation import Layout, layout
+from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.networks import evaluated
 from mmppl.sites import Frame, Site

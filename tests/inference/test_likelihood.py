@@ -50,7 +50,7 @@ def test_k_tells_a_bad_guide_for_each_datum(linear, truth, data):
 
 
 def test_an_estimate_whose_k_fails_has_no_error(linear, data):
-    bad = log_likelihood(linear(widen=0.02), data, num=1000)
+    bad = log_likelihood(linear(widen=0.02), data, num=10_000)
     assert np.isfinite(bad.value).all()
     assert np.isnan(bad.error).all()
     assert (bad.share_above, bad.trusted) == (1.0, False)
