@@ -112,9 +112,9 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
                 "not learnt its posterior. Fit longer, or with more Langevin steps (--set steps=...)."
             )
         if h["r_hat"] is None or not h["r_hat"] <= LIMIT_R_HAT:
-            known = "not known" if h["r_hat"] is None else f"{h['r_hat']:.2f}"
+            shown = "not known" if h["r_hat"] is None else f"{h['r_hat']:.2f}"
             out.append(
-                f"Chains on the prior of '{site}' do not mix (R-hat {known}): its modes are separated. Draw "
+                f"Chains on the prior of '{site}' do not mix (R-hat {shown}): its modes are separated. Draw "
                 "longer chains, or method='tempered'."
             )
         if h["log_z_error"] is None:
