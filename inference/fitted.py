@@ -50,7 +50,7 @@ class Fitted:
 
     @cached_property
     def places(self) -> Places:
-        """Where the latents of the model lie."""
+        """Places of the latents of the model."""
         return self.program.ppl.host.places(self.model, example(self.program.modalities))
 
     @property

@@ -44,7 +44,7 @@ class LogLikelihood(NamedTuple):
 
     @property
     def trusted(self) -> bool:
-        """Whether the mean may be told with an error; see :func:`~mmppl.inference.trust.trusted_k`."""
+        """True if the mean may be told with an error; see :func:`~mmppl.inference.trust.trusted_k`."""
         return trusted_k(self.share_above)
 
 

@@ -13,7 +13,7 @@ __all__ = ["Places", "SiteDensities", "places", "site_densities"]
 
 
 class Places(NamedTuple):
-    """Where the latents of a program lie.
+    """Places of the latents of a program.
 
     Arguments:
         simple: Whether all sites lie in the plate of the data and in no other, so that draws can have an axis before.
@@ -88,7 +88,7 @@ def _sorted(sites: Mapping[str, Site], batch: Batch, wanted: Callable[[Site], bo
 
 
 def places(sites: Mapping[str, Site], batch: Batch) -> Places:
-    """Where the latents of a run of a model lie."""
+    """Places of the latents of a run of a model."""
     latents = {name: site for name, site in sites.items() if not site.observed}
     plate = _plate(sites, batch)
     frames = {name: in_plate(site, plate) for name, site in latents.items()}

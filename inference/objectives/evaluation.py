@@ -168,7 +168,7 @@ class Evaluation:
 
     @property
     def layout(self) -> Layout:
-        """Where the sites of the program lie."""
+        """Layout of the sites of the program."""
         if self._layout is None:
             self._layout = self.runs.layout(self.model, self.guide, self.batch, self.names)
         return self._layout
@@ -258,7 +258,7 @@ class Evaluation:
                 self.scale = plate_scale(frame)
 
     def _split(self, sites: Mapping[str, Site], lead: bool = False) -> Draws:
-        """What a run of the guide drew, with its log densities; ``lead`` where particles and terms have axes."""
+        """Draws of a run of the guide, with their log densities; ``lead`` where particles and terms have axes."""
         plate = self.plate(sites)
         latents = {n: site for n, site in sites.items() if not site.observed}
         local = {n: site for n, site in latents.items() if in_plate(site, plate) is not None}

@@ -14,7 +14,7 @@ __all__ = ["Layout", "Program", "Runs", "layout"]
 
 
 class Layout(NamedTuple):
-    """Where the sites of a program lie.
+    """Layout of the sites of a program.
 
     Arguments:
         plate: Name of the plate of the data; None where there is none.

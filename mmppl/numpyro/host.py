@@ -143,7 +143,7 @@ def _at_axis(rows: jax.Array, axis: int, ndim: int) -> jax.Array:
 
 
 def places(model: Callable, batch: Batch) -> Places:
-    """Where the latents of a model lie."""
+    """Places of the latents of a model."""
     found: list[Places] = []
     jax.eval_shape(lambda: found.append(_places(model, as_batch(batch))))
     return found[0]

@@ -73,16 +73,16 @@ def _ends(out: torch.Tensor, stops: dict[Edge, torch.Tensor], apart_from: torch.
         return [out]
     ends: dict[int, torch.Tensor] = {}
     seen = {out.grad_fn} if apart_from is None else {out.grad_fn, apart_from.grad_fn}
-    todo = list(out.grad_fn.next_functions)
-    while todo:
-        edge = todo.pop()
+    pending = list(out.grad_fn.next_functions)
+    while pending:
+        edge = pending.pop()
         node = edge[0]
         end = stops.get(edge, node.variable if type(node).__name__ == "AccumulateGrad" else None)
         if end is not None:
             ends[id(end)] = end
         elif node is not None and node not in seen:
             seen.add(node)
-            todo.extend(node.next_functions)
+            pending.extend(node.next_functions)
     return list(ends.values())
 
 

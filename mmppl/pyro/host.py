@@ -142,7 +142,7 @@ def _hidden(sites: dict) -> dict:
 
 
 def places(model: Callable, batch: Batch) -> Places:
-    """Where the latents of a model lie."""
+    """Places of the latents of a model."""
     batch = as_batch(batch)
     with seeded(0), torch.no_grad():
         return find_places(Runs(batch).run(model, batch), batch)
