@@ -44,7 +44,7 @@ class Site:
         observed: Whether it is observed; ``factor`` statements are.
         auxiliary: Whether it is a guide's site that stands for no latent of the model.
         discrete: Whether its support is discrete.
-        reparametrised: Whether its draws carry the gradients of what they were drawn with.
+        reparametrised: Whether its draws carry the gradients of what they were drawn with, where there are any.
     """
 
     name: str

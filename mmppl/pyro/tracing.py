@@ -68,18 +68,23 @@ def sites_of(trace: poutine.Trace) -> dict[str, Site]:
     return {name: _site(name, node) for name, node in sample_sites(trace).items()}
 
 
+def _carries_gradients(node: dict) -> bool:
+    """Whether draws carry the gradients of what they were drawn with, or nothing in their density asks for one."""
+    return node["fn"].has_rsample or not site_log_density(node).requires_grad
+
+
 def _site(name: str, node: dict) -> Site:
-    fn, value = node["fn"], node["value"]
+    fn, value, latent = node["fn"], node["value"], not node["is_observed"]
     return Site(
         name,
         value,
         lambda over: site_log_density(node, over),
         frames_of(node),
         len(fn.batch_shape),
-        node["is_observed"],
+        not latent,
         bool(node["infer"].get("is_auxiliary", False)),
-        bool(fn.support.is_discrete) if not node["is_observed"] else False,
-        fn.has_rsample,
+        latent and bool(fn.support.is_discrete),
+        not latent or _carries_gradients(node),
     )
 
 

@@ -22,7 +22,8 @@ from mmppl import Batch, Modality
 from mmppl.data import minibatches
 from mmppl.errors import OptionError, TrainingError
 from mmppl.inference import Fitted, Program, Run, fit, generate, infer
-from mmppl.numpyro.objectives import Evaluation
+from mmppl.inference.objectives.evaluation import Evaluation
+from mmppl.numpyro.tracing import Runs
 
 NAMES = ("a", "b")
 MODALITIES = {name: Modality((2,)) for name in NAMES}
@@ -264,10 +265,10 @@ def test_what_runs_with_parameters_held_fixed_moves_nothing():
     svi, before, _ = updated(mm.ELBO(), decode=by_flax)
     given = {**svi.get_params(before), **before.mutable_state}
     batch = mm.as_batch(DATA)
-    run = Evaluation(svi.model, svi.guide, given, jax.random.key(1), batch)
-    draws = run.draw(jnp.ones((1, 96, 2), bool), 1)
+    run = Evaluation(Runs(given, jax.random.key(1)), svi.model, svi.guide, batch)
+    draws = run.draw(jnp.ones((1, 96, 2), bool), 1, NAMES, average=True)
     run.score(draws, NAMES)
-    moved = run.moves.moved
+    moved = run.runs.moves.moved
     frozen = run.frozen()
 
     def step(z, _):
@@ -275,7 +276,7 @@ def test_what_runs_with_parameters_held_fixed_moves_nothing():
         return z + 1.0, None
 
     jax.lax.scan(step, draws.latents["z"], None, length=2)
-    assert run.moves.moved is moved
+    assert run.runs.moves.moved is moved
     assert_same(moved, plain(moved))
 
 
