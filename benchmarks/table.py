@@ -22,7 +22,12 @@ from mmppl.metrics import train_judges
 
 EPOCHS = 60
 TEN: dict[str, Any] = {"particles": 10, "gradient": "dreg"}
-VARIANTS = {"mmvae_k10": ("mmvae", TEN), "mmvae_plus_k10": ("mmvae_plus", TEN)}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mmvae_k10": ("mmvae", TEN),
+    "mmvae_plus_k10": ("mmvae_plus", TEN),
+    "sbm_guided": ("sbm", {"guidance": 1.0}),
+    "sbm_particles": ("sbm", {"particles": 16}),
+}
 # iVAE needs a label among the modalities.
 SYSTEMS = (*(name for name in models.SYSTEMS if name != "ivae"), *VARIANTS)
 SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}

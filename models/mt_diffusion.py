@@ -56,7 +56,9 @@ def mt_diffusion(
         strength: How strongly the others join it, see :class:`~mmppl.priors.SharedSpace`.
         head_weight: :math:`\lambda`.
         p_conditional: Probability that some modalities are known in training, so that the network learns to be told
-            (the published variant X). With 0 it never is (U), and known ones pull by the gradients of their heads.
+            (the published variant X). With 0 it never is (U), and known ones pull by the gradients of their heads:
+            exact for one known coordinate, and with several as the number of particles grows, at their cost and in
+            place of the solver, see :class:`~mmppl.priors.MultiTaskModel`.
         p_marginal: Probability that some modalities are hidden; blocks not wanted, and data that lack some, need it.
         predict: ``"velocity"``, or ``"noise"``, as published.
         seed: Of the initial weights.

@@ -100,7 +100,7 @@ def slope(host, f, values):
     return host.value_and_grad(lambda params: f(params["z"]), {"z": values}, 0)[1]["z"]
 
 
-# Heads alone pull rightly where they are independent given the diffused block: one coordinate, see the pair below.
+# The head of one coordinate pulls rightly; of several there are particles, see below.
 CASES = [(names, True) for names in [(), ("a",), ("a", "b"), ("c",), ("b", "c")]] + [(("c",), False)]
 DRAWN = [(Ancestral(250), *case) for case in CASES] + [(DPMSolver(30), *CASES[1])]
 
@@ -117,6 +117,56 @@ def test_draws_have_the_moments_of_the_conditional(host, solver, names, told):
     assert np.all(np.abs(free.mean(0) - mean) < (5 / np.sqrt(number) + slack) * sd)
     spread = np.sqrt((np.outer(sd**2, sd**2) + cov**2) / number)
     assert np.all(np.abs(np.cov(free.T).reshape(cov.shape) - cov) < 5 * spread + slack * np.outer(sd, sd))
+
+
+def check_pulled(draws, names, free):
+    """Moments within four standard errors, and what is left of the bias of so many particles."""
+    known, mean, cov = given(names, told=False)
+    assert np.array_equal(draws[:, known], np.tile(OBSERVED[known], (len(draws), 1)))
+    draws, sd, slack = draws[:, ~known], np.sqrt(np.diag(cov)), 0.03
+    assert draws.shape[1] == free
+    assert np.all(np.abs(draws.mean(0) - mean) < (4 / len(draws) ** 0.5 + slack) * sd)
+    spread = np.sqrt((np.outer(sd**2, sd**2) + cov**2) / len(draws))
+    assert np.all(np.abs(np.cov(draws.T).reshape(cov.shape) - cov) < 4 * spread + 2 * slack * np.outer(sd, sd))
+
+
+@pytest.mark.parametrize(("names", "free"), [(("a", "b"), 2), (("a",), 3)])
+def test_a_network_that_is_never_told_is_right_for_several_known_coordinates(host, names, free):
+    """Two blocks that are known, and one of two coordinates. The product of their heads is off by 0.24 deviations."""
+    fn = conditional(host, make(host, told=False), names, 1500)
+    draws, size = (host.numpy(x) for x in host.call(lambda: draw_with_size(host, fn), 1))
+    check_pulled(draws, names, free)
+    assert np.all((size >= 1.0 - 1e-6) & (size <= 16.0 + 1e-6))
+    assert size.mean() > 10.0
+    with pytest.raises(OptionError, match="at most one known coordinate, or a known primary block"):
+        fn.log_prob(host.array(draws))
+
+
+def draw_with_size(host, fn):
+    if host.name == "pyro":
+        return fn.sample_with_size()
+    return fn.sample_with_size(host.mm.host.numpyro.prng_key())
+
+
+def test_rows_of_a_network_that_is_never_told_may_differ(host):
+    """Nothing known, one coordinate, several, and the primary block."""
+    patterns, each = [(), ("b",), ("a", "b"), ("c", "b")], 600
+    present = {n: host.array(np.repeat([n in names for names in patterns], each)) for n in SIZES}
+    values = {n: host.array(np.tile(OBSERVED[WIDE[n]], (4 * each, 1))) for n in SIZES}
+    fn = make(host, told=False).conditional(values, present)
+    draws = host.sample(fn, (), seed=2)
+    for i, names in enumerate(patterns):
+        check_pulled(draws[i * each : (i + 1) * each], names, 5 - sum(len(WIDE[n]) for n in names))
+    with pytest.raises(OptionError, match="at most one known coordinate"):
+        fn.log_prob(host.array(draws))
+    if host.name == "numpyro":  # whose compiled programs cannot look at what is known
+        lost = np.isnan(host.log_prob(fn, draws)).reshape(4, each)
+        assert lost.all(1).tolist() == lost.any(1).tolist() == [False, False, True, False]
+    # Where the primary block is known, the density is that of the heads.
+    fn = conditional(host, make(host, told=False), ("b", "c"), 3)
+    known, mean, cov = given(("b", "c"), told=False)
+    exact = stats.multivariate_normal(mean, cov).logpdf(draws[-3:, ~known])
+    np.testing.assert_allclose(host.log_prob(fn, draws[-3:]), exact, atol=2e-3)
 
 
 @pytest.mark.parametrize(("names", "told"), [CASES[0], CASES[1], CASES[3]])

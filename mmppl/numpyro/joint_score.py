@@ -77,6 +77,7 @@ class JointScore(ScorePrior, Distribution):
             present = states.diffused | states.clean
             args = (self._net(), value, present, self.frame)
             return self.options.bound(BACKEND, self.aux, *args)
+        self._check_states()
         return _log_density(self, value, False)[0]
 
     def log_density(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,6 +86,7 @@ class JointScore(ScorePrior, Distribution):
         The error is that of the probes of the divergence, and of the integrator by a second run at ten times the
         tolerances.
         """
+        self._check_states()
         return _log_density(self, value, True)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:

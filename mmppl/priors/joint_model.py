@@ -1,5 +1,6 @@
 """What a joint density of blocks offers to the hosts, whatever it is learned by."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,24 @@ class JointModel:
     def check(self, frame: Standard | Frame | None) -> None:
         """Raises :class:`OptionError` if the model cannot work in a frame."""
 
-    def guided(self, guidance: float | None, solver: Solver | None, particles: int | Particles | None) -> "JointModel":
-        """With another strength of guidance, solver or number of particles, where they are not None."""
+    def check_states(self, backend: Backend, states: States) -> None:
+        """Raises :class:`OptionError` if some row has no density, as far as values may be looked at."""
+
+    def guided(
+        self,
+        guidance: float | None,
+        solver: Solver | None,
+        particles: int | Particles | None,
+        given: Mapping[str, bool],
+    ) -> "JointModel":
+        """With another strength of guidance, solver or number of particles, where they are not None.
+
+        Arguments:
+            guidance: The strength.
+            solver: The solver.
+            particles: The particles, or their number.
+            given: The blocks that are known, and whether everywhere.
+        """
         raise NotImplementedError
 
     def draw(

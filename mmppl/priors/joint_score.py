@@ -1,5 +1,6 @@
 r"""A joint density of the latents of all modalities, by a score learned for every subset of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,8 +49,13 @@ class ScoreModel(JointModel):
     pairwise: Pairwise | None = None
     particles: Particles | None = None
 
-    def guided(self, guidance: float | None, solver: Solver | None, particles: int | Particles | None) -> "ScoreModel":
-        """With another strength of guidance, solver or number of particles, where they are not None."""
+    def guided(
+        self,
+        guidance: float | None,
+        solver: Solver | None,
+        particles: int | Particles | None,
+        given: Mapping[str, bool],
+    ) -> "ScoreModel":
         new = self
         if particles is not None:
             exact = particles if isinstance(particles, Particles) else Particles(particles)

@@ -7,12 +7,16 @@ told, one after the other, each told those before, so that what they share beyon
 
 .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i})
 
+A network that is never told has coordinates independent given :math:`z_0`, and pulls by its head of one that is known.
+Where several are, of one block or of more, their heads together pull too far, and :mod:`mmppl.priors.pulled` draws.
+
 References:
     | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), sections 3.1 to 3.3
     | https://openreview.net/forum?id=cbv0sBIZh9
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +30,7 @@ from mmppl.priors.frame import Frame, Standard
 from mmppl.priors.joint_model import JointModel
 from mmppl.priors.multi_task_learning import Answer, MultiTaskLearning
 from mmppl.priors.multi_time import Net, States
+from mmppl.priors.pulled import NUMBER, STEPS, blind_to, draw_primary
 from mmppl.priors.shared_space import SharedSpace
 from mmppl.priors.twisted import Particles
 from mmppl.sde.solvers import Ancestral, Solver
@@ -45,10 +50,15 @@ class MultiTaskModel(JointModel):
         space: Which block diffuses, and how the others join it.
         learning: How it is learned.
         guidance: w. A network that was told is pushed away from what it says untold,
-            :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else heads pull by
-            :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`.
+            :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate pulls by
+            :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`. With 0 draws are the conditional's; with more, those
+            of no conditional, and the density is that of the flow by the same score. Particles go to
+            :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}` instead.
         solver: :class:`~mmppl.sde.solvers.Ancestral`, or one that adds no noise and follows the probability flow.
         flow: How the density is integrated.
+        particles: Of conditionals of a network that is never told, in place of the solver, where two known coordinates
+            or more are not of the primary block; None for 16 in 60 steps. Each draw takes that many evaluations. Such
+            a conditional has no density unless the primary block is known.
 
     Raises:
         OptionError: If guidance is negative, or the solver adds noise in another way.
@@ -63,6 +73,7 @@ class MultiTaskModel(JointModel):
     guidance: float = 0.0
     solver: Solver = field(default_factory=Ancestral)
     flow: Flow = field(default_factory=Flow)
+    particles: Particles | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.guidance < math.inf:
@@ -83,12 +94,42 @@ class MultiTaskModel(JointModel):
             raise OptionError("Expected latents standardised by loc and scale; got a frame that drops coordinates.")
 
     def guided(
-        self, guidance: float | None, solver: Solver | None, particles: int | Particles | None
+        self,
+        guidance: float | None,
+        solver: Solver | None,
+        particles: int | Particles | None,
+        given: Mapping[str, bool],
     ) -> "MultiTaskModel":
-        if particles is not None:
-            raise OptionError("Expected particles=None: a multi-task diffusion is conditioned without; got some.")
+        if particles is not None and self.learning.told:
+            raise OptionError("Expected particles=None: a network that is told conditions needs none; got some.")
         new = self if guidance is None else replace(self, guidance=guidance)
-        return new if solver is None else replace(new, solver=solver)
+        new = new if solver is None else replace(new, solver=solver)
+        if self.learning.told:
+            return new
+        primary = self.blocks.names[self.space.place]
+        number = sum(size for name, size in self.blocks.items() if name in given and name != primary)
+        exact = Particles(particles, STEPS) if isinstance(particles, int) else particles or self.particles
+        if number < 2 or given.get(primary, False):
+            # Where one coordinate pulls, or the primary block stands still, particles are for who asks for them.
+            return replace(new, particles=exact if particles is not None else None)
+        return replace(new, particles=exact or Particles(NUMBER, STEPS))
+
+    def check_states(self, backend: Backend, states: States) -> None:
+        lost = self._lost(backend, states)
+        if backend.is_concrete(lost) and bool(backend.xp.any(lost)):
+            raise OptionError(
+                "Expected at most one known coordinate, or a known primary block, for the density of a network that is "
+                f"never told: its heads are normals of one coordinate each, and what they say together of block "
+                f"'{self.blocks.names[self.space.place]}' has no density that is known. Got more. Draw, or learn with "
+                "p_conditional > 0."
+            )
+
+    def _lost(self, backend: Backend, states: States) -> Array:
+        """Which rows have no density, ``(*,)``: the network is not told, and several coordinates pull."""
+        xp = backend.xp
+        known = self.blocks.spread(self.space.others(states).clean)
+        several = xp.sum(xp.where(known, 1, 0), axis=-1) > 1
+        return several & states.diffused[..., self.space.place] & (not self.learning.told)
 
     def bound(
         self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
@@ -107,7 +148,7 @@ class MultiTaskModel(JointModel):
         def ask(states: States, z: Array) -> Answer:
             return self.learning.answer(backend, space, net, states, z, times)
 
-        blind = States(states.diffused | states.clean, xp.zeros_like(states.clean))
+        blind = blind_to(states)
         if self.learning.told:
             answer = ask(states, z)
             if not self.guidance:
@@ -151,10 +192,13 @@ class MultiTaskModel(JointModel):
         frame: Standard | Frame,
         energy: Any,
     ) -> tuple[Array, Array | None]:
-        xp = backend.xp
+        xp, size = backend.xp, None
         first, second, third = backend.split(rng, 3)
         moves = self.blocks.spread(self.space.is_primary(states)) & ~self.blocks.spread(states.clean)
-        if isinstance(self.solver, Ancestral):
+        if self.particles is not None:
+            args = (self.learning, self.particles, 1.0 + self.guidance, net, states, observed)
+            z, size = draw_primary(backend, first, self.space, *args)
+        elif isinstance(self.solver, Ancestral):
             z = self._ancestral(backend, first, second, net, states, observed, moves)
         else:
             z = self.solver.sample(backend, first, self.space.sde, self.score(backend, net, states), observed, moves)
@@ -162,14 +206,15 @@ class MultiTaskModel(JointModel):
         for told, block in self._turns(states):
             z = xp.where(block, self.answer(backend, net, told, z, t).draw(backend, xi), z)
         there = self.blocks.spread(states.diffused | states.clean)
-        return xp.where(there, z, xp.zeros_like(z)), None
+        return xp.where(there, z, xp.zeros_like(z)), size
 
     def density(
         self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
     ) -> tuple[Array, Array]:
         """That of the primary block, by the probability flow, and of the others given it, by their heads.
 
-        It is NaN where the primary block is absent, for what the others have without it is not known.
+        It is NaN where the primary block is absent, for what the others have without it is not known, and where
+        :meth:`check_states` would have raised had it seen the values.
         """
         xp, still = backend.xp, backend.stop_gradient
         z, asked = frame.into(value), self.blocks.spread(states.diffused)
@@ -183,7 +228,7 @@ class MultiTaskModel(JointModel):
             parts = xp.where(block, self.answer(backend, net, told, z, t).log_prob(backend, z), parts)
         parts = frame.log_volume(backend) + parts
         out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
-        there = (states.diffused | states.clean)[..., self.space.place]
+        there = (states.diffused | states.clean)[..., self.space.place] & ~self._lost(backend, states)
         return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
 
     def _others(self, backend: Backend, states: States, z: Array, x: Array) -> Array:

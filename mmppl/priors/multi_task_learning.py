@@ -72,7 +72,8 @@ class MultiTaskLearning:
     Arguments:
         weight: :math:`\lambda`.
         p_conditional: Probability that each other block is known with probability a half, so that the network learns
-            to be told (the published variant X). With 0 it never is (U), and conditions pull by their heads' gradients.
+            to be told (the published variant X). With 0 it never is (U), and conditions pull by their heads' gradients,
+            with particles where there are several, see :class:`~mmppl.priors.MultiTaskModel`.
         p_marginal: Probability that each other block is hidden with probability a half, so that marginals are learned.
         predict: ``"velocity"``, whose squared error is then the loss, or ``"noise"``, as published.
         first: The earliest time.

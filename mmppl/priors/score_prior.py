@@ -83,6 +83,11 @@ class ScorePrior:
         states = States(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
         return Known(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
 
+    def _check_states(self) -> None:
+        """Raises :class:`OptionError` if some row of a conditional has no density."""
+        if self.known is not None:
+            self.options.check_states(self.backend, self.known.states)
+
     def sample_with_size(self, *args: Any) -> tuple[Array, Array]:
         """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
 
@@ -123,7 +128,8 @@ class ScorePrior:
             DataError: If a value is not finite where it is present.
         """
         known = gather(self.backend, self.options.blocks, values, present, want)
-        return self._given(known, self.options.guided(guidance, solver, particles))
+        everywhere = {name: not present or name not in present for name in values}
+        return self._given(known, self.options.guided(guidance, solver, particles, everywhere))
 
     def marginal(self, present: Mapping[str, Array]) -> Any:
         """The distribution of the blocks that are present in each row, without the others.

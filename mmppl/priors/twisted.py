@@ -17,7 +17,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,9 +30,25 @@ from mmppl.sde.solvers.signal import signal_grid
 
 Array = Any
 
-__all__ = ["Particles"]
+__all__ = ["Particles", "Twist"]
 
 BEND = 0.2
+
+
+class Twist(NamedTuple):
+    """What pulls particles, with P of them in the first axis.
+
+    Arguments:
+        score: The score without conditions, ``(P, *, D)``.
+        value: Log of the twisting function, ``(P, *)``.
+        slope: Its gradient, ``(P, *, D)``; 0 where nothing moves.
+        joined: What is in the positions beside diffused data, before its factor, ``(P, *, D)``.
+    """
+
+    score: Array
+    value: Array
+    slope: Array
+    joined: Array
 
 
 @dataclass(frozen=True)
@@ -88,14 +104,9 @@ class Particles:
             Draws ``(*, D)`` with observed coordinates as they are, and effective numbers ``(*,)``.
         """
         xp = backend.xp
-        shape = (self.number, *observed.shape)
-        grid = signal_grid(sde, self.steps + 1, self.last, BEND)
-        first, second, third, fourth = backend.split(rng, 4)
-        start = sde.prior_scale * backend.normal(first, shape, observed)
         live = xp.astype(known, observed.dtype)
 
-        def twist(z: Array, t: Array) -> tuple[Array, Array, Array]:
-            """The score, log of the twisting function and its gradient."""
+        def twist(z: Array, t: Array, xi: Array) -> Twist:
             tau = sde.scale(t) / (sde.mean_factor(t) ** 2 + sde.scale(t) ** 2) ** 0.5
 
             def log_twist(x: Array) -> Array:
@@ -103,38 +114,82 @@ class Particles:
                 return xp.sum(live * (-0.5 * ((observed - data) / tau) ** 2 - xp.log(tau)), axis=-1)
 
             value, slope = backend.value_and_grad(log_twist, z)
-            return -noise_of(z, t) / sde.scale(t), value, slope
+            return Twist(-noise_of(z, t) / sde.scale(t), value, slope, xp.zeros_like(z))
+
+        start = xp.zeros_like(observed)
+        z, at, size = self.run(backend, rng, sde, twist, start, xp.ones_like(known))
+        t = backend.asarray(np.asarray(self.last), like=observed)
+        return xp.where(known, observed, sde.denoise(z, t, at.score)), size
+
+    def run(
+        self,
+        backend: Backend,
+        rng: Any,
+        sde: SDE,
+        twist: Callable[[Array, Array, Array], Twist],
+        start: Array,
+        moves: Array,
+        joins: Callable[[np.ndarray], np.ndarray] = np.zeros_like,
+        unit: bool = False,
+    ) -> tuple[Array, Twist, Array]:
+        """One particle for each row at the last time, with its twist, and as :meth:`sample`.
+
+        Arguments:
+            backend: The backend of the arrays.
+            rng: A random handle.
+            sde: The diffusion.
+            twist: From positions ``(P, *, D)``, a time and standard normal noise like the positions.
+            start: Values of the coordinates that do not move, ``(*, D)``.
+            moves: Which do, boolean ``(*, D)``.
+            joins: The factor of what joins at times.
+            unit: Whether steps have the noise that is right for data of unit variance, so that fewer do; else that for
+                data which the score predicts exactly.
+        """
+        xp = backend.xp
+        shape = (self.number, *start.shape)
+        grid = signal_grid(sde, self.steps + 1, self.last, BEND)
+        first, second, third, fourth = backend.split(rng, 4)
+        begin = xp.where(moves, sde.prior_scale * backend.normal(first, shape, start), start)
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-            (z, log_weight, least), (i, t, own, pull, spread) = carry, xs
-            xi = backend.normal(backend.fold_in(second, i), shape, observed)
-            u = backend.uniform(backend.fold_in(third, i), tuple(observed.shape[:-1]), observed)
-            score, value, slope = twist(z, t)
-            log_weight = log_weight + value
+            (z, log_weight, least), (i, t, own, pull, spread, now, then) = carry, xs
+            xi = backend.normal(backend.fold_in(second, i), shape, start)
+            u = backend.uniform(backend.fold_in(third, i), tuple(start.shape[:-1]), start)
+            at = twist(z, t, xi)
+            log_weight = log_weight + at.value
             size = self._size(backend, log_weight)
             poor = size < self.threshold * self.number
             order = xp.where(poor, self._resample(backend, log_weight, u), self._stay(backend, log_weight))
-            z, score, slope = (xp.take_along_axis(x, order[..., None], axis=0) for x in (z, score, slope))
-            value = xp.take_along_axis(value, order, axis=0)
-            log_weight = xp.where(poor, xp.zeros_like(log_weight), log_weight) - value
-            shift = pull * slope / spread
-            z = own * z + pull * (score + slope) + spread * xi
+            z, at = self._take(backend, order, z), Twist(*(self._take(backend, order, x) for x in at))
+            log_weight = xp.where(poor, xp.zeros_like(log_weight), log_weight) - at.value
+            shift = pull * at.slope / spread
+            new = own * (z - now * at.joined) + then * at.joined + pull * (at.score + at.slope) + spread * xi
             log_weight = log_weight - xp.sum(shift * (0.5 * shift + xi), axis=-1)
-            return (z, log_weight, xp.where(size < least, size, least)), None
+            return (xp.where(moves, new, z), log_weight, xp.where(size < least, size, least)), None
 
-        columns = table(backend, observed, grid[:-1], *posterior(sde, grid[:-1], grid[1:]))
-        zero = xp.zeros_like(start[..., 0])
-        carry = (start, zero, xp.zeros_like(observed[..., 0]) + float(self.number))
+        t, u = grid[:-1], grid[1:]
+        own, pull, spread = posterior(sde, t, u)
+        if unit:
+            now, ahead = (sde.mean_factor(x) ** 2 + sde.scale(x) ** 2 for x in (t, u))
+            spread = np.sqrt(ahead - (own - pull / now) ** 2 * now)
+        columns = table(backend, start, t, own, pull, spread, joins(t), joins(u))
+        zero = xp.zeros_like(begin[..., 0])
+        carry = (begin, zero, xp.zeros_like(start[..., 0]) + float(self.number))
         (z, log_weight, least), _ = backend.scan(step, carry, (count(backend, self.steps), *columns))
-        t = backend.asarray(np.asarray(self.last), like=observed)
-        score, value, _ = twist(z, t)
-        log_weight = log_weight + value
+        end = backend.asarray(np.asarray(self.last), like=start)
+        at = twist(z, end, backend.normal(backend.fold_in(second, self.steps), shape, start))
+        log_weight = log_weight + at.value
         size = self._size(backend, log_weight)
-        chosen = self._resample(backend, log_weight, backend.uniform(fourth, tuple(observed.shape[:-1]), observed))
+        chosen = self._resample(backend, log_weight, backend.uniform(fourth, tuple(start.shape[:-1]), start))
         # Any of the particles resampled will do; which one must not depend on their order.
         pick = chosen[:1, ...]
-        data = xp.take_along_axis(sde.denoise(z, t, score), pick[..., None], axis=0)[0, ...]
-        return xp.where(known, observed, data), xp.where(size < least, size, least)
+        z, *own = (self._take(backend, pick, x)[0, ...] for x in (z, *at))
+        return z, Twist(*own), xp.where(size < least, size, least)
+
+    def _take(self, backend: Backend, order: Array, x: Array) -> Array:
+        """Particles of an order, of an array with or without coordinates."""
+        order = order if x.ndim == order.ndim else order[..., None]
+        return backend.xp.take_along_axis(x, order, axis=0)
 
     def _size(self, backend: Backend, log_weight: Array) -> Array:
         """The effective number of particles, ``(*,)``."""

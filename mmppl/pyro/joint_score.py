@@ -86,6 +86,7 @@ class JointScore(ScorePrior, TorchDistribution):
         return self._log_density(value, True)
 
     def _log_density(self, value: torch.Tensor, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        self._check_states()
         return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.frame, check)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
