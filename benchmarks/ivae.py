@@ -19,7 +19,7 @@ from benchmarks.results import Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, Stage, fit, log_likelihood
-from mmppl.inference.trust import trusted_k
+from mmppl.inference.posterior.trust import trusted_k
 from mmppl.metrics import mean_correlation
 
 SETTINGS: dict[str, Any] = {"epochs": 400, "batch_size": 250, "learning_rate": 5e-3, "clip": 1.0}

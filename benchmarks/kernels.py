@@ -27,7 +27,7 @@ from benchmarks.results import stamp, table
 from benchmarks.timing import Measure
 from mmppl.data import load
 from mmppl.inference import Program, fit
-from mmppl.inference.mixing import ess, r_hat
+from mmppl.inference.posterior.convergence import ess, r_hat
 from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
 

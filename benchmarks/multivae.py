@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.results import over_seeds
 from benchmarks.worker import ROOT, SHARE, Worker
 from mmppl.data import load
-from mmppl.inference.trust import trusted_k
+from mmppl.inference.posterior.trust import trusted_k
 from mmppl.metrics import Judges, coherence, train_judges
 from mmppl.models import SYSTEMS as OURS
 

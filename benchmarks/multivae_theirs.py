@@ -100,7 +100,7 @@ class Decoder(BaseDecoder):
 
 
 def make(system: str, modalities: dict[str, Modality], latent_dim: int, hidden: int, seed: int) -> Any:
-    """The model, with initial weights drawn as :func:`mmppl.models.parts.autoencoders` has them drawn."""
+    """The model, with initial weights drawn as :func:`mmppl.models.common.declare.autoencoders` has them drawn."""
     kind, options = SYSTEMS[system]
     laplace, private = system in ("mmvae", "mmvae_plus"), options.get("modalities_specific_dim", 0)
     specs: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mmppl.batch import Batch
 from mmppl.data import load, minibatches
-from mmppl.models.parts import autoencoders, likelihood
+from mmppl.models.common.declare import autoencoders, likelihood
 
 __all__ = ["BATCH", "KINDS", "LATENT", "Setting", "declare"]
 

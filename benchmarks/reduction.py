@@ -22,7 +22,7 @@ from mmppl.batch import Batch
 from mmppl.data import Dataset, load
 from mmppl.inference import fit, generate
 from mmppl.metrics import Judges, coherence, train_judges
-from mmppl.models.parts import autoencoders
+from mmppl.models.common.declare import autoencoders
 from mmppl.nets.equinox import load as load_net
 
 matplotlib.use("agg")

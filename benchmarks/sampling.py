@@ -17,7 +17,7 @@ from benchmarks.results import stamp, table
 from mmppl.batch import Batch, Modality
 from mmppl.data import minibatches
 from mmppl.inference import Program, Stage
-from mmppl.inference.fitted import Fitted
+from mmppl.inference.training.fitted import Fitted
 from mmppl.metrics import frechet
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTime, ScoreModel

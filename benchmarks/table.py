@@ -17,7 +17,7 @@ from mmppl.data import load
 from mmppl.diagnostics import evaluate
 from mmppl.errors import TrainingError
 from mmppl.inference import fit
-from mmppl.inference.trust import trusted_k
+from mmppl.inference.posterior.trust import trusted_k
 from mmppl.metrics import train_judges
 
 EPOCHS = 60

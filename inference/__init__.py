@@ -1,17 +1,17 @@
 """Fitting, generating and judging: what a program is for."""
 
-from mmppl.inference.arviz_bridge import to_arviz
-from mmppl.inference.checkpoint import Run
-from mmppl.inference.fit import fit
-from mmppl.inference.fitted import Fitted
 from mmppl.inference.generate import generate
-from mmppl.inference.infer import infer
-from mmppl.inference.likelihood import LogLikelihood, log_likelihood, log_normalizer
-from mmppl.inference.posterior import Posterior
-from mmppl.inference.program import Program, Stage
-from mmppl.inference.ratio_learning import RatioLearning
-from mmppl.inference.reduction import find_subspaces
-from mmppl.inference.refine import refine
+from mmppl.inference.posterior.infer import infer
+from mmppl.inference.posterior.likelihood import LogLikelihood, log_likelihood, log_normalizer
+from mmppl.inference.posterior.posterior import Posterior
+from mmppl.inference.posterior.short_chains import refine
+from mmppl.inference.posterior.to_arviz import to_arviz
+from mmppl.inference.reduction.find_subspaces import find_subspaces
+from mmppl.inference.reduction.ratio_learning import RatioLearning
+from mmppl.inference.training.fit import fit
+from mmppl.inference.training.fitted import Fitted
+from mmppl.inference.training.program import Program, Stage
+from mmppl.inference.training.run_folder import Run
 from mmppl.inference.trajectory import trajectory
 
 __all__ = [

@@ -7,9 +7,9 @@ from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.fitted import Fitted, example
 from mmppl.inference.kernels.names import KERNELS
-from mmppl.inference.refine import move
+from mmppl.inference.posterior.short_chains import move
+from mmppl.inference.training.fitted import Fitted, example
 
 __all__ = ["complete", "generate", "keep"]
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.fitted import Fitted, example
 from mmppl.inference.generate import complete
-from mmppl.inference.refine import move
+from mmppl.inference.posterior.short_chains import move
+from mmppl.inference.training.fitted import Fitted, example
 
 __all__ = ["trajectory"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.program import Program
+from mmppl.inference.training.program import Program
 from mmppl.models.ebm import ebm
 from mmppl.models.ebm_plus import ebm_plus
 from mmppl.models.ivae import ivae

@@ -7,9 +7,9 @@ import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import autoencoders, likelihood, system, weights
-from mmppl.models.reduction import frame_params, frame_values, ratio_learning
+from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.declare import autoencoders, likelihood, system, weights
+from mmppl.models.common.frame_params import frame_params, frame_values, ratio_learning
 from mmppl.nets import energy as energy_spec
 from mmppl.priors import Blocks
 

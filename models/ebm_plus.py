@@ -4,9 +4,9 @@ from types import ModuleType
 
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import system, weights
-from mmppl.models.shared_private import SharedPrivate
+from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.declare import system, weights
+from mmppl.models.common.shared_private import SharedPrivate
 from mmppl.nets import energy as energy_spec
 
 __all__ = ["ebm_plus"]

@@ -7,8 +7,8 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.program import Program
-from mmppl.models.parts import likelihood, system, weights
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import likelihood, system, weights
 from mmppl.nets import DeepSets, SetTransformer, decoder, encoder
 
 __all__ = ["ivae"]

@@ -9,9 +9,9 @@ from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.program import Program
-from mmppl.models.parts import likelihood, rising, system, weights
-from mmppl.models.priors import latent_prior
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import likelihood, rising, system, weights
+from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
     MLP,
     DeepSets,

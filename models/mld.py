@@ -3,10 +3,10 @@
 from types import ModuleType
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program
-from mmppl.models.latent_score import two_stages
-from mmppl.models.parts import system
-from mmppl.models.score_options import ScoreOptions
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import system
+from mmppl.models.common.latent_score import two_stages
+from mmppl.models.common.score_options import ScoreOptions
 from mmppl.priors import MultiTime
 
 __all__ = ["mld"]
@@ -46,7 +46,7 @@ def mld(
     Arguments:
         modalities: What each modality is, by name.
         ppl: The face.
-        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own.
+        shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         p_conditional: Probability that a datum is learned as a conditional (the code's d, 1 minus the paper's).
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.

@@ -3,10 +3,10 @@
 from types import ModuleType
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program
-from mmppl.models.latent_score import two_stages
-from mmppl.models.parts import system
-from mmppl.models.score_options import ScoreOptions
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import system
+from mmppl.models.common.latent_score import two_stages
+from mmppl.models.common.score_options import ScoreOptions
 from mmppl.priors import MultiTime
 
 __all__ = ["mld_inpaint"]
@@ -39,7 +39,7 @@ def mld_inpaint(
     Arguments:
         modalities: What each modality is, by name.
         ppl: The face.
-        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own.
+        shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"``, see :class:`~mmppl.priors.Conditioning`.
         pairs: With guidance, ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         seed: Of the initial weights.

@@ -3,10 +3,10 @@
 from types import ModuleType
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program
-from mmppl.models.latent_score import two_stages
-from mmppl.models.parts import system
-from mmppl.models.score_options import ScoreOptions
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import system
+from mmppl.models.common.latent_score import two_stages
+from mmppl.models.common.score_options import ScoreOptions
 from mmppl.priors import MultiTime
 
 __all__ = ["mld_uni"]
@@ -37,7 +37,7 @@ def mld_uni(
     Arguments:
         modalities: What each modality is, by name.
         ppl: The face.
-        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own.
+        shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
         seed: Of the initial weights.
 

@@ -5,8 +5,8 @@ from types import ModuleType
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.program import Program
-from mmppl.models.parts import autoencoders, likelihood, system, weights
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import autoencoders, likelihood, system, weights
 
 __all__ = ["mmjsd"]
 

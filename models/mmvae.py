@@ -5,9 +5,9 @@ from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program
-from mmppl.models.one_latent import one_latent
-from mmppl.models.parts import autoencoders, system, weights
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.one_latent import one_latent
 
 __all__ = ["mmvae"]
 
@@ -48,7 +48,7 @@ def mmvae(
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
-            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+            distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
     """

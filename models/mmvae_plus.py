@@ -5,10 +5,10 @@ from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import system, weights
-from mmppl.models.priors import latent_prior
-from mmppl.models.shared_private import SharedPrivate
+from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.declare import system, weights
+from mmppl.models.common.latent_priors import latent_prior
+from mmppl.models.common.shared_private import SharedPrivate
 
 __all__ = ["mmvae_plus"]
 
@@ -58,7 +58,7 @@ def mmvae_plus(
         scales: Of posteriors: ``"free"``, or ``"normalised"``, with the mean 1 over their coordinates, as in the
             published code.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
-            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+            distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
 

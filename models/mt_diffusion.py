@@ -4,11 +4,11 @@ from types import ModuleType
 
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.program import Program
-from mmppl.models.latent_score import two_stages
-from mmppl.models.parts import system
-from mmppl.models.score_options import ScoreOptions
-from mmppl.models.score_parts import solver_of
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import system
+from mmppl.models.common.latent_score import two_stages
+from mmppl.models.common.score_options import ScoreOptions
+from mmppl.models.common.score_registry import solver_of
 from mmppl.nets import ResidualScore
 from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
 
@@ -50,8 +50,9 @@ def mt_diffusion(
     Arguments:
         modalities: What each modality is, by name; two or more.
         ppl: The face.
-        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own; of the
-            networks ``"residual"``, of the solvers ``"ancestral"``, ``"flow"`` and ``"heun"``, and no ``reduce``.
+        shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own;
+            of the networks ``"residual"``, of the solvers ``"ancestral"``, ``"flow"`` and ``"heun"``, and no
+            ``reduce``.
         primary: Name of the modality that is diffused; None for the first.
         strength: How strongly the others join it, see :class:`~mmppl.priors.SharedSpace`.
         head_weight: :math:`\lambda`.

@@ -5,9 +5,9 @@ from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program
-from mmppl.models.one_latent import one_latent
-from mmppl.models.parts import autoencoders, system, weights
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.one_latent import one_latent
 
 __all__ = ["mvtcae"]
 
@@ -45,7 +45,7 @@ def mvtcae(
         alpha: Share of the conditional bounds, in [0, 1]; the rest is the ELBO's.
         particles: K.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
-            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+            distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
     """

@@ -7,9 +7,9 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.program import Program, Stage
-from mmppl.models.parts import autoencoders, likelihood, rising, system, weights
-from mmppl.models.priors import latent_prior
+from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.declare import autoencoders, likelihood, rising, system, weights
+from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import MLP, LocScale
 
 __all__ = ["nexus"]
@@ -63,7 +63,7 @@ def nexus(
         dropout: Probability that some messages of a datum are dropped; how many is uniform, one always stays.
         warmup: Steps over which beta rises from 0; 0 for none.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
-            distribution, called inside the model; see :func:`~mmppl.models.priors.latent_prior`.
+            distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Of the initial weights.
 

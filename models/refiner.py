@@ -8,8 +8,8 @@ import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import DataError, ModalityError
-from mmppl.inference.fitted import Fitted
-from mmppl.inference.program import Program
+from mmppl.inference.training.fitted import Fitted
+from mmppl.inference.training.program import Program
 from mmppl.models.mld import mld
 from mmppl.nets import Flat
 

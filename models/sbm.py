@@ -3,11 +3,11 @@
 from types import ModuleType
 
 from mmppl.batch import Modality
-from mmppl.inference.program import Program
-from mmppl.models.latent_score import two_stages
-from mmppl.models.parts import system
-from mmppl.models.score_options import ScoreOptions
-from mmppl.models.score_parts import sde_of
+from mmppl.inference.training.program import Program
+from mmppl.models.common.declare import system
+from mmppl.models.common.latent_score import two_stages
+from mmppl.models.common.score_options import ScoreOptions
+from mmppl.models.common.score_registry import sde_of
 from mmppl.priors import MultiTime
 
 __all__ = ["sbm"]
@@ -49,7 +49,7 @@ def sbm(
     Arguments:
         modalities: What each modality is, by name.
         ppl: The face.
-        shared: The options of :class:`~mmppl.models.score_options.ScoreOptions`, each as an option of its own.
+        shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
         particles: Number of particles that a draw of a conditional takes in place of replacement, exact as it grows,
             see :class:`~mmppl.priors.Particles`; None for replacement.

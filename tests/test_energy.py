@@ -6,7 +6,7 @@ from scipy import integrate, special, stats
 
 from mmppl.errors import OptionError
 from mmppl.priors import Chains, LogNormalizer, smoothed_laplace
-from mmppl.priors.normalizer import summarise
+from mmppl.priors.energy.normalizer import summarise
 from mmppl.testing import driver
 
 PARAMS = {"theta": np.array([0.8, 1.5]), "scale": np.array([0.7, 1.2])}

@@ -7,8 +7,8 @@ from scipy import stats
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
 from mmppl.priors import Blocks, Flow, Frame, MultiTime, ScoreModel
-from mmppl.priors.frame import masked
-from mmppl.priors.subspaces import Subspaces
+from mmppl.priors.coordinates import masked
+from mmppl.priors.reduction.subspaces import Subspaces
 from mmppl.sde import VP
 from mmppl.sde.solvers import Heun
 from mmppl.testing.drivers import driver

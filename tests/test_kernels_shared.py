@@ -9,7 +9,7 @@ from mmppl._backend.numpy import BACKEND
 from mmppl.errors import OptionError
 from mmppl.inference import kernels
 from mmppl.inference.kernels import integrators, mass
-from mmppl.sde import langevin
+from mmppl.mcmc import langevin
 
 SCALE = np.array([0.1, 1.0, 5.0])
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import MALA, ULA, Layout, adaptation
-from mmppl.sde import langevin
+from mmppl.mcmc import langevin
 
 LOC, SCALE = np.array([0.3, -1.0]), np.array([0.5, 2.0])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mmppl.inference.mixing import ess, r_hat
+from mmppl.inference.posterior.convergence import ess, r_hat
 
 
 def chains(number, rho, shift, length=101):

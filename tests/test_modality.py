@@ -10,7 +10,7 @@ import pytest
 from mmppl import models
 from mmppl.batch import Batch, Modality
 from mmppl.data import read_npz, write_npz
-from mmppl.diagnostics.pictures import cell
+from mmppl.diagnostics.report.pictures import cell
 from mmppl.errors import ModalityError
 from mmppl.inference import fit, generate, to_arviz
 

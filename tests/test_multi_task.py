@@ -7,8 +7,8 @@ from scipy import stats
 from mmppl._backend import get_backend
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
-from mmppl.priors.multi_task_learning import MultiTaskNoise
-from mmppl.priors.multi_time import States
+from mmppl.priors.condition import States
+from mmppl.priors.multi_task.loss import MultiTaskNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama
 from mmppl.testing.drivers import driver

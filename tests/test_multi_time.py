@@ -9,8 +9,8 @@ from mmppl._backend.numpy import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors import Blocks, MultiTime, Pairwise
-from mmppl.priors.multi_time import States
-from mmppl.priors.standardise import statistics
+from mmppl.priors.condition import States
+from mmppl.priors.coordinates import statistics
 from mmppl.sde import VE, VP, SubVP
 
 BLOCKS = Blocks.of({"a": 2, "b": 3, "c": 1})

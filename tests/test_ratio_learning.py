@@ -9,7 +9,7 @@ import pytest
 from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import RatioLearning, find_subspaces
-from mmppl.inference.ratio_learning import penalty
+from mmppl.inference.reduction.ratio_learning import penalty
 from mmppl.priors import Blocks
 
 BLOCKS = Blocks.of({"a": 4, "b": 5})

@@ -11,8 +11,8 @@ from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import find_subspaces
 from mmppl.priors import Blocks
-from mmppl.priors.ratio import denoising_ratio_losses, directions, linear_ratio, ratio_losses
-from mmppl.priors.subspaces import Subspaces, bootstrap, spectra, whitening
+from mmppl.priors.reduction.score_ratio import denoising_ratio_losses, directions, linear_ratio, ratio_losses
+from mmppl.priors.reduction.subspaces import Subspaces, bootstrap, spectra, whitening
 
 RHO = np.array([0.9, 0.6, 0.2])
 BLOCKS = Blocks.of({"a": 4, "b": 5})

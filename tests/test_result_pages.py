@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmppl.inference.trust import trusted_k
+from mmppl.inference.posterior.trust import trusted_k
 
 ROOT = Path(__file__).parents[1]
 README = " ".join((ROOT / "README.md").read_text().split())

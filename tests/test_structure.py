@@ -16,7 +16,7 @@ ROOMS = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.infere
 # Lowest first; an import may go down or stay on its floor.
 FLOORS = (
     ("errors", "likelihoods", "names", "modality", "_backend"),
-    ("mmppl", "batch", "sites", "subsets", "sde", "aggregation", "priors", "nets", "data"),
+    ("mmppl", "batch", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),
     ("inference",),
     ("pyro", "numpyro"),
     ("models",),
@@ -48,8 +48,17 @@ NATIVE = {
     "mmppl.nets.equinox": "jax",
     "mmppl.pyro": "torch",
     "mmppl.numpyro": "jax",
+    "mmppl.testing.drivers.pyro": "torch",
+    "mmppl.testing.drivers.numpyro": "jax",
 }
-PURE = ("mmppl.aggregation", "mmppl.priors", "mmppl.sde", "mmppl.inference.objectives", "mmppl.inference.kernels")
+PURE = (
+    "mmppl.aggregation",
+    "mmppl.priors",
+    "mmppl.sde",
+    "mmppl.mcmc",
+    "mmppl.inference.objectives",
+    "mmppl.inference.kernels",
+)
 
 
 def sources() -> list[tuple[str, Path]]:
@@ -209,9 +218,9 @@ RULES = {
 
 PLANTED = [
     ("floors", "mmppl.batch", "from mmppl.inference import fit"),
-    ("floors", "mmppl.priors.energy", "def f():\n    import mmppl.models.ebm"),
-    ("floors", "mmppl.inference.fit", "from mmppl import pyro"),
-    ("floors", "mmppl.inference.fit", "from importlib import import_module\nimport_module('mmppl.cli')"),
+    ("floors", "mmppl.priors.energy.tilted", "def f():\n    import mmppl.models.ebm"),
+    ("floors", "mmppl.inference.training.fit", "from mmppl import pyro"),
+    ("floors", "mmppl.inference.training.fit", "from importlib import import_module\nimport_module('mmppl.cli')"),
     ("floors", "mmppl._backend.loop", "from mmppl import Batch"),
     ("floors", "mmppl.models.ebm", "from ..diagnostics import psis"),
     ("floors", "mmppl.models.ebm", "if TYPE_CHECKING:\n    from mmppl.cli import main"),
@@ -223,17 +232,17 @@ PLANTED = [
     ("frameworks", "mmppl.pyro.plate", "def f():\n    import mmppl.numpyro"),
     ("frameworks", "mmppl.numpyro.plate", "from mmppl.nets.torch import build"),
     ("frameworks", "mmppl.nets", "from mmppl.nets import torch"),
-    ("comparisons", "mmppl.priors.energy", "if backend.name == 'x': pass"),
-    ("comparisons", "mmppl.priors.energy", "'torch' in get_backend(x).xp.__name__"),
-    ("comparisons", "mmppl.priors.energy", "if kind == 'jax': pass"),
-    ("comparisons", "mmppl.priors.energy", "match backend.name:\n    case _: pass"),
-    ("in place", "mmppl.priors.energy", "x[0] = 1.0"),
-    ("in place", "mmppl.priors.energy", "x, begin = y, {}\nx[0] = 1.0"),
-    ("in place", "mmppl.priors.energy", "x[mask] += y"),
-    ("in place", "mmppl.priors.energy", "total += y"),
-    ("in place", "mmppl.priors.energy", "x.add_(y)"),
-    ("in place", "mmppl.priors.energy", "xp.add(x, y, out=x)"),
-    ("in place", "mmppl.priors.energy", "del x[0]"),
+    ("comparisons", "mmppl.priors.energy.tilted", "if backend.name == 'x': pass"),
+    ("comparisons", "mmppl.priors.energy.tilted", "'torch' in get_backend(x).xp.__name__"),
+    ("comparisons", "mmppl.priors.energy.tilted", "if kind == 'jax': pass"),
+    ("comparisons", "mmppl.priors.energy.tilted", "match backend.name:\n    case _: pass"),
+    ("in place", "mmppl.priors.energy.tilted", "x[0] = 1.0"),
+    ("in place", "mmppl.priors.energy.tilted", "x, begin = y, {}\nx[0] = 1.0"),
+    ("in place", "mmppl.priors.energy.tilted", "x[mask] += y"),
+    ("in place", "mmppl.priors.energy.tilted", "total += y"),
+    ("in place", "mmppl.priors.energy.tilted", "x.add_(y)"),
+    ("in place", "mmppl.priors.energy.tilted", "xp.add(x, y, out=x)"),
+    ("in place", "mmppl.priors.energy.tilted", "del x[0]"),
     ("length", "mmppl.batch", "x = 1\n" * 401),
     ("names", "mmppl.data.utils", ""),
 ]
@@ -244,8 +253,8 @@ HARMLESS = [
     ("frameworks", "mmppl.cli", "def f():\n    import mmppl.pyro"),
     ("comparisons", "mmppl.cli", "if modality.name == 'image' or host == 'numpyro': pass"),
     ("comparisons", "mmppl._backend", "if backend.name == 'torch': pass"),
-    ("in place", "mmppl.priors.energy", "out = {}\nout['a'] = x\ncount += 1"),
-    ("in place", "mmppl.priors.energy", "out, begin = {}, 0\nout[name] = x"),
+    ("in place", "mmppl.priors.energy.tilted", "out = {}\nout['a'] = x\ncount += 1"),
+    ("in place", "mmppl.priors.energy.tilted", "out, begin = {}, 0\nout[name] = x"),
 ]
 
 

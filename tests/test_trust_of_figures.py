@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from mmppl.diagnostics.diagnosis import warnings_of
-from mmppl.diagnostics.tables import diagnosis_text, energy_texts, evaluation_table, likelihood_text
+from mmppl.diagnostics.report.tables import diagnosis_text, energy_texts, evaluation_table, likelihood_text
 from mmppl.errors import DataError
-from mmppl.inference.likelihood import _pack
-from mmppl.inference.trust import share_above, trusted_k
+from mmppl.inference.posterior.likelihood import _pack
+from mmppl.inference.posterior.trust import share_above, trusted_k
 from mmppl.metrics import Estimate, likelihood_gap
-from mmppl.priors.normalizer import summarise
+from mmppl.priors.energy.normalizer import summarise
 
 RNG = np.random.default_rng(0)
 NONE = dict.fromkeys(("coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "latent_probe"))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import adaptation, mass
-from mmppl.sde import langevin
-from mmppl.sde.langevin import LangevinInfo, LangevinState
+from mmppl.mcmc import langevin
+from mmppl.mcmc.langevin import LangevinInfo, LangevinState
 
 Array = Any
 LogDensity = Callable[[Array], Array]
@@ -26,7 +26,7 @@ class KernelState(NamedTuple):
         mass: The learnt scales of the coordinates, or None where the kernel learns none.
         accept_prob: Acceptance probability of the last step, ``(*chains,)``.
         mean_accept_prob: Its mean since the beginning of warm-up, or of sampling once that has begun, ``(*chains,)``.
-        energy: Energy after the last step, ``(*chains,)``; see :class:`~mmppl.sde.langevin.LangevinInfo`.
+        energy: Energy after the last step, ``(*chains,)``; see :class:`~mmppl.mcmc.langevin.LangevinInfo`.
         diverging: Whether the last step diverged, ``(*chains,)``.
     """
 

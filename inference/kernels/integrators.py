@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
-from mmppl.sde.langevin import LangevinState, init
+from mmppl.mcmc.langevin import LangevinState, init
 
 Array = Any
 

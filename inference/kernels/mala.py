@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmppl.inference.kernels.base import Kernel, LogDensity
-from mmppl.sde.langevin import LangevinInfo, LangevinState, mala_step
+from mmppl.mcmc.langevin import LangevinInfo, LangevinState, mala_step
 
 Array = Any
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.inference.kernels.base import Kernel, LogDensity
-from mmppl.sde.langevin import LangevinInfo, LangevinState, metropolis
+from mmppl.mcmc.langevin import LangevinInfo, LangevinState, metropolis
 
 Array = Any
 

@@ -6,7 +6,7 @@ from mmppl._backend import get_backend
 from mmppl.errors import OptionError
 from mmppl.inference.kernels.base import KernelState, LogDensity
 from mmppl.inference.kernels.ula import ULA
-from mmppl.sde.langevin import LangevinInfo
+from mmppl.mcmc.langevin import LangevinInfo
 
 Array = Any
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
-from mmppl.sde.langevin import LangevinInfo, LangevinState, init, mala_step
+from mmppl.mcmc.langevin import LangevinInfo, LangevinState, init, mala_step
 
 Array = Any
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
-from mmppl.sde.langevin import LangevinInfo, LangevinState, ula_step
+from mmppl.mcmc.langevin import LangevinInfo, LangevinState, ula_step
 
 Array = Any
 

@@ -6,7 +6,7 @@ from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import integrators
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
-from mmppl.sde.langevin import LangevinInfo, LangevinState, init, metropolis
+from mmppl.mcmc.langevin import LangevinInfo, LangevinState, init, metropolis
 
 Array = Any
 

@@ -9,9 +9,9 @@ from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gr
 from mmppl.inference.objectives.base import Objective, factor, mixed
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.objectives.terms import Draws, Terms
+from mmppl.mcmc import langevin
 from mmppl.nets.bound import evaluated_anew
-from mmppl.priors.chains import Chains
-from mmppl.sde import langevin
+from mmppl.priors.energy.chains import Chains
 
 Array = Any
 

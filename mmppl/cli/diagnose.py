@@ -24,7 +24,7 @@ def diagnose(
     what is held out, and the health of an energy prior. Each that fails is a warning with a remedy.
     """
     from mmppl import diagnostics
-    from mmppl.diagnostics.tables import diagnosis_text, posterior_table
+    from mmppl.diagnostics.report.tables import diagnosis_text, posterior_table
     from mmppl.inference import Run
 
     folder = Run(run)

@@ -24,7 +24,7 @@ def evaluate(
     Joint, cross and leave-one-out coherence, Frechet distances, a latent probe and the log likelihood.
     """
     from mmppl import diagnostics
-    from mmppl.diagnostics.tables import evaluation_table
+    from mmppl.diagnostics.report.tables import evaluation_table
     from mmppl.inference import Run
     from mmppl.metrics import Judges
 

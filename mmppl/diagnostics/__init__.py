@@ -7,7 +7,7 @@ from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
 from mmppl.diagnostics.loading import load_fitted, load_run, run_info
 from mmppl.diagnostics.rates import RateDistortion, rate_distortion
-from mmppl.diagnostics.report import report
+from mmppl.diagnostics.report.report import report
 from mmppl.diagnostics.robustness import Robustness, robustness
 from mmppl.diagnostics.summary import (
     read_posterior,

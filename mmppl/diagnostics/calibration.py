@@ -10,7 +10,7 @@ from scipy import stats
 from mmppl.batch import Batch
 from mmppl.errors import OptionError, PosteriorWarning
 from mmppl.inference import Fitted, generate, infer
-from mmppl.inference.fitted import example
+from mmppl.inference.training.fitted import example
 
 __all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "simulate"]
 
@@ -70,7 +70,7 @@ def calibrate(
 
     Arguments:
         fitted: A fitted program.
-        method: As in :func:`mmppl.inference.infer`.
+        method: As in :func:`~mmppl.inference.infer`.
         num: Simulated data N.
         draws: L; L + 1 bins are tested, so N should be many times that.
         thin: Steps of a chain for each draw, so that draws are nearly independent.

@@ -11,7 +11,7 @@ from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.energies import energy_health
 from mmppl.diagnostics.guide_fit import gaps, guide_k
 from mmppl.inference import Fitted
-from mmppl.inference.trust import LIMIT_K, LIMIT_R_HAT
+from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
 
 __all__ = ["diagnose", "warnings_of"]
 

@@ -7,9 +7,9 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.inference import Fitted, log_normalizer
-from mmppl.inference.fitted import example
-from mmppl.inference.mixing import r_hat
-from mmppl.inference.trust import LIMIT_R_HAT
+from mmppl.inference.posterior.convergence import r_hat
+from mmppl.inference.posterior.trust import LIMIT_R_HAT
+from mmppl.inference.training.fitted import example
 
 __all__ = ["EnergyHealth", "energies", "energy_health"]
 

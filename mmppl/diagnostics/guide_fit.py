@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.diagnostics.best_normal import BestNormal
 from mmppl.inference import Fitted
-from mmppl.inference.best_normal import BestNormal
-from mmppl.inference.importance import weighted
-from mmppl.inference.likelihood import log_normalizer
+from mmppl.inference.posterior.importance import weighted
+from mmppl.inference.posterior.likelihood import log_normalizer
 
 __all__ = ["Gaps", "gaps", "guide_k", "subsets_of"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
-from mmppl.inference.likelihood import log_normalizer
+from mmppl.inference.posterior.likelihood import log_normalizer
 from mmppl.metrics import Estimate
 
 __all__ = ["RateDistortion", "law", "rate_distortion"]

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from mmppl.data import Dataset
 from mmppl.errors import RunError
 from mmppl.inference import Fitted, to_arviz
-from mmppl.inference.mixing import ess, r_hat
+from mmppl.inference.posterior.convergence import ess, r_hat
 
 __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.errors import DataError
-from mmppl.inference.trust import trusted_k
+from mmppl.inference.posterior.trust import trusted_k
 from mmppl.metrics.estimate import Estimate
 
 __all__ = ["LikelihoodGap", "likelihood_gap"]

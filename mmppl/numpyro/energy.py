@@ -14,9 +14,9 @@ from numpyro.distributions.util import validate_sample
 from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.chains import Chains
-from mmppl.priors.energy import contrastive_zero
-from mmppl.priors.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.priors.energy.chains import Chains
+from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.priors.energy.tilted import contrastive_zero
 
 __all__ = ["EnergyTilted", "ambient_key"]
 

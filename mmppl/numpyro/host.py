@@ -13,8 +13,8 @@ from numpyro import handlers
 
 from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Evaluation
-from mmppl.inference.site_densities import Places
-from mmppl.inference.site_densities import places as find_places
+from mmppl.inference.posterior.site_densities import Places
+from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.posterior import JOINT, Static, chains, guide_log_prob, outside, probe, refine, scores
 from mmppl.numpyro.primitives import as_batch, build

@@ -13,13 +13,13 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.frame import Frame, Standard
-from mmppl.priors.joint_model import JointModel
-from mmppl.priors.joint_score import ScoreModel
-from mmppl.priors.known import Known
-from mmppl.priors.multi_task import MultiTaskModel
-from mmppl.priors.score_prior import ScorePrior
-from mmppl.priors.shared_space import SharedSpace
+from mmppl.priors.condition import Known
+from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.multi_task.model import MultiTaskModel
+from mmppl.priors.multi_task.shared_space import SharedSpace
+from mmppl.priors.score.base import JointModel
+from mmppl.priors.score.model import ScoreModel
+from mmppl.priors.score.prior import ScorePrior
 
 __all__ = ["Diffusion", "JointScore", "MultiTask"]
 

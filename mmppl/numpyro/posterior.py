@@ -13,8 +13,8 @@ from numpyro.infer import HMC, MCMC, NUTS
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.refine import walk
-from mmppl.inference.site_densities import site_densities
+from mmppl.inference.posterior.short_chains import walk
+from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
 from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.primitives import as_batch

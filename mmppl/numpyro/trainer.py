@@ -14,7 +14,7 @@ from numpyro.infer import SVI
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
-from mmppl.inference.averaging import decay
+from mmppl.inference.training.averaging import decay
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import given
 from mmppl.numpyro.weights import flat, like, plain, public, start

@@ -9,9 +9,9 @@ from pyro.distributions import TorchDistribution
 from mmppl._backend.torch import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.chains import Chains
-from mmppl.priors.energy import contrastive_zero
-from mmppl.priors.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.priors.energy.chains import Chains
+from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
 
 __all__ = ["EnergyTilted"]

@@ -12,8 +12,8 @@ from pyro import poutine
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Evaluation
-from mmppl.inference.site_densities import Places
-from mmppl.inference.site_densities import places as find_places
+from mmppl.inference.posterior.site_densities import Places
+from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.spec import Spec
 from mmppl.pyro.located import located
 from mmppl.pyro.networks import evaluated

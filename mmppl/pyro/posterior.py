@@ -12,8 +12,8 @@ from torch.distributions import biject_to
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.refine import walk
-from mmppl.inference.site_densities import site_densities
+from mmppl.inference.posterior.short_chains import walk
+from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.pyro import density
 from mmppl.pyro.kernels import HostKernel
 from mmppl.pyro.primitives import as_batch

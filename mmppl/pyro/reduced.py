@@ -7,10 +7,10 @@ from pyro.distributions import Normal, TorchDistribution, constraints
 
 from mmppl._backend.torch import BACKEND
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.frame import Frame
-from mmppl.priors.known import Known
-from mmppl.priors.reduced import ReducedPrior
-from mmppl.priors.subspaces import Subspaces
+from mmppl.priors.condition import Known
+from mmppl.priors.coordinates import Frame
+from mmppl.priors.reduction.reduced import ReducedPrior
+from mmppl.priors.reduction.subspaces import Subspaces
 
 __all__ = ["Reduced"]
 

@@ -13,7 +13,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
-from mmppl.inference.averaging import decay
+from mmppl.inference.training.averaging import decay
 from mmppl.nets.bound import registered_in
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
 from mmppl.pyro.posterior import seeded

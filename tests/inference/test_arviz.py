@@ -12,7 +12,7 @@ import pytest
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import infer, to_arviz
-from mmppl.inference.arviz_bridge import _pointwise
+from mmppl.inference.posterior.to_arviz import _pointwise
 
 GROUPS = {"posterior", "posterior_predictive", "log_likelihood", "observed_data", "constant_data"}
 GROUPS |= {"prior", "prior_predictive"}

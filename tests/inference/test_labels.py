@@ -11,7 +11,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import minibatches, read_npz, write_npz
 from mmppl.data.minibatches import blocks
 from mmppl.inference import Program, fit, generate, infer, log_likelihood
-from mmppl.inference.fitted import Fitted
+from mmppl.inference.training.fitted import Fitted
 from mmppl.nets import MLP, LocScale
 
 RNG = np.random.default_rng(0)

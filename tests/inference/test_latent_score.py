@@ -166,7 +166,7 @@ def test_autoencoders_of_ones_own_stay_as_they_are(small, ppl):
 @pytest.mark.parametrize("name", ["mld", "ebm"])
 def test_a_reduction_is_found_between_the_stages(small, ppl, name, monkeypatch):
     """Three latents, of which the truth has two: not all is kept, and what is not is standard normal."""
-    module, asked = sys.modules["mmppl.models.reduction"], []
+    module, asked = sys.modules["mmppl.models.common.frame_params"], []
 
     def spied(*args, learning, **more):
         asked.append(learning.net)

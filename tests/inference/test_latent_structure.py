@@ -11,7 +11,7 @@ from mmppl.data import load, minibatches
 from mmppl.diagnostics import evaluate
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference import Fitted, fit, generate, log_likelihood, to_arviz
-from mmppl.inference.peeking import refuse_peeking
+from mmppl.inference.training.leakage import refuse_peeking
 from mmppl.metrics import frechet
 from mmppl.models.nexus import kept
 from mmppl.testing.replay import replay, replayed

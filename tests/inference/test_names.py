@@ -13,13 +13,13 @@ from mmppl.batch import Batch, Modality
 from mmppl.cli.options import parse_settings
 from mmppl.data import read_npz, write_npz
 from mmppl.diagnostics import diagnose, load_fitted, read_posterior, write_posterior
-from mmppl.diagnostics.diagnosis_plots import diagnosis_charts
 from mmppl.diagnostics.loading import open_data, run_info
-from mmppl.diagnostics.tables import diagnosis_text
+from mmppl.diagnostics.report.diagnosis_plots import diagnosis_charts
+from mmppl.diagnostics.report.tables import diagnosis_text
 from mmppl.errors import ModalityError
 from mmppl.inference import Program, Run, Stage, fit, generate, infer, log_likelihood, to_arviz
-from mmppl.inference.fitted import Fitted
 from mmppl.inference.objectives.base import owner
+from mmppl.inference.training.fitted import Fitted
 from mmppl.models.catalogue import SYSTEMS
 from mmppl.names import check_names
 

@@ -7,8 +7,8 @@ from scipy import stats
 from mmppl import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference import generate, infer, log_likelihood, to_arviz
-from mmppl.inference.fitted import Fitted
-from mmppl.inference.program import Program
+from mmppl.inference.training.fitted import Fitted
+from mmppl.inference.training.program import Program
 from mmppl.testing import driver
 
 NUM, WIDE = 12, 3.0

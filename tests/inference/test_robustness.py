@@ -7,7 +7,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.diagnostics import robustness
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
-from mmppl.inference.program import Program
+from mmppl.inference.training.program import Program
 from mmppl.metrics import Judges
 from mmppl.metrics.judges import Judge
 from mmppl.sde import VP

@@ -9,7 +9,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.diagnostics.calibration import simulate
 from mmppl.errors import ModalityError, ObjectiveError
 from mmppl.inference import Program, fit, generate, infer, to_arviz, trajectory
-from mmppl.inference.fitted import Fitted
+from mmppl.inference.training.fitted import Fitted
 
 MODALITIES = {
     "a": Modality((1,)),

@@ -8,7 +8,8 @@ import torch
 from mmppl._backend import get_backend
 from mmppl._backend.numpy import BACKEND
 from mmppl.priors import Blocks, Conditioning, Flow, MultiTime
-from mmppl.priors.multi_time import MultiTimeNoise, States
+from mmppl.priors.condition import States
+from mmppl.priors.score.matching import MultiTimeNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral
 from mmppl.testing.gaussian_score import GaussianScore

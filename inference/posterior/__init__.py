@@ -1,0 +1,1 @@
+"""Posteriors of a fitted program: draws, likelihoods, convergence, ArviZ."""

@@ -1,0 +1,75 @@
+"""Importance weights of the guide's draws, and draws resampled by them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.inference.posterior.likelihood import pareto_k, smooth
+from mmppl.inference.training.fitted import Fitted
+
+__all__ = ["Weighted", "resample", "weighted"]
+
+
+class Weighted(NamedTuple):
+    r"""Draws of the guide and their weights.
+
+    Arguments:
+        draws: By site, ``(K, N, *event)``.
+        log_weight: :math:`\log p(x_n, z_{kn}) - \log q(z_{kn} \mid x_n)`, ``(K, N)``; with latents outside the plate of
+            the data, which tie all data together, the log weight of all of them, ``(K, 1)``.
+        pareto_k: PSIS k of each datum, ``(N,)``.
+        rows: For each site in the plate of the data the axis of N, counted after that of the draws.
+    """
+
+    draws: dict[str, np.ndarray]
+    log_weight: np.ndarray
+    pareto_k: np.ndarray
+    rows: Mapping[str, int]
+
+
+def weighted(fitted: Fitted, data: Batch, num: int, seed: int) -> Weighted:
+    """``num`` draws of the guide for each datum, with their weights.
+
+    Raises:
+        OptionError: If the program's encoders are deterministic, so that its guide has no density.
+    """
+    fitted.program.need_density(", or take a kernel")
+    host = fitted.program.ppl.host
+    hidden = host.latents(fitted.model, fitted.guide, data, num, seed, np.zeros(len(data), bool))
+    log_lik, log_prior = host.scores(fitted.model, hidden, data)
+    log_q = host.guide_log_prob(fitted.guide, hidden, data)
+    log_weight = (sum(log_lik.values()) + log_prior - log_q).astype(float)
+    beside = host.outside(fitted.model, fitted.guide, hidden, data)
+    if beside is not None:
+        log_weight = (log_weight.sum(1) + beside)[:, None]
+    k = np.broadcast_to(pareto_k(log_weight), len(data)).copy()
+    return Weighted({name: np.asarray(z) for name, z in hidden.items()}, log_weight, k, fitted.places.rows)
+
+
+def resample(found: Weighted, num: int, smoothed: bool, seed: int) -> dict[str, np.ndarray]:
+    r"""``num`` draws for each datum, by systematic resampling with the self-normalised weights, in random order.
+
+    Arguments:
+        found: Draws and weights.
+        num: Number of draws.
+        smoothed: Whether the largest weights are smoothed by a Pareto tail first.
+        seed: Of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    log_weight = smooth(found.log_weight) if smoothed else found.log_weight
+    weight = np.exp(log_weight - log_weight.max(0))
+    edges = np.cumsum(weight, axis=0) / weight.sum(0)
+    points = (np.arange(num)[:, None] + rng.random(weight.shape[1])) / num
+    index = np.stack([np.searchsorted(edge, p) for edge, p in zip(edges.T, points.T, strict=True)], axis=1)
+    index = rng.permuted(np.minimum(index, len(weight) - 1), axis=0)
+    rows = np.arange(weight.shape[1])
+    out = {}
+    for name, z in found.draws.items():
+        if weight.shape[1] == 1:  # all data are weighted together
+            out[name] = z[index[:, 0]]
+        elif name in found.rows:
+            axis = 1 + found.rows[name]
+            out[name] = np.moveaxis(np.moveaxis(z, axis, 1)[index, rows], 1, axis)
+    return out

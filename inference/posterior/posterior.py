@@ -1,0 +1,131 @@
+"""What every way of inference returns, so that two of them are compared in two lines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.errors import DataError, OptionError
+from mmppl.inference.posterior.convergence import ess, r_hat
+from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
+from mmppl.inference.training.fitted import Fitted
+
+__all__ = ["LIMIT_K", "LIMIT_R_HAT", "Posterior"]
+
+DIVERGING = 0.01
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of the latents of N data given what each of them has.
+
+    Arguments:
+        fitted: The program and its weights.
+        data: The data, N rows.
+        method: How the draws were made.
+        draws: Latents by site, constrained, ``(chains, draws, N, *event)``; those outside the plate of the data
+            ``(chains, draws, *event)``.
+        stats: Statistics of the sampler by ArviZ's names, ``(chains, draws, N)``, or ``(chains, draws)`` where the
+            batch is one chain.
+        chains: Whether these are Markov chains; else the draws are independent of each other.
+        pareto_k: PSIS k of each datum's importance weights, ``(N,)``, where there are weights.
+        seed: Of everything random.
+        settings: Options of the sampler, by name.
+
+    Raises:
+        DataError: If sites have other numbers of chains, draws or data than each other.
+    """
+
+    fitted: Fitted
+    data: Batch
+    method: str
+    draws: Mapping[str, np.ndarray]
+    stats: Mapping[str, np.ndarray] = field(default_factory=dict)
+    chains: bool = True
+    pareto_k: np.ndarray | None = None
+    seed: Any = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {name: z.shape[:2] for name, z in self.draws.items()}
+        lengths |= {name: x.shape[:2] for name, x in self.stats.items()}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"Expected chains of one length at every site; got (chains, draws) {lengths}.")
+
+    def __getitem__(self, site: str) -> np.ndarray:
+        """The draws of a site, ``(chains, draws, N, *event)``.
+
+        Raises:
+            OptionError: If there is no such site.
+        """
+        if site not in self.draws:
+            raise OptionError(f"Expected a latent site among {sorted(self.draws)}; got '{site}'.")
+        return self.draws[site]
+
+    @cached_property
+    def r_hat(self) -> dict[str, np.ndarray]:
+        r"""Rank-normalised :math:`\hat R` of every coordinate by site, ``(N, *event)``; empty without two chains."""
+        return {} if not self.mixes else {name: r_hat(z) for name, z in self.draws.items()}
+
+    def ess(self, kind: str = "bulk") -> dict[str, np.ndarray]:
+        """Effective sample sizes by site, ``(N, *event)``: bulk, tail or mean; none without chains."""
+        return {name: ess(z, kind) for name, z in self.draws.items()} if self.mixes else {}
+
+    @property
+    def mixes(self) -> bool:
+        """Whether R-hat and ESS mean something: there are several chains of at least 4 draws."""
+        chains, draws = next(iter(self.draws.values())).shape[:2]
+        return self.chains and chains > 1 and draws >= 4
+
+    def problems(self) -> list[str]:
+        """What says not to trust these draws, each with what to change; empty where nothing does."""
+        out = []
+        if self.pareto_k is not None:
+            bad = np.flatnonzero(self.pareto_k > LIMIT_K)
+            if bad.size:
+                out.append(
+                    f"PSIS k is above {LIMIT_K} for {_of(bad, len(self.data))}: the guide is too far from the "
+                    "posterior to be weighted. Draw by a kernel (method='mala'), refine, or fit longer."
+                )
+        for name, value in self.r_hat.items():
+            common = name in self.fitted.outside
+            value = value[None] if common else value
+            worst = np.nan_to_num(value.reshape(len(value), -1), nan=np.inf).max(1)
+            bad = np.flatnonzero(worst > LIMIT_R_HAT)
+            if bad.size:
+                where = "" if common else f" for {_of(bad, len(worst))}"
+                out.append(
+                    f"R-hat of '{name}' is above {LIMIT_R_HAT}{where}, up to {worst.max():.2f}: "
+                    "chains have not mixed. Run more warm-up and draws; where modes are separated, method='tempered'."
+                )
+        if "acceptance_rate" in self.stats:
+            rate = self.stats["acceptance_rate"].mean((0, 1))
+            stuck = np.flatnonzero(np.atleast_1d(rate) < 1e-3)
+            if stuck.size:
+                out.append(
+                    f"Nearly every proposal is refused for {_of(stuck, np.size(rate))}: the step size is too large. "
+                    "Pass a smaller step_size, more num_warmup, or adapt_step_size=True."
+                )
+        if "diverging" in self.stats:
+            share = np.atleast_1d(self.stats["diverging"].mean((0, 1)))
+            bad = np.flatnonzero(share > DIVERGING)
+            if bad.size:
+                out.append(
+                    f"More than {100 * DIVERGING:.0f}% of the steps diverge for {_of(bad, share.size)}: part of the "
+                    "posterior is not reached. Pass a higher target_accept_prob or a smaller step_size."
+                )
+        return out
+
+    def to_arviz(self, *, num_predictive: int = 25, num_prior: int = 100) -> Any:
+        """These draws, what they predict, and how well, as an ArviZ object; see :func:`mmppl.inference.to_arviz`."""
+        from mmppl.inference.posterior.to_arviz import convert
+
+        return convert(self, num_predictive=num_predictive, num_prior=num_prior)
+
+
+def _of(rows: np.ndarray, number: int) -> str:
+    shown = ", ".join(map(str, rows[:5])) + (" …" if len(rows) > 5 else "")
+    return f"{len(rows)} of {number} data (rows {shown})"

@@ -1,0 +1,1 @@
+"""Subspaces of latents, learned from a fitted program."""

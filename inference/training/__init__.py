@@ -1,0 +1,1 @@
+"""Training: programs, their fit, and run folders."""

@@ -1,0 +1,90 @@
+"""A program with its weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch, Modality
+from mmppl.errors import OptionError
+from mmppl.inference.posterior.site_densities import Places
+from mmppl.inference.training.program import Program
+
+__all__ = ["Fitted", "example"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A program with its weights: what :func:`~mmppl.inference.fit` returns.
+
+    Arguments:
+        program: The program.
+        weights: Parameters by public name, host-neutral numpy arrays.
+        history: A record for each epoch: loss, log-likelihood of each modality, KL.
+        label: A label of the data it was fitted to, ``(1,)``, where they have any: a program that reads labels may have
+            parameters that it does not have without.
+    """
+
+    program: Program
+    weights: Mapping[str, np.ndarray]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    label: np.ndarray | None = None
+
+    @cached_property
+    def _bound(self) -> tuple[Callable, Callable]:
+        batch = example(self.program.modalities)
+        label = None if self.label is None else np.repeat(self.label, len(batch), axis=0)
+        return self.program.ppl.host.bind(self.program, self.weights, replace(batch, label=label))
+
+    @property
+    def model(self) -> Callable:
+        """The host's model with these weights, to be used with any tool of the host."""
+        return self._bound[0]
+
+    @property
+    def guide(self) -> Callable:
+        """The host's guide with these weights."""
+        return self._bound[1]
+
+    @cached_property
+    def places(self) -> Places:
+        """Places of the latents of the model."""
+        return self.program.ppl.host.places(self.model, example(self.program.modalities))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Names of the latents that lie outside the plate of the data, such as global ones."""
+        return self.places.outside
+
+    @property
+    def latents(self) -> tuple[str, ...]:
+        """Names of the latents of the model, without a guide's auxiliary sites."""
+        return (*self.places.rows, *self.places.outside)
+
+    def rows_alone(self, what: str) -> None:
+        """Raises :class:`OptionError` if latents outside the plate of the data tie the rows together."""
+        if self.outside:
+            raise OptionError(
+                f"{what} takes each datum by itself, but latents {list(self.outside)} outside the plate of the data "
+                "tie them together. Take method='nuts', 'mala' or 'psis'."
+            )
+
+    def with_options(self, **options: Any) -> "Fitted":
+        """The same weights in the program made anew with other options, such as another solver of a score.
+
+        Raises:
+            OptionError: If it is a program of one's own, or an option is unknown.
+        """
+        if self.program.remake is None:
+            raise OptionError("Expected a program of mmppl.models; got one of your own. Declare it with other options.")
+        return replace(self, program=self.program.remake(0, **options))
+
+
+def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:
+    """A batch of zeros in the shapes of the modalities, everything present."""
+    values = {}
+    for name, modality in modalities.items():
+        values[name] = np.zeros((num, *modality.shape), modality.dtype)
+    return Batch(values)

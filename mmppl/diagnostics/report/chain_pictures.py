@@ -1,0 +1,44 @@
+"""Chains at work, as pictures: from the base to the tilted prior, and from the guide to the posterior."""
+
+from html import escape
+
+import numpy as np
+
+from mmppl.data import Dataset
+from mmppl.diagnostics.energies import energies
+from mmppl.diagnostics.report.page import grid, paragraph
+from mmppl.diagnostics.report.pictures import cells
+from mmppl.inference import Fitted, trajectory
+
+__all__ = ["chain_pictures"]
+
+FRAMES, EVERY, STEP = 8, 10, 0.1
+PRIOR_STEP = 0.2
+
+
+def chain_pictures(fitted: Fitted, dataset: Dataset, seed: int = 0) -> str:
+    """HTML of the frames; empty for programs that no kernel samples."""
+    if fitted.program.kernel is None:
+        return ""
+    parts = []
+    if energies(fitted, dataset.test[:2], seed=seed):
+        told = "Two chains that start in the base of the prior and climb its energy."
+        parts += [_frames(fitted, dataset, None, "From the base to the prior", told, PRIOR_STEP, seed)]
+    source = next(iter(dataset.modalities))
+    has = np.flatnonzero(np.asarray(dataset.test.present[source]))[:2]
+    if has.size:
+        told = f"Chains that start at the guide's answer to the {source} of two test tuples; latents are decoded."
+        given = dataset.test[has].only(source)
+        parts += [_frames(fitted, dataset, given, "From the guide to the posterior", told, STEP, seed)]
+    return "".join(parts)
+
+
+def _frames(fitted, dataset, given, title, told, step, seed) -> str:
+    number = 2 if given is None else len(given)
+    frames = trajectory(fitted, given, num=number, frames=FRAMES, every=EVERY, step_size=step, seed=seed)
+    rows = []
+    for chain in range(number):
+        for name, values in frames.items():
+            rows.append((f"{name}, chain {chain + 1}", cells(dataset, name, values[:, chain], "frame"), False))
+    header = ["", *(str(EVERY * k) for k in range(FRAMES + 1))]
+    return f"<h3>{escape(title)}</h3>" + paragraph(told + " A column is a number of steps.") + grid(title, header, rows)

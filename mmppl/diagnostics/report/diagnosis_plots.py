@@ -1,0 +1,89 @@
+"""Charts of the diagnosis, each with the sentence that tells how to read it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmppl.diagnostics.report.plots import FIRST, INK, SECOND, axes_of, svg_of
+from mmppl.inference.posterior.trust import LIMIT_K
+
+__all__ = ["diagnosis_charts"]
+
+SHOWN = 1.5  # a larger k is drawn at the edge
+
+
+def diagnosis_charts(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What :func:`~mmppl.diagnostics.diagnose` found, as pictures: a title, how to read it, and the SVG."""
+    out = []
+    if found["guide_k"]:
+        read = (
+            "Each dot is a datum; to the right of the line, at k = 0.7, the guide is too far from the posterior of "
+            "that subset for its draws to be corrected by weights."
+        )
+        out.append(("Where the guide lies", read, _ks(found["guide_k"])))
+    if found["gaps"]:
+        read = (
+            "Nats that the bound loses of each datum: by one encoder for all data (amortisation) and by a normal "
+            "posterior (approximation); both are best near 0."
+        )
+        out.append(("Gaps of the bound", read, _gaps(found["gaps"])))
+    if found["calibration"]:
+        read = (
+            "Ranks of simulated latents among draws of the guide: level within the band if its posteriors are right, "
+            "heaped at both ends if they are too narrow, in the middle if too wide."
+        )
+        for site, counts in found["calibration"]["counts"].items():
+            out.append((f"Ranks of {site}", read, _ranks(site, counts)))
+    if found["coverage"] and found["coverage"]["share"]:
+        read = (
+            "How often a modality that is held out falls into its predicted set: on the diagonal it is as often as "
+            "promised, below it the program is too sure, above it too unsure."
+        )
+        out.append(("Coverage of what is held out", read, _coverage(found["coverage"])))
+    return out
+
+
+def _ks(by_subset: Mapping[str, Sequence[float | None]]) -> str:
+    figure, axes = axes_of("PSIS k", "given")
+    for row, ks in enumerate(by_subset.values()):
+        known = np.clip([k for k in ks if k is not None], -0.5, SHOWN)
+        spread = np.linspace(-0.2, 0.2, len(known))
+        axes.plot(known, row + spread, "o", markersize=3, color=FIRST, alpha=0.6)
+    axes.axvline(LIMIT_K, color=SECOND, linewidth=1.2)
+    axes.set_yticks(range(len(by_subset)), list(by_subset))
+    return svg_of(figure, "k")
+
+
+def _gaps(lost: Mapping[str, Sequence[float | None]]) -> str:
+    figure, axes = axes_of("nats", "data")
+    for (name, values), colour in zip(lost.items(), (FIRST, SECOND), strict=True):
+        known = np.array([v for v in values if v is not None], float)
+        axes.hist(known, bins=15, color=colour, alpha=0.4, label=name)
+    _legend(axes)
+    return svg_of(figure, "gaps")
+
+
+def _ranks(site: str, counts: Sequence[int]) -> str:
+    figure, axes = axes_of("rank", "count")
+    expected = sum(counts) / len(counts)
+    spread = 2.0 * np.sqrt(expected * (1.0 - 1.0 / len(counts)))
+    axes.axhspan(expected - spread, expected + spread, color=SECOND, alpha=0.2)
+    axes.bar(range(len(counts)), counts, color=FIRST, alpha=0.6)
+    return svg_of(figure, f"ranks-{site}")
+
+
+def _coverage(covered: Mapping[str, Any]) -> str:
+    figure, axes = axes_of("level", "share inside")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+    styles = ("-", "--", ":", "-.")
+    for i, (name, share) in enumerate(covered["share"].items()):
+        colour = (FIRST, SECOND)[i % 2]
+        axes.plot(covered["levels"], share, styles[i // 2 % 4], color=colour, linewidth=1.6, label=name)
+    _legend(axes)
+    return svg_of(figure, "coverage")
+
+
+def _legend(axes: Any) -> None:
+    for text in axes.legend(frameon=False, fontsize="small").get_texts():
+        text.set_color(INK)

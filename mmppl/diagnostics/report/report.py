@@ -1,0 +1,299 @@
+"""One page on a run: what was fitted, how it went, what it draws, and how far to trust it."""
+
+import json
+import os
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from mmppl.data import Dataset
+from mmppl.diagnostics.diagnosis import diagnose
+from mmppl.diagnostics.energies import energies
+from mmppl.diagnostics.evaluation import evaluate
+from mmppl.diagnostics.loading import load_run
+from mmppl.diagnostics.report.chain_pictures import chain_pictures
+from mmppl.diagnostics.report.diagnosis_plots import diagnosis_charts
+from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
+from mmppl.diagnostics.report.pictures import cells
+from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
+from mmppl.diagnostics.report.tables import cross_rows, energy_texts, estimate_text, likelihood_text
+from mmppl.diagnostics.summary import (
+    read_posterior,
+    sample_posterior,
+    summarise_posterior,
+    worst_data,
+    write_posterior,
+)
+from mmppl.inference import Fitted, Run, generate
+from mmppl.inference.posterior.trust import trusted_k
+
+__all__ = ["find_diagnosis", "report"]
+
+COLUMNS = 10
+
+
+def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) -> Path:
+    """Writes ``report.html`` into a run folder: one self-contained file, replaced if it is there.
+
+    ``evaluation.json`` and ``posterior.nc`` are computed and written first where they are missing, or older than the
+    last epoch of the run.
+
+    Arguments:
+        path: The run folder.
+        seed: Of everything random.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError, OptionError, DataError, HostError: If the run or its data cannot be loaded.
+    """
+    run = Run(path)
+    info = run.info()
+    fitted, dataset = load_run(path)
+    evaluation = _evaluation(run, fitted, dataset, seed, progress)
+    summary = _summary(run, fitted, dataset, seed, progress)
+    diagnosis = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
+    bar = tqdm(total=3, desc="page", disable=not progress, leave=False)
+    sections = [("fitted", "What was fitted", _fitted(info, fitted, dataset))]
+    sections.append(("curves", "How the fit went", _curves(fitted)))
+    bar.update()
+    sections.append(("joint", "Joint samples", _joint(fitted, dataset, seed)))
+    sections.append(("conditional", "Conditional samples", _conditional(fitted, dataset, seed)))
+    bar.update()
+    sections.append(("numbers", "Coherence and likelihood", _numbers(evaluation)))
+    sections.append(("chains", "Chains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
+    sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis)))
+    histograms = _energy(fitted, dataset, seed)
+    if histograms:
+        sections.append(("energy", "Energy of the prior", histograms))
+    bar.update()
+    bar.close()
+    title = f"{info['model']} on {dataset.name}"
+    lead = f"Fitted with {info['backend']}, {len(fitted.history)} epochs, seed {info['seed']}."
+    file = run.path / "report.html"
+    part = file.with_name(".report.html.part")
+    part.write_text(page(title, lead, sections), encoding="utf-8")
+    part.replace(file)
+    return file
+
+
+def find_diagnosis(
+    run: Run, fitted: Fitted, dataset: Dataset, *, seed: int = 0, progress: bool = False
+) -> dict[str, Any]:
+    """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
+    file = run.path / "diagnosis.json"
+    if file.is_file():
+        found = json.loads(file.read_text())
+        if found.get("epochs") == len(fitted.history):
+            return found
+    result = diagnose(fitted, dataset, seed=seed, progress=progress)
+    run.write_json(file.name, result)
+    return result
+
+
+def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
+    file = run.path / "evaluation.json"
+    if file.is_file():
+        found = json.loads(file.read_text())
+        if found.get("epochs") == len(fitted.history):
+            return found
+    result = evaluate(fitted, dataset, seed=seed, progress=progress)
+    run.write_json(file.name, result)
+    return result
+
+
+def _summary(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
+    file = run.path / "posterior.nc"
+    weights = run.path / "params.safetensors"
+    if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
+        write_posterior(sample_posterior(fitted, dataset, seed=seed, progress=progress), file)
+    tree = read_posterior(file)
+    return summarise_posterior(tree) | {"worst": worst_data(tree)}
+
+
+def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
+    weights = sum(np.asarray(value).size for value in fitted.weights.values())
+    seconds = sum(record.get("seconds", 0.0) for record in fitted.history)
+    options = ", ".join(f"{k}={v}" for k, v in info["options"].items()) or "all as by default"
+    training = ", ".join(f"{k}={info[k]}" for k in ("batch_size", "learning_rate", "ema", "clip") if k in info)
+    versions = ", ".join(f"{k} {v}" for k, v in info.get("versions", {}).items())
+    what = [
+        ("Model", info["model"]),
+        ("Options", options),
+        ("Data", f"{Path(info['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
+        ("Host", info["backend"]),
+        ("Training", f"{len(fitted.history)} of {info['epochs']} epochs, {training}, {seconds:.0f} s"),
+        ("Numbers learnt", f"{weights:,}"),
+        ("Versions", versions),
+        ("Commit", info.get("commit") or "not under git"),
+    ]
+    rows = []
+    for name, m in dataset.modalities.items():
+        present = np.asarray(dataset.train.present[name]).mean()
+        named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else m.likelihood
+        scored = "categorical" if m.kind == "tokens" else named
+        rows.append([name, m.kind, " × ".join(map(str, m.shape)), scored, f"{100 * present:.0f}%"])
+    header = ["Modality", "Kind", "Shape", "Likelihood", "Present"]
+    return facts(what) + table("The modalities", header, rows)
+
+
+def _curves(fitted: Fitted) -> str:
+    stages = loss_curves(fitted.history)
+    parts = [paragraph("Means over the tuples of an epoch.")]
+    if len(stages) > 1:
+        parts = [
+            paragraph("Means over the tuples of an epoch. Each stage has an objective, and so a loss, of its own.")
+        ]
+    for stage, terms in stages.items():
+        records = [record for record in fitted.history if record["stage"] == stage]
+        charts = [
+            chart(svg, f"{_term(name)}, from {records[0][name]:.4g} to {records[-1][name]:.4g}", _term(name))
+            for name, svg in terms.items()
+        ]
+        heading = f"<h3>Stage: {escape(stage)}</h3>" if len(stages) > 1 else ""
+        parts.append(f'{heading}<div class="charts">{"".join(charts)}</div>')
+    return "".join(parts)
+
+
+def _term(name: str) -> str:
+    if name.startswith("log_lik."):
+        return f"Log likelihood of {name.removeprefix('log_lik.')}"
+    return {"loss": "Loss", "kl": "KL: log q(z) − log p(z)"}.get(name, name)
+
+
+def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
+    draws = generate(fitted, num=COLUMNS, mean=True, seed=seed)
+    rows = [(name, cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
+    return paragraph(
+        "All modalities from one draw of the latents from the prior: a column is one sample. Shown are the "
+        "likelihood's means, without its noise."
+    ) + grid("Joint samples", ["", *(str(i + 1) for i in range(COLUMNS))], rows)
+
+
+def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
+    parts = [paragraph("One modality of a test tuple is given (shaded) and the others are drawn. A column is a tuple.")]
+    for source in dataset.modalities:
+        has = np.flatnonzero(np.asarray(dataset.test.present[source]))[:COLUMNS]
+        if not has.size:
+            continue
+        rows = dataset.test[has]
+        draws = generate(fitted, rows.only(source), num=1, mean=True, seed=seed)
+        lines = [(f"given {source}", cells(dataset, source, np.asarray(rows[source]), "given, tuple"), True)]
+        for name in dataset.modalities:
+            if name != source:
+                lines.append((name, cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
+        header = ["", *(str(i + 1) for i in range(len(has)))]
+        parts += [f"<h3>Given {escape(source)}</h3>", grid(f"Drawn given {source}", header, lines)]
+    return "".join(parts)
+
+
+def _numbers(result: dict[str, Any]) -> str:
+    parts = [paragraph(f"On the {result['split']} tuples; ± is one standard error, where it is to be trusted.")]
+    if result["skipped"]:
+        parts.append(paragraph(result["skipped"]))
+    value = result["log_likelihood"]
+    rows = []
+    if result["coherence"]:
+        rows.append(["Joint coherence of all modalities", estimate_text(result["coherence"]["joint"])])
+    if result["cross_coherence"]:
+        rows.append(["Cross coherence, mean", estimate_text(result["cross_coherence"]["mean"])])
+    if result["leave_one_out_coherence"]:
+        rows.append(["Coherence given all others, mean", estimate_text(result["leave_one_out_coherence"]["mean"])])
+    if result["latent_probe"]:
+        rows.append(["Latent probe, accuracy", estimate_text(result["latent_probe"])])
+    text, why = ("–", "") if value is None else likelihood_text(value)
+    rows.append(["Log likelihood, nats a tuple", f"{text}, {why}" if why else text])
+    if result.get("no_likelihood"):  # an evaluation by an earlier version does not say why
+        parts.append(paragraph(f"No log likelihood. {result['no_likelihood']}"))
+    if value is not None:
+        rows.append(["PSIS k above 0.7, share of tuples", f"{100 * value['share_k_above_0.7']:.0f}%"])
+    parts.append(table("Summary", ["Measure", "Value"], rows))
+    if result["cross_coherence"]:
+        cross = result["cross_coherence"]
+        parts.append(table("Coherence: row given, column drawn", ["", *cross["names"]], cross_rows(cross)))
+    by_name: list[list[str]] = []
+    if result["leave_one_out_coherence"]:
+        left = result["leave_one_out_coherence"]["accuracy"]
+        by_name.append(["Coherence given all others", *(estimate_text(left[name]) for name in result["frechet"])])
+    if result["frechet"]:
+        names = list(result["frechet"])
+        by_name.append(["Frechet distance", *("–" if v is None else f"{v:.2f}" for v in result["frechet"].values())])
+        if result["judges"]:
+            accuracy = (result["judges"][name] for name in names)
+            by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
+        parts.append(table("By modality", ["", *names], by_name))
+    if value is not None and not trusted_k(value["share_k_above_0.7"]):
+        advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far off."
+        parts.append(paragraph(advice))
+    return "".join(parts)
+
+
+def _chains(summary: dict[str, Any]) -> str:
+    what = (
+        f"Posterior of {summary['data']} test tuples by {summary['sampler']}: {summary['chains']} chains of "
+        f"{summary['draws']} draws for each."
+    )
+    if not summary["sites"]:
+        return paragraph(what) + paragraph("Independent draws: R-hat and ESS do not apply.")
+    header = ["Latent", "R-hat max", "R-hat median", "R-hat ≤ 1.01", "Bulk ESS min", "Bulk ESS median", "Tail ESS min"]
+    rows = [
+        [
+            name,
+            f"{s['r_hat_max']:.3f}",
+            f"{s['r_hat_median']:.3f}",
+            f"{100 * s['share_r_hat_good']:.0f}%",
+            f"{s['ess_bulk_min']:.0f}",
+            f"{s['ess_bulk_median']:.0f}",
+            f"{s['ess_tail_min']:.0f}",
+        ]
+        for name, s in summary["sites"].items()
+    ]
+    accepted = "" if summary["acceptance"] is None else f" Mean acceptance {summary['acceptance']:.2f}."
+    advice = " Chains that mix have R-hat at most 1.01; above, run longer ones before trusting the draws."
+    worst = [
+        [str(d["datum"]), d["present"], *(_figure(d[key]) for key in ("r_hat", "ess_bulk", "ess_tail", "acceptance"))]
+        for d in summary["worst"]
+    ]
+    columns = ["Tuple", "Has", "R-hat", "Bulk ESS", "Tail ESS", "Acceptance"]
+    return (
+        paragraph(what + accepted + advice)
+        + table("R-hat and effective sample size", header, rows)
+        + table("The tuples to be trusted least", columns, worst)
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _diagnosis(found: dict[str, Any]) -> str:
+    says = found["warnings"] or ["Nothing that was looked at says not to trust it."]
+    parts = [paragraph(text) for text in says]
+    charts = diagnosis_charts(found)
+    parts += [chart(svg, title, f"{title}. {read}") for title, read, svg in charts]
+    rows = [[site, *energy_texts(h)] for site, h in found["energy"].items()]
+    if rows:
+        header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]
+        parts.append(table("Health of the energy", header, rows))
+        parts.append(
+            paragraph("The gap is 0 where the prior has learnt its posterior; R-hat is at most 1.1 where chains mix.")
+        )
+    return "".join(parts)
+
+
+def _energy(fitted: Fitted, dataset: Dataset, seed: int) -> str:
+    charts = []
+    for site, (posterior, prior) in energies(fitted, dataset.test[:500], seed=seed).items():
+        what = (
+            f"Energy of {site}: mean {posterior.mean():.2f} over posterior draws, {prior.mean():.2f} over prior draws"
+        )
+        charts.append(chart(energy_histogram(posterior, prior), what, what + ".", "wide"))
+    if not charts:
+        return ""
+    note = "A prior that has learnt its posterior draws gives both the same energies."
+    return paragraph(note) + "".join(charts)

@@ -1,0 +1,137 @@
+"""Evaluation and summary as plain text."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmppl.inference.posterior.trust import LIMIT_R_HAT, trusted_k
+from mmppl.priors import LEAST_ESS
+
+__all__ = ["diagnosis_text", "energy_texts", "estimate_text", "evaluation_table", "likelihood_text", "posterior_table"]
+
+
+def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with its standard error.
+
+    Example:
+        >>> estimate_text({"value": 0.875, "error": 0.01}), estimate_text(None)
+        ('0.875 ± 0.010', '–')
+    """
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    told = estimate["error"] is not None and math.isfinite(estimate["error"])
+    return f"{estimate['value']:.{digits}f}" + (f" ± {estimate['error']:.{digits}f}" if told else "")
+
+
+def likelihood_text(value: Mapping[str, Any]) -> tuple[str, str]:
+    """A log likelihood of ``evaluation.json``, with an error where it is to be trusted, and why it has none elsewhere.
+
+    Evaluations by an earlier version hold errors that are not to be trusted; they are left out too.
+
+    Example:
+        >>> likelihood_text({"value": -3.5, "error": 0.1, "share_k_above_0.7": 0.96})
+        ('-3.50', 'not trusted')
+    """
+    if not trusted_k(value["share_k_above_0.7"]):
+        return estimate_text({**value, "error": None}, 2), "not trusted"
+    return estimate_text(value, 2), "" if value["error"] is not None else "no error, as log Z has none"
+
+
+def energy_texts(health: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Gap, R-hat and log Z of an energy's health, with errors where chains mix and weights are many enough."""
+    r_hat, ess = health["r_hat"], health["log_z_ess"]
+    mixes = r_hat is not None and r_hat <= LIMIT_R_HAT
+    pairs = (("gap", mixes), ("log_z", ess is not None and ess >= LEAST_ESS))
+    gap, log_z = (
+        estimate_text({"value": health[name], "error": health[f"{name}_error"] if told else None}, 2)
+        for name, told in pairs
+    )
+    return gap, "–" if r_hat is None else f"{r_hat:.3f}", log_z
+
+
+def evaluation_table(result: Mapping[str, Any]) -> str:
+    """What :func:`mmppl.diagnostics.evaluate` returns, as text."""
+    lines = [f"Split: {result['split']}"]
+    if result["skipped"]:
+        lines.append(result["skipped"])
+    if result["coherence"]:
+        joint = result["coherence"]["joint"]
+        lines.append(f"Joint coherence of all modalities: {estimate_text(joint)} ({joint['num']} samples)")
+    if result["cross_coherence"]:
+        cross = result["cross_coherence"]
+        lines += [f"Cross coherence, mean: {estimate_text(cross['mean'])}", "  row given, column generated:"]
+        lines += _grid(["", *cross["names"]], cross_rows(cross))
+    if result["leave_one_out_coherence"]:
+        left = result["leave_one_out_coherence"]
+        lines.append(f"Coherence given all others, mean: {estimate_text(left['mean'])}")
+        lines += _grid(list(left["accuracy"]), [[estimate_text(e) for e in left["accuracy"].values()]])
+    if result["frechet"]:
+        lines.append("Frechet distance of joint samples:")
+        lines += _grid(
+            list(result["frechet"]), [["–" if v is None else f"{v:.2f}" for v in result["frechet"].values()]]
+        )
+    if result["latent_probe"]:
+        lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
+    value = result["log_likelihood"]
+    if value is None:
+        return "\n".join([*lines, f"Log likelihood: none. {result['no_likelihood']}"])
+    (text, why), share = likelihood_text(value), 100 * value["share_k_above_0.7"]
+    lines.append(
+        f"Log likelihood: {text} nats a tuple ({value['num']} tuples, {value['particles']} "
+        f"particles; PSIS k > 0.7 for {share:.0f}% of them{why and f': {why}'})"
+    )
+    return "\n".join(lines)
+
+
+def cross_rows(cross: Mapping[str, Any]) -> list[list[str]]:
+    """The cells of the cross-coherence matrix, each row after the name of what is given."""
+    return [
+        [name, *(estimate_text({"value": v, "error": e}) for v, e in zip(values, errors, strict=True))]
+        for name, values, errors in zip(cross["names"], cross["accuracy"], cross["error"], strict=True)
+    ]
+
+
+def posterior_table(summary: Mapping[str, Any]) -> str:
+    """What :func:`mmppl.diagnostics.summarise_posterior` returns, as text."""
+    lines = [
+        f"Posterior of {summary['data']} tuples by {summary['sampler']}: "
+        f"{summary['chains']} chains of {summary['draws']} draws"
+    ]
+    if not summary["sites"]:
+        lines.append("Independent draws: R-hat and ESS do not apply.")
+    for name, site in summary["sites"].items():
+        lines.append(
+            f"  {name}: R-hat max {site['r_hat_max']:.3f}, median {site['r_hat_median']:.3f}, at most 1.01 for "
+            f"{100 * site['share_r_hat_good']:.0f}%; bulk ESS min {site['ess_bulk_min']:.0f}, median "
+            f"{site['ess_bulk_median']:.0f}; tail ESS min {site['ess_tail_min']:.0f}"
+        )
+    if summary["acceptance"] is not None:
+        lines.append(f"  acceptance {summary['acceptance']:.2f}")
+    return "\n".join(lines)
+
+
+def diagnosis_text(found: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
+    """What :func:`mmppl.diagnostics.diagnose` found, with the data whose chains are worst, as text."""
+    lines = []
+    if worst:
+        keys = ("datum", "present", "r_hat", "ess_bulk", "ess_tail", "acceptance")
+        cells = [
+            ["–" if d[k] is None else d[k] if isinstance(d[k], str) else f"{d[k]:.3g}" for k in keys] for d in worst
+        ]
+        lines += [
+            "Tuples to be trusted least:",
+            *_grid(["tuple", "has", "R-hat", "bulk ESS", "tail ESS", "accept"], cells),
+        ]
+    for name, error in ((found["coverage"] or {}).get("calibration_error") or {}).items():
+        lines.append(f"Calibration error of {name} held out: {error:.3f}")
+    for site, h in found["energy"].items():
+        gap, mixing, log_z = energy_texts(h)
+        lines.append(f"Energy of {site}: posterior less prior {gap}, R-hat on the prior {mixing}, log Z {log_z}")
+    return "\n".join([*lines, *(f"Warning: {text}" for text in found["warnings"])])
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows under a header, in columns of equal width, indented."""
+    columns = [header, *rows]
+    width = [max(len(row[i]) for row in columns) for i in range(len(header))]
+    return ["  " + "  ".join(text.rjust(w) for text, w in zip(row, width, strict=True)) for row in columns]

@@ -1,0 +1,1 @@
+"""Multi-task diffusion: one block diffuses, and heads predict the others from it."""

@@ -1,0 +1,274 @@
+r"""A multi-task diffusion: one block is diffused, the others join it and are read off it by heads.
+
+Given all :math:`x_i` the difference :math:`y_t = z_t - \sum_i \tilde a(t) E_i x_i` is an ordinary diffusion of
+:math:`z_0`. So an ancestral step from t to u is one of that: known blocks are subtracted at t and added again at u, and
+those asked for are drawn from their heads first. At the end these are read off :math:`z_0`; by a network that can be
+told, one after the other, each told those before, so that what they share beyond :math:`z_0` is kept:
+
+.. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i})
+
+A network that is never told has coordinates independent given :math:`z_0`, and pulls by its head of one that is known.
+Where several are, of one block or of more, their heads together pull too far, and
+:mod:`mmppl.priors.multi_task.smc` draws.
+
+References:
+    | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), sections 3.1 to 3.3
+    | https://openreview.net/forum?id=cbv0sBIZh9
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend, get_backend
+from mmppl.errors import OptionError
+from mmppl.priors.blocks import Blocks
+from mmppl.priors.condition import States
+from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.multi_task.loss import Answer, MultiTaskLearning
+from mmppl.priors.multi_task.shared_space import SharedSpace
+from mmppl.priors.multi_task.smc import NUMBER, STEPS, blind_to, draw_primary
+from mmppl.priors.score.base import JointModel
+from mmppl.priors.score.matching import Net
+from mmppl.priors.score.probability_flow import Flow
+from mmppl.priors.score.smc import Particles
+from mmppl.sde.solvers import Ancestral, Solver
+from mmppl.sde.solvers.ancestral import posterior
+from mmppl.sde.solvers.base import Score, count, table
+
+Array = Any
+
+__all__ = ["MultiTaskModel"]
+
+
+@dataclass(frozen=True)
+class MultiTaskModel(JointModel):
+    r"""Everything about a multi-task diffusion but its network and its data; the same on every backend.
+
+    Arguments:
+        space: Which block diffuses, and how the others join it.
+        learning: How it is learned.
+        guidance: w. A network that was told is pushed away from what it says untold,
+            :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate pulls by
+            :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`. With 0 draws are the conditional's; with more, those
+            of no conditional, and the density is that of the flow by the same score. Particles go to
+            :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}` instead.
+        solver: :class:`~mmppl.sde.solvers.Ancestral`, or one that adds no noise and follows the probability flow.
+        flow: How the density is integrated.
+        particles: Of conditionals of a network that is never told, in place of the solver, where two known coordinates
+            or more are not of the primary block; None for 16 in 60 steps. Each draw takes that many evaluations. Such
+            a conditional has no density unless the primary block is known.
+
+    Raises:
+        OptionError: If guidance is negative, or the solver adds noise in another way.
+
+    Example:
+        >>> MultiTaskModel(SharedSpace(Blocks.of({"ink": 2, "word": 1}))).blocks.dim
+        3
+    """
+
+    space: SharedSpace
+    learning: MultiTaskLearning = field(default_factory=MultiTaskLearning)
+    guidance: float = 0.0
+    solver: Solver = field(default_factory=Ancestral)
+    flow: Flow = field(default_factory=Flow)
+    particles: Particles | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.guidance < math.inf:
+            raise OptionError(f"Expected guidance >= 0; got {self.guidance}.")
+        if self.solver.draws and not isinstance(self.solver, Ancestral):
+            raise OptionError(
+                "Expected Ancestral, or a solver that adds no noise (by name 'ancestral', 'heun' or 'flow', which is "
+                f"DPMSolver with eta=0); got {type(self.solver).__name__}."
+            )
+
+    @property
+    def blocks(self) -> Blocks:  # type: ignore[override]
+        """The blocks of the latent."""
+        return self.space.blocks
+
+    def check(self, frame: Standard | Frame | None) -> None:
+        if isinstance(frame, Frame):
+            raise OptionError("Expected latents standardised by loc and scale; got a frame that drops coordinates.")
+
+    def guided(
+        self,
+        guidance: float | None,
+        solver: Solver | None,
+        particles: int | Particles | None,
+        given: Mapping[str, bool],
+    ) -> "MultiTaskModel":
+        if particles is not None and self.learning.told:
+            raise OptionError("Expected particles=None: a network that is told conditions needs none; got some.")
+        new = self if guidance is None else replace(self, guidance=guidance)
+        new = new if solver is None else replace(new, solver=solver)
+        if self.learning.told:
+            return new
+        primary = self.blocks.names[self.space.place]
+        number = sum(size for name, size in self.blocks.items() if name in given and name != primary)
+        exact = Particles(particles, STEPS) if isinstance(particles, int) else particles or self.particles
+        if number < 2 or given.get(primary, False):
+            # Where one coordinate pulls, or the primary block stands still, particles are for who asks for them.
+            return replace(new, particles=exact if particles is not None else None)
+        return replace(new, particles=exact or Particles(NUMBER, STEPS))
+
+    def check_states(self, backend: Backend, states: States) -> None:
+        lost = self._lost(backend, states)
+        if backend.is_concrete(lost) and bool(backend.xp.any(lost)):
+            raise OptionError(
+                "Expected at most one known coordinate, or a known primary block, for the density of a network that is "
+                f"never told: its heads are normals of one coordinate each, and what they say together of block "
+                f"'{self.blocks.names[self.space.place]}' has no density that is known. Got more. Draw, or learn with "
+                "p_conditional > 0."
+            )
+
+    def _lost(self, backend: Backend, states: States) -> Array:
+        """Which rows have no density, ``(*,)``: the network is not told, and several coordinates pull."""
+        xp = backend.xp
+        known = self.blocks.spread(self.space.others(states).clean)
+        several = xp.sum(xp.where(known, 1, 0), axis=-1) > 1
+        return several & states.diffused[..., self.space.place] & (not self.learning.told)
+
+    def bound(
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
+    ) -> Array:
+        """Minus the loss of :class:`MultiTaskLearning` of each datum, ``(*,)``."""
+        z = frame.into(value)
+        noise = self.learning.draw(backend, rng, z, len(self.blocks))
+        states = self.learning.states(self.space, noise, backend.xp.broadcast_to(present, noise.known.shape))
+        return -backend.xp.sum(self.learning.losses(backend, self.space, net, z, states, noise), axis=-1)
+
+    def answer(self, backend: Backend, net: Net, states: States, z: Array, t: Array) -> Answer:
+        """The network's answer at a time, given the clean blocks: it is told them, or their heads pull."""
+        xp, space = backend.xp, self.space
+        times = t + xp.zeros_like(z[..., :1])
+
+        def ask(states: States, z: Array) -> Answer:
+            return self.learning.answer(backend, space, net, states, z, times)
+
+        blind = blind_to(states)
+        if self.learning.told:
+            answer = ask(states, z)
+            if not self.guidance:
+                return answer
+            return answer._replace(noise=answer.noise + self.guidance * (answer.noise - ask(blind, z).noise))
+        known = self.blocks.spread(space.others(states).clean)
+
+        def heads(at: Array) -> Array:
+            return xp.sum(xp.where(known, ask(blind, at).log_prob(backend, z), xp.zeros_like(z)), axis=-1)
+
+        answer = ask(blind, z)
+        slope = backend.vjp(heads, z, xp.ones_like(z[..., 0]))[1]
+        return answer._replace(noise=answer.noise - (1.0 + self.guidance) * space.sde.scale(times) * slope)
+
+    def score(self, backend: Backend, net: Net, states: States, joined: bool = True) -> Score:
+        r"""The score s of the primary block, or with ``joined`` the one by which the probability flow is right.
+
+        .. math:: \frac{dz}{dt} = f z + c \sum_i E_i \hat x_i - \tfrac12 g^2 s
+            = f z - \tfrac12 g^2 \Big(s - \frac{2 c}{g^2} \sum_i E_i \hat x_i\Big)
+
+        with :math:`\hat x_i` what is known, or the mean of the head.
+        """
+        xp, space = backend.xp, self.space
+
+        def score(z: Array, t: Array, xi: Array | None = None) -> Array:
+            answer = self.answer(backend, net, states, z, t)
+            out = -answer.noise / space.sde.scale(t)
+            if joined:
+                out = out - space.flow_weight(t) * space.shift(self._others(backend, states, z, answer.loc))
+            return xp.where(self.blocks.spread(space.is_primary(states)), out, xp.zeros_like(z))
+
+        return score
+
+    def draw(
+        self,
+        backend: Backend,
+        rng: Any,
+        net: Net,
+        states: States,
+        observed: Array,
+        frame: Standard | Frame,
+        energy: Any,
+    ) -> tuple[Array, Array | None]:
+        xp, size = backend.xp, None
+        first, second, third = backend.split(rng, 3)
+        moves = self.blocks.spread(self.space.is_primary(states)) & ~self.blocks.spread(states.clean)
+        if self.particles is not None:
+            args = (self.learning, self.particles, 1.0 + self.guidance, net, states, observed)
+            z, size = draw_primary(backend, first, self.space, *args)
+        elif isinstance(self.solver, Ancestral):
+            z = self._ancestral(backend, first, second, net, states, observed, moves)
+        else:
+            z = self.solver.sample(backend, first, self.space.sde, self.score(backend, net, states), observed, moves)
+        t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
+        for told, block in self._turns(states):
+            z = xp.where(block, self.answer(backend, net, told, z, t).draw(backend, xi), z)
+        there = self.blocks.spread(states.diffused | states.clean)
+        return xp.where(there, z, xp.zeros_like(z)), size
+
+    def density(
+        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
+    ) -> tuple[Array, Array]:
+        """That of the primary block, by the probability flow, and of the others given it, by their heads.
+
+        It is NaN where the primary block is absent, for what the others have without it is not known, and where
+        :meth:`check_states` would have raised had it seen the values.
+        """
+        xp, still = backend.xp, backend.stop_gradient
+        z, asked = frame.into(value), self.blocks.spread(states.diffused)
+        frozen, moves = still(z), xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(states)), z.shape)
+        score = self.score(backend, net, states)
+        out, error = self.flow.log_density(backend, self.space.sde, score, frozen, moves, check)
+        t = backend.asarray(np.asarray(self.flow.first), like=z)
+        slope = still(self.score(backend, net, states, joined=False)(frozen, t, None))
+        parts = slope * (z - frozen)
+        for told, block in self._turns(states):
+            parts = xp.where(block, self.answer(backend, net, told, z, t).log_prob(backend, z), parts)
+        parts = frame.log_volume(backend) + parts
+        out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
+        there = (states.diffused | states.clean)[..., self.space.place] & ~self._lost(backend, states)
+        return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
+
+    def _others(self, backend: Backend, states: States, z: Array, x: Array) -> Array:
+        """The other blocks: known ones as in ``z``, those asked for as in ``x``; 0 elsewhere."""
+        xp, others = backend.xp, self.space.others(states)
+        known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
+        return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
+
+    def _turns(self, states: States) -> list[tuple[States, Array]]:
+        """What is known whenever blocks are read off the primary one, and which are read then, boolean ``(*, D)``."""
+        asked = self.space.others(states).diffused
+        if not self.learning.told:
+            return [(states, self.blocks.spread(asked))]
+        out, backend = [], get_backend(asked)
+        for i in range(len(self.blocks)):
+            if i != self.space.place:
+                one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
+                out.append((states, self.blocks.spread(one)))
+                states = States(states.diffused & ~one, states.clean | one)
+        return out
+
+    def _ancestral(
+        self, backend: Backend, first: Any, second: Any, net: Net, states: States, observed: Array, moves: Array
+    ) -> Array:
+        """The primary block, down the solver's grid; the others as they are."""
+        grid, space, shape = self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]
+
+        def step(z: Array, xs: tuple) -> tuple[Array, None]:
+            i, t, own, pull, spread, now, then = xs
+            # One draw serves the step in the primary block and the heads in the others.
+            xi = backend.normal(backend.fold_in(second, i), shape, z)
+            answer = self.answer(backend, net, states, z, t)
+            shift = space.shift(self._others(backend, states, z, answer.draw(backend, xi)))
+            y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t) + spread * xi
+            return backend.xp.where(moves, y + then * shift, z), None
+
+        noise = space.sde.prior_scale * backend.normal(first, shape, observed)
+        start = backend.xp.where(moves, noise, observed)
+        t, u = grid[:-1], grid[1:]
+        columns = table(backend, start, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
+        return backend.scan(step, start, (count(backend, len(t)), *columns))[0]

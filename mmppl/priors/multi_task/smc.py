@@ -1,0 +1,94 @@
+r"""Conditionals of a multi-task diffusion whose network is never told what is known.
+
+Its heads say of one coordinate at a time what :math:`z_t` says of it. Several coordinates are independent given
+:math:`z_0`, but not given :math:`z_t`: of the uncertainty about :math:`z_0` they share the errors, and the product of
+their heads counts it once for each. So that product only twists particles of the unconditional diffusion, and less so
+the more is uncertain and the more coordinates K there are for each of the D of the primary block,
+
+.. math:: \tilde p_t(z) = \prod_i p(x_i \mid z_t)^{(1 + w) / (1 + c \tau_t^2)}, \qquad c = \frac{K - 1}{D}, \quad
+    \tau_t^2 = \frac{\sigma_t^2}{a_t^2 + \sigma_t^2}
+
+Particles are weighed by what the twist changed; at the last time, where nothing is left of the uncertainty, it is the
+likelihood. As their number grows they have the density :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}`, with w = 0 for
+the conditional.
+
+References:
+    | Practical and Asymptotically Exact Conditional Sampling in Diffusion Models (Wu et al., 2023), algorithm 1
+    | https://arxiv.org/abs/2306.17775
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.priors.condition import States
+from mmppl.priors.multi_task.loss import Answer, MultiTaskLearning
+from mmppl.priors.multi_task.shared_space import SharedSpace
+from mmppl.priors.score.matching import Net
+from mmppl.priors.score.smc import Particles, Twist
+
+Array = Any
+
+__all__ = ["NUMBER", "STEPS", "blind_to", "draw_primary"]
+
+# Steps have the noise that is right for latents of unit variance, so that few do.
+NUMBER, STEPS = 16, 60
+
+
+def blind_to(states: States) -> States:
+    """The states with nothing known."""
+    return States(states.diffused | states.clean, states.clean & ~states.clean)
+
+
+def draw_primary(
+    backend: Backend,
+    rng: Any,
+    space: SharedSpace,
+    learning: MultiTaskLearning,
+    particles: Particles,
+    power: float,
+    net: Net,
+    states: States,
+    observed: Array,
+) -> tuple[Array, Array]:
+    """Draws ``(*, D)`` of the primary block, the others as they are, and effective numbers of particles ``(*,)``.
+
+    Arguments:
+        backend: The backend of the arrays.
+        rng: A random handle.
+        space: The forward diffusion.
+        learning: What the network predicts.
+        particles: How many, and how they go.
+        power: 1 + w.
+        net: The network.
+        states: What each block is.
+        observed: Values of the known blocks, ``(*, D)``.
+    """
+    xp, blind, place = backend.xp, blind_to(states), space.place
+    still = states.clean[..., place : place + 1]
+    moves = space.blocks.spread(space.is_primary(states) & ~states.clean)
+    joins = space.blocks.spread(space.others(blind).diffused)
+    pulls = space.blocks.spread(space.others(states).clean & ~still)
+    number = xp.sum(xp.where(pulls, xp.ones_like(observed), xp.zeros_like(observed)), axis=-1)
+    excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.blocks.sizes[place]
+
+    def ask(z: Array, t: Array) -> Answer:
+        return learning.answer(backend, space, net, blind, z, t + xp.zeros_like(z[..., :1]))
+
+    def twist(z: Array, t: Array, xi: Array) -> Twist:
+        scale = space.sde.scale(t) ** 2
+        share = power / (1.0 + excess * scale / (space.sde.mean_factor(t) ** 2 + scale))
+
+        def heads(at: Array) -> Array:
+            parts = ask(at, t).log_prob(backend, observed)
+            return share * xp.sum(xp.where(pulls, parts, xp.zeros_like(parts)), axis=-1)
+
+        answer, (value, slope) = ask(z, t), backend.value_and_grad(heads, z)
+        joined = space.shift(xp.where(joins, answer.draw(backend, xi), xp.zeros_like(xi)))
+        slope = xp.where(moves, slope, xp.zeros_like(slope))
+        return Twist(-answer.noise / space.sde.scale(t), value, slope, joined)
+
+    z, at, size = particles.run(backend, rng, space.sde, twist, observed, moves, space.weight, unit=True)
+    t = backend.asarray(np.asarray(particles.last), like=observed)
+    return xp.where(moves, space.sde.denoise(z - space.weight(t) * at.joined, t, at.score), observed), size

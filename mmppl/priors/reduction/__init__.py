@@ -1,0 +1,1 @@
+"""Dimension reduction of each block by score ratios."""

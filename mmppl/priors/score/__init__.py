@@ -1,0 +1,1 @@
+"""Joint scores of all modalities: learning, conditioning, guidance, sampling and density."""

@@ -1,0 +1,111 @@
+"""What a joint density of blocks offers to the hosts, whatever it is learned by."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.priors.blocks import Blocks
+from mmppl.priors.condition import Known, States
+from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.score.matching import Net
+from mmppl.priors.score.smc import Particles
+from mmppl.sde.solvers import Solver
+
+Array = Any
+
+__all__ = ["JointModel"]
+
+
+class JointModel:
+    """Base: a subclass gives :meth:`guided`, :meth:`draw`, :meth:`density` and :meth:`bound`.
+
+    Latents are brought into a :class:`~mmppl.priors.coordinates.Standard` or another frame before anything is
+    done with them.
+    """
+
+    blocks: Blocks
+    particles: Particles | None = None
+
+    def check(self, frame: Standard | Frame | None) -> None:
+        """Raises :class:`OptionError` if the model cannot work in a frame."""
+
+    def check_states(self, backend: Backend, states: States) -> None:
+        """Raises :class:`OptionError` if some row has no density, as far as values may be looked at."""
+
+    def guided(
+        self,
+        guidance: float | None,
+        solver: Solver | None,
+        particles: int | Particles | None,
+        given: Mapping[str, bool],
+    ) -> "JointModel":
+        """With another strength of guidance, solver or number of particles, where they are not None.
+
+        Arguments:
+            guidance: The strength.
+            solver: The solver.
+            particles: The particles, or their number.
+            given: The blocks that are known, and whether everywhere.
+        """
+        raise NotImplementedError
+
+    def draw(
+        self,
+        backend: Backend,
+        rng: Any,
+        net: Net,
+        states: States,
+        observed: Array,
+        frame: Standard | Frame,
+        energy: Any,
+    ) -> tuple[Array, Array | None]:
+        """Draws in the frame ``(*, D)`` of diffused blocks given clean ones, absent ones 0; and as :meth:`sample`."""
+        raise NotImplementedError
+
+    def density(
+        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
+    ) -> tuple[Array, Array]:
+        """The log density of the diffused blocks given the clean ones, and its error, ``(*,)`` each."""
+        raise NotImplementedError
+
+    def bound(
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
+    ) -> Array:
+        """What is maximised to learn the network, random, ``(*,)``, of the latents as they are."""
+        raise NotImplementedError
+
+    def sample(
+        self, backend: Backend, rng: Any, net: Net, known: Known, frame: Standard | Frame, energy: Any = None
+    ) -> tuple[Array, Array | None]:
+        """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
+
+        With particles, also the smallest effective number of them on the way of each draw, ``(*,)``.
+        """
+        xp = backend.xp
+        first, second = backend.split(rng, 2)
+        exact = known.loc
+        if known.scale is not None:
+            exact = exact + known.scale * backend.normal(first, tuple(exact.shape), exact)
+        clean = self.blocks.spread(known.states.clean)
+        exact = xp.where(clean, exact, xp.zeros_like(exact))
+        z, size = self.draw(backend, second, net, known.states, frame.into(exact), frame, energy)
+        return xp.where(clean, exact, frame.out(z)), size
+
+    def log_density(
+        self, backend: Backend, net: Net, value: Array, known: Known, frame: Standard | Frame, check: bool = False
+    ) -> tuple[Array, Array]:
+        """The log density of the blocks asked for given those known, and its error.
+
+        With ``check`` the error knows the integrator's beside that of the probes. With draws of Normals for known
+        blocks, their own density is added.
+        """
+        xp = backend.xp
+        out, error = self.density(backend, net, value, known.states, frame, check)
+        if known.scale is not None:
+            clean = self.blocks.spread(known.states.clean)
+            width = xp.where(clean, known.scale, xp.ones_like(known.scale))
+            normal = -0.5 * ((value - known.loc) / width) ** 2 - xp.log(width) - 0.5 * float(np.log(2.0 * np.pi))
+            out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
+        return out, error

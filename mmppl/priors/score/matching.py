@@ -1,0 +1,269 @@
+r"""Learning one score for every subset: each block has a time of its own.
+
+A block is *diffused* to a time t, *clean* (a condition, time 0), or *absent* (its value is hidden and its time is -1,
+so what is learned is the marginal of the others). With :math:`\hat\epsilon` the network and :math:`A` the diffused
+coordinates of a datum, its loss is
+
+.. math:: \frac{D}{|A|} \, w(t) \, \lVert \epsilon_A - \hat\epsilon_A(z_\tau, \tau) \rVert^2
+
+A network F that predicts the velocity gives the noise by way of what is known of standardised latents,
+
+.. math:: \hat\epsilon = \frac{\sigma}{a^2 + \sigma^2} z + \frac{a}{\sqrt{a^2 + \sigma^2}} F
+
+so that its errors are not blown up where the signal is faint. One that predicts the data :math:`\hat z_0` gives
+:math:`\hat\epsilon = (z - a \hat z_0) / \sigma`; what is drawn by it lies where the network's answers do.
+
+By Stein's identity the squared error has the mean of
+
+.. math:: \lVert \hat\epsilon_A \rVert^2 - 2 \sigma \nabla_A \cdot \hat\epsilon_A + |A|
+
+which does without the noise that was added (implicit score matching). The factor :math:`D / |A|` gives each coordinate
+diffused the same weight, whatever the subset.
+
+References:
+    | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
+    | MINDE: Mutual Information Neural Diffusion Estimation (Franzese et al., 2024), for the absent state
+    | https://arxiv.org/abs/2310.09031
+    | One Transformer Fits All Distributions in Multi-Modal Diffusion (Bao et al., 2023), for independent times
+    | https://arxiv.org/abs/2303.06555
+    | Sliced Score Matching (Song et al., 2020), https://arxiv.org/abs/1905.07088, for the implicit loss
+    | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans & Ho, 2022), for the velocity
+    | https://arxiv.org/abs/2202.00512
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.priors.blocks import Blocks
+from mmppl.priors.condition import States
+from mmppl.priors.reduction.score_ratio import directions
+from mmppl.sde import SDE, VP, draw_times
+from mmppl.sde.times import SCHEMES
+from mmppl.subsets import THROWS, first_fit
+
+Array = Any
+Net = Callable[[Array], Array]
+
+PREDICTIONS = ("velocity", "noise", "data")
+MATCHINGS = ("denoising", "sliced", "exact")
+
+__all__ = ["MultiTime", "MultiTimeNoise"]
+
+
+class MultiTimeNoise(NamedTuple):
+    """The noise of one evaluation of the loss, for data ``(*, D)`` in M blocks.
+
+    Arguments:
+        hide: Uniform, ``(THROWS + 1, *, M)``: which blocks are hidden.
+        condition: Uniform, ``(THROWS + 1, *, M)``: which are conditions.
+        time: Uniform, ``(*, M)``.
+        noise: Standard normal, ``(*, D)``.
+        along: Directions of the divergence, ``(K, *, D)``; None where the loss has none.
+    """
+
+    hide: Array
+    condition: Array
+    time: Array
+    noise: Array
+    along: Array | None = None
+
+
+@dataclass(frozen=True)
+class MultiTime:
+    r"""How a joint score is learned.
+
+    Arguments:
+        sde: The diffusion.
+        p_conditional: Probability that a datum is learned as a conditional, given a subset of its blocks drawn
+            uniformly from those that leave something to predict; else as a joint density. (The published code calls
+            it d; the paper's d is 1 minus it.)
+        p_marginal: Probability that a subset of the blocks is hidden, so that marginals are learned as well.
+        independent: Whether every block has a time of its own (UniDiffuser) instead of one shared by all.
+        scheme: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
+            :func:`~mmppl.sde.draw_times`.
+        predict: What the network predicts: ``"velocity"``, ``"noise"`` as published, or ``"data"``, for a network that
+            is narrower than the data and could let no noise through. Under the scheme ``"uniform"`` the loss is the
+            squared error of just that.
+        matching: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
+            or a ``"sliced"`` one (a single one, along random signs). It knows no velocity, whose implicit loss has no
+            bounded variance, and is the error of the noise under every scheme.
+        first: The earliest time.
+
+    Raises:
+        OptionError: If a probability is out of range, or a prediction, scheme or matching unknown.
+
+    Example:
+        >>> MultiTime(p_conditional=0.8).scheme
+        'uniform'
+    """
+
+    sde: SDE = field(default_factory=VP)
+    p_conditional: float = 0.5
+    p_marginal: float = 0.0
+    independent: bool = False
+    scheme: str = "uniform"
+    predict: str = "velocity"
+    matching: str = "denoising"
+    first: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("p_conditional", "p_marginal"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
+        if self.scheme not in SCHEMES:
+            raise OptionError(f"Expected a scheme among {SCHEMES}; got {self.scheme!r}.")
+        if self.predict not in PREDICTIONS:
+            raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
+        if self.matching not in MATCHINGS:
+            raise OptionError(f"Expected a matching among {MATCHINGS}; got {self.matching!r}.")
+
+    def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTimeNoise:
+        """The noise for data ``like`` ``(*, D)`` in ``number`` blocks."""
+        first, second, third, fourth, *more = backend.split(rng, 4 if self.matching == "denoising" else 5)
+        rows = (*like.shape[:-1], number)
+        probes = {"sliced": 1}.get(self.matching)
+        return MultiTimeNoise(
+            backend.uniform(first, (THROWS + 1, *rows), like),
+            backend.uniform(second, (THROWS + 1, *rows), like),
+            backend.uniform(third, rows, like),
+            backend.normal(fourth, tuple(like.shape), like),
+            directions(backend, more[0], like, probes) if more else None,
+        )
+
+    def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> States:
+        """Draws what each block is, from those present, ``(*, M)``."""
+        xp = backend.xp
+        coins = noise.hide[1:, ...] < 0.5
+        seen = first_fit(backend, coins & present, lambda coin: xp.any(coin, axis=-1), present)
+        seen = xp.where(noise.hide[0, ...][..., :1] < self.p_marginal, seen, present)
+        coins = (noise.condition[1:, ...] < 0.5) & seen
+
+        def leaves_some(coin: Array) -> Array:
+            return xp.any(coin, axis=-1) & xp.any(seen & ~coin, axis=-1)
+
+        clean = first_fit(backend, coins, leaves_some, xp.zeros_like(seen))
+        clean = clean & (noise.condition[0, ...][..., :1] < self.p_conditional)
+        return States(seen & ~clean, clean)
+
+    def losses(
+        self, backend: Backend, blocks: Blocks, net: Net, z: Array, states: States, noise: MultiTimeNoise
+    ) -> Array:
+        """The loss of each coordinate ``(*, D)``: exactly 0 where it is not diffused.
+
+        Arguments:
+            backend: The backend of the arrays.
+            blocks: The blocks of the latents.
+            net: The network: ``(*, D + M)``, blocks and times, to ``(*, D)``.
+            z: Clean latents, ``(*, D)``.
+            states: What each block is.
+            noise: What :meth:`draw` gives.
+        """
+        xp = backend.xp
+        uniform = noise.time if self.independent else noise.time[..., :1] + xp.zeros_like(noise.time)
+        times, weights = draw_times(self.sde, uniform, self.scheme, self.first)
+        weights = weights + xp.zeros_like(times)
+        moves, wide = blocks.spread(states.diffused), blocks.spread(times)
+        noisy = xp.where(moves, self.sde.diffuse(z, wide, noise.noise), z)
+
+        def predict(z: Array) -> Array:
+            return self.noise(backend, blocks, net, states, z, times)
+
+        if noise.along is not None:
+            error = _implicit(backend, predict, noisy, self.sde.scale(wide), moves, noise.along)
+        else:
+            error = (noise.noise - predict(noisy)) ** 2
+            if self.scheme == "uniform" and self.predict != "noise":
+                error = error / self._parts(wide)[1] ** 2
+        error = blocks.spread(weights) * error
+        sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
+        number = xp.sum(xp.where(states.diffused, sizes, xp.zeros_like(sizes)), axis=-1)
+        factor = blocks.dim / xp.where(number > 0, number, xp.ones_like(number))
+        return xp.where(moves, factor[..., None] * error, xp.zeros_like(error))
+
+    def noise(self, backend: Backend, blocks: Blocks, net: Net, states: States, z: Array, times: Array) -> Array:
+        r"""The noise predicted, :math:`\hat\epsilon`, ``(*, D)``; it means something where blocks are diffused.
+
+        Arguments:
+            backend: The backend of the arrays.
+            blocks: The blocks.
+            net: The network.
+            states: What each block is.
+            z: Latents with diffused and clean blocks, ``(*, D)``.
+            times: Times of diffused blocks, broadcasting against ``(*, M)``.
+        """
+        xp = backend.xp
+        wide = blocks.spread(xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))
+        own, pull, unit = self._parts(wide)
+        # The network sees unit scale at every time, also where the diffusion explodes; as published, what there is.
+        seen = z if self.predict == "noise" else xp.where(blocks.spread(states.diffused), unit * z, z)
+        out = net(see(backend, blocks, states, seen, times, clean=self.first if self.independent else 0.0))
+        if tuple(out.shape) != tuple(z.shape):
+            raise OptionError(
+                f"Expected the score's network to give {tuple(z.shape)} for latents of dimension {blocks.dim}; got "
+                f"{tuple(out.shape)}. Build it for the sizes {blocks.sizes}."
+            )
+        if self.predict == "noise":
+            return out
+        return own * z + pull * out
+
+    def _parts(self, t: Array) -> tuple[Array, Array, Array]:
+        """The factors of z and of what is predicted in the noise, and the one that gives z unit scale."""
+        factor, scale = self.sde.mean_factor(t), self.sde.scale(t)
+        unit = (factor**2 + scale**2) ** -0.5
+        if self.predict == "data":
+            return 1.0 / scale, -factor / scale, unit
+        return scale * unit**2, factor * unit, unit
+
+    def bound(self, backend: Backend, blocks: Blocks, net: Net, z: Array, present: Array, noise: Any) -> Array:
+        r"""Minus the loss of each datum, ``(*,)``.
+
+        Under the schemes of the likelihood, with both probabilities 0 and every block present, its mean is a lower
+        bound of :math:`\log p(z)`, up to the diffusion before ``first``.
+        """
+        xp = backend.xp
+        states = self.states(backend, noise, xp.broadcast_to(present, noise.time.shape))
+        total = -xp.sum(self.losses(backend, blocks, net, z, states, noise), axis=-1)
+        if self.scheme == "uniform":
+            return total
+        scale = float(self.sde.scale(np.asarray(self.first)))
+        return total - 0.5 * blocks.dim * math.log(2.0 * math.pi * math.e * scale**2)
+
+
+def _implicit(
+    backend: Backend, predict: Callable[[Array], Array], z: Array, scale: Array, moves: Array, along: Array
+) -> Array:
+    """What has the mean of the squared error of the noise, without the noise."""
+    xp = backend.xp
+
+    def add(total: Array, v: Array) -> tuple[Array, Array]:
+        v = xp.where(moves, v + xp.zeros_like(z), xp.zeros_like(z))
+        return total + v * backend.vjp(predict, z, v)[1], total
+
+    divergence, _ = backend.scan(add, xp.zeros_like(z), along)
+    return predict(z) ** 2 - 2.0 * scale * divergence / along.shape[0] + 1.0
+
+
+def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array, clean: float = 0.0) -> Array:
+    """The network's input ``(*, D + M)``: blocks as they are, absent ones hidden, with the time of each behind.
+
+    Arguments:
+        backend: The backend of the arrays.
+        blocks: The blocks.
+        states: What each block is.
+        z: Latents with diffused and clean blocks, ``(*, D)``.
+        times: Times of diffused blocks, broadcasting against ``(*, M)``.
+        clean: The time of clean blocks; with independent times no block was ever quite clean in training.
+    """
+    xp = backend.xp
+    there = blocks.spread(states.diffused | states.clean)
+    zero = xp.zeros_like(times)
+    codes = xp.where(states.diffused, times, xp.where(states.clean, zero + clean, zero - 1.0))
+    values = xp.where(there, z, xp.zeros_like(z))
+    codes = xp.broadcast_to(codes, (*values.shape[:-1], codes.shape[-1]))
+    return xp.concat([values, codes], axis=-1)

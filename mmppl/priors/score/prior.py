@@ -1,0 +1,142 @@
+"""What a joint score offers on either host: conditionals and marginals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmppl._backend import Backend
+from mmppl.errors import OptionError
+from mmppl.priors.condition import Known, States, gather
+from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.score.base import JointModel
+from mmppl.priors.score.smc import Particles
+from mmppl.sde.solvers import Solver
+
+Array = Any
+
+__all__ = ["ScorePrior"]
+
+DENSITIES = ("flow", "denoising")
+
+
+class ScorePrior:
+    r"""A density of the latents of all modalities, side by side, by one score for every subset of them.
+
+    .. math:: s(z_\tau, \tau) = -\hat\epsilon(z_\tau, \tau) / \sigma(t) \approx \nabla \log p(z_{A, t} \mid z_C)
+
+    with a time for each block: t for the blocks A that are diffused, 0 for conditions C, -1 for absent ones.
+    ``log_prob`` says what it is: with ``density="flow"`` the log density by the probability flow, deterministic, so
+    that NUTS and MALA may use it; with ``density="denoising"`` the random denoising bound whose gradient learns the
+    network. Use the latter in the model that is trained.
+
+    References:
+        | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
+
+    Arguments:
+        net: Blocks and their times ``(*, D + M)`` to ``(*, D)``, see :mod:`mmppl.nets.scores`: the velocity, or the
+            noise :math:`\hat\epsilon` itself where :class:`~mmppl.priors.MultiTime` says so.
+        blocks: Dimensions by name of block, or a :class:`~mmppl.priors.ScoreModel` that says besides how it is
+            learned, solved and conditioned.
+        loc: Mean of the latents, ``(D,)``, for standardisation.
+        scale: Their standard deviation, ``(D,)``.
+        frame: Other coordinates in place of ``loc`` and ``scale``, with the network confined to those kept there; see
+            :class:`~mmppl.priors.Frame`. It takes a network of the velocity.
+        energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
+        density: ``"flow"`` or ``"denoising"``.
+        rng_key: On NumPyro, a key for the denoising bound; taken from the enclosing ``seed`` handler by default.
+
+    Raises:
+        OptionError: If the density is unknown, or there is a frame for a network of the noise.
+    """
+
+    backend: Backend
+    options: JointModel
+    frame: Standard | Frame
+    known: Known | None
+    batch_shape: Any
+
+    def _given(self, known: Known, options: JointModel) -> Any:
+        """The same network given something."""
+        raise NotImplementedError
+
+    @staticmethod
+    def check(options: JointModel, density: str, frame: Standard | Frame | None) -> None:
+        """Raises :class:`OptionError` unless these fit together."""
+        if density not in DENSITIES:
+            raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
+        options.check(frame)
+
+    def _draw(self, *args: Any) -> tuple[Array, Any]:
+        """Draws, and the effective numbers of particles where there are any."""
+        raise NotImplementedError
+
+    def _known(self, sample_shape: tuple[int, ...]) -> Known:
+        """What is known, with leading axes; of a joint density, nothing."""
+        xp, blocks = self.backend.xp, self.options.blocks
+        shape = (*sample_shape, *self.batch_shape)
+        if self.known is None:
+            loc = xp.zeros_like(xp.broadcast_to(self.frame.loc, (*shape, blocks.dim)))
+            everything = xp.broadcast_to(xp.isfinite(loc[..., :1]), (*shape, len(blocks)))
+            return Known(loc, None, States(everything, ~everything))
+        loc, scale, states = self.known
+        wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
+        states = States(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
+        return Known(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+
+    def _check_states(self) -> None:
+        """Raises :class:`OptionError` if some row of a conditional has no density."""
+        if self.known is not None:
+            self.options.check_states(self.backend, self.known.states)
+
+    def sample_with_size(self, *args: Any) -> tuple[Array, Array]:
+        """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
+
+        Arguments:
+            args: Those of ``sample``: on NumPyro a key first, and the sample shape.
+
+        Raises:
+            OptionError: If there are no particles.
+        """
+        if self.options.particles is None:
+            raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
+        return self._draw(*args)
+
+    def conditional(
+        self,
+        values: Mapping[str, Any],
+        present: Mapping[str, Array] | None = None,
+        *,
+        want: tuple[str, ...] | None = None,
+        guidance: float | None = None,
+        solver: Solver | None = None,
+        particles: int | Particles | None = None,
+    ) -> Any:
+        """The distribution of all blocks given some: known ones come back as they are.
+
+        Arguments:
+            values: Known blocks ``(*, size)``, or pairs of location and scale that they are drawn from.
+            present: Where each is known, ``(*,)``; everywhere by default. Any pattern in any row.
+            want: Blocks to generate; None for all. Others are neither used nor made, and come back at their mean.
+            guidance: Strength of guidance, if not the prior's.
+            solver: The solver, if not the prior's.
+            particles: Number of particles for draws that become exact as it grows, from a score that knows the joint
+                density; see :class:`~mmppl.priors.Particles`.
+
+        Raises:
+            ModalityError: If a block is unknown or has another dimension.
+            OptionError: If nothing is given.
+            DataError: If a value is not finite where it is present.
+        """
+        known = gather(self.backend, self.options.blocks, values, present, want)
+        everywhere = {name: not present or name not in present for name in values}
+        return self._given(known, self.options.guided(guidance, solver, particles, everywhere))
+
+    def marginal(self, present: Mapping[str, Array]) -> Any:
+        """The distribution of the blocks that are present in each row, without the others.
+
+        Arguments:
+            present: Boolean ``(*,)`` for every block.
+        """
+        there = self.options.blocks.stack(present)
+        xp = self.backend.xp
+        loc = xp.zeros_like(xp.broadcast_to(self.frame.loc, (*there.shape[:-1], self.options.blocks.dim)))
+        return self._given(Known(loc, None, States(there, xp.zeros_like(there))), self.options)

@@ -1,0 +1,208 @@
+"""Parts that the systems share: nets for every modality, likelihoods, and the making of a program."""
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass, replace
+from functools import reduce
+from types import ModuleType
+from typing import Any
+
+from mmppl._backend import get_backend
+from mmppl.batch import Modality
+from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.training.program import Program
+from mmppl.names import check_names
+from mmppl.nets import decoder, encoder
+
+__all__ = ["autoencoders", "likelihood", "rising", "scored_as", "system", "weights"]
+
+# The least of a Beta distribution's two concentrations, which single precision would round to 0.
+TINY = 1e-6
+# What every system takes beside its own options.
+SCORING = ("likelihood", "scale", "weight")
+# The latent that all modalities share, and what systems have of each, behind its name and a dot.
+LATENT = "z"
+PARTS = ("encoder", "decoder", "features", "message", "nexus", "private", "auxiliary", "draw", "w", "z")
+
+
+def autoencoders(
+    modalities: Mapping[str, Modality], latent_dim: int | Mapping[str, int], hidden: int, family: str | None
+) -> dict[str, Any]:
+    """Specs of an encoder and a decoder for each modality, under the names ``<modality>.encoder`` and ``.decoder``."""
+    specs: dict[str, Any] = {}
+    for name, modality in modalities.items():
+        dim = latent_dim if isinstance(latent_dim, int) else latent_dim[name]
+        specs[f"{name}.encoder"] = encoder(modality, dim, hidden, family)
+        specs[f"{name}.decoder"] = decoder(modality, dim, hidden)
+    return specs
+
+
+def rising(ppl: ModuleType, beta: float, warmup: int) -> Any:
+    """Beta, risen to from 0 over ``warmup`` steps if there are any."""
+    return ppl.WarmUp(warmup, beta) if warmup else beta
+
+
+def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
+    """p(x_m | z) from what the decoder returns, as an event of the modality's shape; formulas are the modality's.
+
+    Arguments:
+        ppl: The face.
+        modality: The modality.
+        output: What the decoder of :func:`autoencoders` returns: an array, or a pair of it and a learned scale.
+    """
+    dist, name, event = ppl.host.dist, modality.likelihood, len(modality.shape)
+    if modality.kind == "tokens":
+        if modality.padding is None:
+            return dist.Categorical(logits=output).to_event(event)
+        return ppl.PaddedCategorical(output, modality.padding).to_event(event)
+    output, scale = output if modality.learns_scale else (output, modality.scale)
+    if name in ("normal", "laplace"):
+        return ppl.host.located(name, output, scale).to_event(event)
+    if name == "bernoulli":
+        # Images in shades of grey are scored too.
+        return dist.Bernoulli(logits=output, validate_args=False).to_event(event)
+    backend = get_backend(output)
+    if name == "beta":
+        log_mean, log_rest = -backend.softplus(-output), -backend.softplus(output)
+        return dist.Beta(*(scale * backend.xp.exp(x) + TINY for x in (log_mean, log_rest))).to_event(event)
+    number = modality.scoring.outputs
+    parts = [output[_part(i, modality)] for i in range(number)] if number > 1 else [output]
+    if name.endswith("poisson"):
+        fn = dist.Poisson(backend.xp.exp(parts[0]))
+    else:
+        log_scale = math.log(scale) if isinstance(scale, float | int) else backend.xp.log(scale)
+        fn = dist.NegativeBinomial(scale, logits=parts[0] - log_scale)
+    if len(parts) > 1:
+        fn = dist.ZeroInflatedDistribution(fn, gate_logits=parts[1])
+    return fn.to_event(event)
+
+
+def _part(i: int, modality: Modality) -> tuple:
+    """Where the i-th outputs of a decoder lie: behind each other on the first axis of the event."""
+    size, *rest = modality.shape
+    return (..., slice(i * size, (i + 1) * size), *[slice(None)] * len(rest))
+
+
+def scored_as(
+    modalities: Mapping[str, Modality],
+    likelihood: Mapping[str, str],
+    scale: Mapping[str, float | str],
+    weight: Mapping[str, float],
+) -> dict[str, Modality]:
+    """The modalities with other likelihoods, scales and weights, each by name of modality.
+
+    Raises:
+        ModalityError: If a modality or a likelihood is unknown, or a scale or weight is out of range.
+    """
+    out = dict(modalities)
+    for field, values in (("likelihood", likelihood), ("scale", scale), ("weight", weight)):
+        if not isinstance(values, Mapping):
+            raise OptionError(f"Expected {field}= to map modalities to values, as in {{'rna': ...}}; got {values!r}.")
+        unknown = [name for name in values if name not in out]
+        if unknown:
+            raise ModalityError(f"Expected {field}= for modalities among {list(out)}; got {unknown}.")
+        out |= {name: replace(out[name], **{field: value}) for name, value in values.items()}  # type: ignore[arg-type]
+    return out
+
+
+def weights(modalities: Mapping[str, Modality]) -> dict[str, float]:
+    """Factors on the log likelihoods, where they are not 1."""
+    return {name: m.weight for name, m in modalities.items() if m.weight != 1.0}
+
+
+def system(declare: Callable[..., Program]) -> Callable[..., Program]:
+    """Makes a system of a declaration: checks its options and remembers how to make it again from another seed.
+
+    A default that is a dataclass stands for options that systems share: each of its fields is an option of the system,
+    with the default it has there, and is documented where the dataclass is.
+
+    Every system takes, beside its own options, ``likelihood=``, ``scale=`` and ``weight=``: how modalities are scored
+    where it is not as they say themselves, by name, as in ``likelihood={"rna": "negative_binomial"}``.
+    """
+    signature = inspect.signature(declare)
+    shared: dict[str, Any] = {n: p.default for n, p in signature.parameters.items() if is_dataclass(p.default)}
+    own_parameters = [q for name, p in signature.parameters.items() for q in _expanded(p)]
+    mine = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default={}) for name in SCORING]
+    known = [*(p.name for p in own_parameters), *SCORING]
+
+    def make(modalities: Mapping[str, Modality], *, ppl: ModuleType, seed: int = 0, **options: Any) -> Program:
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            own = [name for name in known if name not in ("modalities", "ppl", "seed")]
+            raise OptionError(f"Unknown options {unknown} of '{declare.__name__}'; it has {own}.")
+        for name, value in options.items():
+            if name.endswith(("_dim", "hidden")) and value < 1:
+                raise OptionError(f"Expected option '{name}' of '{declare.__name__}' to be at least 1; got {value}.")
+        if not modalities:
+            raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
+        check_names(modalities)
+        _apart(modalities)
+        scored = scored_as(modalities, *(options.get(name, {}) for name in SCORING))
+        own_options = {name: value for name, value in options.items() if name not in SCORING}
+        for name, default in shared.items():
+            taken = {
+                field.name: own_options.pop(field.name) for field in fields_of(default) if field.name in own_options
+            }
+            own_options[name] = replace(default, **taken)
+        program = declare(scored, ppl=ppl, seed=seed, **own_options)
+        fields = {
+            "name": declare.__name__,
+            "options": options,
+            "remake": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
+        }
+        _unmoved(program)
+        return Program(**{**vars(program), **fields})
+
+    make.__name__, make.__qualname__ = declare.__name__, declare.__name__
+    make.__doc__ = reduce(_documented, shared.items(), declare.__doc__)
+    make.__module__ = declare.__module__
+    make.__wrapped__ = declare  # type: ignore[attr-defined]
+    make.__signature__ = signature.replace(parameters=[*own_parameters, *mine])  # type: ignore[attr-defined]
+    return make
+
+
+def _apart(names: Iterable[str]) -> None:
+    """Refuses names that systems have for what is theirs: the shared latent, and parts of another modality."""
+    names = list(names)
+    for name in names:
+        ends = [name.removeprefix(f"{other}.").partition(".")[0] for other in names if name.startswith(f"{other}.")]
+        taken = name == LATENT or any(end in PARTS for end in ends)
+        if taken:
+            raise ModalityError(
+                f"Expected modalities that are not called as parts of the system, '{LATENT}' or another one's "
+                f"{', '.join(PARTS)}; got {name!r}. Rename it."
+            )
+
+
+def _unmoved(program: Program) -> None:
+    """Refuses a modality whose networks would be trained where a stage trains something else of a like name."""
+    for name in program.modalities:
+        for stage in program.stages:
+            for part in stage.train:
+                if f"{name}.".startswith(part):
+                    raise ModalityError(
+                        f"Expected modalities that are not called as parts of the system; got {name!r}, whose networks "
+                        f"would be trained with '{part}'. Rename it."
+                    )
+
+
+def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The parameter, or one for each field of its default where that is a dataclass."""
+    default = parameter.default
+    if not is_dataclass(default):
+        return [parameter]
+    own = ((field.name, field.type) for field in fields_of(default))
+    return [parameter.replace(name=n, default=getattr(default, n), annotation=kind) for n, kind in own]
+
+
+def _documented(doc: str | None, shared: tuple[str, Any]) -> str:
+    """The docstring with the arguments of a dataclass in place of the one that it is the default of."""
+    name, default = shared
+    lines = inspect.cleandoc(default.__doc__).split("\n")
+    start = lines.index("Arguments:") + 1
+    stop = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
+    text = "".join(f"    {line}\n" for line in lines[start:stop])
+    return re.sub(rf"^        {name}: .*\n(?:            .*\n)*", lambda _: text, doc or "", flags=re.MULTILINE)

@@ -1,0 +1,114 @@
+"""What systems with one shared latent and a private one of each modality have in common."""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from mmppl._backend import get_backend
+from mmppl.batch import Batch, Modality
+from mmppl.errors import OptionError
+from mmppl.models.common.declare import likelihood
+from mmppl.nets import decoder, encoder
+
+__all__ = ["SharedPrivate"]
+
+SCALES = ("free", "normalised")
+
+
+class SharedPrivate:
+    r"""Models and guides with a shared latent z and private latents w.
+
+    .. math:: z \sim p(z), \quad w_m \sim \mathrm{Laplace}(0, 1), \quad x_m \sim p(x_m \mid z, w_m), \qquad
+        q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m), \quad q(w_m \mid x_m)
+
+    Where a modality is hidden the guide draws its private latent from the auxiliary prior
+    :math:`r_m = \mathrm{Laplace}(0, b_m)`, whose learned scales have the mean 1, or from the prior.
+
+    Arguments:
+        modalities: What each modality is, by name.
+        ppl: The face.
+        latent_dim: Dimension of z.
+        private_dim: Dimension of each w.
+        hidden: Width of the nets.
+        seed: Of the initial weights.
+        scales: ``"free"``, or ``"normalised"``: those of every posterior have the mean 1 over its coordinates.
+        more: Further networks, by name.
+
+    Raises:
+        OptionError: If ``scales`` is unknown.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        ppl: ModuleType,
+        *,
+        latent_dim: int,
+        private_dim: int,
+        hidden: int,
+        seed: int,
+        scales: str = "free",
+        more: Mapping[str, Any] | None = None,
+    ):
+        if scales not in SCALES:
+            raise OptionError(f"Expected scales among {SCALES}; got {scales!r}.")
+        specs: dict[str, Any] = {}
+        for name, modality in modalities.items():
+            specs[f"{name}.encoder"] = encoder(modality, latent_dim, hidden, "laplace")
+            specs[f"{name}.private"] = encoder(modality, private_dim, hidden, "laplace")
+            specs[f"{name}.decoder"] = decoder(modality, latent_dim + private_dim, hidden)
+        self.nets = ppl.host.build_all({**specs, **(more or {})}, seed)
+        self.modalities, self.ppl, self.private_dim, self.scales = modalities, ppl, private_dim, scales
+
+    def net(self, name: str) -> Any:
+        """A network, bound to its name."""
+        return self.ppl.net(name, self.nets[name])
+
+    def code(self, name: str, x: Any) -> tuple[Any, Any]:
+        """Location and scale of a posterior, by the name of its encoder."""
+        loc, scale = self.net(name)(x)
+        if self.scales == "normalised":
+            scale = scale / get_backend(scale).xp.mean(scale, axis=-1, keepdims=True)
+        return loc, scale
+
+    def model(self, prior: Callable[[], Any]) -> Callable[[Batch], None]:
+        """The generative process, with a prior of z."""
+        dist, sample, zeros = self.ppl.host.dist, self.ppl.host.sample, self.ppl.host.zeros
+
+        def model(batch: Batch) -> None:
+            p = prior()
+            with self.ppl.plate(batch):
+                z = sample("z", p)
+                for name, modality in self.modalities.items():
+                    w = sample(f"{name}.w", dist.Laplace(zeros(self.private_dim), 1.0).to_event(1))
+                    if name in batch.modalities:
+                        output = self.net(f"{name}.decoder")(get_backend(z).xp.concat([z, w], axis=-1))
+                        self.ppl.observe(name, likelihood(self.ppl, modality, output), batch)
+
+        return model
+
+    def posterior(self, batch: Batch) -> Any:
+        """Q(z | x_S)."""
+        experts = {m: self.code(f"{m}.encoder", batch[m]) for m in batch.modalities}
+        return self.ppl.MixtureOfExperts(experts, batch.present, family="laplace")
+
+    def guide(self, hidden: str) -> Callable[[Batch], None]:
+        """The posterior; where a modality is hidden w comes from the ``"auxiliary"`` prior or from the ``"prior"``."""
+        if hidden not in ("prior", "auxiliary"):
+            raise OptionError(f"Expected hidden_private 'prior' or 'auxiliary'; got {hidden!r}.")
+        host = self.ppl.host
+
+        def guide(batch: Batch) -> None:
+            logits = {m: host.param(f"{m}.auxiliary", host.zeros(self.private_dim)) for m in batch.modalities}
+            with self.ppl.plate(batch):
+                host.sample("z", self.posterior(batch))
+                for m in batch.modalities:
+                    (loc, scale), here = self.code(f"{m}.private", batch[m]), batch.present[m][..., None]
+                    backend = get_backend(loc)
+                    other = backend.xp.ones_like(scale)
+                    if hidden == "auxiliary":
+                        other = other * backend.xp.exp(backend.log_softmax(logits[m], axis=-1)) * self.private_dim
+                    loc = backend.xp.where(here, loc, backend.xp.zeros_like(loc))
+                    host.sample(f"{m}.w", host.dist.Laplace(loc, backend.xp.where(here, scale, other)).to_event(1))
+
+        return guide
