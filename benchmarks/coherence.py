@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.results import SEEDS, stamp
 from mmppl import demo
 from mmppl.data import load
-from mmppl.metrics import coherence, train_judges
+from mmppl.metrics import coherence, train_classifiers
 
 MEASURES = ("joint", "joint_base", "cross")
 PATH = Path("docs/results/polydigits_ebm.md")
@@ -20,7 +20,7 @@ PATH = Path("docs/results/polydigits_ebm.md")
 def main() -> None:
     """Prints every fit and writes the table."""
     digits = load("polydigits")
-    judges = train_judges(digits)
+    judges = train_classifiers(digits)
     ceiling = coherence({name: digits.test[name] for name in digits.modalities}, judges).joint
     rows = {}
     for seed in SEEDS:

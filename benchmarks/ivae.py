@@ -54,7 +54,7 @@ def main() -> None:
         z = data.truth.sample_with_latent(len(data.train) + len(data.test), seed + 1)[1][len(data.train) :]
         start, ppl = time.perf_counter(), import_module(f"mmppl.{host}")
         program = models.ivae(data.modalities, ppl=ppl, prior=prior, objective=objective, seed=seed)
-        program = replace(program, stages=STAGES, remake=None)
+        program = replace(program, stages=STAGES, rebuild=None)
         fitted = fit(program, data.train, seed=seed, progress=False, **SETTINGS)
         return {"seconds": time.perf_counter() - start, **judge(fitted, data, z, seed)}
 

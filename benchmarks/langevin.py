@@ -27,7 +27,7 @@ ROWS, LATENT, HIDDEN, CHAINS, STEPS = 128, 16, 64, 256, 30
 def _declare(ppl: ModuleType) -> tuple[Callable, Callable, Batch]:
     """A prior with an energy; the guide returns the data as the latents, so the energy is all that learns."""
     net = ppl.host.build_all({"energy": energy(LATENT, (HIDDEN, HIDDEN))}, 0)["energy"]
-    chains = ppl.Chains(number=CHAINS, steps=STEPS)
+    chains = ppl.LangevinChains(number=CHAINS, steps=STEPS)
     dist, sample = ppl.host.dist, ppl.host.sample
 
     def model(batch):

@@ -24,7 +24,7 @@ from benchmarks.results import over_seeds
 from benchmarks.worker import ROOT, SHARE, Worker
 from mmppl.data import load
 from mmppl.inference.posterior.trust import trusted_k
-from mmppl.metrics import Judges, coherence, train_judges
+from mmppl.metrics import Classifiers, coherence, train_classifiers
 from mmppl.models import SYSTEMS as OURS
 
 SYSTEMS = ("mvae", "mmvae", "mopoe", "mvtcae", "mmvae_plus", "jmvae")
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="turns in which training is divided")
     asked = parser.parse_args()
     python, digits = environment(), load("polydigits")
-    judges = train_judges(digits)
+    judges = train_classifiers(digits)
     kept = KEPT / str(asked.epochs)
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +110,7 @@ def environment() -> Path:
 
 
 def compete(
-    system: str, seed: int, python: Path, data: Path, digits: Any, judges: Judges, total: int, rounds: int
+    system: str, seed: int, python: Path, data: Path, digits: Any, judges: Classifiers, total: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Trains every side in turns and judges what it generates; a row of measures by side."""
     modalities = {n: asdict(m) for n, m in digits.modalities.items()}
@@ -140,7 +140,7 @@ def compete(
         return out
 
 
-def judged(made: dict[str, np.ndarray], digits: Any, judges: Judges) -> dict[str, float]:
+def judged(made: dict[str, np.ndarray], digits: Any, judges: Classifiers) -> dict[str, float]:
     """Joint coherence of draws from the prior, and accuracy given one modality, and given all others."""
     names = list(digits.modalities)
     label = np.asarray(digits.test.label)[: JUDGED["tests"]]

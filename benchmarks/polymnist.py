@@ -20,7 +20,7 @@ from benchmarks.scores import TESTS, judge
 from mmppl import models
 from mmppl.data import Dataset, load
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import train_judges
+from mmppl.metrics import train_classifiers
 
 matplotlib.use("agg")
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     data = load("polymnist", root=asked.data_root, num_test=TESTS)
-    judges = train_judges(data)
+    judges = train_classifiers(data)
     print("judges", judges.accuracy, flush=True)
     names = list(data.modalities)
     scored = {"likelihood": dict.fromkeys(names, LIKELIHOOD), "scale": dict.fromkeys(names, SCALE)}

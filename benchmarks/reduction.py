@@ -21,7 +21,7 @@ from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import Dataset, load
 from mmppl.inference import fit, generate
-from mmppl.metrics import Judges, coherence, train_judges
+from mmppl.metrics import Classifiers, coherence, train_classifiers
 from mmppl.models.common.declare import autoencoders
 from mmppl.nets.equinox import load as load_net
 
@@ -71,7 +71,7 @@ def autoencode(data: Dataset, seed: int) -> dict[str, tuple[Any, Any]]:
     return {m: (nets[f"{m}.encoder"], nets[f"{m}.decoder"]) for m in data.modalities}
 
 
-def measure(data: Dataset, coders: Any, judges: Judges, eps: float | None, seed: int) -> dict[str, Any]:
+def measure(data: Dataset, coders: Any, judges: Classifiers, eps: float | None, seed: int) -> dict[str, Any]:
     """One fit of the prior: joint coherence, and accuracy of a view by the number of views observed."""
     ppl, number, dim = import_module("mmppl.numpyro"), len(data.modalities), FIRST["latent_dim"]
     start = time.perf_counter()
@@ -112,7 +112,7 @@ def main() -> None:
             if all(path.exists() for path in paths.values()):
                 continue
             data = views(number)
-            judges = train_judges(data)
+            judges = train_classifiers(data)
             coders = autoencode(data, seed)
             for eps, path in paths.items():
                 path.write_text(json.dumps(measure(data, coders, judges, eps, seed)))

@@ -20,7 +20,7 @@ from mmppl.inference import Program, Stage
 from mmppl.inference.training.fitted import Fitted
 from mmppl.metrics import frechet
 from mmppl.nets import ResidualScore
-from mmppl.priors import Blocks, MultiTime, ScoreModel
+from mmppl.priors import Blocks, MultiTimeScoreMatching, ScoreModel
 from mmppl.sde.solvers import Ancestral, DPMSolver, Heun, RePaint
 
 NUMBER, DIM, CLASSES, ROWS = 5, 64, 10, 1000
@@ -50,7 +50,7 @@ def data(rows: int, seed: int) -> Batch:
 def main() -> None:
     """Learns the score on NumPyro, prints a row for each solver and writes the page."""
     ppl = import_module("mmppl.numpyro")
-    options = ScoreModel(Blocks.of(dict.fromkeys(NAMES, DIM)), MultiTime())
+    options = ScoreModel(Blocks.of(dict.fromkeys(NAMES, DIM)), MultiTimeScoreMatching())
     net = ppl.build(ResidualScore(options.blocks.sizes, width=384, depth=3), 0)
 
     def prior(density: str, solver: Any = None) -> Any:

@@ -19,7 +19,7 @@ from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import load
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import Judges, coherence, coherence_by_number, train_judges
+from mmppl.metrics import Classifiers, coherence, coherence_by_number, train_classifiers
 
 SETTINGS: dict[str, Any] = {"epochs": 240, "batch_size": 128, "learning_rate": 1e-3}
 OPTIONS: dict[str, Any] = {"share": 0.15}
@@ -31,7 +31,7 @@ def main() -> None:
     """Fits what has not been fitted yet, prints every fit, and writes the table."""
     name, hosts = sys.argv[1], sys.argv[2:] or HOSTS
     digits = load("polydigits")
-    judges = train_judges(digits)
+    judges = train_classifiers(digits)
 
     def run(system: str, host: str, seed: int) -> Row:
         start = time.perf_counter()
@@ -45,7 +45,7 @@ def main() -> None:
             Path(f"docs/results/polydigits_{name}.md").write_text(_page(name, own))
 
 
-def judge(fitted: Fitted, digits: Any, judges: Judges, seed: int) -> dict[str, float]:
+def judge(fitted: Fitted, digits: Any, judges: Classifiers, seed: int) -> dict[str, float]:
     """Coherences of what a fitted system generates, as means of the likelihood, and the ceilings of both."""
     test, names = digits.test[:TESTS], list(digits.modalities)
     label = np.asarray(test.label)

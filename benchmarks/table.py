@@ -18,7 +18,7 @@ from mmppl.diagnostics import evaluate
 from mmppl.errors import TrainingError
 from mmppl.inference import fit
 from mmppl.inference.posterior.trust import trusted_k
-from mmppl.metrics import train_judges
+from mmppl.metrics import train_classifiers
 
 EPOCHS = 60
 TEN: dict[str, Any] = {"particles": 10, "gradient": "dreg"}
@@ -62,7 +62,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=PATH)
     asked = options.parse_args()
     digits = load("polydigits")
-    judges = train_judges(digits)
+    judges = train_classifiers(digits)
 
     def run(system: str, host: str, seed: int) -> Row:
         name, more = VARIANTS.get(system, (system, {}))

@@ -21,7 +21,7 @@ from mmppl.data import load, write_npz
 from mmppl.data.dataset import Dataset
 from mmppl.data.polydigits import read_words
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import Judges, coherence, cross_coherence, train_judges
+from mmppl.metrics import Classifiers, coherence, cross_coherence, train_classifiers
 
 __all__ = ["EPOCHS", "fit_digits", "main", "measure"]
 
@@ -39,7 +39,7 @@ def fit_digits(host: str, digits: Dataset, *, epochs: int = EPOCHS, seed: int = 
     return fit(program, digits.train, epochs=epochs, seed=seed, **SETTINGS)
 
 
-def measure(fitted: Fitted, digits: Dataset, judges: Judges, *, seed: int = 0, num: int = 2000) -> dict[str, Any]:
+def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int = 0, num: int = 2000) -> dict[str, Any]:
     """Judges what a program generates, as means of the likelihood.
 
     Returns:
@@ -47,7 +47,7 @@ def measure(fitted: Fitted, digits: Dataset, judges: Judges, *, seed: int = 0, n
         ``joint_base``: the same program with f = 0; ``cross``: cross coherence on test tuples.
     """
     plain = models.ebm(digits.modalities, ppl=fitted.program.ppl, **OPTIONS, tilt=False)
-    base = Fitted(replace(plain, remake=None), fitted.weights)
+    base = Fitted(replace(plain, rebuild=None), fitted.weights)
 
     def given(batch: Any, want: Any) -> dict[str, np.ndarray]:
         return generate(fitted, batch, want=want, mean=True, seed=seed, chunk=CHUNK)
@@ -66,7 +66,7 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     fitted = fit_digits(host, digits, epochs=epochs, seed=seed)
     seconds = time.perf_counter() - start
     # Another process has trained the judges meanwhile; without a cache they are trained here again.
-    result = measure(fitted, digits, train_judges(digits), seed=seed)
+    result = measure(fitted, digits, train_classifiers(digits), seed=seed)
     print(
         f"{host}: joint coherence {result['joint']} (f = 0: {result['joint_base']}), cross coherence "
         f"{result['cross']}, fitted in {seconds:.0f} s",
@@ -137,7 +137,7 @@ def main() -> None:
 def _prepare() -> list[str]:
     """Trains the judges, which stay in a cache, and names the images; the data are dropped."""
     digits = load("polydigits")
-    train_judges(digits)
+    train_classifiers(digits)
     return [name for name, modality in digits.modalities.items() if modality.kind == "image"]
 
 

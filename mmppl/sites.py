@@ -9,12 +9,12 @@ from mmppl.errors import ObjectiveError
 
 Array = Any
 
-__all__ = ["PLATE", "Frame", "Site", "alone", "data_plate", "in_plate", "per_datum", "plate_scale", "total"]
+__all__ = ["PLATE", "PlateFrame", "Site", "alone", "data_plate", "in_plate", "per_datum", "plate_scale", "total"]
 
 PLATE = "batch"  # the name that mm.plate gives
 
 
-class Frame(NamedTuple):
+class PlateFrame(NamedTuple):
     """A plate that a site lies in.
 
     Arguments:
@@ -50,7 +50,7 @@ class Site:
     name: str
     value: Array
     log_density: Callable[[float], Array]
-    frames: tuple[Frame, ...]
+    frames: tuple[PlateFrame, ...]
     batch_ndim: int
     observed: bool
     auxiliary: bool
@@ -94,7 +94,7 @@ def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -
     return found.name
 
 
-def in_plate(site: Site, plate: str | None) -> Frame | None:
+def in_plate(site: Site, plate: str | None) -> PlateFrame | None:
     """The frame of the plate of that name, if the site lies in it."""
     return next((frame for frame in site.frames if frame.name == plate and frame.dim is not None), None)
 
@@ -106,12 +106,12 @@ def alone(sites: Iterable[Site], plate: str | None) -> bool:
     )
 
 
-def plate_scale(frame: Frame) -> float:
+def plate_scale(frame: PlateFrame) -> float:
     """The factor a plate puts on its rows for standing for more of them."""
     return frame.size / frame.rows
 
 
-def per_datum(site: Site, frame: Frame, scale: float) -> Array:
+def per_datum(site: Site, frame: PlateFrame, scale: float) -> Array:
     """The log density of each row of the data, ``(N,)``: summed over plates within and around the data's.
 
     Arguments:

@@ -7,19 +7,19 @@ from mmppl._backend import Backend
 
 Array = Any
 
-__all__ = ["THROWS", "first_fit"]
+__all__ = ["NUM_PROPOSALS", "first_valid"]
 
-THROWS = 16
+NUM_PROPOSALS = 16
 
 
-def first_fit(backend: Backend, coins: Array, fits: Callable[[Array], Array], otherwise: Array) -> Array:
+def first_valid(backend: Backend, coins: Array, fits: Callable[[Array], Array], otherwise: Array) -> Array:
     """The first throw that fits, for each row; ``otherwise`` where none of them does.
 
     Fair coins give subsets that are uniform among those that fit.
 
     Arguments:
         backend: The backend of the arrays.
-        coins: Boolean throws, ``(THROWS, *, M)``.
+        coins: Boolean throws, ``(NUM_PROPOSALS, *, M)``.
         fits: Whether a throw ``(*, M)`` will do, ``(*,)``.
         otherwise: What stands in for the negligible rest, ``(*, M)``.
     """

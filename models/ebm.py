@@ -9,7 +9,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import autoencoders, likelihood, system, weights
-from mmppl.models.common.frame_params import frame_params, frame_values, ratio_learning
+from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import energy as energy_spec
 from mmppl.priors import Blocks
 
@@ -100,14 +100,14 @@ def ebm(
     specs["energy"] = energy_spec(latent_dim, (energy_hidden, energy_hidden))
     nets = ppl.host.build_all(specs, seed)
     sample = ppl.host.sample
-    langevin = ppl.Chains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
+    langevin = ppl.LangevinChains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
 
     def prior(tilted):
         if tilted and reduce is not None:
-            frame = frame_params(ppl, Blocks.of({"z": latent_dim}))
+            whitening = whitening_params(ppl, Blocks.of({"z": latent_dim}))
             base = ppl.host.dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1)
             energy = ppl.net("energy", nets["energy"])
-            return ppl.Reduced(ppl.EnergyTilted(base, energy, langevin, kept=frame.kept), frame)
+            return ppl.Reduced(ppl.EnergyTilted(base, energy, langevin, kept=whitening.kept), whitening)
         base = ppl.SmoothedLaplace(ppl.host.zeros(latent_dim), 1.0, delta).to_event(1)
         return ppl.EnergyTilted(base, ppl.net("energy", nets["energy"]) if tilted else None, langevin)
 
@@ -131,9 +131,9 @@ def ebm(
         experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
         return {m: sample(f"{m}.draw", ppl.host.dist.Laplace(*expert)) for m, expert in experts.items()}
 
-    def settle(latents):
+    def initialize(latents):
         z = np.concatenate([np.asarray(latents[m])[np.asarray(latents.present[m])] for m in latents.modalities])
-        return frame_values(ppl, Blocks.of({"z": latent_dim}), Batch({"z": z}), reduce or 0.0, learning)
+        return whitening_values(ppl, Blocks.of({"z": latent_dim}), Batch({"z": z}), reduce or 0.0, learning)
 
     objective = ppl.MMVAE(particles, strata=strata, beta=beta, weights=weights(modalities), average=refine > 0)
     if refine:
@@ -146,7 +146,7 @@ def ebm(
         positives = objective if refine else ppl.MMVAE(1, strata="one", score=())
         second = Stage("energy", share=0.4, train=("energy.",), objective=positives, momentum=0.5)
         if reduce is not None:
-            second = dataclasses.replace(second, encode=draws, settle=settle, cache=False)
+            second = dataclasses.replace(second, encode=draws, initialize=initialize, cache=False)
     else:
         second = Stage("joint", share=0.4, learning_rate=0.3, momentum=0.5)
     return Program(declare(True), guide, objective, ppl, modalities, stages=(backbone, second))

@@ -78,7 +78,7 @@ def ebm_plus(
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}
     parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, more=more, **sizes)
-    langevin = ppl.Chains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
+    langevin = ppl.LangevinChains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
 
     def prior(tilted):
         base = ppl.SmoothedLaplace(ppl.host.zeros(latent_dim), 1.0, delta).to_event(1)

@@ -10,7 +10,7 @@ from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import likelihood, rising, system, weights
+from mmppl.models.common.declare import beta_schedule, likelihood, system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
     MLP,
@@ -150,7 +150,7 @@ def masked(
         if pooled:
             return ppl.private(encoded, batch.present, net("private"), z, family=family, absent=absent)
         own = {m: where_present(seen, net(f"{m}.private")(batch[m]), absent[m]) for m, seen in batch.present.items()}
-        return {m: ppl.host.located(family, *pair).to_event(1) for m, pair in own.items()}
+        return {m: ppl.host.loc_scale(family, *pair).to_event(1) for m, pair in own.items()}
 
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
@@ -163,7 +163,7 @@ def masked(
             for name, modality in modalities.items():
                 code = z
                 if private:
-                    own = sample(f"{name}.private", ppl.host.located(family, *prior_of(name, z)).to_event(1))
+                    own = sample(f"{name}.private", ppl.host.loc_scale(family, *prior_of(name, z)).to_event(1))
                     code = get_backend(z).xp.concat([z, own], axis=-1)
                 if name in batch.modalities:
                     ppl.observe(name, likelihood(ppl, modality, net(f"{name}.decoder")(code)), batch)
@@ -180,7 +180,7 @@ def masked(
         particles,
         subsets=subsets,
         bound=bound,
-        beta=rising(ppl, beta, warmup),
+        beta=beta_schedule(ppl, beta, warmup),
         gradient=gradient,
         weights=weights(modalities),
     )

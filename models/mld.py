@@ -7,7 +7,7 @@ from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
-from mmppl.priors import MultiTime
+from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["mld"]
 
@@ -50,12 +50,15 @@ def mld(
         p_conditional: Probability that a datum is learned as a conditional (the code's d, 1 minus the paper's).
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
-        predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see :class:`~mmppl.priors.MultiTime`.
+        predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see
+            :class:`~mmppl.priors.MultiTimeScoreMatching`.
         seed: Of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    learning = MultiTime(p_conditional=p_conditional, p_marginal=p_marginal, scheme=scheme, predict=predict)
+    learning = MultiTimeScoreMatching(
+        p_conditional=p_conditional, p_marginal=p_marginal, scheme=scheme, predict=predict
+    )
     return two_stages(modalities, ppl, options=shared, score=shared.score(modalities, learning), seed=seed)

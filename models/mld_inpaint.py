@@ -7,7 +7,7 @@ from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
-from mmppl.priors import MultiTime
+from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["mld_inpaint"]
 
@@ -48,5 +48,5 @@ def mld_inpaint(
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    score = shared.score(modalities, MultiTime(p_conditional=0.0), replacement)
+    score = shared.score(modalities, MultiTimeScoreMatching(p_conditional=0.0), replacement)
     return two_stages(modalities, ppl, options=shared, score=score, pairs=pairs, seed=seed)

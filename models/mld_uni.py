@@ -7,7 +7,7 @@ from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
-from mmppl.priors import MultiTime
+from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["mld_uni"]
 
@@ -45,5 +45,5 @@ def mld_uni(
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    learning = MultiTime(p_conditional=0.0, p_marginal=p_marginal, independent=True)
+    learning = MultiTimeScoreMatching(p_conditional=0.0, p_marginal=p_marginal, independent=True)
     return two_stages(modalities, ppl, options=shared, score=shared.score(modalities, learning), seed=seed)

@@ -10,7 +10,7 @@ from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
 from mmppl.models.common.score_registry import solver_of
 from mmppl.nets import ResidualScore
-from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
+from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
 
 __all__ = ["mt_diffusion"]
 
@@ -78,7 +78,7 @@ def mt_diffusion(
             f"{shared.reduce}."
         )
     blocks = Blocks.of(dict.fromkeys(modalities, shared.latent_dim))
-    learning = MultiTaskLearning(head_weight, p_conditional, p_marginal, predict)
+    learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, predict)
     space = SharedSpace(blocks, primary, strength)
     score = MultiTaskModel(space, learning, shared.guidance, solver_of(shared.solver, shared.steps))
     net = ResidualScore(blocks.sizes, shared.width, shared.depth, outputs=2 * blocks.dim)

@@ -8,7 +8,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.training.program import Program, Stage
-from mmppl.models.common.declare import autoencoders, likelihood, rising, system, weights
+from mmppl.models.common.declare import autoencoders, beta_schedule, likelihood, system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import MLP, LocScale
 
@@ -156,7 +156,7 @@ def nexus(
                 drawn[m] = get_backend(local).stop_gradient(local)
             sample("z", top(drawn, kept(batch, ppl.host.random(), dropout, drawn[m])))
 
-    objective = ppl.ELBO(beta=rising(ppl, beta, warmup), weights=weights(modalities))
+    objective = ppl.ELBO(beta=beta_schedule(ppl, beta, warmup), weights=weights(modalities))
     stages = (Stage(model=levels, guide=levels_guide),)
     return Program(model, guide, objective, ppl, modalities, stages=stages)
 

@@ -8,7 +8,7 @@ from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
 from mmppl.models.common.score_registry import sde_of
-from mmppl.priors import MultiTime
+from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["sbm"]
 
@@ -52,12 +52,12 @@ def sbm(
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
         particles: Number of particles that a draw of a conditional takes in place of replacement, exact as it grows,
-            see :class:`~mmppl.priors.Particles`; None for replacement.
+            see :class:`~mmppl.priors.TwistedSMC`; None for replacement.
         sde: The diffusion: ``"vp"``, ``"sub_vp"`` or ``"ve"``. The last with ``solver="langevin"`` is a network
             conditioned on noise (NCSN), a ladder of noise levels climbed down by annealed Langevin steps.
         scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
         matching: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
-            see :class:`~mmppl.priors.MultiTime`.
+            see :class:`~mmppl.priors.MultiTimeScoreMatching`.
         pairs: With guidance, ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
         seed: Of the initial weights.
 
@@ -65,6 +65,6 @@ def sbm(
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    learning = MultiTime(sde_of(sde), p_conditional=0.0, scheme=scheme, matching=matching)
+    learning = MultiTimeScoreMatching(sde_of(sde), p_conditional=0.0, scheme=scheme, matching=matching)
     score = shared.score(modalities, learning, replacement, particles)
     return two_stages(modalities, ppl, options=shared, score=score, pairs=pairs, seed=seed)

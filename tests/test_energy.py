@@ -5,12 +5,12 @@ import pytest
 from scipy import integrate, special, stats
 
 from mmppl.errors import OptionError
-from mmppl.priors import Chains, LogNormalizer, smoothed_laplace
+from mmppl.priors import LangevinChains, LogNormalizer, smoothed_laplace
 from mmppl.priors.energy.normalizer import summarise
 from mmppl.testing import driver
 
 PARAMS = {"theta": np.array([0.8, 1.5]), "scale": np.array([0.7, 1.2])}
-ADJUSTED = Chains(number=1000, steps=60, step_size=0.6, adjusted=True)
+ADJUSTED = LangevinChains(number=1000, steps=60, step_size=0.6, adjusted=True)
 AXIS = np.linspace(-9.0, 9.0, 601)
 GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1)
 
@@ -87,13 +87,13 @@ def d(request):
 @pytest.fixture
 def runs(monkeypatch):
     """The shapes that chains start from."""
-    shapes, run = [], Chains.run
+    shapes, run = [], LangevinChains.run
 
     def spy(self, backend, rng, log_density, start, *args, **kwargs):
         shapes.append(tuple(start.shape))
         return run(self, backend, rng, log_density, start, *args, **kwargs)
 
-    monkeypatch.setattr(Chains, "run", spy)
+    monkeypatch.setattr(LangevinChains, "run", spy)
     return shapes
 
 
@@ -124,7 +124,7 @@ def test_log_normalizer_is_within_its_error(d):
 
 
 def test_samples_have_the_moments_of_the_grid(d):
-    draws = d.sample(prior(d, of_host(d), Chains(step_size=0.6, draw_steps=100)), (4000,), 1)
+    draws = d.sample(prior(d, of_host(d), LangevinChains(step_size=0.6, draw_steps=100)), (4000,), 1)
     mean, cov = exact_moments(PARAMS)
     assert (np.abs(draws.mean(0) - mean) < 4.5 * np.sqrt(np.diag(cov) / 4000)).all()
     np.testing.assert_allclose(np.cov(draws.T), cov, atol=0.06)
@@ -159,7 +159,7 @@ def test_nothing_is_sampled_unless_parameters_ask_for_a_gradient(d, runs):
 
 
 def test_a_plate_multiplies_the_gradient_not_the_chains(d, runs):
-    short = Chains(number=64, steps=3)
+    short = LangevinChains(number=64, steps=3)
 
     def total(num):
         def of(params):
@@ -188,10 +188,10 @@ def test_a_masked_datum_pulls_no_gradient(d):
     keep = d.array(np.array([True, False, False]))
 
     def total(params):
-        return prior(d, params, Chains(number=64, steps=3)).expand((3,)).mask(keep).log_prob(zeros).sum()
+        return prior(d, params, LangevinChains(number=64, steps=3)).expand((3,)).mask(keep).log_prob(zeros).sum()
 
     def alone(params):
-        return prior(d, params, Chains(number=64, steps=3)).log_prob(zeros[0])
+        return prior(d, params, LangevinChains(number=64, steps=3)).log_prob(zeros[0])
 
     zeros = d.array(np.zeros((3, 2)))
     masked, single = (d.value_and_grad(g, PARAMS, 0)[1] for g in (total, alone))
@@ -258,11 +258,11 @@ def test_a_base_with_a_batch_is_refused(d):
 
 def test_chains_out_of_range_are_refused():
     with pytest.raises(OptionError, match="Expected number >= 1, steps >= 1 and step_size > 0"):
-        Chains(number=0)
+        LangevinChains(number=0)
     with pytest.raises(OptionError, match="Expected a buffer of at least number=256 chains; got 10"):
-        Chains(buffer=10)
+        LangevinChains(buffer=10)
     with pytest.raises(OptionError, match=r"Expected a restart share in \[0, 1\]; got 2"):
-        Chains(restart=2)
+        LangevinChains(restart=2)
 
 
 def test_error_of_the_log_normaliser_is_the_spread_over_runs():

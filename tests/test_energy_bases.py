@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, special, stats
 
 from mmppl import Batch
-from mmppl.priors import Chains
+from mmppl.priors import LangevinChains
 from mmppl.testing import driver
 
 LOC, SCALE = np.array([0.3, -0.2]), np.array([0.8, 1.3])
@@ -17,7 +17,7 @@ MIXTURE = {"loc": np.array([[0.3, -0.2], [-0.5, 1.0]]), "scale": np.array([[0.8,
 THETA = {"theta": np.array([0.5, -0.4])}
 DATA = np.random.default_rng(0).normal(size=(5, 2))
 CHAINS = np.random.default_rng(1).normal(size=(64, 2))
-FEW = Chains(number=64, steps=2, draw_steps=2)
+FEW = LangevinChains(number=64, steps=2, draw_steps=2)
 
 
 def tools(d):
@@ -172,7 +172,7 @@ def log_density(d, t, base, p, z):
 @pytest.mark.parametrize("name", BASES)
 def test_gradient_is_that_at_the_data_less_that_at_the_chains(d, name, monkeypatch):
     """To rounding, and whatever the chains are."""
-    monkeypatch.setattr(Chains, "run", lambda self, *args, **kwargs: (d.array(CHAINS), None))
+    monkeypatch.setattr(LangevinChains, "run", lambda self, *args, **kwargs: (d.array(CHAINS), None))
     base, params = BASES[name]
     params, t = {**params, **THETA}, tools(d)
     x, z = d.array(DATA), d.array(CHAINS)
@@ -192,7 +192,7 @@ def test_gradient_is_that_at_the_data_less_that_at_the_chains(d, name, monkeypat
 AXIS = np.linspace(-8.0, 8.0, 201)
 GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1).reshape(-1, 2)
 AREA = (AXIS[1] - AXIS[0]) ** 2
-LONG = Chains(number=1000, steps=40, step_size=0.9, adjusted=True, draw_steps=80)
+LONG = LangevinChains(number=1000, steps=40, step_size=0.9, adjusted=True, draw_steps=80)
 LEARNED = ["two transforms", "function as transform", "mixture by probabilities", "covariance"]
 
 
@@ -254,7 +254,7 @@ def most_likely(x, log_base, start):
 
 def learn(d, x, base, energy):
     def model(batch):
-        prior = d.mm.EnergyTilted(base(), energy, Chains(number=400, steps=15, step_size=0.8, adjusted=True))
+        prior = d.mm.EnergyTilted(base(), energy, LangevinChains(number=400, steps=15, step_size=0.8, adjusted=True))
         with d.ppl.plate("rows", len(x)):
             d.ppl.sample("z", prior, obs=batch["x"])
 

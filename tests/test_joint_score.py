@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mmppl.errors import DataError, ModalityError, OptionError
-from mmppl.priors import Blocks, Conditioning, Flow, MultiTime, ScoreModel
+from mmppl.priors import Blocks, Conditioning, MultiTimeScoreMatching, ProbabilityFlow, ScoreModel
 from mmppl.sde import VE, VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama, Heun, PredictorCorrector, RePaint
 from mmppl.testing.drivers import driver
@@ -32,7 +32,7 @@ def host(request):
 
 
 def make(host, solver=None, **options):
-    more = {"learning": MultiTime(SDE, predict="noise")} | ({} if solver is None else {"solver": solver})
+    more = {"learning": MultiTimeScoreMatching(SDE, predict="noise")} | ({} if solver is None else {"solver": solver})
     return host.mm.JointScore(
         NET,
         ScoreModel(Blocks.of(SIZES), **more, **options),
@@ -163,7 +163,7 @@ def test_the_density_of_a_marginal(host):
 
 
 def test_probes_give_the_density_with_an_error(host):
-    prior = make(host, flow=Flow(probes=64))
+    prior = make(host, flow=ProbabilityFlow(probes=64))
     value = LOC + SCALE * np.random.default_rng(7).standard_normal((20, 4))
     out, error = host.call(lambda: tuple(host.numpy(x) for x in prior.log_density(host.array(value))), 0)
     again, _ = host.call(lambda: tuple(host.numpy(x) for x in prior.log_density(host.array(value))), 1)
@@ -177,7 +177,7 @@ def test_probes_give_the_density_with_an_error(host):
 def test_the_error_of_the_flow_knows_its_integrator(host, tolerance):
     """It is larger than what the density is off by, and not by orders of magnitude."""
     value = LOC + SCALE * np.random.default_rng(9).standard_normal((20, 4))
-    prior = make(host, flow=Flow(rtol=tolerance, atol=tolerance))
+    prior = make(host, flow=ProbabilityFlow(rtol=tolerance, atol=tolerance))
     out, error = host.call(lambda: tuple(host.numpy(x) for x in prior.log_density(host.array(value))), 0)
     np.testing.assert_allclose(out, host.log_prob(prior, value), rtol=1e-12)
     off = np.abs(out - stats.multivariate_normal(LOC, np.outer(SCALE, SCALE) * COV).logpdf(value))
@@ -185,7 +185,7 @@ def test_the_error_of_the_flow_knows_its_integrator(host, tolerance):
 
 
 def test_the_denoising_bound_is_tight_for_the_exact_network(host):
-    learning = MultiTime(SDE, predict="noise", p_conditional=0.0, scheme="importance", first=1e-4)
+    learning = MultiTimeScoreMatching(SDE, predict="noise", p_conditional=0.0, scheme="importance", first=1e-4)
     prior = host.mm.JointScore(
         NET,
         ScoreModel(Blocks.of(SIZES), learning=learning),
@@ -246,7 +246,7 @@ def draw_with_size(host, fn):
 
 def test_a_diffusion_is_a_score_of_one_block(host):
     net = GaussianScore({"z": 4}, COV, SDE)
-    prior = host.mm.Diffusion(net, ScoreModel(Blocks.of({"z": 4}), MultiTime(SDE, predict="noise")))
+    prior = host.mm.Diffusion(net, ScoreModel(Blocks.of({"z": 4}), MultiTimeScoreMatching(SDE, predict="noise")))
     draws = host.sample(prior, (4000,), seed=13)
     check_moments(draws, np.zeros(4), COV, 0.01)
     assert host.mm.Diffusion(lambda x: x[..., :3], 3).event_shape == (3,)
@@ -321,7 +321,7 @@ def test_everything_known_comes_back(host):
 def test_another_diffusion(host):
     net = GaussianScore(SIZES, COV, VE(0.01, 20.0))
     prior = host.mm.JointScore(
-        net, ScoreModel(Blocks.of(SIZES), MultiTime(VE(0.01, 20.0), predict="noise"), DPMSolver(30))
+        net, ScoreModel(Blocks.of(SIZES), MultiTimeScoreMatching(VE(0.01, 20.0), predict="noise"), DPMSolver(30))
     )
     values = {"a": host.array(np.tile([[1.0, 0.5]], (4000, 1)))}
     draws = host.sample(prior.conditional(values), (), seed=11)

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import log_softmax, logsumexp
 
 from mmppl.errors import HostError, OptionError
-from mmppl.priors import Chains
+from mmppl.priors import LangevinChains
 from mmppl.testing import PriorContract, driver
 
 LOC = np.array([[-1.0, 0.5], [1.2, -0.4], [0.0, 1.5]])
@@ -18,7 +18,7 @@ SCALE = np.array([[0.4, 0.9], [0.7, 0.5], [0.3, 0.6]])
 LOGITS = np.array([0.3, -0.5, 0.1])
 MIXTURE = {"loc": LOC, "scale": SCALE, "logits": LOGITS}
 PRESENT = np.array([[True, True], [True, False], [False, True]])
-CHAINS = Chains(number=2000, steps=60, step_size=0.4, adjusted=True)
+CHAINS = LangevinChains(number=2000, steps=60, step_size=0.4, adjusted=True)
 HOSTS = ["numpyro", "pyro"]
 
 

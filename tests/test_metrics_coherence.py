@@ -3,7 +3,7 @@ import pytest
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import DataError, ModalityError, OptionError
-from mmppl.metrics import Judges, coherence, coherence_by_number, cross_coherence, leave_one_out_coherence
+from mmppl.metrics import Classifiers, coherence, coherence_by_number, cross_coherence, leave_one_out_coherence
 from mmppl.metrics.judges import Judge
 
 NAMES = ("a", "b", "c")
@@ -13,7 +13,7 @@ NAMES = ("a", "b", "c")
 def judges():
     """Judges that read the class straight from one of three coordinates: a row is the one-hot code of its class."""
     judge = Judge(Modality((3,)), np.float64(0), np.float64(1), [np.eye(3)], [np.zeros(3)])
-    return Judges(dict.fromkeys(NAMES, judge), np.array([10, 20, 30]), dict.fromkeys(NAMES, 1.0))
+    return Classifiers(dict.fromkeys(NAMES, judge), np.array([10, 20, 30]), dict.fromkeys(NAMES, 1.0))
 
 
 def _show(classes):

@@ -6,7 +6,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import Dataset
 from mmppl.data.polydigits import polydigits
 from mmppl.errors import DataError, ModalityError
-from mmppl.metrics import Judges, train_judges
+from mmppl.metrics import Classifiers, train_classifiers
 from mmppl.metrics.judges import Judge, flatten
 from mmppl.metrics.training import _shifted
 
@@ -41,7 +41,7 @@ def _dataset(num=300, classes=3, seed=0):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_judges_read_every_kind_of_modality(classes):
     data = _dataset(classes=classes)
-    judges = train_judges(data)
+    judges = train_classifiers(data)
     assert set(judges.classes) == set(range(7, 7 + classes))
     for name in data.modalities:
         assert judges.accuracy[name] > 0.98
@@ -52,7 +52,7 @@ def test_judges_read_every_kind_of_modality(classes):
 
 def test_leading_axes_and_features():
     data = _dataset()
-    judges = train_judges(data)
+    judges = train_classifiers(data)
     x = data.test["picture"][:12].reshape(3, 4, 1, 6, 6)
     np.testing.assert_array_equal(
         judges.predict("picture", x).reshape(-1), judges.predict("picture", x.reshape(12, 1, 6, 6))
@@ -82,8 +82,8 @@ def test_the_forward_pass_is_the_classifiers():
 
 def test_save_and_load_without_pickle(tmp_path):
     data = _dataset()
-    judges = train_judges(data)
-    again = Judges.load(judges.save(tmp_path / "judges.npz"))
+    judges = train_classifiers(data)
+    again = Classifiers.load(judges.save(tmp_path / "judges.npz"))
     assert again.accuracy == judges.accuracy
     for name in data.modalities:
         np.testing.assert_array_equal(again.features(name, data.test[name]), judges.features(name, data.test[name]))
@@ -92,42 +92,42 @@ def test_save_and_load_without_pickle(tmp_path):
         judges.save(tmp_path / "judges.npz")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(DataError, match="Expected judges written by Judges.save"):
-        Judges.load(tmp_path / "other.npz")
+        Classifiers.load(tmp_path / "other.npz")
     arrays = dict(np.load(tmp_path / "judges.npz"))
     del arrays["text/bias1"]
     np.savez(tmp_path / "half.npz", **arrays)
     with pytest.raises(DataError, match="'text/bias1' does not fit"):
-        Judges.load(tmp_path / "half.npz")
+        Classifiers.load(tmp_path / "half.npz")
 
 
 def test_trained_once_and_cached_by_data_and_seed(cache, monkeypatch):
     data = _dataset()
-    judges = train_judges(data)
+    judges = train_classifiers(data)
     (file,) = cache.iterdir()
     assert file.name.startswith("judges-tiny-")
 
     calls = []
     monkeypatch.setattr("mmppl.metrics.training._train", lambda *args: calls.append(args) or judges)
-    again = train_judges(data)
+    again = train_classifiers(data)
     assert calls == []
     np.testing.assert_array_equal(again.judges["text"].weights[0], judges.judges["text"].weights[0])
-    train_judges(_dataset(seed=1))
-    train_judges(data, seed=1)
+    train_classifiers(_dataset(seed=1))
+    train_classifiers(data, seed=1)
     assert len(calls) == 2
     assert len(list(cache.iterdir())) == 3
 
     file.write_bytes(b"broken")
     with pytest.warns(UserWarning, match="cached judges cannot be read and are trained again"):
-        train_judges(data)
+        train_classifiers(data)
     assert len(calls) == 3
-    assert Judges.load(file).accuracy == judges.accuracy
+    assert Classifiers.load(file).accuracy == judges.accuracy
 
 
 def test_training_is_seeded(cache):
-    first = train_judges(_dataset())
+    first = train_classifiers(_dataset())
     for file in cache.iterdir():
         file.unlink()
-    again = train_judges(_dataset())
+    again = train_classifiers(_dataset())
     for name, judge in first.judges.items():
         np.testing.assert_array_equal(judge.weights[0], again.judges[name].weights[0])
 
@@ -136,20 +136,20 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MMPPL_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="The judges are not cached: .*Set MMPPL_CACHE"):
-        assert train_judges(_dataset()).accuracy["text"] == 1
+        assert train_classifiers(_dataset()).accuracy["text"] == 1
 
 
 def test_data_that_cannot_be_judged():
     data = _dataset()
     bare = Batch(data.train.values)
     with pytest.raises(DataError, match="Judges need labels; data 'tiny' have none"):
-        train_judges(Dataset("tiny", data.modalities, bare, bare))
+        train_classifiers(Dataset("tiny", data.modalities, bare, bare))
     one = Batch(data.train.values, label=np.ones(len(bare)))
     with pytest.raises(DataError, match="at least two classes"):
-        train_judges(Dataset("tiny", data.modalities, one, one))
+        train_classifiers(Dataset("tiny", data.modalities, one, one))
     nowhere = data.train.without("text")
     with pytest.raises(DataError, match="Modality 'text' is present nowhere in a split"):
-        train_judges(Dataset("tiny", data.modalities, nowhere, nowhere))
+        train_classifiers(Dataset("tiny", data.modalities, nowhere, nowhere))
 
 
 def test_one_hot_and_shift():
@@ -171,6 +171,6 @@ def test_ink_and_word_of_polydigits():
     small = Dataset(
         "small", {n: data.modalities[n] for n in names}, data.train.select(*names), data.test.select(*names)
     )
-    judges = train_judges(small)
+    judges = train_classifiers(small)
     assert judges.accuracy["ink"] > 0.97
     assert judges.accuracy["word"] == 1

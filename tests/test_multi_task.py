@@ -6,8 +6,8 @@ from scipy import stats
 
 from mmppl._backend import get_backend
 from mmppl.errors import ModalityError, OptionError
-from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
-from mmppl.priors.condition import States
+from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
+from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.loss import MultiTaskNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama
@@ -62,7 +62,7 @@ class Exact:
 
 def model(told=True, strength=0.7, **options):
     space = SharedSpace(Blocks.of(SIZES), "c", strength, SDE)
-    learning = MultiTaskLearning(p_conditional=0.5 if told else 0.0, predict="noise")
+    learning = MultiTaskLoss(p_conditional=0.5 if told else 0.0, predict="noise")
     return MultiTaskModel(space, learning, **options)
 
 
@@ -221,7 +221,7 @@ def pair_net(space, r):
 def test_oracle_of_one_pair(host, strength, told):
     """Correlation 0.8: a pair of unit variances, and conditionals of slope 0.8 and variance 0.36."""
     space, number = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=strength, sde=SDE), 5000
-    learning = MultiTaskLearning(p_conditional=0.5 * told, predict="noise")
+    learning = MultiTaskLoss(p_conditional=0.5 * told, predict="noise")
     options = MultiTaskModel(space, learning, solver=Ancestral(400))
     prior = host.mm.MultiTask(pair_net(space, 0.8), options)
     draws = host.sample(prior, (number,), seed=0)
@@ -237,7 +237,7 @@ def test_oracle_of_one_pair(host, strength, told):
 
 def test_density_by_the_pull_of_a_head(host):
     space = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=0.0, sde=SDE)
-    options = MultiTaskModel(space, MultiTaskLearning(p_conditional=0.0, predict="noise"))
+    options = MultiTaskModel(space, MultiTaskLoss(p_conditional=0.0, predict="noise"))
     values = np.array([[0.3, 1.0], [-1.0, 0.5]])
     fn = host.mm.MultiTask(pair_net(space, 0.8), options).conditional({"x": host.array(values[:, 1:])})
     exact = stats.norm(0.8 * values[:, 1], 0.6).logpdf(values[:, 0])
@@ -262,7 +262,7 @@ def replayed_draw(host, options, net, start, xi):
     start = host.array(start)
     backend = get_backend(start)
     everything = backend.asarray(np.ones((len(start), 3), bool))
-    states = States(everything, ~everything)
+    states = BlockRoles(everything, ~everything)
 
     class Replayed:
         def __getattr__(self, name):
@@ -307,7 +307,7 @@ def test_forward_marginal_follows_from_its_steps():
     for u, t in zip(grid[:-1], grid[1:], strict=True):
         ratio = SDE.mean_factor(t) / SDE.mean_factor(u)
         mean = ratio * (mean + (space.weight(t) / ratio - space.weight(u)) * space.shift(x)[3:])
-    states = States(np.ones((1, 3), bool), np.zeros((1, 3), bool))
+    states = BlockRoles(np.ones((1, 3), bool), np.zeros((1, 3), bool))
     wanted = space.diffuse(np.concatenate([x[:3], z[3:]])[None], states, np.ones((1, 1)), np.zeros((1, 5)))
     np.testing.assert_allclose(mean, wanted[0, 3:], rtol=1e-9)
     assert space.weight(np.ones(())) < 0.01
@@ -334,9 +334,9 @@ def test_loss_is_its_formula():
     u = np.full((1, 1), 0.4)
     noise = MultiTaskNoise(u, np.full((1, 3), 0.9), u, np.full((1, 3), 0.9), u, eps)
     clean = np.array([[False, True, False]])
-    states = States(np.array([[True, False, True]]), clean)
+    states = BlockRoles(np.array([[True, False, True]]), clean)
     for predict in ("noise", "velocity"):
-        learning = MultiTaskLearning(weight=0.3, predict=predict)
+        learning = MultiTaskLoss(weight=0.3, predict=predict)
         found = learning.losses(get_backend(z), space, lambda x: answer + 0.0 * x[..., :1], z, states, noise)
         t = np.array(1e-5 + (1 - 1e-5) * 0.4)
         a, sigma = SDE.mean_factor(t), SDE.scale(t)
@@ -346,7 +346,7 @@ def test_loss_is_its_formula():
         np.testing.assert_allclose(found[0, 3:], (wanted - answer[3:5]) ** 2, rtol=1e-9)
         np.testing.assert_allclose(found[0, :2], -0.3 * heads, rtol=1e-9)
         assert found[0, 2] == 0.0
-    lost = States(np.array([[True, False, False]]), clean)
+    lost = BlockRoles(np.array([[True, False, False]]), clean)
     assert not learning.losses(get_backend(z), space, lambda x: answer + 0.0 * x[..., :1], z, lost, noise).any()
 
 
@@ -358,16 +358,16 @@ def test_the_network_sees_what_is_known_and_nothing_else():
         shown.append(x[0])
         return np.zeros((1, 10))
 
-    states = States(np.array([[True, False, True]]), np.array([[False, True, False]]))
-    MultiTaskLearning().answer(get_backend(z), space, net, states, z, t)
+    states = BlockRoles(np.array([[True, False, True]]), np.array([[False, True, False]]))
+    MultiTaskLoss().answer(get_backend(z), space, net, states, z, t)
     np.testing.assert_array_equal(shown[0], [0, 0, 3, 4, 5, 0.25, 0, 0.25])
-    states = States(np.array([[False, False, True]]), np.array([[False, True, False]]))
-    MultiTaskLearning().answer(get_backend(z), space, net, states, z, t)
+    states = BlockRoles(np.array([[False, False, True]]), np.array([[False, True, False]]))
+    MultiTaskLoss().answer(get_backend(z), space, net, states, z, t)
     np.testing.assert_array_equal(shown[1], [0, 0, 3, 4, 5, -1, 0, 0.25])
 
 
 def test_states_keep_the_primary_block():
-    space, learning = SharedSpace(Blocks.of(SIZES), "c"), MultiTaskLearning(p_conditional=0.6, p_marginal=0.4)
+    space, learning = SharedSpace(Blocks.of(SIZES), "c"), MultiTaskLoss(p_conditional=0.6, p_marginal=0.4)
     like = np.zeros((20_000, 5))
     noise = learning.draw(get_backend(like), np.random.default_rng(0), like, 3)
     present = np.ones((20_000, 3), bool)
@@ -383,7 +383,7 @@ def test_states_keep_the_primary_block():
 def test_no_gradient_passes_through_what_joins(host):
     space, backend = model().space, get_backend(host.array(np.zeros(1)))
     everything = backend.asarray(np.ones((1, 3), bool))
-    states = States(everything, ~everything)
+    states = BlockRoles(everything, ~everything)
     zero, t = host.array(np.zeros((1, 5))), host.array(np.full((1, 1), 0.5))
 
     def primary(z):
@@ -401,11 +401,11 @@ def test_what_is_wrong_is_said(host):
     with pytest.raises(OptionError, match="strength >= 0; got -1"):
         SharedSpace(Blocks.of(SIZES), strength=-1.0)
     with pytest.raises(OptionError, match=r"p_marginal in \[0, 1\]; got 2"):
-        MultiTaskLearning(p_marginal=2.0)
+        MultiTaskLoss(p_marginal=2.0)
     with pytest.raises(OptionError, match="weight >= 0"):
-        MultiTaskLearning(weight=-0.1)
+        MultiTaskLoss(weight=-0.1)
     with pytest.raises(OptionError, match="prediction among"):
-        MultiTaskLearning(predict="data")
+        MultiTaskLoss(predict="data")
     with pytest.raises(OptionError, match="guidance >= 0"):
         model(guidance=-1.0)
     with pytest.raises(OptionError, match="adds no noise .*; got EulerMaruyama"):

@@ -8,8 +8,8 @@ import pytest
 from mmppl._backend.numpy import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
-from mmppl.priors import Blocks, MultiTime, Pairwise
-from mmppl.priors.condition import States
+from mmppl.priors import Blocks, MultiTimeScoreMatching, PairwiseGuidance
+from mmppl.priors.condition import BlockRoles
 from mmppl.priors.coordinates import statistics
 from mmppl.sde import VE, VP, SubVP
 
@@ -26,7 +26,7 @@ def subsets(states):
 
 
 def test_conditions_are_uniform_over_proper_subsets():
-    learning, rows = MultiTime(p_conditional=0.7), 60_000
+    learning, rows = MultiTimeScoreMatching(p_conditional=0.7), 60_000
     states = learning.states(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
     assert not np.any(states.clean & states.diffused)
     assert np.all(states.clean | states.diffused)
@@ -36,7 +36,7 @@ def test_conditions_are_uniform_over_proper_subsets():
 
 
 def test_hidden_blocks_are_uniform_over_proper_subsets_too():
-    learning, rows = MultiTime(p_conditional=0.0, p_marginal=0.5), 60_000
+    learning, rows = MultiTimeScoreMatching(p_conditional=0.0, p_marginal=0.5), 60_000
     states = learning.states(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
     seen, counts = np.unique(states.diffused @ np.array([1, 2, 4]), return_counts=True)
     assert seen.tolist() == [1, 2, 3, 4, 5, 6, 7]
@@ -45,7 +45,7 @@ def test_hidden_blocks_are_uniform_over_proper_subsets_too():
 
 @pytest.mark.parametrize("p_marginal", [0.0, 1.0])
 def test_what_is_missing_is_neither_diffused_nor_a_condition(p_marginal):
-    learning, rows = MultiTime(p_conditional=1.0, p_marginal=p_marginal), 5000
+    learning, rows = MultiTimeScoreMatching(p_conditional=1.0, p_marginal=p_marginal), 5000
     present = np.random.default_rng(1).random((rows, 3)) < 0.6
     states = learning.states(BACKEND, draw(learning, rows), present)
     assert not np.any((states.clean | states.diffused) & ~present)
@@ -57,7 +57,7 @@ def test_what_is_missing_is_neither_diffused_nor_a_condition(p_marginal):
 
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 20.0)], ids=lambda s: type(s).__name__)
 def test_the_network_sees_unit_scale_at_every_time(sde):
-    learning, rows, inputs = MultiTime(sde, p_conditional=0.5), 20_000, []
+    learning, rows, inputs = MultiTimeScoreMatching(sde, p_conditional=0.5), 20_000, []
 
     def spy(x):
         inputs.append(x)
@@ -78,11 +78,11 @@ def net(x):
 @pytest.mark.parametrize("clean", [c for n in range(3) for c in itertools.combinations(range(3), n)])
 def test_the_loss_is_the_published_formula(clean):
     """D / D_A times the squared error of the noise on the diffused blocks; exactly 0 on the clean ones."""
-    learning = MultiTime(predict="noise")
+    learning = MultiTimeScoreMatching(predict="noise")
     noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
     mask = np.zeros((7, 3), bool)
     mask[:, clean] = True
-    losses = learning.losses(BACKEND, BLOCKS, net, z, States(~mask, mask), noise)
+    losses = learning.losses(BACKEND, BLOCKS, net, z, BlockRoles(~mask, mask), noise)
     wide = BLOCKS.spread(mask)
     assert np.all(losses[wide] == 0.0)
     t = 1e-5 + (1 - 1e-5) * noise.time[:, :1]
@@ -97,13 +97,13 @@ def test_the_loss_is_the_published_formula(clean):
 @pytest.mark.parametrize("matching", ["exact", "sliced"])
 def test_implicit_losses_have_the_mean_of_the_denoising_one(matching, predict, x64):
     """For any network, here a bent one, and any blocks diffused; the fixed data show that they need not be Gaussian."""
-    learning, rows = MultiTime(SubVP(), matching=matching, predict=predict, scheme="likelihood"), 60_000
+    learning, rows = MultiTimeScoreMatching(SubVP(), matching=matching, predict=predict, scheme="likelihood"), 60_000
     z = np.array([0.5, -1.0, 2.0, 0.3, -0.2, 1.5]) * np.ones((rows, 1))
     noise = draw(learning, rows)
     # Times at which neither loss is dominated by a few rows.
     noise = noise._replace(time=0.3 + 0.6 * noise.time)
     clean = np.array([[False, True, False], [False, False, True]])[np.arange(rows) % 2]
-    states = States(~clean, clean)
+    states = BlockRoles(~clean, clean)
 
     from mmppl._backend.jax import BACKEND as JAX
 
@@ -111,7 +111,7 @@ def test_implicit_losses_have_the_mean_of_the_denoising_one(matching, predict, x
         return JAX.xp.tanh(x[..., : BLOCKS.dim] @ MIX) + 0.1 * x[..., : BLOCKS.dim] ** 2
 
     def losses(noise):
-        args = [JAX.xp.asarray(z), States(*map(JAX.xp.asarray, states))]
+        args = [JAX.xp.asarray(z), BlockRoles(*map(JAX.xp.asarray, states))]
         noise = noise._replace(**{k: JAX.xp.asarray(v) for k, v in noise._asdict().items() if v is not None})
         return np.asarray(learning.losses(JAX, BLOCKS, bent, *args, noise))
 
@@ -129,9 +129,9 @@ MIX = np.random.default_rng(9).standard_normal((BLOCKS.dim, BLOCKS.dim)) / BLOCK
 @pytest.mark.parametrize("predict", ["velocity", "data"])
 def test_predictions_are_the_noise_in_other_words(predict):
     """What stands for the same noise has the same noise predicted, and the squared error of its own."""
-    other_way, learning = MultiTime(predict=predict), MultiTime(predict="noise")
+    other_way, learning = MultiTimeScoreMatching(predict=predict), MultiTimeScoreMatching(predict="noise")
     noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
-    states = States(np.ones((7, 3), bool), np.zeros((7, 3), bool))
+    states = BlockRoles(np.ones((7, 3), bool), np.zeros((7, 3), bool))
 
     def other(x):
         t = BLOCKS.spread(x[..., 6:])
@@ -152,28 +152,28 @@ def test_predictions_are_the_noise_in_other_words(predict):
 
 
 def test_independent_times_differ_by_block():
-    learning = MultiTime(independent=True, p_conditional=0.0, predict="noise")
+    learning = MultiTimeScoreMatching(independent=True, p_conditional=0.0, predict="noise")
     seen = []
 
     def spy(x):
         seen.append(x[..., 6:])
         return net(x)
 
-    states = States(np.ones((7, 3), bool), np.zeros((7, 3), bool))
+    states = BlockRoles(np.ones((7, 3), bool), np.zeros((7, 3), bool))
     learning.losses(BACKEND, BLOCKS, spy, np.zeros((7, 6)), states, draw(learning, 7))
     assert np.all(np.ptp(seen[0], axis=-1) > 0.0)
 
 
 def test_many_modalities_need_no_list_of_subsets():
     blocks = Blocks.of({f"m{i}": 1 for i in range(40)})
-    learning, rows = MultiTime(p_conditional=1.0), 500
+    learning, rows = MultiTimeScoreMatching(p_conditional=1.0), 500
     states = learning.states(BACKEND, draw(learning, rows, blocks), np.ones((rows, 40), bool))
     assert 0.4 < states.clean.mean() < 0.6
     assert len(np.unique(states.clean, axis=0)) == rows
 
 
 def test_what_is_hidden_never_enters():
-    learning = MultiTime(p_conditional=0.5, p_marginal=0.3)
+    learning = MultiTimeScoreMatching(p_conditional=0.5, p_marginal=0.3)
     noise, z = draw(learning, 50), np.random.default_rng(3).standard_normal((50, 6))
     present = np.random.default_rng(4).random((50, 3)) < 0.5
     other = np.where(BLOCKS.spread(present), z, 1e6)
@@ -183,15 +183,15 @@ def test_what_is_hidden_never_enters():
 
 def test_bad_options():
     with pytest.raises(OptionError, match="p_conditional in"):
-        MultiTime(p_conditional=1.5)
+        MultiTimeScoreMatching(p_conditional=1.5)
     with pytest.raises(OptionError, match="p_marginal in"):
-        MultiTime(p_marginal=-0.1)
+        MultiTimeScoreMatching(p_marginal=-0.1)
     with pytest.raises(OptionError, match="Expected a scheme among"):
-        MultiTime(scheme="sometimes")
+        MultiTimeScoreMatching(scheme="sometimes")
     with pytest.raises(OptionError, match="Expected a prediction among"):
-        MultiTime(predict="future")
+        MultiTimeScoreMatching(predict="future")
     with pytest.raises(OptionError, match="Expected a matching among"):
-        MultiTime(matching="blind")
+        MultiTimeScoreMatching(matching="blind")
     with pytest.raises(ModalityError, match="got none for"):
         BLOCKS.join({"a": np.zeros((1, 2))})
     with pytest.raises(ModalityError, match="who is present"):
@@ -214,25 +214,25 @@ def test_statistics_are_of_what_is_present_and_name_what_is_dead():
 
 
 def test_pairs_pull_only_where_one_is_known_and_the_other_is_made():
-    guide = Pairwise(BLOCKS, 2.0)
+    guide = PairwiseGuidance(BLOCKS, 2.0)
     z, t = np.random.default_rng(6).standard_normal((4, 6)), np.array(0.3)
 
     def energy(x):
         return 0.5 * (x**2).sum(-1)
 
     clean = np.array([[True, False, False], [True, True, True], [False, False, False], [True, True, False]])
-    states = States(~clean, clean)
+    states = BlockRoles(~clean, clean)
     pull = guide.pull(BACKEND, energy, states)(z, t)
     # Each pair of a known and a missing block adds -2 z to both of its blocks.
     known, made = clean.sum(-1, keepdims=True), (~clean).sum(-1, keepdims=True)
     times = np.where(clean, made, known)
     np.testing.assert_allclose(pull, -2.0 * BLOCKS.spread(times) * z, atol=1e-12)
-    alone = guide.pull(BACKEND, energy, States(states.diffused[:1], states.clean[:1]))(z[:1], t)
+    alone = guide.pull(BACKEND, energy, BlockRoles(states.diffused[:1], states.clean[:1]))(z[:1], t)
     np.testing.assert_allclose(alone, pull[:1])  # the strength does not depend on the batch
 
 
 def test_pair_losses_are_of_pairs_that_are_there():
-    guide = Pairwise(BLOCKS)
+    guide = PairwiseGuidance(BLOCKS)
     z = np.random.default_rng(7).standard_normal((50, 6))
 
     def zero(x):
@@ -244,4 +244,4 @@ def test_pair_losses_are_of_pairs_that_are_there():
     two = guide.losses(BACKEND, np.random.default_rng(0), zero, z, present)
     np.testing.assert_allclose(two, 2.0 * np.log(2.0) / 3.0)
     with pytest.raises(OptionError, match="two blocks or more"):
-        Pairwise(Blocks.of({"a": 1}))
+        PairwiseGuidance(Blocks.of({"a": 1}))

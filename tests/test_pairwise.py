@@ -6,7 +6,7 @@ import pytest
 from mmppl._backend import get_backend
 from mmppl._backend.numpy import BACKEND
 from mmppl.errors import OptionError
-from mmppl.priors import Blocks, Pairwise
+from mmppl.priors import Blocks, PairwiseGuidance
 from mmppl.sde import VE, VP, SubVP
 from mmppl.testing.drivers import driver
 
@@ -95,7 +95,7 @@ def slopes(host, guide, energies, z, present):
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 5.0)], ids=lambda s: type(s).__name__)
 def test_no_move_betters_the_density_ratio(host, sde):
     number = 40_000
-    found = slopes(host, Pairwise(BLOCKS, sde=sde), optima(sde), rows(number), np.ones((number, 3), bool))
+    found = slopes(host, PairwiseGuidance(BLOCKS, sde=sde), optima(sde), rows(number), np.ones((number, 3), bool))
     assert max(abs(s) for s in found.values()) < 4.5, found
 
 
@@ -105,7 +105,7 @@ def test_missing_blocks_do_not_change_the_density_ratio(host):
     whole, z = rng.random(number) < 0.4, rows(number)
     present = np.stack([whole | (rng.random(number) < 0.1), whole, whole & (rng.random(number) < 0.5)], axis=1)
     z = np.where(np.repeat(present, BLOCKS.sizes, axis=1), z, 30.0)
-    found = slopes(host, Pairwise(BLOCKS), optima(VP()), z, present)
+    found = slopes(host, PairwiseGuidance(BLOCKS), optima(VP()), z, present)
     assert max(abs(s) for s in found.values()) < 4.5, found
 
 
@@ -118,7 +118,7 @@ def test_mismatched_pairs_have_the_noise_of_the_time_that_is_told():
         return 0.0 * x[..., 0]
 
     number = 100_000
-    guide = Pairwise(Blocks.of({"a": 1, "b": 1}))
+    guide = PairwiseGuidance(Blocks.of({"a": 1, "b": 1}))
     guide.losses(BACKEND, np.random.default_rng(0), spy, np.zeros((number, 2)), np.ones((number, 2), bool))
     for x in seen[:2]:
         for half in (0, 1):

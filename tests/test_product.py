@@ -8,12 +8,12 @@ from scipy import special
 
 from mmppl import Batch
 from mmppl.nets import MLP, Energy, LocScale
-from mmppl.priors import Chains
+from mmppl.priors import LangevinChains
 from mmppl.testing import driver
 
 DIMS = {"a": 3, "b": 2}
 ENERGY = Energy(2, hidden=(8,), activation="tanh")
-CHAINS = Chains(number=32, steps=4, step_size=0.7, adjusted=True, draw_steps=20)
+CHAINS = LangevinChains(number=32, steps=4, step_size=0.7, adjusted=True, draw_steps=20)
 RNG = np.random.default_rng(0)
 BATCH = Batch(
     {name: (RNG.normal(size=(8, size)) + 2.0).astype(np.float32) for name, size in DIMS.items()},

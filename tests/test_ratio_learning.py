@@ -63,7 +63,7 @@ def test_a_learned_ratio_finds_the_canonical_directions(name, how):
     found = find_subspaces(latents, BLOCKS, eps=0.9, ppl=driver(name).mm, learning=learning)
     assert found.ranks == (1, 1)
     np.testing.assert_allclose(found.eigenvalues[[0, 4]], 4.263, rtol=0.3)
-    y = (x - found.loc) @ found.turn.T
+    y = (x - found.loc) @ found.matrix.T
     assert abs(np.corrcoef(y[:, 0], x[:, 0])[0, 1]) > 0.97
     assert abs(np.corrcoef(y[:, 4], x[:, 4])[0, 1]) > 0.97
 
@@ -137,7 +137,7 @@ def test_by_default_more_than_correlations_is_seen(name):
     found = find_subspaces(latents, blocks, eps=0.1, ppl=mm)
     assert found.ranks == (2, 1)
     assert found.certificate == 0.0  # nothing is left out
-    assert abs(found.turn[0, 1]) > 5.0 * abs(found.turn[0, 0])
+    assert abs(found.matrix[0, 1]) > 5.0 * abs(found.matrix[0, 0])
     np.testing.assert_allclose(found.eigenvalues, [8.91, 4.26, 4.26], rtol=0.25)
     # The same ratio with a larger tolerance; the linear one, asked for, is blind to the modes.
     again = find_subspaces(latents, blocks, eps=4.0, ppl=mm)
@@ -167,7 +167,7 @@ def test_the_score_of_any_reference_may_be_given(net):
     np.testing.assert_allclose(found.eigenvalues[:4], [4.263, 0.5625, 0.25, 0.0417], rtol=0.3, atol=0.03)
     np.testing.assert_allclose(found.eigenvalues[4:7], [4.263, 0.5625, 0.0417], rtol=0.3, atol=0.03)
     assert found.ranks == (3, 2)
-    assert abs(np.corrcoef(((z - found.loc) @ found.turn.T)[:, 2], x[:, 3])[0, 1]) > 0.9
+    assert abs(np.corrcoef(((z - found.loc) @ found.matrix.T)[:, 2], x[:, 3])[0, 1]) > 0.9
     with pytest.raises(DataError, match=r"score to be finite and of shape \(4000, 9\); got shape \(4000, 4\)"):
         against(lambda z: z[:, :4])
 
@@ -186,7 +186,7 @@ def test_of_a_bayesian_model_are_found_the_parameters_that_data_inform():
     np.testing.assert_allclose(found.eigenvalues[[0, 2]], 4.0, rtol=0.3)
     assert found.eigenvalues[1] < 0.3  # 2.9 against a normal
     assert found.ranks == (1, 1)
-    assert abs(found.turn[0, 1]) > 5.0 * abs(found.turn[0, 0])
+    assert abs(found.matrix[0, 1]) > 5.0 * abs(found.matrix[0, 0])
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def test_an_exact_ratio_bounds_what_is_lost_of_latents_of_any_shape(learned):
         place = {"loc": np.zeros(4), "white": np.eye(4), "eps": eps, "learned": learned}
         found = Subspaces.fit(blocks, np.zeros((1, 4)), ratio, **place)
         # Which coordinates are left out: eigenvectors are all but the axes.
-        axes = np.abs(found.turn).argmax(1)
-        assert np.abs(found.turn).max(1).min() > 0.95
+        axes = np.abs(found.matrix).argmax(1)
+        assert np.abs(found.matrix).max(1).min() > 0.95
         left = axes[~found.kept]
         assert found.estimate == pytest.approx(half[left].sum(), rel=0.02, abs=1e-12)
         assert found.estimate < eps
@@ -211,7 +211,7 @@ def test_canonical_directions_are_found_again():
     ratio = white_z @ linear_ratio(white_z).T
     found = Subspaces.fit(BLOCKS, z, ratio, eps=0.7, loc=loc, white=white)
     assert found.ranks == (1, 1)
-    y = (z - found.loc) @ found.turn.T
+    y = (z - found.loc) @ found.matrix.T
     assert abs(np.corrcoef(y[:, 0], x[:, 0])[0, 1]) > 0.99
     assert abs(np.corrcoef(y[:, 4], x[:, 4])[0, 1]) > 0.99
     assert found.reduced.sizes == (1, 1)
@@ -232,7 +232,7 @@ def test_a_reduced_prior_is_the_prior_on_what_is_kept_and_the_reference_on_the_r
     space = Subspaces.fit(BLOCKS, z, x @ linear_ratio(x).T, eps=0.1, loc=loc, white=white)
     assert space.ranks == (2, 2)
     with host.double():
-        y = ((z - loc) @ space.turn.T)[:, space.kept]
+        y = ((z - loc) @ space.matrix.T)[:, space.kept]
         own = np.cov(y.T)
         base = host.dist.MultivariateNormal(host.array(np.zeros(4)), covariance_matrix=host.array(own))
         prior = host.mm.Reduced(base, space)
@@ -242,9 +242,9 @@ def test_a_reduced_prior_is_the_prior_on_what_is_kept_and_the_reference_on_the_r
         scale = np.sqrt(np.outer(np.diag(truth), np.diag(truth)))
         np.testing.assert_allclose(np.cov(draws.T) / scale, truth / scale, atol=0.16)
         value = z[:7]
-        t = (value - loc) @ space.turn.T
+        t = (value - loc) @ space.matrix.T
         wanted = stats.multivariate_normal(np.zeros(4), own).logpdf(t[:, space.kept])
-        wanted += stats.norm().logpdf(t[:, ~space.kept]).sum(-1) + np.linalg.slogdet(space.turn)[1]
+        wanted += stats.norm().logpdf(t[:, ~space.kept]).sum(-1) + np.linalg.slogdet(space.matrix)[1]
         np.testing.assert_allclose(host.log_prob(prior, value), wanted, rtol=1e-9)
         # Little is lost: no more than the certificate, and the linear ratio's own error.
         lost = stats.multivariate_normal(np.ones(9), truth).logpdf(z[:4000]) - host.log_prob(prior, z[:4000])
@@ -253,16 +253,18 @@ def test_a_reduced_prior_is_the_prior_on_what_is_kept_and_the_reference_on_the_r
 
 @pytest.mark.parametrize("name", ["numpyro", "pyro"])
 def test_a_reduced_score_is_conditioned_as_it_is(name):
-    from mmppl.priors import MultiTime, ScoreModel
+    from mmppl.priors import MultiTimeScoreMatching, ScoreModel
     from mmppl.testing.drivers import driver
     from mmppl.testing.gaussian_score import GaussianScore
 
     host = driver(name)
     space = Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=0.1, loc=LOC + 2.0, white=WHITE)
-    own = space.turn @ COV @ space.turn.T
+    own = space.matrix @ COV @ space.matrix.T
     net = GaussianScore(dict(space.reduced.items()), own[np.ix_(space.kept, space.kept)])
     with host.double():
-        prior = host.mm.Reduced(host.mm.JointScore(net, ScoreModel(space.reduced, MultiTime(predict="noise"))), space)
+        prior = host.mm.Reduced(
+            host.mm.JointScore(net, ScoreModel(space.reduced, MultiTimeScoreMatching(predict="noise"))), space
+        )
         value = 2.0 + np.array([1.5, -1.0, 0.5, 0.3])
         given = prior.conditional({"a": host.array(np.tile(value, (4000, 1)))})
         draws = host.sample(given, (), seed=1)
@@ -283,7 +285,7 @@ def test_incomplete_rows_are_left_out():
     mm = import_module("mmppl.numpyro")
     found = find_subspaces(Batch({"a": x[:, :4], "b": wild}, {"b": ~hidden}), BLOCKS, eps=0.9, ppl=mm)
     alone = find_subspaces(Batch({"a": x[~hidden, :4], "b": x[~hidden, 4:]}), BLOCKS, eps=0.9, ppl=mm)
-    assert np.array_equal(found.turn, alone.turn)
+    assert np.array_equal(found.matrix, alone.matrix)
     with pytest.raises(DataError, match="at least 36 rows with all of"):
         find_subspaces(Batch({"a": x[:20, :4], "b": x[:20, 4:]}), BLOCKS, eps=0.9, ppl=mm)
 

@@ -11,7 +11,7 @@ from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.objectives.terms import Draws, Terms
 from mmppl.mcmc import langevin
 from mmppl.nets.bound import evaluated_anew
-from mmppl.priors.energy.chains import Chains
+from mmppl.priors.energy.chains import LangevinChains
 
 Array = Any
 
@@ -80,7 +80,7 @@ class Refined(Objective):
                 f"that all count; got {type(objective).__name__}. Try MMVAE() or ELBO()."
             )
         self.objective, self.encoder = objective, encoder
-        self.chains = Chains(steps=steps, step_size=step_size, adjusted=adjusted, clip=clip)
+        self.chains = LangevinChains(steps=steps, step_size=step_size, adjusted=adjusted, clip=clip)
         super().__init__(
             objective.particles,
             beta=objective.beta,

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.subsets import THROWS, first_fit
+from mmppl.subsets import NUM_PROPOSALS, first_valid
 
 Array = Any
 
@@ -37,7 +37,7 @@ def inside(backend: Backend, encode: Array, present: Array) -> Array:
 def random_subsets(backend: Backend, rng: Any, num: int, present: Array, like: Array) -> Array:
     """``num`` subsets for each datum, uniform over the non-empty subsets of what it has, ``(num, N, M)``."""
     xp = backend.xp
-    coins = (backend.uniform(rng, (THROWS, num, *present.shape), like) < 0.5) & present
-    return first_fit(
+    coins = (backend.uniform(rng, (NUM_PROPOSALS, num, *present.shape), like) < 0.5) & present
+    return first_valid(
         backend, coins, lambda coin: xp.any(coin, axis=-1), xp.broadcast_to(present, (num, *present.shape))
     )

@@ -12,7 +12,7 @@ from mmppl.batch import Batch
 from mmppl.data import minibatches
 from mmppl.errors import OptionError, RunError, TrainingError
 from mmppl.inference.training.fitted import Fitted
-from mmppl.inference.training.leakage import refuse_peeking
+from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.run_folder import Run
 
@@ -128,8 +128,8 @@ def fit(
                 f"Expected stage '{stage.name}' to train some of the parameters {list(weights)}; got names that begin "
                 f"with {list(stage.train)}."
             )
-    if program.remake is None and not resume:
-        refuse_peeking(Fitted(program, weights, label=label), data)
+    if program.rebuild is None and not resume:
+        check_no_leakage(Fitted(program, weights, label=label), data)
     if run and not resume:
         run.create(about, force=force)
     bar = tqdm(total=epochs, initial=done, disable=not progress, unit="epoch")
@@ -145,8 +145,8 @@ def fit(
                 trainer.restore(snapshot)
                 snapshot, epoch = None, done
             seen = data if stage.encode is None else trainer.encode(stage.encode, data, batch_size)
-            if stage.settle is not None:
-                trainer.assign(stage.settle(seen))
+            if stage.initialize is not None:
+                trainer.assign(stage.initialize(seen))
             if not stage.cache:
                 seen = data
             while epoch < last:

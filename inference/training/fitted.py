@@ -77,9 +77,9 @@ class Fitted:
         Raises:
             OptionError: If it is a program of one's own, or an option is unknown.
         """
-        if self.program.remake is None:
+        if self.program.rebuild is None:
             raise OptionError("Expected a program of mmppl.models; got one of your own. Declare it with other options.")
-        return replace(self, program=self.program.remake(0, **options))
+        return replace(self, program=self.program.rebuild(0, **options))
 
 
 def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:

@@ -8,10 +8,10 @@ from mmppl.errors import ObjectiveError
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
 
-__all__ = ["refuse_peeking"]
+__all__ = ["check_no_leakage"]
 
 
-def refuse_peeking(fitted: Fitted, data: Batch) -> None:
+def check_no_leakage(fitted: Fitted, data: Batch) -> None:
     """Raises if the guide's draws change with values that are not present.
 
     An objective of several terms shows the guide one array of values under several masks, so that each network runs

@@ -28,7 +28,7 @@ class Stage:
         guide: Its guide, if not the program's.
         encode: Frozen encoders: a host callable from a batch to one array ``(N, *)`` for each modality. The stage then
             sees these, computed once for all data, in place of the data.
-        cache: False where ``encode`` is for ``settle`` alone, and the stage sees the data.
+        cache: False where ``encode`` is for ``initialize`` alone, and the stage sees the data.
         settle: From the encoded training data to values of parameters that hold in this stage, by name.
         ema: Decay of the averaged weights, if not the fit's.
         learning_rate: Factor on the learning rate.
@@ -43,7 +43,7 @@ class Stage:
     guide: Callable[..., Any] | None = None
     encode: Callable[..., Any] | None = None
     cache: bool = True
-    settle: Callable[[Batch], Mapping[str, np.ndarray]] | None = None
+    initialize: Callable[[Batch], Mapping[str, np.ndarray]] | None = None
     ema: float | None = None
     learning_rate: float = 1.0
     momentum: float = 0.9
@@ -97,8 +97,8 @@ class Program:
     options: dict[str, Any] = field(default_factory=dict)
     kernel: str | None = "mala"
     density: bool = True
-    costly: bool = False
-    remake: Callable[..., "Program"] | None = None
+    ode_density: bool = False
+    rebuild: Callable[..., "Program"] | None = None
 
     def __post_init__(self) -> None:
         if not hasattr(self.ppl, "host"):
@@ -115,10 +115,10 @@ class Program:
 
     def fresh(self, seed: int) -> "Program":
         """The same program with initial weights drawn from ``seed``, if it is known how to make it."""
-        return self if self.remake is None else self.remake(seed)
+        return self if self.rebuild is None else self.rebuild(seed)
 
     def with_objective(self, objective: Objective) -> "Program":
         """The same program with another objective, except in stages that have one of their own."""
-        remake = self.remake
-        again = None if remake is None else lambda seed, **options: remake(seed, **options).with_objective(objective)
-        return replace(self, objective=objective, remake=again)
+        rebuild = self.rebuild
+        again = None if rebuild is None else lambda seed, **options: rebuild(seed, **options).with_objective(objective)
+        return replace(self, objective=objective, rebuild=again)

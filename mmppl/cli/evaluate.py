@@ -26,12 +26,12 @@ def evaluate(
     from mmppl import diagnostics
     from mmppl.diagnostics.report.tables import evaluation_table
     from mmppl.inference import Run
-    from mmppl.metrics import Judges
+    from mmppl.metrics import Classifiers
 
     folder = Run(run)
     folder.info()
     new_file(folder.path / "evaluation.json", force)
-    chosen = None if judges is None else Judges.load(judges)
+    chosen = None if judges is None else Classifiers.load(judges)
     fitted, dataset = diagnostics.load_run(run)
     result = diagnostics.evaluate(fitted, dataset, split=split, judges=chosen, seed=seed, progress=True)
     file = folder.write_json("evaluation.json", result)

@@ -12,14 +12,14 @@ from mmppl.data import Dataset
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate, log_likelihood
 from mmppl.metrics import (
+    Classifiers,
     Estimate,
-    Judges,
     coherence,
     cross_coherence,
     frechet,
     latent_probe,
     leave_one_out_coherence,
-    train_judges,
+    train_classifiers,
 )
 
 __all__ = ["evaluate", "guide_latents"]
@@ -34,7 +34,7 @@ def evaluate(
     dataset: Dataset,
     *,
     split: str = "test",
-    judges: Judges | None = None,
+    judges: Classifiers | None = None,
     features: Features | None = None,
     num: int = 1000,
     likelihood_rows: int | None = None,
@@ -93,7 +93,7 @@ def evaluate(
         judged = None
         if skipped is None:
             say("judges")
-            judged = judges or train_judges(dataset)
+            judged = judges or train_classifiers(dataset)
             out["judges"] = {name: judged.accuracy.get(name) for name in rows.modalities}
         see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
         if see or features:
@@ -160,12 +160,12 @@ def _why_no_likelihood(fitted: Fitted, asked: int | None) -> str | None:
         return "The encoders are deterministic."
     if asked == 0:
         return "None was asked for: likelihood_rows is 0."
-    if fitted.program.costly and asked is None:
+    if fitted.program.ode_density and asked is None:
         return "Under a diffusion every draw takes an integration; evaluate(likelihood_rows=...) in Python does them."
     return None
 
 
-def _joint(samples: Mapping[str, np.ndarray], judges: Judges) -> dict[str, Any]:
+def _joint(samples: Mapping[str, np.ndarray], judges: Classifiers) -> dict[str, Any]:
     joint = coherence(samples, judges)
     return {"joint": _plain(joint.joint), "names": list(joint.names), "pairs": _matrix(joint.pairs)}
 

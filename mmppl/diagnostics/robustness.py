@@ -8,7 +8,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
-from mmppl.metrics import Coherence, Judges, coherence, frechet
+from mmppl.metrics import Classifiers, Coherence, coherence, frechet
 from mmppl.sde import SDE, VP
 
 __all__ = ["Robustness", "TIMES", "robustness"]
@@ -32,7 +32,7 @@ class Robustness:
 def robustness(
     fitted: Fitted,
     batch: Batch,
-    judges: Judges,
+    judges: Classifiers,
     *,
     times: Iterable[float] = TIMES,
     sde: SDE | None = None,

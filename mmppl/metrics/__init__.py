@@ -13,19 +13,19 @@ from mmppl.metrics.coherence_by_number import coherence_by_number
 from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.f1 import f1
 from mmppl.metrics.frechet import frechet
-from mmppl.metrics.judges import Judges
+from mmppl.metrics.judges import Classifiers
 from mmppl.metrics.latent_probe import latent_probe
 from mmppl.metrics.likelihood_gap import LikelihoodGap, likelihood_gap
 from mmppl.metrics.mean_correlation import MeanCorrelation, mean_correlation
 from mmppl.metrics.paired_features import clip_score, mutual_information_divergence
 from mmppl.metrics.selection import selection_score
-from mmppl.metrics.training import train_judges
+from mmppl.metrics.training import train_classifiers
 
 __all__ = [
     "Coherence",
     "CrossCoherence",
     "Estimate",
-    "Judges",
+    "Classifiers",
     "LeaveOneOutCoherence",
     "LikelihoodGap",
     "MeanCorrelation",
@@ -42,5 +42,5 @@ __all__ = [
     "mean_correlation",
     "mutual_information_divergence",
     "selection_score",
-    "train_judges",
+    "train_classifiers",
 ]

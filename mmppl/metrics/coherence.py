@@ -8,7 +8,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.judges import Judges
+from mmppl.metrics.judges import Classifiers
 from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_cases, right_draws
 
 __all__ = [
@@ -70,7 +70,7 @@ class LeaveOneOutCoherence:
     accuracy: dict[str, Estimate]
 
 
-def coherence(samples: Mapping[str, np.ndarray], judges: Judges, label: np.ndarray | None = None) -> Coherence:
+def coherence(samples: Mapping[str, np.ndarray], judges: Classifiers, label: np.ndarray | None = None) -> Coherence:
     """Joint coherence of samples, and with labels the accuracy of each modality.
 
     Arguments:
@@ -92,7 +92,7 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Judges, label: np.ndarr
         >>> from mmppl.batch import Modality
         >>> from mmppl.metrics.judges import Judge
         >>> sign = Judge(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
-        >>> judges = Judges({"a": sign, "b": sign}, np.array([0, 1]), {"a": 1.0, "b": 1.0})
+        >>> judges = Classifiers({"a": sign, "b": sign}, np.array([0, 1]), {"a": 1.0, "b": 1.0})
         >>> a, b = np.array([[1.0], [2.0], [-1.0], [-3.0]]), np.array([[1.0], [-2.0], [-1.0], [-3.0]])
         >>> coherence({"a": a, "b": b}, judges).joint.value
         0.75
@@ -125,7 +125,7 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Judges, label: np.ndarr
     return Coherence(joint, names, pairs, at_least, accuracy)
 
 
-def cross_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> CrossCoherence:
+def cross_coherence(generate_fn: Generate, batch: Batch, judges: Classifiers) -> CrossCoherence:
     """Accuracy of every modality generated from one single other, over all pairs.
 
     Arguments:
@@ -152,7 +152,7 @@ def cross_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> Cros
     return CrossCoherence(mean_over_cases(hits[pairs]), names, accuracy, error)
 
 
-def leave_one_out_coherence(generate_fn: Generate, batch: Batch, judges: Judges) -> LeaveOneOutCoherence:
+def leave_one_out_coherence(generate_fn: Generate, batch: Batch, judges: Classifiers) -> LeaveOneOutCoherence:
     """Accuracy of every modality generated from all the others.
 
     Arguments:

@@ -8,14 +8,14 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.judges import Judges
+from mmppl.metrics.judges import Classifiers
 from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_cases, right_draws
 
 __all__ = ["coherence_by_number"]
 
 
 def coherence_by_number(
-    generate_fn: Generate, batch: Batch, judges: Judges, *, subsets: int | None = None, seed: int = 0
+    generate_fn: Generate, batch: Batch, judges: Classifiers, *, subsets: int | None = None, seed: int = 0
 ) -> dict[int, Estimate]:
     """Accuracy of modalities generated from k others, by k = 1, ..., M - 1.
 
@@ -40,7 +40,7 @@ def coherence_by_number(
         >>> from mmppl.batch import Modality
         >>> from mmppl.metrics.judges import Judge
         >>> sign = Judge(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
-        >>> judges = Judges(dict.fromkeys("abc", sign), np.array([0, 1]), dict.fromkeys("abc", 1.0))
+        >>> judges = Classifiers(dict.fromkeys("abc", sign), np.array([0, 1]), dict.fromkeys("abc", 1.0))
         >>> x = np.array([[1.0], [2.0], [-3.0]])
         >>> batch = Batch({"a": x, "b": x, "c": -x}, label=np.array([1, 1, 0]))
         >>> def copy(given, want):

@@ -12,7 +12,7 @@ from mmppl.batch import Modality
 from mmppl.data.npz import read_arrays, write_npz
 from mmppl.errors import DataError, ModalityError
 
-__all__ = ["Judge", "Judges"]
+__all__ = ["Judge", "Classifiers"]
 
 CHUNK = 4096
 
@@ -55,8 +55,8 @@ def flatten(modality: Modality, rows: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Judges:
-    """A judge for each modality, all telling the same classes apart. See :func:`mmppl.metrics.train_judges`.
+class Classifiers:
+    """A judge for each modality, all telling the same classes apart. See :func:`mmppl.metrics.train_classifiers`.
 
     Arguments:
         judges: The judges by name of modality.
@@ -102,7 +102,7 @@ class Judges:
         return write_npz(path, arrays, force=force)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Judges":
+    def load(cls, path: str | os.PathLike) -> "Classifiers":
         """Reads what :meth:`save` wrote; nothing is unpickled.
 
         Raises:

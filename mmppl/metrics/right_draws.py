@@ -7,14 +7,14 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.judges import Judges
+from mmppl.metrics.judges import Classifiers
 
 __all__ = ["Generate", "labelled_modalities", "mean_over_cases", "right_draws"]
 
 Generate = Callable[[Batch, Sequence[str]], Mapping[str, np.ndarray]]
 
 
-def labelled_modalities(batch: Batch, judges: Judges) -> tuple[str, ...]:
+def labelled_modalities(batch: Batch, judges: Classifiers) -> tuple[str, ...]:
     """The modalities of a batch that coherences across modalities can be told of."""
     names = batch.modalities
     if batch.label is None:
@@ -30,7 +30,7 @@ def labelled_modalities(batch: Batch, judges: Judges) -> tuple[str, ...]:
     return names
 
 
-def right_draws(generate_fn: Generate, given: Batch, want: Sequence[str], judges: Judges) -> dict[str, np.ndarray]:
+def right_draws(generate_fn: Generate, given: Batch, want: Sequence[str], judges: Classifiers) -> dict[str, np.ndarray]:
     """Share of right draws for each row, of shape (N,), by name wanted; NaN where nothing is given."""
     rows = np.flatnonzero(given.observed())
     given_rows = given[rows]

@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from mmppl.batch import Batch, Modality
 from mmppl.data import Dataset
 from mmppl.errors import DataError
-from mmppl.metrics.judges import Judge, Judges, flatten
+from mmppl.metrics.judges import Classifiers, Judge, flatten
 
-__all__ = ["train_judges"]
+__all__ = ["train_classifiers"]
 
 RECIPE = 1  # part of the cache's key: raise it when the training below changes
 HIDDEN = {"image": (512, 128), "vector": (128, 64), "tokens": (64,)}
@@ -22,7 +22,7 @@ ROWS_SHOWN = 160_000
 AVERAGED = 0.3
 
 
-def train_judges(dataset: Dataset, seed: int = 0) -> Judges:
+def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
     """A classifier for each modality of a labelled data set, trained on ``train`` and scored on ``test``.
 
     Each is a small perceptron with rectified units (two hidden layers for images and vectors, one for tokens), shown
@@ -39,7 +39,7 @@ def train_judges(dataset: Dataset, seed: int = 0) -> Judges:
 
     Example:
         >>> from mmppl.data import load
-        >>> judges = train_judges(load("polydigits"))  # doctest: +SKIP
+        >>> judges = train_classifiers(load("polydigits"))  # doctest: +SKIP
         >>> judges.accuracy["word"]  # doctest: +SKIP
         1.0
     """
@@ -49,7 +49,7 @@ def train_judges(dataset: Dataset, seed: int = 0) -> Judges:
     file = _cache_folder() / f"judges-{dataset.name}-{_key(dataset, seed)}.npz"
     if file.is_file():
         try:
-            return Judges.load(file)
+            return Classifiers.load(file)
         except DataError as error:
             warnings.warn(f"The cached judges cannot be read and are trained again. {error}", stacklevel=2)
     judges = _train(dataset, seed)
@@ -61,7 +61,7 @@ def train_judges(dataset: Dataset, seed: int = 0) -> Judges:
     return judges
 
 
-def _train(dataset: Dataset, seed: int) -> Judges:
+def _train(dataset: Dataset, seed: int) -> Classifiers:
     classes = np.unique(np.asarray(dataset.train.label))
     if len(classes) < 2:
         raise DataError(f"Judges need at least two classes; the labels of '{dataset.name}' are {classes.tolist()}.")
@@ -72,7 +72,7 @@ def _train(dataset: Dataset, seed: int) -> Judges:
         with threadpool_limits(1):
             judges[name] = _fit(modality, x, y, classes, seed)
         accuracy[name] = float(np.mean(classes[judges[name].scores(x_test).argmax(-1)] == y_test))
-    return Judges(judges, classes, accuracy)
+    return Classifiers(judges, classes, accuracy)
 
 
 def _rows(batch: Batch, name: str) -> tuple[np.ndarray, np.ndarray]:

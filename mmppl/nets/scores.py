@@ -212,7 +212,7 @@ class UnetScore(_Score):
 
 @dataclass(frozen=True)
 class PairEnergy(_Score):
-    """The energy of a pair of blocks at a time, for :class:`mmppl.priors.Pairwise`.
+    """The energy of a pair of blocks at a time, for :class:`mmppl.priors.PairwiseGuidance`.
 
     The event is the two blocks, each filled up to the widest, which blocks they are (twice M indicators), and the time.
 

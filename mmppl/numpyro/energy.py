@@ -14,7 +14,7 @@ from numpyro.distributions.util import validate_sample
 from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.energy.chains import Chains
+from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
 from mmppl.priors.energy.tilted import contrastive_zero
 
@@ -63,7 +63,7 @@ class EnergyTilted(Distribution):
         self,
         base: Distribution,
         energy: Any = None,
-        chains: Chains | None = None,
+        chains: LangevinChains | None = None,
         *,
         log_z: Any = 0.0,
         kept: Any = None,
@@ -77,7 +77,7 @@ class EnergyTilted(Distribution):
             )
         self.base, self.log_z = base, log_z
         self.kept = None if kept is None else jax.lax.stop_gradient(jnp.asarray(kept, float))
-        self.chains = Chains() if chains is None else chains
+        self.chains = LangevinChains() if chains is None else chains
         module = energy.module if isinstance(energy, BoundNet) else energy
         self.energy_params, self.energy_static = eqx.partition(module, eqx.is_inexact_array)
         self.aux = None
@@ -187,7 +187,7 @@ def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array, kep
 
 @eqx.filter_jit
 def _draw(
-    chains: Chains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
+    chains: LangevinChains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
 ) -> jax.Array:
     first, second = jax.random.split(key)
     start = base.sample(first, (num,))
@@ -198,7 +198,7 @@ def _draw(
 
 @eqx.filter_jit
 def _anneal(
-    chains: Chains,
+    chains: LangevinChains,
     params: Any,
     static: Any,
     base: Distribution,

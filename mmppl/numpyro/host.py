@@ -33,7 +33,7 @@ __all__ = [
     "factor",
     "find_prior",
     "guide_log_prob",
-    "located",
+    "loc_scale",
     "log_weights",
     "outside",
     "param",
@@ -61,7 +61,7 @@ def zeros(*shape: int) -> jax.Array:
     return jnp.zeros(shape)
 
 
-def located(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
+def loc_scale(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
     """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
     return {"normal": dist.Normal, "laplace": dist.Laplace}[family](loc, scale)
 

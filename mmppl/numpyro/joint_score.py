@@ -13,8 +13,8 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import Known
-from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.condition import Condition
+from mmppl.priors.coordinates import Coordinates, Standardization
 from mmppl.priors.multi_task.model import MultiTaskModel
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.base import JointModel
@@ -30,7 +30,7 @@ class JointScore(ScorePrior, Distribution):
 
     arg_constraints: dict = {}
     support = constraints.real_vector
-    pytree_data_fields = ("net_params", "energy_params", "frame", "known", "aux")
+    pytree_data_fields = ("net_params", "energy_params", "coordinates", "known", "aux")
     pytree_aux_fields = ("net_static", "energy_static", "options", "density")
 
     def __init__(
@@ -40,34 +40,34 @@ class JointScore(ScorePrior, Distribution):
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
-        frame: Standard | Frame | None = None,
+        coordinates: Coordinates | None = None,
         energy: Any = None,
         density: str = "flow",
         rng_key: jax.Array | None = None,
         validate_args: bool | None = None,
     ):
         options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
-        self.check(options, density, frame)
+        self.check(options, density, coordinates)
         module, energy = _modules(net), _modules(energy)
         key = ambient_key() if rng_key is None and density == "denoising" else rng_key
         params, static = eqx.partition(module, eqx.is_inexact_array)
         self.energy_params, self.energy_static = eqx.partition(energy, eqx.is_inexact_array)
-        if frame is None:
+        if coordinates is None:
             width = (options.blocks.dim,)
-            frame = Standard(*(jnp.broadcast_to(jnp.asarray(x, float), width) for x in (loc, scale)))
-        frame = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), frame))
-        self._settle(params, static, options, frame, density, key, None, validate_args)
+            coordinates = Standardization(*(jnp.broadcast_to(jnp.asarray(x, float), width) for x in (loc, scale)))
+        coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
+        self._settle(params, static, options, coordinates, density, key, None, validate_args)
 
-    def _settle(self, params, static, options, frame, density, key, known, validate_args):
+    def _settle(self, params, static, options, coordinates, density, key, known, validate_args):
         self.net_params, self.net_static, self.options = params, static, options
-        self.density, self.aux, self.known, self.frame = density, key, known, frame
+        self.density, self.aux, self.known, self.coordinates = density, key, known, coordinates
         shape = () if known is None else jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         super().__init__(shape, (options.blocks.dim,), validate_args=validate_args)
 
-    def _given(self, known: Known, options: JointModel) -> "JointScore":
+    def _given(self, known: Condition, options: JointModel) -> "JointScore":
         new = object.__new__(type(self))
         new.energy_params, new.energy_static = self.energy_params, self.energy_static
-        args = (self.net_params, self.net_static, options, self.frame, self.density, self.aux, known)
+        args = (self.net_params, self.net_static, options, self.coordinates, self.density, self.aux, known)
         new._settle(*args, self._validate_args)
         return new
 
@@ -75,7 +75,7 @@ class JointScore(ScorePrior, Distribution):
         if self.density == "denoising":
             states = self._known(()).states
             present = states.diffused | states.clean
-            args = (self._net(), value, present, self.frame)
+            args = (self._net(), value, present, self.coordinates)
             return self.options.bound(BACKEND, self.aux, *args)
         self._check_states()
         return _log_density(self, value, False)[0]
@@ -102,8 +102,8 @@ class JointScore(ScorePrior, Distribution):
 class Diffusion(JointScore):
     r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
 
-    With ``density="denoising"`` and a :class:`~mmppl.priors.MultiTime` of scheme ``"importance"`` its random log
-    density is a bound, so that encoders and prior may be learned together.
+    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` of scheme ``"importance"`` its
+    random log density is a bound, so that encoders and prior may be learned together.
 
     References:
         | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
@@ -171,7 +171,7 @@ def _modules(nets: Any) -> Any:
 @eqx.filter_jit
 def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
     known, energy = prior._known(sample_shape), eqx.combine(prior.energy_params, prior.energy_static)
-    return prior.options.sample(BACKEND, key, prior._net(), known, prior.frame, energy)
+    return prior.options.sample(BACKEND, key, prior._net(), known, prior.coordinates, energy)
 
 
 @eqx.filter_jit
@@ -179,4 +179,4 @@ def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
     known = prior._known(())
-    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.frame, check)
+    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.coordinates, check)

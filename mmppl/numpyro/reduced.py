@@ -9,8 +9,8 @@ from numpyro.distributions import Distribution, Normal, constraints
 
 from mmppl._backend.jax import BACKEND
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.condition import Known
-from mmppl.priors.coordinates import Frame
+from mmppl.priors.condition import Condition
+from mmppl.priors.coordinates import Whitening
 from mmppl.priors.reduction.reduced import ReducedPrior
 from mmppl.priors.reduction.subspaces import Subspaces
 
@@ -23,24 +23,24 @@ class Reduced(ReducedPrior, Distribution):
 
     arg_constraints: dict = {}
     support = constraints.real_vector
-    pytree_data_fields = ("prior", "known", "frame", "complement_params")
+    pytree_data_fields = ("prior", "known", "coordinates", "complement_params")
     pytree_aux_fields = ("space", "complement_static")
 
     def __init__(
         self,
         prior: Distribution,
-        subspaces: Subspaces | Frame,
+        subspaces: Subspaces | Whitening,
         *,
         complement: Any = None,
         validate_args: bool | None = None,
     ):
         self.check(prior, subspaces)
-        # A frame holds arrays that may be traced; subspaces are fixed.
-        own = isinstance(subspaces, Frame)
-        self.frame = jax.tree.map(lambda x: jnp.asarray(x, float), subspaces) if own else None
+        # Coordinates hold arrays that may be traced; subspaces are fixed.
+        own = isinstance(subspaces, Whitening)
+        self.coordinates = jax.tree.map(lambda x: jnp.asarray(x, float), subspaces) if own else None
         self.space = None if own else subspaces
         self.prior = prior
-        self.known: Known | None = None
+        self.known: Condition | None = None
         module = complement.module if isinstance(complement, BoundNet) else complement
         self.complement_params, self.complement_static = eqx.partition(module, eqx.is_inexact_array)
         width = subspaces.loc.shape[-1]
@@ -48,9 +48,9 @@ class Reduced(ReducedPrior, Distribution):
 
     @property
     def subspaces(self) -> Any:
-        return self.space if self.frame is None else self.frame
+        return self.space if self.coordinates is None else self.coordinates
 
-    def _given(self, prior: Distribution, known: Known) -> "Reduced":
+    def _given(self, prior: Distribution, known: Condition) -> "Reduced":
         complement = eqx.combine(self.complement_params, self.complement_static)
         new = Reduced(prior, self.subspaces, complement=complement)
         new.known = known

@@ -14,7 +14,7 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.state import Moves, given
-from mmppl.sites import Frame, Site
+from mmppl.sites import PlateFrame, Site
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
 
@@ -31,10 +31,10 @@ def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
     return (scale if over == 1.0 else scale / over) * log_prob
 
 
-def frames_of(node: dict, trace: Mapping) -> tuple[Frame, ...]:
+def frames_of(node: dict, trace: Mapping) -> tuple[PlateFrame, ...]:
     """The plates of the program that a site lies in."""
     frames = (f for f in node["cond_indep_stack"] if f.name not in OURS)
-    return tuple(Frame(f.name, f.dim, int(f.size), _size(f, trace)) for f in frames)
+    return tuple(PlateFrame(f.name, f.dim, int(f.size), _size(f, trace)) for f in frames)
 
 
 def _size(frame: Any, trace: Mapping) -> int:

@@ -9,17 +9,17 @@ from mmppl.priors.blocks import Blocks
 
 Array = Any
 
-__all__ = ["Known", "States", "gather"]
+__all__ = ["Condition", "BlockRoles", "parse_condition"]
 
 
-class States(NamedTuple):
+class BlockRoles(NamedTuple):
     """What each block of a datum is, boolean ``(*, M)``; what is neither diffused nor clean is absent."""
 
     diffused: Array
     clean: Array
 
 
-class Known(NamedTuple):
+class Condition(NamedTuple):
     """What a joint density is conditioned on.
 
     Arguments:
@@ -30,16 +30,16 @@ class Known(NamedTuple):
 
     loc: Array
     scale: Array | None
-    states: States
+    states: BlockRoles
 
 
-def gather(
+def parse_condition(
     backend: Backend,
     blocks: Blocks,
     values: Mapping[str, Any],
     present: Mapping[str, Array] | None,
     want: tuple[str, ...] | None,
-) -> Known:
+) -> Condition:
     """What is known, from values by block: arrays, or pairs of location and scale.
 
     Arguments:
@@ -87,4 +87,4 @@ def gather(
         return blocks.join(known)
 
     scale = None if scales is None else fill(scales, 1.0)
-    return Known(fill(locs, 0.0), scale, States(wanted & ~clean, clean))
+    return Condition(fill(locs, 0.0), scale, BlockRoles(wanted & ~clean, clean))

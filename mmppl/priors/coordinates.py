@@ -12,12 +12,12 @@ from mmppl.priors.reduction.subspaces import Subspaces
 
 Array = Any
 
-__all__ = ["FLOOR", "Frame", "Standard", "masked", "statistics"]
+__all__ = ["FLOOR", "Coordinates", "Standardization", "Whitening", "restrict_network", "statistics"]
 
 FLOOR = 1e-3
 
 
-class Standard(NamedTuple):
+class Standardization(NamedTuple):
     r"""Each coordinate standardised, :math:`y = (z - \mathrm{loc}) / \mathrm{scale}`.
 
     Arguments:
@@ -29,20 +29,20 @@ class Standard(NamedTuple):
     scale: Array
     kept: None = None
 
-    def into(self, z: Array) -> Array:
+    def forward(self, z: Array) -> Array:
         """Latents ``(*, D)`` in these coordinates."""
         return (z - self.loc) / self.scale
 
-    def out(self, y: Array) -> Array:
+    def inverse(self, y: Array) -> Array:
         """The way back."""
         return self.loc + self.scale * y
 
-    def log_volume(self, backend: Backend) -> Array:
+    def log_abs_det(self, backend: Backend) -> Array:
         """Log of what volumes are multiplied by on the way in, a share for each coordinate, ``(D,)``."""
         return -backend.xp.log(self.scale)
 
 
-class Frame(NamedTuple):
+class Whitening(NamedTuple):
     r"""Each block whitened and turned, :math:`y = T (z - \mu)`, with only some coordinates of y kept.
 
     The arrays of a :class:`~mmppl.priors.Subspaces`, so that they may be parameters of a program: which coordinates
@@ -50,66 +50,71 @@ class Frame(NamedTuple):
 
     Arguments:
         loc: :math:`\mu`, ``(D,)``.
-        turn: T, block-diagonal, ``(D, D)``.
-        back: Its inverse.
-        volume: Log of the determinant of T, a share for each coordinate, ``(D,)``.
+        matrix: T, block-diagonal, ``(D, D)``.
+        inverse_matrix: Its inverse.
+        log_dets: Log of the determinant of T, a share for each coordinate, ``(D,)``.
         kept: 1 where a coordinate is kept, else 0, ``(D,)``.
 
     Example:
-        >>> Frame.identity(Blocks.of({"a": 2})).into(np.array([1.0, 2.0])).tolist()
+        >>> Whitening.identity(Blocks.of({"a": 2})).forward(np.array([1.0, 2.0])).tolist()
         [1.0, 2.0]
     """
 
     loc: Array
-    turn: Array
-    back: Array
-    volume: Array
+    matrix: Array
+    inverse_matrix: Array
+    log_dets: Array
     kept: Array
 
     @classmethod
-    def identity(cls, blocks: Blocks) -> "Frame":
+    def identity(cls, blocks: Blocks) -> "Whitening":
         """Latents as they are, all kept."""
         zero, one, eye = np.zeros(blocks.dim), np.ones(blocks.dim), np.eye(blocks.dim)
         return cls(zero, eye, eye, zero, one)
 
     @classmethod
-    def of(cls, space: Subspaces) -> "Frame":
+    def of(cls, space: Subspaces) -> "Whitening":
         """Those of subspaces that were found."""
         ends = np.cumsum(space.blocks.sizes)
         spans = [slice(end - size, end) for end, size in zip(ends, space.blocks.sizes, strict=True)]
-        shares = [np.full(s.stop - s.start, np.linalg.slogdet(space.turn[s, s])[1] / (s.stop - s.start)) for s in spans]
-        kept = space.kept.astype(space.turn.dtype)
-        return cls(space.loc, space.turn, np.linalg.inv(space.turn), np.concatenate(shares), kept)
+        shares = [
+            np.full(s.stop - s.start, np.linalg.slogdet(space.matrix[s, s])[1] / (s.stop - s.start)) for s in spans
+        ]
+        kept = space.kept.astype(space.matrix.dtype)
+        return cls(space.loc, space.matrix, np.linalg.inv(space.matrix), np.concatenate(shares), kept)
 
-    def into(self, z: Array) -> Array:
+    def forward(self, z: Array) -> Array:
         """Latents ``(*, D)`` in these coordinates."""
-        return (z - self.loc) @ self.turn.T
+        return (z - self.loc) @ self.matrix.T
 
-    def out(self, y: Array) -> Array:
+    def inverse(self, y: Array) -> Array:
         """The way back."""
-        return self.loc + y @ self.back.T
+        return self.loc + y @ self.inverse_matrix.T
 
-    def log_volume(self, backend: Backend) -> Array:
+    def log_abs_det(self, backend: Backend) -> Array:
         """Log of what volumes are multiplied by on the way in, a share for each coordinate, ``(D,)``."""
-        return self.volume
+        return self.log_dets
 
-    # As a prior on all coordinates has it whose network sees through ``kept``; see ReducedPrior.
+    # Interface of Subspaces, for priors whose network is restricted to ``kept``; see ReducedPrior.
     def reduce(self, backend: Backend, z: Array) -> tuple[Array, Array]:
         """Everything, and no rest."""
-        y = self.into(z)
+        y = self.forward(z)
         return y, y[..., :0]
 
     def lift(self, backend: Backend, kept: Array, rest: Array) -> Array:
         """The way back."""
-        return self.out(kept)
+        return self.inverse(kept)
 
     @property
     def log_det(self) -> Array:
         """Log of what volumes are multiplied by on the way in."""
-        return get_backend(self.volume).xp.sum(self.volume)
+        return get_backend(self.log_dets).xp.sum(self.log_dets)
 
 
-def masked(net: Any, kept: Array | None) -> Any:
+Coordinates = Standardization | Whitening
+
+
+def restrict_network(net: Any, kept: Array | None) -> Any:
     """A score's network that neither sees nor moves what is not kept, where the velocity of a standard normal is 0.
 
     Arguments:

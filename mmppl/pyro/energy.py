@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution
 from mmppl._backend.torch import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.energy.chains import Chains
+from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
 from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
@@ -59,7 +59,7 @@ class EnergyTilted(TorchDistribution):
         self,
         base: TorchDistribution,
         energy: Any = None,
-        chains: Chains | None = None,
+        chains: LangevinChains | None = None,
         *,
         log_z: Any = 0.0,
         kept: Any = None,
@@ -72,7 +72,7 @@ class EnergyTilted(TorchDistribution):
             )
         self.base, self.log_z = base, log_z
         self.kept = None if kept is None else torch.as_tensor(kept).detach()
-        self.chains = Chains() if chains is None else chains
+        self.chains = LangevinChains() if chains is None else chains
         self.module = energy.module if isinstance(energy, BoundNet) else energy
         if self.chains.buffer and energy is not None and not isinstance(self.module, torch.nn.Module):
             raise OptionError("A buffer of chains needs an energy that is an nn.Module; got a function.")

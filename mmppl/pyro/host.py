@@ -15,7 +15,7 @@ from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.spec import Spec
-from mmppl.pyro.located import located
+from mmppl.pyro.loc_scale import loc_scale
 from mmppl.pyro.networks import evaluated
 from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, outside, probe, refine, scores, seeded
 from mmppl.pyro.primitives import as_batch, build
@@ -34,7 +34,7 @@ __all__ = [
     "factor",
     "find_prior",
     "guide_log_prob",
-    "located",
+    "loc_scale",
     "log_weights",
     "outside",
     "param",

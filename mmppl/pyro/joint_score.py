@@ -10,8 +10,8 @@ from mmppl._backend.torch import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import Known
-from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.condition import Condition
+from mmppl.priors.coordinates import Coordinates, Standardization, Whitening
 from mmppl.priors.multi_task.model import MultiTaskModel
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.base import JointModel
@@ -36,32 +36,32 @@ class JointScore(ScorePrior, TorchDistribution):
         *,
         loc: Any = 0.0,
         scale: Any = 1.0,
-        frame: Standard | Frame | None = None,
+        coordinates: Coordinates | None = None,
         energy: Any = None,
         density: str = "flow",
-        known: Known | None = None,
+        known: Condition | None = None,
         validate_args: bool | None = None,
     ):
         self.options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
         self.energy, self.density, self.known = energy, density, known
         width = (self.options.blocks.dim,)
-        self.check(self.options, density, frame)
-        if frame is None:
-            frame = Standard(*(_real(x).expand(width) for x in (loc, scale)))
-        elif isinstance(frame, Frame):
-            frame = Frame(*(_real(x) for x in frame))
-        self.frame = frame
+        self.check(self.options, density, coordinates)
+        if coordinates is None:
+            coordinates = Standardization(*(_real(x).expand(width) for x in (loc, scale)))
+        elif isinstance(coordinates, Whitening):
+            coordinates = Whitening(*(_real(x) for x in coordinates))
+        self.coordinates = coordinates
         shape = ()
         if known is not None:
             shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         super().__init__(torch.Size(shape), torch.Size(width), validate_args=validate_args)
 
-    def _given(self, known: Known, options: JointModel) -> "JointScore":
+    def _given(self, known: Condition, options: JointModel) -> "JointScore":
         return type(self)(
             self.net,
             options,
-            frame=self.frame,
+            coordinates=self.coordinates,
             energy=self.energy,
             density=self.density,
             known=known,
@@ -74,7 +74,7 @@ class JointScore(ScorePrior, TorchDistribution):
         if self.density == "denoising":
             states = self._known(()).states
             present = states.diffused | states.clean
-            return self.options.bound(BACKEND, None, self.net, value, present, self.frame)
+            return self.options.bound(BACKEND, None, self.net, value, present, self.coordinates)
         return self._log_density(value, False)[0]
 
     def log_density(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,7 +87,7 @@ class JointScore(ScorePrior, TorchDistribution):
 
     def _log_density(self, value: torch.Tensor, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
         self._check_states()
-        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.frame, check)
+        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.coordinates, check)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
         """The network without a gradient to its weights."""
@@ -102,14 +102,14 @@ class JointScore(ScorePrior, TorchDistribution):
     def _draw(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
             known = self._known(tuple(sample_shape))
-            return self.options.sample(BACKEND, None, self.net, known, self.frame, self.energy)
+            return self.options.sample(BACKEND, None, self.net, known, self.coordinates, self.energy)
 
 
 class Diffusion(JointScore):
     r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
 
-    With ``density="denoising"`` and a :class:`~mmppl.priors.MultiTime` of scheme ``"importance"`` its random log
-    density is a bound, so that encoders and prior may be learned together.
+    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` of scheme ``"importance"`` its
+    random log density is a bound, so that encoders and prior may be learned together.
 
     References:
         | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1

@@ -7,8 +7,8 @@ from pyro.distributions import Normal, TorchDistribution, constraints
 
 from mmppl._backend.torch import BACKEND
 from mmppl.nets.bound import BoundNet
-from mmppl.priors.condition import Known
-from mmppl.priors.coordinates import Frame
+from mmppl.priors.condition import Condition
+from mmppl.priors.coordinates import Whitening
 from mmppl.priors.reduction.reduced import ReducedPrior
 from mmppl.priors.reduction.subspaces import Subspaces
 
@@ -26,7 +26,7 @@ class Reduced(ReducedPrior, TorchDistribution):
     def __init__(
         self,
         prior: TorchDistribution,
-        subspaces: Subspaces | Frame,
+        subspaces: Subspaces | Whitening,
         *,
         complement: Any = None,
         validate_args: bool | None = None,
@@ -35,10 +35,10 @@ class Reduced(ReducedPrior, TorchDistribution):
         self.prior: TorchDistribution = prior
         self.subspaces: Any = subspaces
         self.complement = complement.module if isinstance(complement, BoundNet) else complement
-        self.known: Known | None = None
+        self.known: Condition | None = None
         super().__init__(prior.batch_shape, torch.Size((subspaces.loc.shape[-1],)), validate_args=validate_args)
 
-    def _given(self, prior: TorchDistribution, known: Known) -> "Reduced":
+    def _given(self, prior: TorchDistribution, known: Condition) -> "Reduced":
         new = Reduced(prior, self.subspaces, complement=self.complement)
         new.known = known
         return new

@@ -14,7 +14,7 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.networks import evaluated
-from mmppl.sites import Frame, Site
+from mmppl.sites import PlateFrame, Site
 
 __all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
 
@@ -54,10 +54,10 @@ def site_log_density(node: dict, over: float = 1.0) -> torch.Tensor:
     return scale_and_mask(log_prob, scale, True if mask is None else mask)
 
 
-def frames_of(node: dict) -> tuple[Frame, ...]:
+def frames_of(node: dict) -> tuple[PlateFrame, ...]:
     """The plates of the program that a site lies in."""
     return tuple(
-        Frame(f.name, f.dim if f.vectorized else None, int(f.size), int(f.full_size or f.size))
+        PlateFrame(f.name, f.dim if f.vectorized else None, int(f.size), int(f.full_size or f.size))
         for f in node["cond_indep_stack"]
         if f.name not in OURS
     )

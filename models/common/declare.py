@@ -17,7 +17,7 @@ from mmppl.inference.training.program import Program
 from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
 
-__all__ = ["autoencoders", "likelihood", "rising", "scored_as", "system", "weights"]
+__all__ = ["autoencoders", "likelihood", "beta_schedule", "scored_as", "system", "weights"]
 
 # The least of a Beta distribution's two concentrations, which single precision would round to 0.
 TINY = 1e-6
@@ -40,7 +40,7 @@ def autoencoders(
     return specs
 
 
-def rising(ppl: ModuleType, beta: float, warmup: int) -> Any:
+def beta_schedule(ppl: ModuleType, beta: float, warmup: int) -> Any:
     """Beta, risen to from 0 over ``warmup`` steps if there are any."""
     return ppl.WarmUp(warmup, beta) if warmup else beta
 
@@ -60,7 +60,7 @@ def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
         return ppl.PaddedCategorical(output, modality.padding).to_event(event)
     output, scale = output if modality.learns_scale else (output, modality.scale)
     if name in ("normal", "laplace"):
-        return ppl.host.located(name, output, scale).to_event(event)
+        return ppl.host.loc_scale(name, output, scale).to_event(event)
     if name == "bernoulli":
         # Images in shades of grey are scored too.
         return dist.Bernoulli(logits=output, validate_args=False).to_event(event)
@@ -151,7 +151,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         fields = {
             "name": declare.__name__,
             "options": options,
-            "remake": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
+            "rebuild": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
         }
         _unmoved(program)
         return Program(**{**vars(program), **fields})

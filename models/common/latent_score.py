@@ -13,13 +13,13 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.autoencoder import Autoencoder
 from mmppl.models.common.declare import autoencoders, likelihood, weights
-from mmppl.models.common.frame_params import frame_params, frame_values, ratio_learning
 from mmppl.models.common.score_options import ScoreOptions
 from mmppl.models.common.score_registry import score_net
+from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import PairEnergy
 from mmppl.nets.spec import Spec
-from mmppl.priors import Blocks, Frame, ScoreModel
-from mmppl.priors.coordinates import Standard, statistics
+from mmppl.priors import Blocks, ScoreModel, Whitening
+from mmppl.priors.coordinates import Standardization, statistics
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.guidance import pair_name
 
@@ -85,11 +85,11 @@ def two_stages(
         output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
         ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
 
-    def frame() -> Standard | Frame:
+    def coordinates() -> Standardization | Whitening:
         if reduce is not None:
-            return frame_params(ppl, blocks)
+            return whitening_params(ppl, blocks)
         loc, scale = zeros(blocks.dim), zeros(blocks.dim) + 1.0
-        return Standard(ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale))
+        return Standardization(ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale))
 
     def energy() -> Any:
         if not guide_by:
@@ -99,7 +99,7 @@ def two_stages(
 
     def joint(density: str) -> Any:
         bound = ppl.net("prior.score", nets["prior.score"])
-        return ppl.JointScore(bound, score, frame=frame(), energy=energy(), density=density)
+        return ppl.JointScore(bound, score, coordinates=coordinates(), energy=energy(), density=density)
 
     def each_model(batch: Batch) -> None:
         with ppl.plate(batch):
@@ -142,11 +142,11 @@ def two_stages(
         noise = backend.normal(ppl.host.random(), (*some.shape[:-1], blocks.dim), some)
         return blocks.join(_draw(batch, blocks, noise))
 
-    def settle(latents: Batch) -> dict[str, np.ndarray]:
+    def initialize(latents: Batch) -> dict[str, np.ndarray]:
         noise = np.random.default_rng(seed).standard_normal((len(latents), blocks.dim))
         latents = Batch(_draw(latents, blocks, noise), latents.present)
         if reduce is not None:
-            return frame_values(ppl, blocks, latents, reduce, learning)
+            return whitening_values(ppl, blocks, latents, reduce, learning)
         loc, scale = statistics(latents, blocks.names)
         return {"prior.loc": loc, "prior.scale": scale}
 
@@ -181,7 +181,7 @@ def two_stages(
         model=latent_model,
         guide=latent_guide,
         encode=codes,
-        settle=settle,
+        initialize=initialize,
         ema=options.ema,
     )
     exact = autoencoder.kind != "vae"
@@ -189,7 +189,7 @@ def two_stages(
     if guide_by is not None:
 
         def pair_model(batch: Batch) -> None:
-            z, present = frame().into(drawn(batch)), blocks.stack(batch.present)
+            z, present = coordinates().forward(drawn(batch)), blocks.stack(batch.present)
             losses = guide_by.losses(get_backend(z), ppl.host.random(), energy(), z, present)
             with ppl.plate(batch):
                 ppl.host.factor("pairs", -losses)
@@ -211,7 +211,7 @@ def two_stages(
         stages = (*stages, last)
     if not own:
         stages = stages[1:]
-    about: dict[str, Any] = {"stages": stages, "kernel": None, "density": not exact, "costly": True}
+    about: dict[str, Any] = {"stages": stages, "kernel": None, "density": not exact, "ode_density": True}
     return Program(model, guide, ppl.ELBO(), ppl, modalities, **about)
 
 

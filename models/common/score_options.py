@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl.models.common.score_registry import solver_of
-from mmppl.priors import Blocks, Conditioning, MultiTime, Pairwise, Particles, ScoreModel
+from mmppl.priors import Blocks, Conditioning, MultiTimeScoreMatching, PairwiseGuidance, ScoreModel, TwistedSMC
 
 __all__ = ["ScoreOptions"]
 
@@ -24,7 +24,7 @@ class ScoreOptions:
         beta: Factor on the divergence of ``"vae"``.
         guidance: Strength of guidance, 0 for none. Where conditions are clean, away from the marginal's score, see
             :class:`~mmppl.priors.Conditioning`; where they are replaced, by energies of pairs that are trained in a
-            third stage, see :class:`~mmppl.priors.Pairwise`.
+            third stage, see :class:`~mmppl.priors.PairwiseGuidance`.
         net: The score's network: ``"residual"``, ``"tokens"`` (a transformer with a token for each modality) or
             ``"unet"`` (the published one).
         width: Its width.
@@ -68,7 +68,7 @@ class ScoreOptions:
     def score(
         self,
         modalities: Mapping[str, Any],
-        learning: MultiTime,
+        learning: MultiTimeScoreMatching,
         replacement: str | None = None,
         particles: int | None = None,
     ) -> ScoreModel:
@@ -90,12 +90,12 @@ class ScoreOptions:
             conditioning = Conditioning(guidance=self.guidance)
         else:
             conditioning = Conditioning(replacement)
-            pairwise = Pairwise(blocks, self.guidance, learning.sde) if self.guidance else None
+            pairwise = PairwiseGuidance(blocks, self.guidance, learning.sde) if self.guidance else None
         return ScoreModel(
             blocks,
             learning,
             solver_of(self.solver, self.steps),
             conditioning,
             pairwise=pairwise,
-            particles=None if particles is None else Particles(particles),
+            particles=None if particles is None else TwistedSMC(particles),
         )

@@ -10,7 +10,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import find_subspaces, fit, generate, log_likelihood, to_arviz
-from mmppl.priors import Blocks, MultiTime, ScoreModel
+from mmppl.priors import Blocks, MultiTimeScoreMatching, ScoreModel
 from mmppl.sde import VE, SubVP
 from mmppl.sde.solvers import AnnealedLangevin, DPMSolver
 
@@ -23,7 +23,7 @@ def learned(learn):
     """A joint score learned from latents."""
 
     def learned(z, steps, *, present=None, **learning):
-        options = ScoreModel(Blocks.of(SIZES), MultiTime(**learning), DPMSolver(20))
+        options = ScoreModel(Blocks.of(SIZES), MultiTimeScoreMatching(**learning), DPMSolver(20))
         return learn("JointScore", options, z, steps, present=present)
 
     return learned
@@ -123,7 +123,7 @@ def test_a_score_of_variational_latents_is_learned_from_draws(small, ppl):
     stage = small("sbm", LINEAR.modalities, latent_dim=3).stages[1]
     code = np.concatenate([np.full((4000, 3), 1.5), np.tile([0.5, 1.0, 2.0], (4000, 1))], axis=1).astype("float32")
     codes = Batch({"a": code, "b": code})
-    settled = stage.settle(codes)
+    settled = stage.initialize(codes)
     np.testing.assert_allclose(settled["prior.loc"], 1.5, atol=0.12)
     np.testing.assert_allclose(settled["prior.scale"], [0.5, 1.0, 2.0] * 2, rtol=0.06)
     steps = [ppl.host.latents(stage.model, stage.guide, codes, 1, k, np.zeros(4000, bool))["z"] for k in (0, 1)]
@@ -166,7 +166,7 @@ def test_autoencoders_of_ones_own_stay_as_they_are(small, ppl):
 @pytest.mark.parametrize("name", ["mld", "ebm"])
 def test_a_reduction_is_found_between_the_stages(small, ppl, name, monkeypatch):
     """Three latents, of which the truth has two: not all is kept, and what is not is standard normal."""
-    module, asked = sys.modules["mmppl.models.common.frame_params"], []
+    module, asked = sys.modules["mmppl.models.common.whitening_params"], []
 
     def spied(*args, learning, **more):
         asked.append(learning.net)
@@ -179,8 +179,8 @@ def test_a_reduction_is_found_between_the_stages(small, ppl, name, monkeypatch):
     assert asked == ["linear" if name == "mld" else "free"]
     kept = fitted.weights["prior.kept"]
     assert 0 < kept.sum() < len(kept) == (6 if name == "mld" else 3)
-    turn = fitted.weights["prior.turn"]
-    np.testing.assert_allclose(turn @ fitted.weights["prior.back"], np.eye(len(turn)), atol=1e-4)
+    turn = fitted.weights["prior.matrix"]
+    np.testing.assert_allclose(turn @ fitted.weights["prior.inverse_matrix"], np.eye(len(turn)), atol=1e-4)
     made = generate(fitted, LINEAR.test.only("a"), seed=1)
     assert np.array_equal(made["a"][0], LINEAR.test["a"])
     assert np.isfinite(made["b"]).all()

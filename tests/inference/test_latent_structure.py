@@ -11,7 +11,7 @@ from mmppl.data import load, minibatches
 from mmppl.diagnostics import evaluate
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference import Fitted, fit, generate, log_likelihood, to_arviz
-from mmppl.inference.training.leakage import refuse_peeking
+from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.metrics import frechet
 from mmppl.models.nexus import kept
 from mmppl.testing.replay import replay, replayed
@@ -49,7 +49,7 @@ def torch_face():
 @pytest.mark.parametrize("name", ["jmvae", "mmjsd", "mvtcae", "mmvae_plus", "nexus"])
 def test_guides_answer_from_what_is_present(torch_face, name):
     fitted = untrained(torch_face, name)
-    refuse_peeking(fitted, LINEAR.train)
+    check_no_leakage(fitted, LINEAR.train)
     # They do answer from that: other values, other latents.
     batch = LINEAR.test[:4].only("a")
     other = Batch({**batch.values, "a": batch["a"] + 1.0}, batch.present)
@@ -135,7 +135,7 @@ def test_private_latents_of_hidden_modalities(torch_face):
     batch = LINEAR.test[:50].only("a")
     wanted = {"prior": np.ones(3), "auxiliary": 3.0 * special.softmax(logits)}
     for where, scale in wanted.items():
-        program = fitted.program.remake(0, hidden_private=where)
+        program = fitted.program.rebuild(0, hidden_private=where)
         drawn = latents(Fitted(program, weights), batch, 400)
         size = np.abs(drawn["b.w"]).mean((0, 1))  # of Laplace draws the scale
         np.testing.assert_allclose(size, scale, rtol=0.05)
@@ -147,7 +147,7 @@ def test_normalised_scales_have_the_mean_one(torch_face):
     """Of the shared and of the private posterior, in proportion to those that are free, with the same weights."""
     fitted = untrained(torch_face, "mmvae_plus", latent_dim=3, private_dim=3)
     batch = Batch({"a": 10.0 * LINEAR.test["a"][:4], "b": LINEAR.test["b"][:4]}).only("a")
-    even = Fitted(fitted.program.remake(0, scales="normalised"), fitted.weights)
+    even = Fitted(fitted.program.rebuild(0, scales="normalised"), fitted.weights)
     free, normalised = (latents(f, batch, 20_000) for f in (fitted, even))
     for site in ("z", "a.w"):
         scale, own = (np.abs(z - np.median(z, 0)).mean(0) for z in (free[site], normalised[site]))

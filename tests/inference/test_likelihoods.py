@@ -135,7 +135,7 @@ def test_weights_of_modalities(ppl):
     for weight, wanted in (({}, {"b": 2.0}), ({"a": 3.0, "b": 1.0}, {"a": 3.0})):
         program = models.mvae(plain, ppl=ppl, latent_dim=2, hidden=4, weight=weight)
         assert dict(program.objective.weights) == wanted
-        assert program.remake(1).objective.weights == program.objective.weights
+        assert program.rebuild(1).objective.weights == program.objective.weights
 
 
 def test_bad_scoring(ppl):

@@ -10,7 +10,7 @@ from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate
 from mmppl.nets import ResidualScore
-from mmppl.priors import Blocks, MultiTaskLearning, MultiTaskModel, SharedSpace
+from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
 from mmppl.sde.solvers import Ancestral
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=512, num_test=100)
@@ -24,7 +24,7 @@ def learned(learn):
 
     def learned(z, steps, *, present=None, **learning):
         space = SharedSpace(Blocks.of(SIZES), strength=0.5)
-        options = MultiTaskModel(space, MultiTaskLearning(**learning), solver=Ancestral(150))
+        options = MultiTaskModel(space, MultiTaskLoss(**learning), solver=Ancestral(150))
         return learn("MultiTask", options, z, steps, outputs=6, present=present)
 
     return learned
@@ -82,7 +82,7 @@ def test_options_reach_the_model(small, monkeypatch):
     small("mt_diffusion", LINEAR.modalities, **own, predict="noise", guidance=2.0, steps=7, width=12, depth=3)
     score = seen["score"]
     assert (score.space.primary, score.space.strength, score.guidance) == ("b", 0.3, 2.0)
-    assert score.learning == MultiTaskLearning(weight=0.2, p_conditional=0.4, p_marginal=0.6, predict="noise")
+    assert score.learning == MultiTaskLoss(weight=0.2, p_conditional=0.4, p_marginal=0.6, predict="noise")
     assert (type(score.solver), score.solver.evaluations) == (Ancestral, 8)
     assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
 

@@ -8,13 +8,13 @@ from mmppl.diagnostics import robustness
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
 from mmppl.inference.training.program import Program
-from mmppl.metrics import Judges
+from mmppl.metrics import Classifiers
 from mmppl.metrics.judges import Judge
 from mmppl.sde import VP
 
 VIEWS = {"a": Modality((1,), scale=1e-6), "b": Modality((1,), scale=1e-6)}
 SIGN = Judge(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
-JUDGES = Judges(dict.fromkeys(VIEWS, SIGN), np.array([0, 1]), dict.fromkeys(VIEWS, 1.0))
+JUDGES = Classifiers(dict.fromkeys(VIEWS, SIGN), np.array([0, 1]), dict.fromkeys(VIEWS, 1.0))
 
 
 def handing_on(mm):

@@ -14,7 +14,7 @@ from mmppl.data import load, read_npz, write_npz
 from mmppl.diagnostics import load_run, loading, read_posterior, summarise_posterior, worst_data
 from mmppl.diagnostics.energies import energies
 from mmppl.inference import Run, generate, log_likelihood
-from mmppl.metrics import coherence, cross_coherence, train_judges
+from mmppl.metrics import coherence, cross_coherence, train_classifiers
 
 SETTINGS = ["latent_dim=4", "hidden=32", "energy_hidden=16", "chains=16", "buffer=0", "steps=5", "batch_size=64"]
 
@@ -150,7 +150,7 @@ def test_evaluate(run, tmp_path, capsys):
     table = capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
     fitted, dataset = load_run(run)
-    judges = train_judges(dataset)
+    judges = train_classifiers(dataset)
     joint = coherence(generate(fitted, num=1000, mean=True, seed=0), judges).joint
     assert result["coherence"]["joint"] == {"value": joint.value, "error": joint.error, "num": 1000}
     assert f"{joint.value:.3f} ± {joint.error:.3f}" in table
@@ -202,7 +202,7 @@ def test_report(run):
     assert reader.images == 10 + 10 + 10 + 18 + 18
     assert reader.without_alt == 0
     assert {"h1", "h2", "table", "svg", "main"} <= reader.tags
-    headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "Chains"]
+    headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "LangevinChains"]
     headings += ["From the base to the prior", "From the guide to the posterior"]
     assert all(heading in text for heading in headings)
     joint = evaluation["coherence"]["joint"]

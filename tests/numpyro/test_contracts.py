@@ -9,11 +9,11 @@ import pytest
 from mmppl._backend import get_backend
 from mmppl.nets import SetTransformer
 from mmppl.nets.equinox import build
-from mmppl.priors import Chains
+from mmppl.priors import LangevinChains
 from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract
 
 HOST = "numpyro"
-SHORT = Chains(number=500, steps=60, step_size=0.7, adjusted=True, draw_steps=60)
+SHORT = LangevinChains(number=500, steps=60, step_size=0.7, adjusted=True, draw_steps=60)
 
 
 def energy(z):

@@ -15,7 +15,7 @@ from mmppl import Batch
 
 AXIS = np.linspace(-8.0, 8.0, 401)
 GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1)
-SHORT = mm.Chains(number=128, steps=20, step_size=0.7, adjusted=True, draw_steps=60)
+SHORT = mm.LangevinChains(number=128, steps=20, step_size=0.7, adjusted=True, draw_steps=60)
 
 
 class Linear(eqx.Module):
@@ -67,7 +67,10 @@ def test_predictive_draws_from_the_tilted_prior():
     assert abs(np.corrcoef(z[..., 0].T)[0, 1]) < 0.15
 
 
-CHAINS = {"short run": SHORT, "persistent": mm.Chains(number=128, steps=5, step_size=0.7, buffer=128, restart=0.0)}
+CHAINS = {
+    "short run": SHORT,
+    "persistent": mm.LangevinChains(number=128, steps=5, step_size=0.7, buffer=128, restart=0.0),
+}
 
 
 @pytest.mark.parametrize("chains", CHAINS.values(), ids=CHAINS)
@@ -88,7 +91,7 @@ def test_the_hosts_own_elbo_learns_a_known_tilt(chains):
 
 
 def test_the_buffer_advances_as_mutable_state():
-    chains = mm.Chains(number=4, steps=3, buffer=12, restart=0.0)
+    chains = mm.LangevinChains(number=4, steps=3, buffer=12, restart=0.0)
 
     def model():
         prior = mm.EnergyTilted(standard(), mm.net("energy", Linear(jnp.ones(2))), chains)
@@ -108,7 +111,7 @@ def test_the_buffer_advances_as_mutable_state():
 
 
 def test_our_objective_carries_the_buffer():
-    chains = mm.Chains(number=4, steps=2, buffer=8, restart=0.0)
+    chains = mm.LangevinChains(number=4, steps=2, buffer=8, restart=0.0)
 
     def model(batch):
         prior = mm.EnergyTilted(standard(), mm.net("energy", Linear(jnp.ones(2))), chains)
@@ -135,7 +138,7 @@ KEPT = {"persistent": {"buffer": 400}, "replay": {"buffer": 1200, "restart": 0.0
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 def test_kept_chains_give_the_gradient_of_the_normaliser(kept):
     """Of the energy theta . z on N(0, s^2): log Z = s^2 theta^2 / 2, coordinate by coordinate."""
-    chains = mm.Chains(number=400, steps=12, step_size=0.9, adjusted=True, **kept)
+    chains = mm.LangevinChains(number=400, steps=12, step_size=0.9, adjusted=True, **kept)
     theta, scale, rate = np.array([1.0, -0.5]), np.array([1.0, 1.4]), 1e-6
 
     def model():

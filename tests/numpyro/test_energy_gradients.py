@@ -14,7 +14,7 @@ from mmppl.nets.bound import BoundNet
 LOC, LOG_SCALE, X = 1.2, 0.3, np.array([[0.7], [-0.4]])
 AT = np.array([LOC, LOG_SCALE])
 KEY = jax.random.key(0)
-FEW = mm.Chains(number=4000, steps=1)
+FEW = mm.LangevinChains(number=4000, steps=1)
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def quantiles(monkeypatch):
     scale = np.exp(LOG_SCALE)
     tilted = stats.norm(LOC / (1.0 + scale**2), scale / np.sqrt(1.0 + scale**2))
     draws = tilted.ppf((np.arange(4000) + 0.5) / 4000)[:, None]
-    monkeypatch.setattr(mm.Chains, "run", lambda *args, **kwargs: (jnp.asarray(draws), None))
+    monkeypatch.setattr(mm.LangevinChains, "run", lambda *args, **kwargs: (jnp.asarray(draws), None))
     with jax.enable_x64(True):
         yield
 
@@ -131,7 +131,7 @@ def test_energies_learn_wherever_their_weights_are(bind):
         inner = eqx.tree_at(lambda at: at.weight, inner, p[1:, None])
         return Nested(inner, p[0], jnp.asarray(2), lambda z: (jnp.exp(p[0]) * z)[..., 0])
 
-    z = mm.Chains.run()[0]
+    z = mm.LangevinChains.run()[0]
 
     def contrast(p):
         at_data, at_chains = (module(p)(x) + normal(p).log_prob(x) for x in (X, z))
@@ -146,7 +146,7 @@ def test_energies_learn_wherever_their_weights_are(bind):
 def test_flows_learn_every_weight():
     start = mm.spline_flow(2, layers=2, hidden=4, bins=3)
     arrays, rest = eqx.partition(start, eqx.is_inexact_array)
-    x, z = jax.random.normal(KEY, (3, 2)), mm.Chains.run()[0] * jnp.array([1.0, -0.7])
+    x, z = jax.random.normal(KEY, (3, 2)), mm.LangevinChains.run()[0] * jnp.array([1.0, -0.7])
 
     def base(arrays):
         return mm.NormalizingFlow(eqx.combine(arrays, rest))
@@ -159,7 +159,7 @@ def test_flows_learn_every_weight():
         return mm.EnergyTilted(base(arrays), square, FEW, rng_key=KEY).log_prob(x).mean()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mm.Chains, "run", lambda *args, **kwargs: (z, None))
+        patch.setattr(mm.LangevinChains, "run", lambda *args, **kwargs: (z, None))
         found = jax.jit(jax.grad(got))(arrays)
     wanted = jax.jit(jax.grad(contrast))(arrays)
     assert len(jax.tree.leaves(wanted)) > 3

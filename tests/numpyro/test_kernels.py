@@ -370,7 +370,7 @@ def test_trained_parameters_and_an_energy_are_found(buffer):
     def model(batch):
         energy = mm.net("energy", Quadratic(jnp.array(0.0)))
         base = dist.Normal(jnp.zeros(2), 1.0).to_event(1)
-        prior = mm.EnergyTilted(base, energy, mm.Chains(number=10, steps=2, buffer=buffer))
+        prior = mm.EnergyTilted(base, energy, mm.LangevinChains(number=10, steps=2, buffer=buffer))
         with mm.plate(batch):
             numpyro.sample("z", prior)
 

@@ -21,7 +21,7 @@ ENERGY = mm.build(Energy(2, hidden=(4,)), 9)
 
 def model(batch):
     base = dist.Normal(jnp.zeros(2), 1.0).to_event(1)
-    prior = mm.EnergyTilted(base, mm.net("energy", ENERGY), mm.Chains(number=8, steps=3, buffer=16))
+    prior = mm.EnergyTilted(base, mm.net("energy", ENERGY), mm.LangevinChains(number=8, steps=3, buffer=16))
     with mm.plate(batch):
         z = numpyro.sample("z", prior)
         for name in batch.modalities:

@@ -13,7 +13,7 @@ from mmppl import Batch
 from mmppl._backend.jax import BACKEND as JAX
 from mmppl._backend.torch import BACKEND as TORCH
 from mmppl.nets import MLP, Energy, LocScale
-from mmppl.priors import Chains
+from mmppl.priors import LangevinChains
 from mmppl.testing import driver
 from mmppl.testing.replay import replay as replay_noise
 from mmppl.testing.replay import replayed
@@ -24,8 +24,8 @@ BATCH = Batch(
     {name: RNG.normal(size=(6, size)).astype(np.float64) for name, size in DIMS.items()},
     {"a": np.array([1, 1, 0, 1, 1, 0], bool), "b": np.array([1, 0, 1, 1, 1, 1], bool)},
 )
-SHORT = Chains(number=32, steps=5)
-ADJUSTED = Chains(number=32, steps=5, adjusted=True)
+SHORT = LangevinChains(number=32, steps=5)
+ADJUSTED = LangevinChains(number=32, steps=5, adjusted=True)
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import torch
 
 from mmppl._backend import get_backend
 from mmppl._backend.numpy import BACKEND
-from mmppl.priors import Blocks, Conditioning, Flow, MultiTime
-from mmppl.priors.condition import States
+from mmppl.priors import Blocks, Conditioning, MultiTimeScoreMatching, ProbabilityFlow
+from mmppl.priors.condition import BlockRoles
 from mmppl.priors.score.matching import MultiTimeNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral
@@ -36,7 +36,7 @@ PRESENT = np.array([[True, True]] * 4 + [[True, False], [False, True]])
     ids=str,
 )
 def test_losses(kind, options, x64):
-    learning = MultiTime(p_conditional=0.6, p_marginal=0.3, **options)
+    learning = MultiTimeScoreMatching(p_conditional=0.6, p_marginal=0.3, **options)
     noise = learning.draw(BACKEND, np.random.default_rng(1), Z, 2)
     wanted = learning.bound(BACKEND, BLOCKS, NET, Z, PRESENT, noise)
     move = MOVERS[kind]
@@ -56,8 +56,8 @@ def test_draws(kind, how, x64):
     path = np.random.default_rng(3).standard_normal((solver.draws, *Z.shape))
 
     def run(backend, move):
-        states = States(move(~clean), move(clean))
-        learning = MultiTime(predict="noise")
+        states = BlockRoles(move(~clean), move(clean))
+        learning = MultiTimeScoreMatching(predict="noise")
 
         def predict(states, z, t):
             return learning.noise(backend, BLOCKS, NET, states, z, t + 0.0 * z[..., :1])
@@ -75,11 +75,11 @@ def test_draws(kind, how, x64):
 @pytest.mark.parametrize("kind", MOVERS)
 def test_densities(kind, x64):
     """The integrators differ, so the densities agree to their tolerance."""
-    flow = Flow(rtol=1e-9, atol=1e-9)
+    flow = ProbabilityFlow(rtol=1e-9, atol=1e-9)
 
     def run(backend, move):
-        learning = MultiTime(predict="noise")
-        states = States(move(np.ones((6, 2), bool)), move(np.zeros((6, 2), bool)))
+        learning = MultiTimeScoreMatching(predict="noise")
+        states = BlockRoles(move(np.ones((6, 2), bool)), move(np.zeros((6, 2), bool)))
 
         def predict(states, z, t):
             return learning.noise(backend, BLOCKS, NET, states, z, t + 0.0 * z[..., :1])

@@ -14,7 +14,7 @@ from mmppl.inference.objectives.subsets import inside, present_table, random_sub
 from mmppl.inference.objectives.terms import Terms
 from mmppl.mcmc import langevin
 from mmppl.models.nexus import kept
-from mmppl.priors import Chains, smoothed_laplace
+from mmppl.priors import LangevinChains, smoothed_laplace
 from mmppl.priors.energy.normalizer import annealed_importance_sampling
 
 MOVERS = {"numpy": np.asarray, "jax": jnp.asarray, "torch": torch.as_tensor}
@@ -108,7 +108,7 @@ def stacked(to, rng):
 
 
 def refreshed(to, rng):
-    chains = Chains(number=2, steps=3, buffer=6, restart=0.5)
+    chains = LangevinChains(number=2, steps=3, buffer=6, restart=0.5)
     point = to(POINT)
     return chains.refresh(get_backend(point), rng, log_density, point, point[4:, :])
 
@@ -116,7 +116,7 @@ def refreshed(to, rng):
 def short_run(adjusted):
     def run(to, rng):
         point = to(POINT)
-        return Chains(steps=5, adjusted=adjusted, clip=0.7).run(get_backend(point), rng, log_density, point)
+        return LangevinChains(steps=5, adjusted=adjusted, clip=0.7).run(get_backend(point), rng, log_density, point)
 
     return run
 

@@ -6,11 +6,11 @@ import pytest
 from mmppl._backend import get_backend
 from mmppl.nets import DeepSets, SetTransformer
 from mmppl.nets.torch import build
-from mmppl.priors import Chains
+from mmppl.priors import LangevinChains
 from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract
 
 HOST = "pyro"
-SHORT = Chains(number=500, steps=60, step_size=0.7, adjusted=True, draw_steps=60)
+SHORT = LangevinChains(number=500, steps=60, step_size=0.7, adjusted=True, draw_steps=60)
 
 
 def energy(z):

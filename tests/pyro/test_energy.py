@@ -13,7 +13,7 @@ from mmppl.errors import OptionError
 
 AXIS = np.linspace(-8.0, 8.0, 401)
 GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1)
-SHORT = mm.Chains(number=128, steps=20, step_size=0.7, adjusted=True, draw_steps=60)
+SHORT = mm.LangevinChains(number=128, steps=20, step_size=0.7, adjusted=True, draw_steps=60)
 
 
 class Linear(torch.nn.Module):
@@ -77,7 +77,10 @@ def test_predictive_draws_from_the_tilted_prior():
     assert abs(np.corrcoef(z[..., 0].T)[0, 1]) < 0.15
 
 
-CHAINS = {"short run": SHORT, "persistent": mm.Chains(number=128, steps=5, step_size=0.7, buffer=128, restart=0.0)}
+CHAINS = {
+    "short run": SHORT,
+    "persistent": mm.LangevinChains(number=128, steps=5, step_size=0.7, buffer=128, restart=0.0),
+}
 
 
 @pytest.mark.parametrize("chains", CHAINS.values(), ids=CHAINS)
@@ -98,7 +101,7 @@ def test_the_hosts_own_elbo_learns_a_known_tilt(chains):
 
 
 def test_the_buffer_advances_in_the_module():
-    chains = mm.Chains(number=4, steps=3, buffer=12, restart=0.0)
+    chains = mm.LangevinChains(number=4, steps=3, buffer=12, restart=0.0)
     energy = Linear([1.0, 1.0])
 
     def model():
@@ -120,7 +123,7 @@ def test_the_buffer_advances_in_the_module():
 
 def test_a_function_cannot_keep_a_buffer():
     with pytest.raises(OptionError, match="A buffer of chains needs an energy that is an nn.Module; got a function"):
-        mm.EnergyTilted(standard(), lambda z: z.sum(-1), mm.Chains(buffer=1000))
+        mm.EnergyTilted(standard(), lambda z: z.sum(-1), mm.LangevinChains(buffer=1000))
 
 
 KEPT = {"persistent": {"buffer": 400}, "replay": {"buffer": 1200, "restart": 0.05}}
@@ -130,7 +133,7 @@ KEPT = {"persistent": {"buffer": 400}, "replay": {"buffer": 1200, "restart": 0.0
 def test_kept_chains_give_the_gradient_of_the_normaliser(kept):
     """Of the energy theta . z on N(0, s^2): log Z = s^2 theta^2 / 2, coordinate by coordinate."""
     energy, scale = Linear([1.0, -0.5]), torch.tensor([1.0, 1.4], requires_grad=True)
-    chains = mm.Chains(number=400, steps=12, step_size=0.9, adjusted=True, **kept)
+    chains = mm.LangevinChains(number=400, steps=12, step_size=0.9, adjusted=True, **kept)
     base = dist.Normal(torch.zeros(2), scale).to_event(1)
     prior = mm.EnergyTilted(base, mm.net("energy", energy), chains)
 

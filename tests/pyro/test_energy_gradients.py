@@ -21,7 +21,7 @@ def quantiles(monkeypatch):
     scale = np.exp(LOG_SCALE)
     tilted = stats.norm(LOC / (1.0 + scale**2), scale / np.sqrt(1.0 + scale**2))
     draws = torch.tensor(tilted.ppf((np.arange(4000) + 0.5) / 4000), dtype=torch.float32)[:, None]
-    monkeypatch.setattr(mm.Chains, "run", lambda *args, **kwargs: (draws, None))
+    monkeypatch.setattr(mm.LangevinChains, "run", lambda *args, **kwargs: (draws, None))
 
 
 def square(z):
@@ -122,7 +122,7 @@ def test_energies_learn_wherever_their_weights_are(bind, quantiles):
     loc, beyond = parameters()
     module = Nested(beyond.exp()).eval()
     base = dist.Normal(loc, 1.0).to_event(1)
-    z = mm.Chains.run()[0]
+    z = mm.LangevinChains.run()[0]
 
     def contrast():
         at_data, at_chains = (module(x) + base.log_prob(x) for x in (X, z))
@@ -152,7 +152,7 @@ FLOWS = {
 def test_flows_learn_every_weight(make, monkeypatch):
     base = make()
     z = torch.randn(64, 2)
-    monkeypatch.setattr(mm.Chains, "run", lambda *args, **kwargs: (z, None))
+    monkeypatch.setattr(mm.LangevinChains, "run", lambda *args, **kwargs: (z, None))
 
     def contrast():
         at_data, at_chains = ((square(x) + base.log_prob(x)).sum() / len(x) for x in (0.5 * z[:3], z))

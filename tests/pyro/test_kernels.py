@@ -319,7 +319,7 @@ def test_an_energy_is_found_and_its_parameters_are_left_alone(buffer, monkeypatc
 
     def model():
         base = dist.Normal(zeros(2), 1.0).to_event(1)
-        prior = mm.EnergyTilted(base, mm.net("energy", energy), mm.Chains(number=10, steps=2, buffer=buffer))
+        prior = mm.EnergyTilted(base, mm.net("energy", energy), mm.LangevinChains(number=10, steps=2, buffer=buffer))
         with pyro.plate("rows", 4):
             pyro.sample("z", prior)
 

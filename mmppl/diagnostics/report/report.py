@@ -66,7 +66,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     sections.append(("conditional", "Conditional samples", _conditional(fitted, dataset, seed)))
     bar.update()
     sections.append(("numbers", "Coherence and likelihood", _numbers(evaluation)))
-    sections.append(("chains", "Chains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
+    sections.append(("chains", "LangevinChains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
     sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis)))
     histograms = _energy(fitted, dataset, seed)
     if histograms:

@@ -10,11 +10,11 @@ from mmppl.mcmc.langevin import run_chain
 
 Array = Any
 
-__all__ = ["Chains"]
+__all__ = ["LangevinChains"]
 
 
 @dataclass(frozen=True)
-class Chains:
+class LangevinChains:
     r"""Langevin chains whose number the prior sets, not the plate.
 
     .. math:: z' = z + \tfrac{s^2}{2} \operatorname{clip}(\nabla \log p(z)) + s\,\epsilon
@@ -42,7 +42,7 @@ class Chains:
         OptionError: If a number is out of range, or the buffer is smaller than ``number``.
 
     Example:
-        >>> Chains(number=64, buffer=640).steps
+        >>> LangevinChains(number=64, buffer=640).steps
         60
     """
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
-from mmppl.priors.condition import States
+from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.matching import Net, see
 
 Array = Any
 
-__all__ = ["Answer", "MultiTaskLearning", "MultiTaskNoise"]
+__all__ = ["Answer", "MultiTaskLoss", "MultiTaskNoise"]
 
 PREDICTIONS = ("velocity", "noise")
 
@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MultiTaskLearning:
+class MultiTaskLoss:
     r"""How a multi-task diffusion is learned.
 
     The network is given blocks and a code for each, ``(*, D + M)``: the time for the primary block, and for blocks that
@@ -83,7 +83,7 @@ class MultiTaskLearning:
         OptionError: If a number is out of range, or the prediction unknown.
 
     Example:
-        >>> MultiTaskLearning(p_conditional=0.0).told
+        >>> MultiTaskLoss(p_conditional=0.0).told
         False
     """
 
@@ -120,16 +120,16 @@ class MultiTaskLearning:
             noise=backend.normal(last, tuple(like.shape), like),
         )
 
-    def states(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> States:
+    def states(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
         hidden = (noise.marginal < self.p_marginal) & (noise.hide < 0.5)
         clean = (noise.conditional < self.p_conditional) & (noise.known < 0.5)
-        others = ~space.is_primary(States(present, present))
+        others = ~space.is_primary(BlockRoles(present, present))
         seen, clean = present & ~(hidden & others), clean & others
-        return States(seen & ~clean, seen & clean)
+        return BlockRoles(seen & ~clean, seen & clean)
 
     def losses(
-        self, backend: Backend, space: SharedSpace, net: Net, z: Array, states: States, noise: MultiTaskNoise
+        self, backend: Backend, space: SharedSpace, net: Net, z: Array, states: BlockRoles, noise: MultiTaskNoise
     ) -> Array:
         """The loss of each coordinate ``(*, D)``: 0 for known and absent blocks, and where the primary one is absent.
 
@@ -151,14 +151,14 @@ class MultiTaskLearning:
         there = states.diffused[..., space.place : space.place + 1]
         return xp.where(spread(states.diffused) & there, loss, xp.zeros_like(loss))
 
-    def answer(self, backend: Backend, space: SharedSpace, net: Net, states: States, z: Array, t: Array) -> Answer:
+    def answer(self, backend: Backend, space: SharedSpace, net: Net, states: BlockRoles, z: Array, t: Array) -> Answer:
         """The network's answer to the primary block at times ``t`` ``(*, 1)``, told the clean blocks.
 
         Raises:
             OptionError: If it has another shape.
         """
         xp, dim, primary = backend.xp, space.blocks.dim, space.is_primary(states)
-        states = States(states.diffused | primary, states.clean & ~primary)
+        states = BlockRoles(states.diffused | primary, states.clean & ~primary)
         shown = xp.where(space.blocks.spread(states.clean | primary), z, xp.zeros_like(z))
         out = net(see(backend, space.blocks, states, shown, t))
         if tuple(out.shape) != (*z.shape[:-1], 2 * dim):

@@ -26,15 +26,15 @@ import numpy as np
 from mmppl._backend import Backend, get_backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import States
-from mmppl.priors.coordinates import Frame, Standard
-from mmppl.priors.multi_task.loss import Answer, MultiTaskLearning
+from mmppl.priors.condition import BlockRoles
+from mmppl.priors.coordinates import Coordinates, Whitening
+from mmppl.priors.multi_task.loss import Answer, MultiTaskLoss
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.multi_task.smc import NUMBER, STEPS, blind_to, draw_primary
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.matching import Net
-from mmppl.priors.score.probability_flow import Flow
-from mmppl.priors.score.smc import Particles
+from mmppl.priors.score.probability_flow import ProbabilityFlow
+from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Ancestral, Solver
 from mmppl.sde.solvers.ancestral import posterior
 from mmppl.sde.solvers.base import Score, count, table
@@ -71,11 +71,11 @@ class MultiTaskModel(JointModel):
     """
 
     space: SharedSpace
-    learning: MultiTaskLearning = field(default_factory=MultiTaskLearning)
+    learning: MultiTaskLoss = field(default_factory=MultiTaskLoss)
     guidance: float = 0.0
     solver: Solver = field(default_factory=Ancestral)
-    flow: Flow = field(default_factory=Flow)
-    particles: Particles | None = None
+    flow: ProbabilityFlow = field(default_factory=ProbabilityFlow)
+    particles: TwistedSMC | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.guidance < math.inf:
@@ -91,15 +91,15 @@ class MultiTaskModel(JointModel):
         """The blocks of the latent."""
         return self.space.blocks
 
-    def check(self, frame: Standard | Frame | None) -> None:
-        if isinstance(frame, Frame):
-            raise OptionError("Expected latents standardised by loc and scale; got a frame that drops coordinates.")
+    def check(self, coordinates: Coordinates | None) -> None:
+        if isinstance(coordinates, Whitening):
+            raise OptionError("Expected latents standardised by loc and scale; got a whitening that drops coordinates.")
 
     def guided(
         self,
         guidance: float | None,
         solver: Solver | None,
-        particles: int | Particles | None,
+        particles: int | TwistedSMC | None,
         given: Mapping[str, bool],
     ) -> "MultiTaskModel":
         if particles is not None and self.learning.told:
@@ -110,13 +110,13 @@ class MultiTaskModel(JointModel):
             return new
         primary = self.blocks.names[self.space.place]
         number = sum(size for name, size in self.blocks.items() if name in given and name != primary)
-        exact = Particles(particles, STEPS) if isinstance(particles, int) else particles or self.particles
+        exact = TwistedSMC(particles, STEPS) if isinstance(particles, int) else particles or self.particles
         if number < 2 or given.get(primary, False):
             # Where one coordinate pulls, or the primary block stands still, particles are for who asks for them.
             return replace(new, particles=exact if particles is not None else None)
-        return replace(new, particles=exact or Particles(NUMBER, STEPS))
+        return replace(new, particles=exact or TwistedSMC(NUMBER, STEPS))
 
-    def check_states(self, backend: Backend, states: States) -> None:
+    def check_states(self, backend: Backend, states: BlockRoles) -> None:
         lost = self._lost(backend, states)
         if backend.is_concrete(lost) and bool(backend.xp.any(lost)):
             raise OptionError(
@@ -126,7 +126,7 @@ class MultiTaskModel(JointModel):
                 "p_conditional > 0."
             )
 
-    def _lost(self, backend: Backend, states: States) -> Array:
+    def _lost(self, backend: Backend, states: BlockRoles) -> Array:
         """Which rows have no density, ``(*,)``: the network is not told, and several coordinates pull."""
         xp = backend.xp
         known = self.blocks.spread(self.space.others(states).clean)
@@ -134,20 +134,20 @@ class MultiTaskModel(JointModel):
         return several & states.diffused[..., self.space.place] & (not self.learning.told)
 
     def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
     ) -> Array:
-        """Minus the loss of :class:`MultiTaskLearning` of each datum, ``(*,)``."""
-        z = frame.into(value)
+        """Minus the loss of :class:`MultiTaskLoss` of each datum, ``(*,)``."""
+        z = coordinates.forward(value)
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
         states = self.learning.states(self.space, noise, backend.xp.broadcast_to(present, noise.known.shape))
         return -backend.xp.sum(self.learning.losses(backend, self.space, net, z, states, noise), axis=-1)
 
-    def answer(self, backend: Backend, net: Net, states: States, z: Array, t: Array) -> Answer:
+    def answer(self, backend: Backend, net: Net, states: BlockRoles, z: Array, t: Array) -> Answer:
         """The network's answer at a time, given the clean blocks: it is told them, or their heads pull."""
         xp, space = backend.xp, self.space
         times = t + xp.zeros_like(z[..., :1])
 
-        def ask(states: States, z: Array) -> Answer:
+        def ask(states: BlockRoles, z: Array) -> Answer:
             return self.learning.answer(backend, space, net, states, z, times)
 
         blind = blind_to(states)
@@ -165,7 +165,7 @@ class MultiTaskModel(JointModel):
         slope = backend.vjp(heads, z, xp.ones_like(z[..., 0]))[1]
         return answer._replace(noise=answer.noise - (1.0 + self.guidance) * space.sde.scale(times) * slope)
 
-    def score(self, backend: Backend, net: Net, states: States, joined: bool = True) -> Score:
+    def score(self, backend: Backend, net: Net, states: BlockRoles, joined: bool = True) -> Score:
         r"""The score s of the primary block, or with ``joined`` the one by which the probability flow is right.
 
         .. math:: \frac{dz}{dt} = f z + c \sum_i E_i \hat x_i - \tfrac12 g^2 s
@@ -189,9 +189,9 @@ class MultiTaskModel(JointModel):
         backend: Backend,
         rng: Any,
         net: Net,
-        states: States,
+        states: BlockRoles,
         observed: Array,
-        frame: Standard | Frame,
+        coordinates: Coordinates,
         energy: Any,
     ) -> tuple[Array, Array | None]:
         xp, size = backend.xp, None
@@ -211,7 +211,13 @@ class MultiTaskModel(JointModel):
         return xp.where(there, z, xp.zeros_like(z)), size
 
     def density(
-        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
+        self,
+        backend: Backend,
+        net: Net,
+        value: Array,
+        states: BlockRoles,
+        coordinates: Coordinates,
+        check: bool,
     ) -> tuple[Array, Array]:
         """That of the primary block, by the probability flow, and of the others given it, by their heads.
 
@@ -219,7 +225,7 @@ class MultiTaskModel(JointModel):
         :meth:`check_states` would have raised had it seen the values.
         """
         xp, still = backend.xp, backend.stop_gradient
-        z, asked = frame.into(value), self.blocks.spread(states.diffused)
+        z, asked = coordinates.forward(value), self.blocks.spread(states.diffused)
         frozen, moves = still(z), xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(states)), z.shape)
         score = self.score(backend, net, states)
         out, error = self.flow.log_density(backend, self.space.sde, score, frozen, moves, check)
@@ -228,18 +234,18 @@ class MultiTaskModel(JointModel):
         parts = slope * (z - frozen)
         for told, block in self._turns(states):
             parts = xp.where(block, self.answer(backend, net, told, z, t).log_prob(backend, z), parts)
-        parts = frame.log_volume(backend) + parts
+        parts = coordinates.log_abs_det(backend) + parts
         out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
         there = (states.diffused | states.clean)[..., self.space.place] & ~self._lost(backend, states)
         return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
 
-    def _others(self, backend: Backend, states: States, z: Array, x: Array) -> Array:
+    def _others(self, backend: Backend, states: BlockRoles, z: Array, x: Array) -> Array:
         """The other blocks: known ones as in ``z``, those asked for as in ``x``; 0 elsewhere."""
         xp, others = backend.xp, self.space.others(states)
         known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
 
-    def _turns(self, states: States) -> list[tuple[States, Array]]:
+    def _turns(self, states: BlockRoles) -> list[tuple[BlockRoles, Array]]:
         """What is known whenever blocks are read off the primary one, and which are read then, boolean ``(*, D)``."""
         asked = self.space.others(states).diffused
         if not self.learning.told:
@@ -249,11 +255,11 @@ class MultiTaskModel(JointModel):
             if i != self.space.place:
                 one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
                 out.append((states, self.blocks.spread(one)))
-                states = States(states.diffused & ~one, states.clean | one)
+                states = BlockRoles(states.diffused & ~one, states.clean | one)
         return out
 
     def _ancestral(
-        self, backend: Backend, first: Any, second: Any, net: Net, states: States, observed: Array, moves: Array
+        self, backend: Backend, first: Any, second: Any, net: Net, states: BlockRoles, observed: Array, moves: Array
     ) -> Array:
         """The primary block, down the solver's grid; the others as they are."""
         grid, space, shape = self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import States
+from mmppl.priors.condition import BlockRoles
 from mmppl.sde import VP
 
 Array = Any
@@ -84,16 +84,16 @@ class SharedSpace:
         r""":math:`\sum_i E_i x_i`, ``(*, D)``: in the place of the primary block, 0 elsewhere."""
         return x @ get_backend(x).asarray(_maps(self.blocks.sizes, self.place), like=x)
 
-    def is_primary(self, states: States) -> Array:
+    def is_primary(self, states: BlockRoles) -> Array:
         """Boolean ``(M,)``: which block diffuses."""
         return get_backend(states.clean).asarray(np.arange(len(self.blocks)) == self.place)
 
-    def others(self, states: States) -> States:
+    def others(self, states: BlockRoles) -> BlockRoles:
         """The states with the primary block neither asked for nor known."""
         primary = self.is_primary(states)
-        return States(states.diffused & ~primary, states.clean & ~primary)
+        return BlockRoles(states.diffused & ~primary, states.clean & ~primary)
 
-    def diffuse(self, z: Array, states: States, t: Array, noise: Array) -> Array:
+    def diffuse(self, z: Array, states: BlockRoles, t: Array, noise: Array) -> Array:
         """The primary block at times ``t`` ``(*, 1)``, the others as they are, ``(*, D)``; absent ones do not join.
 
         No gradient passes through what joins.

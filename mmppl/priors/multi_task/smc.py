@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.priors.condition import States
-from mmppl.priors.multi_task.loss import Answer, MultiTaskLearning
+from mmppl.priors.condition import BlockRoles
+from mmppl.priors.multi_task.loss import Answer, MultiTaskLoss
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.matching import Net
-from mmppl.priors.score.smc import Particles, Twist
+from mmppl.priors.score.smc import Twist, TwistedSMC
 
 Array = Any
 
@@ -36,20 +36,20 @@ __all__ = ["NUMBER", "STEPS", "blind_to", "draw_primary"]
 NUMBER, STEPS = 16, 60
 
 
-def blind_to(states: States) -> States:
+def blind_to(states: BlockRoles) -> BlockRoles:
     """The states with nothing known."""
-    return States(states.diffused | states.clean, states.clean & ~states.clean)
+    return BlockRoles(states.diffused | states.clean, states.clean & ~states.clean)
 
 
 def draw_primary(
     backend: Backend,
     rng: Any,
     space: SharedSpace,
-    learning: MultiTaskLearning,
-    particles: Particles,
+    learning: MultiTaskLoss,
+    particles: TwistedSMC,
     power: float,
     net: Net,
-    states: States,
+    states: BlockRoles,
     observed: Array,
 ) -> tuple[Array, Array]:
     """Draws ``(*, D)`` of the primary block, the others as they are, and effective numbers of particles ``(*,)``.

@@ -5,8 +5,8 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
-from mmppl.priors.condition import Known, gather
-from mmppl.priors.coordinates import Frame
+from mmppl.priors.condition import Condition, parse_condition
+from mmppl.priors.coordinates import Whitening
 from mmppl.priors.reduction.subspaces import Subspaces
 
 Array = Any
@@ -27,9 +27,9 @@ class ReducedPrior:
 
     Arguments:
         prior: The distribution of what is kept, with event shape ``(sum ranks,)``: a :class:`JointScore` on
-            ``subspaces.reduced``, an :class:`EnergyTilted`, or any other. With a :class:`~mmppl.priors.Frame`, of all
-            coordinates ``(D,)``, of which it moves those kept.
-        subspaces: A :class:`~mmppl.priors.Subspaces`, or a :class:`~mmppl.priors.Frame` whose arrays are parameters.
+            ``subspaces.reduced``, an :class:`EnergyTilted`, or any other. With a
+            :class:`~mmppl.priors.Whitening`, of all coordinates ``(D,)``, of which it moves those kept.
+        subspaces: :class:`~mmppl.priors.Subspaces`, or a :class:`~mmppl.priors.Whitening` whose arrays are parameters.
         complement: What ``mm.net`` returns, from what is kept ``(*, sum ranks)`` to location and scale of normal
             coordinates of the rest, ``(*, D - sum ranks)`` each; None for the reference.
 
@@ -41,12 +41,12 @@ class ReducedPrior:
     prior: Any
     subspaces: Any
 
-    def _given(self, prior: Any, known: Known) -> Any:
+    def _given(self, prior: Any, known: Condition) -> Any:
         """The same subspaces with a prior that knows something."""
         raise NotImplementedError
 
     @staticmethod
-    def check(prior: Any, subspaces: Subspaces | Frame) -> None:
+    def check(prior: Any, subspaces: Subspaces | Whitening) -> None:
         """Raises :class:`OptionError` unless the prior is on what the subspaces keep."""
         number = sum(subspaces.ranks) if isinstance(subspaces, Subspaces) else subspaces.loc.shape[-1]
         if tuple(prior.event_shape) != (number,):
@@ -72,9 +72,9 @@ class ReducedPrior:
         if not hasattr(self.prior, "conditional") or not isinstance(space, Subspaces):
             raise OptionError(
                 "Expected a prior that can be conditioned, such as JointScore, on subspaces; got another. A JointScore "
-                "takes a frame itself."
+                "takes coordinates itself."
             )
-        known = gather(self.backend, space.blocks, values, present, None)
+        known = parse_condition(self.backend, space.blocks, values, present, None)
         y = dict(space.reduced.split(space.reduce(self.backend, known.loc)[0]))
         masks = {n: known.states.clean[..., i] for i, n in enumerate(space.blocks.names) if n in y}
         return self._given(self.prior.conditional(y, masks, **options), known)

@@ -41,7 +41,7 @@ class Subspaces:
         blocks: The blocks of the latent.
         ranks: Number of coordinates kept of each.
         loc: :math:`\mu`, ``(D,)``.
-        turn: :math:`U^T L^T`, block-diagonal, ``(D, D)``.
+        matrix: :math:`U^T L^T`, block-diagonal, ``(D, D)``.
         eigenvalues: Those of every block, in falling order, ``(D,)``.
         learned: Whether they are of a learned ratio, or of a reference whose log-Sobolev constant is not known to be 1,
             so that they bound nothing.
@@ -50,7 +50,7 @@ class Subspaces:
     blocks: Blocks
     ranks: tuple[int, ...]
     loc: np.ndarray
-    turn: np.ndarray
+    matrix: np.ndarray
     eigenvalues: np.ndarray
     learned: bool = False
 
@@ -77,20 +77,20 @@ class Subspaces:
 
     def reduce(self, backend: Backend, z: Array) -> tuple[Array, Array]:
         """Latents ``(*, D)`` to what is kept, ``(*, sum ranks)``, and the rest, in whitened coordinates."""
-        y = (z - backend.asarray(self.loc, like=z)) @ backend.asarray(self.turn.T, like=z)
+        y = (z - backend.asarray(self.loc, like=z)) @ backend.asarray(self.matrix.T, like=z)
         return self._pick(backend, y, self.kept), self._pick(backend, y, ~self.kept)
 
     def lift(self, backend: Backend, kept: Array, rest: Array) -> Array:
         """The way back: latents ``(*, D)``."""
         place = np.concatenate([np.eye(self.blocks.dim)[self.kept], np.eye(self.blocks.dim)[~self.kept]])
-        back = place @ np.linalg.inv(self.turn).T
+        back = place @ np.linalg.inv(self.matrix).T
         y = backend.xp.concat([kept, rest], axis=-1)
         return y @ backend.asarray(back, like=y) + backend.asarray(self.loc, like=y)
 
     @property
     def log_det(self) -> float:
         """Log of the volume that whitening and turning multiply by."""
-        return float(np.linalg.slogdet(self.turn)[1])
+        return float(np.linalg.slogdet(self.matrix)[1])
 
     def _pick(self, backend: Backend, y: Array, which: np.ndarray) -> Array:
         return y @ backend.asarray(np.eye(self.blocks.dim)[:, which], like=y)

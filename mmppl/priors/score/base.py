@@ -7,10 +7,10 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import Known, States
-from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.condition import BlockRoles, Condition
+from mmppl.priors.coordinates import Coordinates
 from mmppl.priors.score.matching import Net
-from mmppl.priors.score.smc import Particles
+from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Solver
 
 Array = Any
@@ -21,24 +21,24 @@ __all__ = ["JointModel"]
 class JointModel:
     """Base: a subclass gives :meth:`guided`, :meth:`draw`, :meth:`density` and :meth:`bound`.
 
-    Latents are brought into a :class:`~mmppl.priors.coordinates.Standard` or another frame before anything is
-    done with them.
+    Latents are brought into a :class:`~mmppl.priors.coordinates.Standardization` or a
+    :class:`~mmppl.priors.Whitening` before anything is done with them.
     """
 
     blocks: Blocks
-    particles: Particles | None = None
+    particles: TwistedSMC | None = None
 
-    def check(self, frame: Standard | Frame | None) -> None:
-        """Raises :class:`OptionError` if the model cannot work in a frame."""
+    def check(self, coordinates: Coordinates | None) -> None:
+        """Raises :class:`OptionError` if the model cannot work in these coordinates."""
 
-    def check_states(self, backend: Backend, states: States) -> None:
+    def check_states(self, backend: Backend, states: BlockRoles) -> None:
         """Raises :class:`OptionError` if some row has no density, as far as values may be looked at."""
 
     def guided(
         self,
         guidance: float | None,
         solver: Solver | None,
-        particles: int | Particles | None,
+        particles: int | TwistedSMC | None,
         given: Mapping[str, bool],
     ) -> "JointModel":
         """With another strength of guidance, solver or number of particles, where they are not None.
@@ -56,28 +56,43 @@ class JointModel:
         backend: Backend,
         rng: Any,
         net: Net,
-        states: States,
+        states: BlockRoles,
         observed: Array,
-        frame: Standard | Frame,
+        coordinates: Coordinates,
         energy: Any,
     ) -> tuple[Array, Array | None]:
-        """Draws in the frame ``(*, D)`` of diffused blocks given clean ones, absent ones 0; and as :meth:`sample`."""
+        """Draws ``(*, D)``, in these coordinates, of diffused blocks given clean ones; absent ones are 0.
+
+        The second is that of :meth:`sample`.
+        """
         raise NotImplementedError
 
     def density(
-        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
+        self,
+        backend: Backend,
+        net: Net,
+        value: Array,
+        states: BlockRoles,
+        coordinates: Coordinates,
+        check: bool,
     ) -> tuple[Array, Array]:
         """The log density of the diffused blocks given the clean ones, and its error, ``(*,)`` each."""
         raise NotImplementedError
 
     def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
     ) -> Array:
         """What is maximised to learn the network, random, ``(*,)``, of the latents as they are."""
         raise NotImplementedError
 
     def sample(
-        self, backend: Backend, rng: Any, net: Net, known: Known, frame: Standard | Frame, energy: Any = None
+        self,
+        backend: Backend,
+        rng: Any,
+        net: Net,
+        known: Condition,
+        coordinates: Coordinates,
+        energy: Any = None,
     ) -> tuple[Array, Array | None]:
         """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
 
@@ -90,11 +105,17 @@ class JointModel:
             exact = exact + known.scale * backend.normal(first, tuple(exact.shape), exact)
         clean = self.blocks.spread(known.states.clean)
         exact = xp.where(clean, exact, xp.zeros_like(exact))
-        z, size = self.draw(backend, second, net, known.states, frame.into(exact), frame, energy)
-        return xp.where(clean, exact, frame.out(z)), size
+        z, size = self.draw(backend, second, net, known.states, coordinates.forward(exact), coordinates, energy)
+        return xp.where(clean, exact, coordinates.inverse(z)), size
 
     def log_density(
-        self, backend: Backend, net: Net, value: Array, known: Known, frame: Standard | Frame, check: bool = False
+        self,
+        backend: Backend,
+        net: Net,
+        value: Array,
+        known: Condition,
+        coordinates: Coordinates,
+        check: bool = False,
     ) -> tuple[Array, Array]:
         """The log density of the blocks asked for given those known, and its error.
 
@@ -102,7 +123,7 @@ class JointModel:
         blocks, their own density is added.
         """
         xp = backend.xp
-        out, error = self.density(backend, net, value, known.states, frame, check)
+        out, error = self.density(backend, net, value, known.states, coordinates, check)
         if known.scale is not None:
             clean = self.blocks.spread(known.states.clean)
             width = xp.where(clean, known.scale, xp.ones_like(known.scale))

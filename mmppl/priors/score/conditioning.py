@@ -17,13 +17,13 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import States
+from mmppl.priors.condition import BlockRoles
 from mmppl.sde import SDE
 from mmppl.sde.solvers import Solver
 from mmppl.sde.solvers.base import Score
 
 Array = Any
-Predict = Callable[[States, Array, Array], Array]
+Predict = Callable[[BlockRoles, Array, Array], Array]
 Pull = Callable[[Array, Array], Array]
 
 __all__ = ["CONDITIONING", "Conditioning"]
@@ -77,11 +77,11 @@ class Conditioning:
         """Whether the network knows the joint density alone."""
         return self.how in REPLACEMENTS
 
-    def diffused(self, backend: Backend, states: States) -> States:
+    def diffused(self, backend: Backend, states: BlockRoles) -> BlockRoles:
         """The states a solver works with: where conditions are replaced, whatever is not observed is diffused."""
         if not self.replaces:
             return states
-        return States(~states.clean, states.clean)
+        return BlockRoles(~states.clean, states.clean)
 
     def score(
         self,
@@ -89,7 +89,7 @@ class Conditioning:
         sde: SDE,
         blocks: Blocks,
         predict: Predict,
-        states: States,
+        states: BlockRoles,
         fixed: Array | None = None,
         pull: Pull | None = None,
     ) -> Score:
@@ -119,12 +119,12 @@ class Conditioning:
             if self.replaces:
                 z = replaced(z, t, xi)
                 everything = xp.ones_like(states.clean)
-                noise = predict(States(everything, ~everything), z, t)
+                noise = predict(BlockRoles(everything, ~everything), z, t)
             else:
                 noise = predict(states, z, t)
                 if self.guidance:
                     nothing = xp.zeros_like(states.clean)
-                    noise = noise + self.guidance * (noise - predict(States(states.diffused, nothing), z, t))
+                    noise = noise + self.guidance * (noise - predict(BlockRoles(states.diffused, nothing), z, t))
             out = -noise / sde.scale(t)
             return xp.where(moves, out if pull is None else out + pull(z, t), xp.zeros_like(z))
 
@@ -138,7 +138,7 @@ class Conditioning:
         sde: SDE,
         blocks: Blocks,
         predict: Predict,
-        states: States,
+        states: BlockRoles,
         observed: Array,
         pull: Pull | None = None,
     ) -> Array:

@@ -26,12 +26,12 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import States
+from mmppl.priors.condition import BlockRoles
 from mmppl.sde import SDE, VP
 
 Array = Any
 
-__all__ = ["Pairwise", "pair_name"]
+__all__ = ["PairwiseGuidance", "pair_name"]
 
 FIRST = 1e-3
 
@@ -42,7 +42,7 @@ def pair_name(first: str, second: str) -> str:
 
 
 @dataclass(frozen=True)
-class Pairwise:
+class PairwiseGuidance:
     r"""How pairs guide.
 
     Arguments:
@@ -54,7 +54,7 @@ class Pairwise:
         OptionError: If the strength is negative, or there is but one block.
 
     Example:
-        >>> Pairwise(Blocks.of({"a": 2, "b": 3, "c": 1})).pairs
+        >>> PairwiseGuidance(Blocks.of({"a": 2, "b": 3, "c": 1})).pairs
         [(0, 1), (0, 2), (1, 2)]
     """
 
@@ -139,7 +139,7 @@ class Pairwise:
             total = total + xp.where(has, known, zero) + xp.where(pair, match, zero)
         return total / len(self.pairs)
 
-    def pull(self, backend: Backend, energy: Any, states: States) -> Callable[[Array, Array], Array]:
+    def pull(self, backend: Backend, energy: Any, states: BlockRoles) -> Callable[[Array, Array], Array]:
         """What is added to the score at ``(z, t)``: minus the gradient over pairs of a clean and a diffused block."""
         xp = backend.xp
 

@@ -41,11 +41,11 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import States
+from mmppl.priors.condition import BlockRoles
 from mmppl.priors.reduction.score_ratio import directions
 from mmppl.sde import SDE, VP, draw_times
 from mmppl.sde.times import SCHEMES
-from mmppl.subsets import THROWS, first_fit
+from mmppl.subsets import NUM_PROPOSALS, first_valid
 
 Array = Any
 Net = Callable[[Array], Array]
@@ -53,15 +53,15 @@ Net = Callable[[Array], Array]
 PREDICTIONS = ("velocity", "noise", "data")
 MATCHINGS = ("denoising", "sliced", "exact")
 
-__all__ = ["MultiTime", "MultiTimeNoise"]
+__all__ = ["MultiTimeScoreMatching", "MultiTimeNoise"]
 
 
 class MultiTimeNoise(NamedTuple):
     """The noise of one evaluation of the loss, for data ``(*, D)`` in M blocks.
 
     Arguments:
-        hide: Uniform, ``(THROWS + 1, *, M)``: which blocks are hidden.
-        condition: Uniform, ``(THROWS + 1, *, M)``: which are conditions.
+        hide: Uniform, ``(NUM_PROPOSALS + 1, *, M)``: which blocks are hidden.
+        condition: Uniform, ``(NUM_PROPOSALS + 1, *, M)``: which are conditions.
         time: Uniform, ``(*, M)``.
         noise: Standard normal, ``(*, D)``.
         along: Directions of the divergence, ``(K, *, D)``; None where the loss has none.
@@ -75,7 +75,7 @@ class MultiTimeNoise(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MultiTime:
+class MultiTimeScoreMatching:
     r"""How a joint score is learned.
 
     Arguments:
@@ -99,7 +99,7 @@ class MultiTime:
         OptionError: If a probability is out of range, or a prediction, scheme or matching unknown.
 
     Example:
-        >>> MultiTime(p_conditional=0.8).scheme
+        >>> MultiTimeScoreMatching(p_conditional=0.8).scheme
         'uniform'
     """
 
@@ -129,30 +129,30 @@ class MultiTime:
         rows = (*like.shape[:-1], number)
         probes = {"sliced": 1}.get(self.matching)
         return MultiTimeNoise(
-            backend.uniform(first, (THROWS + 1, *rows), like),
-            backend.uniform(second, (THROWS + 1, *rows), like),
+            backend.uniform(first, (NUM_PROPOSALS + 1, *rows), like),
+            backend.uniform(second, (NUM_PROPOSALS + 1, *rows), like),
             backend.uniform(third, rows, like),
             backend.normal(fourth, tuple(like.shape), like),
             directions(backend, more[0], like, probes) if more else None,
         )
 
-    def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> States:
+    def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
         xp = backend.xp
         coins = noise.hide[1:, ...] < 0.5
-        seen = first_fit(backend, coins & present, lambda coin: xp.any(coin, axis=-1), present)
+        seen = first_valid(backend, coins & present, lambda coin: xp.any(coin, axis=-1), present)
         seen = xp.where(noise.hide[0, ...][..., :1] < self.p_marginal, seen, present)
         coins = (noise.condition[1:, ...] < 0.5) & seen
 
         def leaves_some(coin: Array) -> Array:
             return xp.any(coin, axis=-1) & xp.any(seen & ~coin, axis=-1)
 
-        clean = first_fit(backend, coins, leaves_some, xp.zeros_like(seen))
+        clean = first_valid(backend, coins, leaves_some, xp.zeros_like(seen))
         clean = clean & (noise.condition[0, ...][..., :1] < self.p_conditional)
-        return States(seen & ~clean, clean)
+        return BlockRoles(seen & ~clean, clean)
 
     def losses(
-        self, backend: Backend, blocks: Blocks, net: Net, z: Array, states: States, noise: MultiTimeNoise
+        self, backend: Backend, blocks: Blocks, net: Net, z: Array, states: BlockRoles, noise: MultiTimeNoise
     ) -> Array:
         """The loss of each coordinate ``(*, D)``: exactly 0 where it is not diffused.
 
@@ -186,7 +186,7 @@ class MultiTime:
         factor = blocks.dim / xp.where(number > 0, number, xp.ones_like(number))
         return xp.where(moves, factor[..., None] * error, xp.zeros_like(error))
 
-    def noise(self, backend: Backend, blocks: Blocks, net: Net, states: States, z: Array, times: Array) -> Array:
+    def noise(self, backend: Backend, blocks: Blocks, net: Net, states: BlockRoles, z: Array, times: Array) -> Array:
         r"""The noise predicted, :math:`\hat\epsilon`, ``(*, D)``; it means something where blocks are diffused.
 
         Arguments:
@@ -249,7 +249,7 @@ def _implicit(
     return predict(z) ** 2 - 2.0 * scale * divergence / along.shape[0] + 1.0
 
 
-def see(backend: Backend, blocks: Blocks, states: States, z: Array, times: Array, clean: float = 0.0) -> Array:
+def see(backend: Backend, blocks: Blocks, states: BlockRoles, z: Array, times: Array, clean: float = 0.0) -> Array:
     """The network's input ``(*, D + M)``: blocks as they are, absent ones hidden, with the time of each behind.
 
     Arguments:

@@ -9,14 +9,14 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import States
-from mmppl.priors.coordinates import Frame, Standard, masked
+from mmppl.priors.condition import BlockRoles
+from mmppl.priors.coordinates import Coordinates, Whitening, restrict_network
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.conditioning import Conditioning
-from mmppl.priors.score.guidance import Pairwise
-from mmppl.priors.score.matching import MultiTime, Net
-from mmppl.priors.score.probability_flow import Flow
-from mmppl.priors.score.smc import Particles
+from mmppl.priors.score.guidance import PairwiseGuidance
+from mmppl.priors.score.matching import MultiTimeScoreMatching, Net
+from mmppl.priors.score.probability_flow import ProbabilityFlow
+from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import DPMSolver, Solver
 
 Array = Any
@@ -43,32 +43,32 @@ class ScoreModel(JointModel):
     """
 
     blocks: Blocks
-    learning: MultiTime = field(default_factory=MultiTime)
+    learning: MultiTimeScoreMatching = field(default_factory=MultiTimeScoreMatching)
     solver: Solver = field(default_factory=lambda: DPMSolver(20))
     conditioning: Conditioning = field(default_factory=Conditioning)
-    flow: Flow = field(default_factory=Flow)
-    pairwise: Pairwise | None = None
-    particles: Particles | None = None
+    flow: ProbabilityFlow = field(default_factory=ProbabilityFlow)
+    pairwise: PairwiseGuidance | None = None
+    particles: TwistedSMC | None = None
 
     def guided(
         self,
         guidance: float | None,
         solver: Solver | None,
-        particles: int | Particles | None,
+        particles: int | TwistedSMC | None,
         given: Mapping[str, bool],
     ) -> "ScoreModel":
         new = self
         if particles is not None:
-            exact = particles if isinstance(particles, Particles) else Particles(particles)
+            exact = particles if isinstance(particles, TwistedSMC) else TwistedSMC(particles)
             new = replace(new, particles=exact)
         if guidance is not None:
             new = replace(new, conditioning=replace(new.conditioning, guidance=guidance))
         return new if solver is None else replace(new, solver=solver)
 
-    def check(self, frame: Standard | Frame | None) -> None:
-        if isinstance(frame, Frame) and self.learning.predict != "velocity":
+    def check(self, coordinates: Coordinates | None) -> None:
+        if isinstance(coordinates, Whitening) and self.learning.predict != "velocity":
             raise OptionError(
-                f"Expected predict='velocity' with a frame, where what is not kept stands still; got "
+                f"Expected predict='velocity' with a whitening, where dropped coordinates stand still; got "
                 f"{self.learning.predict!r}."
             )
 
@@ -77,13 +77,13 @@ class ScoreModel(JointModel):
         backend: Backend,
         rng: Any,
         net: Net,
-        states: States,
+        states: BlockRoles,
         observed: Array,
-        frame: Standard | Frame,
+        coordinates: Coordinates,
         energy: Any,
     ) -> tuple[Array, Array | None]:
         xp = backend.xp
-        sde, predict = self.learning.sde, self._predict(backend, masked(net, frame.kept))
+        sde, predict = self.learning.sde, self._predict(backend, restrict_network(net, coordinates.kept))
         if self.particles is None:
             pull = None
             if self.pairwise is not None and energy is not None:
@@ -93,7 +93,7 @@ class ScoreModel(JointModel):
 
         def noise_of(z: Array, t: Array) -> Array:
             everything = xp.ones_like(states.clean)
-            return predict(States(everything, ~everything), z, t)
+            return predict(BlockRoles(everything, ~everything), z, t)
 
         clean = self.blocks.spread(states.clean)
         z, size = self.particles.sample(backend, rng, sde, noise_of, observed, clean)
@@ -101,38 +101,44 @@ class ScoreModel(JointModel):
         return xp.where(there, z, xp.zeros_like(z)), size
 
     def density(
-        self, backend: Backend, net: Net, value: Array, states: States, frame: Standard | Frame, check: bool
+        self,
+        backend: Backend,
+        net: Net,
+        value: Array,
+        states: BlockRoles,
+        coordinates: Coordinates,
+        check: bool,
     ) -> tuple[Array, Array]:
         """By the probability flow; the gradient with respect to the value is the score at the flow's first time."""
         xp, still = backend.xp, backend.stop_gradient
         states = self.conditioning.diffused(backend, states)
         moves = self.blocks.spread(states.diffused)
-        z = frame.into(value)
-        predict = self._predict(backend, masked(net, frame.kept))
+        z = coordinates.forward(value)
+        predict = self._predict(backend, restrict_network(net, coordinates.kept))
         score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
         frozen, moves = still(z), xp.broadcast_to(moves, z.shape)
         out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = still(score(frozen, t, None))
         out = still(out) + xp.sum(slope * (z - frozen), axis=-1)
-        out = out + xp.sum(xp.where(moves, frame.log_volume(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
+        out = out + xp.sum(xp.where(moves, coordinates.log_abs_det(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
         return out, still(error)
 
     def _predict(self, backend: Backend, net: Net) -> Any:
         """The noise predicted at one time for all diffused blocks."""
 
-        def predict(states: States, z: Array, t: Array) -> Array:
+        def predict(states: BlockRoles, z: Array, t: Array) -> Array:
             return self.learning.noise(backend, self.blocks, net, states, z, t + backend.xp.zeros_like(z[..., :1]))
 
         return predict
 
     def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, frame: Standard | Frame
+        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
     ) -> Array:
-        """The random denoising bound of :class:`MultiTime`, ``(*,)``, of the latents as they are."""
+        """The random denoising bound of :class:`MultiTimeScoreMatching`, ``(*,)``, of the latents as they are."""
         xp = backend.xp
-        z = frame.into(value)
+        z = coordinates.forward(value)
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
-        out = self.learning.bound(backend, self.blocks, masked(net, frame.kept), z, present, noise)
+        out = self.learning.bound(backend, self.blocks, restrict_network(net, coordinates.kept), z, present, noise)
         there = self.blocks.spread(xp.broadcast_to(present, (*z.shape[:-1], present.shape[-1])))
-        return out + xp.sum(xp.where(there, frame.log_volume(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
+        return out + xp.sum(xp.where(there, coordinates.log_abs_det(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)

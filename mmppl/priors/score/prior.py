@@ -5,10 +5,10 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
-from mmppl.priors.condition import Known, States, gather
-from mmppl.priors.coordinates import Frame, Standard
+from mmppl.priors.condition import BlockRoles, Condition, parse_condition
+from mmppl.priors.coordinates import Coordinates
 from mmppl.priors.score.base import JointModel
-from mmppl.priors.score.smc import Particles
+from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Solver
 
 Array = Any
@@ -33,54 +33,54 @@ class ScorePrior:
 
     Arguments:
         net: Blocks and their times ``(*, D + M)`` to ``(*, D)``, see :mod:`mmppl.nets.scores`: the velocity, or the
-            noise :math:`\hat\epsilon` itself where :class:`~mmppl.priors.MultiTime` says so.
+            noise :math:`\hat\epsilon` itself where :class:`~mmppl.priors.MultiTimeScoreMatching` says so.
         blocks: Dimensions by name of block, or a :class:`~mmppl.priors.ScoreModel` that says besides how it is
             learned, solved and conditioned.
         loc: Mean of the latents, ``(D,)``, for standardisation.
         scale: Their standard deviation, ``(D,)``.
-        frame: Other coordinates in place of ``loc`` and ``scale``, with the network confined to those kept there; see
-            :class:`~mmppl.priors.Frame`. It takes a network of the velocity.
+        coordinates: Other coordinates in place of ``loc`` and ``scale``, with the network confined to those kept there;
+            see :class:`~mmppl.priors.Whitening`. It takes a network of the velocity.
         energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
         density: ``"flow"`` or ``"denoising"``.
         rng_key: On NumPyro, a key for the denoising bound; taken from the enclosing ``seed`` handler by default.
 
     Raises:
-        OptionError: If the density is unknown, or there is a frame for a network of the noise.
+        OptionError: If the density is unknown, or a whitening is given with a network of the noise.
     """
 
     backend: Backend
     options: JointModel
-    frame: Standard | Frame
-    known: Known | None
+    coordinates: Coordinates
+    known: Condition | None
     batch_shape: Any
 
-    def _given(self, known: Known, options: JointModel) -> Any:
+    def _given(self, known: Condition, options: JointModel) -> Any:
         """The same network given something."""
         raise NotImplementedError
 
     @staticmethod
-    def check(options: JointModel, density: str, frame: Standard | Frame | None) -> None:
+    def check(options: JointModel, density: str, coordinates: Coordinates | None) -> None:
         """Raises :class:`OptionError` unless these fit together."""
         if density not in DENSITIES:
             raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
-        options.check(frame)
+        options.check(coordinates)
 
     def _draw(self, *args: Any) -> tuple[Array, Any]:
         """Draws, and the effective numbers of particles where there are any."""
         raise NotImplementedError
 
-    def _known(self, sample_shape: tuple[int, ...]) -> Known:
+    def _known(self, sample_shape: tuple[int, ...]) -> Condition:
         """What is known, with leading axes; of a joint density, nothing."""
         xp, blocks = self.backend.xp, self.options.blocks
         shape = (*sample_shape, *self.batch_shape)
         if self.known is None:
-            loc = xp.zeros_like(xp.broadcast_to(self.frame.loc, (*shape, blocks.dim)))
+            loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*shape, blocks.dim)))
             everything = xp.broadcast_to(xp.isfinite(loc[..., :1]), (*shape, len(blocks)))
-            return Known(loc, None, States(everything, ~everything))
+            return Condition(loc, None, BlockRoles(everything, ~everything))
         loc, scale, states = self.known
         wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
-        states = States(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
-        return Known(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+        states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
+        return Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
 
     def _check_states(self) -> None:
         """Raises :class:`OptionError` if some row of a conditional has no density."""
@@ -108,7 +108,7 @@ class ScorePrior:
         want: tuple[str, ...] | None = None,
         guidance: float | None = None,
         solver: Solver | None = None,
-        particles: int | Particles | None = None,
+        particles: int | TwistedSMC | None = None,
     ) -> Any:
         """The distribution of all blocks given some: known ones come back as they are.
 
@@ -119,14 +119,14 @@ class ScorePrior:
             guidance: Strength of guidance, if not the prior's.
             solver: The solver, if not the prior's.
             particles: Number of particles for draws that become exact as it grows, from a score that knows the joint
-                density; see :class:`~mmppl.priors.Particles`.
+                density; see :class:`~mmppl.priors.TwistedSMC`.
 
         Raises:
             ModalityError: If a block is unknown or has another dimension.
             OptionError: If nothing is given.
             DataError: If a value is not finite where it is present.
         """
-        known = gather(self.backend, self.options.blocks, values, present, want)
+        known = parse_condition(self.backend, self.options.blocks, values, present, want)
         everywhere = {name: not present or name not in present for name in values}
         return self._given(known, self.options.guided(guidance, solver, particles, everywhere))
 
@@ -138,5 +138,5 @@ class ScorePrior:
         """
         there = self.options.blocks.stack(present)
         xp = self.backend.xp
-        loc = xp.zeros_like(xp.broadcast_to(self.frame.loc, (*there.shape[:-1], self.options.blocks.dim)))
-        return self._given(Known(loc, None, States(there, xp.zeros_like(there))), self.options)
+        loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.options.blocks.dim)))
+        return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.options)

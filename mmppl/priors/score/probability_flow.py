@@ -19,13 +19,13 @@ from mmppl.sde.solvers.base import Score
 
 Array = Any
 
-__all__ = ["Flow"]
+__all__ = ["ProbabilityFlow"]
 
 SLACK = 10.0
 
 
 @dataclass(frozen=True)
-class Flow:
+class ProbabilityFlow:
     r"""How the probability flow is integrated.
 
     The divergence is exact, one derivative for each coordinate, or its trace is estimated by Rademacher probes
@@ -42,7 +42,7 @@ class Flow:
         OptionError: If a number is out of range.
 
     Example:
-        >>> Flow(probes=8).first
+        >>> ProbabilityFlow(probes=8).first
         1e-05
     """
 

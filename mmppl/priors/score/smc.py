@@ -30,7 +30,7 @@ from mmppl.sde.solvers.signal import signal_grid
 
 Array = Any
 
-__all__ = ["Particles", "Twist"]
+__all__ = ["TwistedSMC", "Twist"]
 
 BEND = 0.2
 
@@ -52,7 +52,7 @@ class Twist(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Particles:
+class TwistedSMC:
     """How many particles a conditional takes, and how they go.
 
     Arguments:
@@ -65,7 +65,7 @@ class Particles:
         OptionError: If a number is out of range.
 
     Example:
-        >>> Particles(64).steps
+        >>> TwistedSMC(64).steps
         100
     """
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
-from mmppl.priors import Blocks, Flow, Frame, MultiTime, ScoreModel
+from mmppl.priors import Blocks, MultiTimeScoreMatching, ProbabilityFlow, ScoreModel, Whitening
 from mmppl.priors.coordinates import masked
 from mmppl.priors.reduction.subspaces import Subspaces
 from mmppl.sde import VP
@@ -19,7 +19,7 @@ SDE = VP(0.1, 40.0)
 TURN = np.array([[0.6, -0.9, 0.0], [1.1, 0.4, 0.0], [0.0, 0.0, 2.0]])
 LOC = np.array([1.0, -2.0, 0.5])
 KEPT = np.array([1.0, 0.0, 1.0])
-# In the frame: the two coordinates kept are dependent, the third is standard normal.
+# In these coordinates: the two coordinates kept are dependent, the third is standard normal.
 COV = np.array([[1.3, 0.0, 0.8], [0.0, 1.0, 0.0], [0.8, 0.0, 0.9]])
 
 
@@ -32,7 +32,7 @@ def host(request):
 
 
 def velocity(x):
-    """The exact velocity of the Gaussian in the frame, from the noise that best predicts; wild where not kept."""
+    """The exact velocity of the Gaussian, from the noise that best predicts; wild where not kept."""
     z, t = x[..., :3], BLOCKS.spread(x[..., 3:])
     a, s = SDE.mean_factor(t), SDE.scale(t)
     power = a**2 + s**2
@@ -43,21 +43,21 @@ def velocity(x):
 
 def make(host):
     found = Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3))
-    frame = Frame.of(found)
-    assert frame.kept.tolist() == KEPT.tolist()
-    score = ScoreModel(BLOCKS, MultiTime(SDE), Heun(41), flow=Flow(probes=None))
-    return host.mm.JointScore(velocity, score, frame=Frame(*(host.array(x) for x in frame)))
+    coordinates = Whitening.of(found)
+    assert coordinates.kept.tolist() == KEPT.tolist()
+    score = ScoreModel(BLOCKS, MultiTimeScoreMatching(SDE), Heun(41), flow=ProbabilityFlow(probes=None))
+    return host.mm.JointScore(velocity, score, coordinates=Whitening(*(host.array(x) for x in coordinates)))
 
 
 def test_a_frame_goes_there_and_back():
-    frame = Frame.of(Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3)))
+    coordinates = Whitening.of(Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3)))
     z = np.random.default_rng(0).standard_normal((5, 3))
-    np.testing.assert_allclose(frame.into(z), (z - LOC) @ TURN.T)
-    np.testing.assert_allclose(frame.out(frame.into(z)), z)
-    assert frame.log_det == pytest.approx(np.linalg.slogdet(TURN)[1])
-    assert frame.volume[:2].sum() == pytest.approx(np.linalg.slogdet(TURN[:2, :2])[1])
-    one = Frame.identity(BLOCKS)
-    assert np.array_equal(one.into(z), z)
+    np.testing.assert_allclose(coordinates.forward(z), (z - LOC) @ TURN.T)
+    np.testing.assert_allclose(coordinates.inverse(coordinates.forward(z)), z)
+    assert coordinates.log_det == pytest.approx(np.linalg.slogdet(TURN)[1])
+    assert coordinates.log_dets[:2].sum() == pytest.approx(np.linalg.slogdet(TURN[:2, :2])[1])
+    one = Whitening.identity(BLOCKS)
+    assert np.array_equal(one.forward(z), z)
     assert one.log_det == 0.0
 
 
@@ -104,23 +104,23 @@ def test_a_conditional_in_a_frame(host):
 
 
 def test_a_frame_takes_the_velocity(host):
-    score = ScoreModel(BLOCKS, MultiTime(SDE, predict="noise"))
-    with pytest.raises(OptionError, match="Expected predict='velocity' with a frame"):
-        host.mm.JointScore(velocity, score, frame=Frame.identity(BLOCKS))
+    score = ScoreModel(BLOCKS, MultiTimeScoreMatching(SDE, predict="noise"))
+    with pytest.raises(OptionError, match="Expected predict='velocity' with a whitening"):
+        host.mm.JointScore(velocity, score, coordinates=Whitening.identity(BLOCKS))
 
 
 def test_an_energy_that_sees_what_is_kept(host):
     """A tilt of minus half a square, on the first of two coordinates: variances 1/2 and 1, and log Z = -log(2) / 2."""
     base = host.dist.Normal(host.array(np.zeros(2)), 1.0).to_event(1)
-    chains = host.mm.Chains(draw_steps=60, step_size=0.5)
+    chains = host.mm.LangevinChains(draw_steps=60, step_size=0.5)
     prior = host.mm.EnergyTilted(base, lambda z: -0.5 * (z**2).sum(-1), chains, kept=host.array(np.array([1.0, 0.0])))
     z = np.array([[0.5, -1.0], [2.0, 0.3]])
     wanted = stats.norm().logpdf(z).sum(-1) - 0.5 * z[:, 0] ** 2
     np.testing.assert_allclose(host.log_prob(prior, z), wanted)
     draws = host.sample(prior, (4000,), seed=5)
     np.testing.assert_allclose(draws.var(0), [0.5, 1.0], atol=0.08)
-    frame = Frame.of(Subspaces(Blocks.of({"z": 2}), (1,), LOC[:2], TURN[:2, :2], np.zeros(2)))
-    reduced = host.mm.Reduced(prior, Frame(*(host.array(x) for x in frame)))
+    coordinates = Whitening.of(Subspaces(Blocks.of({"z": 2}), (1,), LOC[:2], TURN[:2, :2], np.zeros(2)))
+    reduced = host.mm.Reduced(prior, Whitening(*(host.array(x) for x in coordinates)))
     y = (z - LOC[:2]) @ TURN[:2, :2].T
     wanted = stats.norm().logpdf(y).sum(-1) - 0.5 * y[:, 0] ** 2 + np.linalg.slogdet(TURN[:2, :2])[1]
     np.testing.assert_allclose(host.log_prob(reduced, z), wanted)

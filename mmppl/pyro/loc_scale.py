@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pyro.distributions import Laplace, Normal, TorchDistribution
 
-__all__ = ["located"]
+__all__ = ["loc_scale"]
 
 
 class _OneScale:
@@ -48,7 +48,7 @@ class OneScaleLaplace(_OneScale, Laplace):
         return unit.abs()
 
 
-def located(family: str, loc: torch.Tensor, scale: float | torch.Tensor) -> TorchDistribution:
+def loc_scale(family: str, loc: torch.Tensor, scale: float | torch.Tensor) -> TorchDistribution:
     """A ``"normal"`` or ``"laplace"`` distribution by location and scale.
 
     Torch spreads a scale over all coordinates and takes its logarithm at each; a number needs neither.
@@ -59,7 +59,7 @@ def located(family: str, loc: torch.Tensor, scale: float | torch.Tensor) -> Torc
         scale: Its scale: a number, or an array that broadcasts to ``(*,)``.
 
     Example:
-        >>> located("normal", torch.zeros(2), 1.0).log_prob(torch.zeros(2))
+        >>> loc_scale("normal", torch.zeros(2), 1.0).log_prob(torch.zeros(2))
         tensor([-0.9189, -0.9189])
     """
     if isinstance(scale, torch.Tensor):

@@ -9,9 +9,9 @@ from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.reduction.find_subspaces import PROBES, find_subspaces
 from mmppl.inference.reduction.ratio_learning import RATIOS, RatioLearning
-from mmppl.priors import Blocks, Frame
+from mmppl.priors import Blocks, Whitening
 
-__all__ = ["frame_params", "frame_values", "ratio_learning"]
+__all__ = ["ratio_learning", "whitening_params", "whitening_values"]
 
 
 def ratio_learning(ratio: str, seed: int) -> RatioLearning:
@@ -25,17 +25,17 @@ def ratio_learning(ratio: str, seed: int) -> RatioLearning:
     return RatioLearning(ratio, probes=PROBES, seed=seed)
 
 
-def frame_params(ppl: ModuleType, blocks: Blocks) -> Frame:
-    """Parameters for the frame of a reduced prior: all is kept until it is settled by :func:`frame_values`."""
+def whitening_params(ppl: ModuleType, blocks: Blocks) -> Whitening:
+    """Parameters of the whitening of a reduced prior, at first the identity; see :func:`whitening_values`."""
     like = ppl.host.zeros(1)
-    values = Frame.identity(blocks)._asdict()
-    return Frame(**{n: ppl.host.param(f"prior.{n}", get_backend(like).asarray(v, like)) for n, v in values.items()})
+    values = Whitening.identity(blocks)._asdict()
+    return Whitening(**{n: ppl.host.param(f"prior.{n}", get_backend(like).asarray(v, like)) for n, v in values.items()})
 
 
-def frame_values(
+def whitening_values(
     ppl: ModuleType, blocks: Blocks, latents: Batch, eps: float, learning: RatioLearning
 ) -> dict[str, np.ndarray]:
-    """Values of the parameters of :func:`frame_params`, from a score ratio learned from latents.
+    """Values of the parameters of :func:`whitening_params`, from a score ratio learned from latents.
 
     Arguments:
         ppl: The face.
@@ -45,4 +45,4 @@ def frame_values(
         learning: How the ratio is learned.
     """
     space = find_subspaces(latents, blocks, eps=eps, ppl=ppl, learning=learning)
-    return {f"prior.{name}": value for name, value in Frame.of(space)._asdict().items()}
+    return {f"prior.{name}": value for name, value in Whitening.of(space)._asdict().items()}
