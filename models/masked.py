@@ -148,7 +148,7 @@ def masked(
         """Posteriors of the private latents by modality, and the prior where it is hidden."""
         absent = {m: prior_of(m, z) for m in batch.modalities}
         if pooled:
-            return ppl.private(encoded, batch.present, net("private"), z, family=family, absent=absent)
+            return ppl.private_posteriors(encoded, batch.present, net("private"), z, family=family, absent=absent)
         own = {m: where_present(seen, net(f"{m}.private")(batch[m]), absent[m]) for m, seen in batch.present.items()}
         return {m: ppl.host.loc_scale(family, *pair).to_event(1) for m, pair in own.items()}
 

@@ -22,7 +22,7 @@ def mld(
     shared: ScoreOptions = SHARED,
     p_conditional: float = 0.5,
     p_marginal: float = 0.1,
-    scheme: str = "uniform",
+    time_sampling: str = "uniform",
     predict: str = "velocity",
     seed: int = 0,
 ) -> Program:
@@ -49,7 +49,7 @@ def mld(
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         p_conditional: Probability that a datum is learned as a conditional (the code's d, 1 minus the paper's).
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
-        scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
         predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see
             :class:`~mmppl.priors.MultiTimeScoreMatching`.
         seed: Of the initial weights.
@@ -59,6 +59,6 @@ def mld(
         ModalityError: If a modality of ``coders`` is unknown.
     """
     learning = MultiTimeScoreMatching(
-        p_conditional=p_conditional, p_marginal=p_marginal, scheme=scheme, predict=predict
+        p_conditional=p_conditional, p_marginal=p_marginal, time_sampling=time_sampling, predict=predict
     )
     return two_stages(modalities, ppl, options=shared, score=shared.score(modalities, learning), seed=seed)

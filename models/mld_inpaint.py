@@ -21,7 +21,7 @@ def mld_inpaint(
     ppl: ModuleType,
     shared: ScoreOptions = SHARED,
     replacement: str = "fresh",
-    pairs: str = "ind",
+    pairs: str = "shared",
     seed: int = 0,
 ) -> Program:
     r"""MLD-Inpaint: the joint density alone is learned, and conditions are painted in.
@@ -41,7 +41,7 @@ def mld_inpaint(
         ppl: The face.
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"``, see :class:`~mmppl.priors.Conditioning`.
-        pairs: With guidance, ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
+        pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
         seed: Of the initial weights.
 
     Raises:

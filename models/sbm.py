@@ -24,9 +24,9 @@ def sbm(
     replacement: str = "fresh",
     particles: int | None = None,
     sde: str = "vp",
-    scheme: str = "uniform",
-    matching: str = "denoising",
-    pairs: str = "ind",
+    time_sampling: str = "uniform",
+    loss: str = "denoising",
+    pairs: str = "shared",
     seed: int = 0,
 ) -> Program:
     r"""Score-based multi-modal autoencoder: SBM-VAE, or SBM-RAE with ``autoencoder="rae"``.
@@ -55,16 +55,16 @@ def sbm(
             see :class:`~mmppl.priors.TwistedSMC`; None for replacement.
         sde: The diffusion: ``"vp"``, ``"sub_vp"`` or ``"ve"``. The last with ``solver="langevin"`` is a network
             conditioned on noise (NCSN), a ladder of noise levels climbed down by annealed Langevin steps.
-        scheme: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
-        matching: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
+        time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        loss: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
             see :class:`~mmppl.priors.MultiTimeScoreMatching`.
-        pairs: With guidance, ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
+        pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
         seed: Of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    learning = MultiTimeScoreMatching(sde_of(sde), p_conditional=0.0, scheme=scheme, matching=matching)
+    learning = MultiTimeScoreMatching(sde_of(sde), p_conditional=0.0, time_sampling=time_sampling, loss=loss)
     score = shared.score(modalities, learning, replacement, particles)
     return two_stages(modalities, ppl, options=shared, score=score, pairs=pairs, seed=seed)

@@ -185,7 +185,7 @@ def test_the_error_of_the_flow_knows_its_integrator(host, tolerance):
 
 
 def test_the_denoising_bound_is_tight_for_the_exact_network(host):
-    learning = MultiTimeScoreMatching(SDE, predict="noise", p_conditional=0.0, scheme="importance", first=1e-4)
+    learning = MultiTimeScoreMatching(SDE, predict="noise", p_conditional=0.0, time_sampling="importance", first=1e-4)
     prior = host.mm.JointScore(
         NET,
         ScoreModel(Blocks.of(SIZES), learning=learning),

@@ -94,10 +94,10 @@ def test_the_loss_is_the_published_formula(clean):
 
 
 @pytest.mark.parametrize("predict", ["noise", "velocity"])
-@pytest.mark.parametrize("matching", ["exact", "sliced"])
-def test_implicit_losses_have_the_mean_of_the_denoising_one(matching, predict, x64):
+@pytest.mark.parametrize("loss", ["exact", "sliced"])
+def test_implicit_losses_have_the_mean_of_the_denoising_one(loss, predict, x64):
     """For any network, here a bent one, and any blocks diffused; the fixed data show that they need not be Gaussian."""
-    learning, rows = MultiTimeScoreMatching(SubVP(), matching=matching, predict=predict, scheme="likelihood"), 60_000
+    learning, rows = MultiTimeScoreMatching(SubVP(), loss=loss, predict=predict, time_sampling="likelihood"), 60_000
     z = np.array([0.5, -1.0, 2.0, 0.3, -0.2, 1.5]) * np.ones((rows, 1))
     noise = draw(learning, rows)
     # Times at which neither loss is dominated by a few rows.
@@ -186,12 +186,12 @@ def test_bad_options():
         MultiTimeScoreMatching(p_conditional=1.5)
     with pytest.raises(OptionError, match="p_marginal in"):
         MultiTimeScoreMatching(p_marginal=-0.1)
-    with pytest.raises(OptionError, match="Expected a scheme among"):
-        MultiTimeScoreMatching(scheme="sometimes")
+    with pytest.raises(OptionError, match="Expected a time_sampling among"):
+        MultiTimeScoreMatching(time_sampling="sometimes")
     with pytest.raises(OptionError, match="Expected a prediction among"):
         MultiTimeScoreMatching(predict="future")
-    with pytest.raises(OptionError, match="Expected a matching among"):
-        MultiTimeScoreMatching(matching="blind")
+    with pytest.raises(OptionError, match="Expected a loss among"):
+        MultiTimeScoreMatching(loss="blind")
     with pytest.raises(ModalityError, match="got none for"):
         BLOCKS.join({"a": np.zeros((1, 2))})
     with pytest.raises(ModalityError, match="who is present"):

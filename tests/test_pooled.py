@@ -65,7 +65,7 @@ def answers(d, spec, features, present, z=None):
         q = d.mm.Pooled(features, present, net)
         parts = (q.loc, q.scale) if q.logits is None else (q.loc, q.scale, q.logits)
         return [d.numpy(x) for x in parts]
-    out = d.mm.private(features, present, net, d.array(SHARED if z is None else z))
+    out = d.mm.private_posteriors(features, present, net, d.array(SHARED if z is None else z))
     return {name: [d.numpy(fn.base_dist.loc), d.numpy(fn.base_dist.scale)] for name, fn in out.items()}
 
 

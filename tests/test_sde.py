@@ -85,9 +85,9 @@ def test_both_likelihood_schemes_estimate_one_integral():
         return 1.0 + np.sin(5.0 * t)
 
     estimates = {}
-    for scheme in ("likelihood", "importance"):
-        times, weights = draw_times(VP(), rng.random(200_000), scheme, first=first)
-        estimates[scheme] = np.mean(weights * loss(times))
+    for time_sampling in ("likelihood", "importance"):
+        times, weights = draw_times(VP(), rng.random(200_000), time_sampling, first=first)
+        estimates[time_sampling] = np.mean(weights * loss(times))
     assert estimates["likelihood"] == pytest.approx(estimates["importance"], rel=0.01)
     times, weights = draw_times(VP(), np.array([0.0, 0.5]), first=first)
     assert times.tolist() == [0.05, 0.525]
@@ -215,7 +215,7 @@ def test_one_resample_is_ancestral_sampling():
     [
         (lambda: VP(1.0, 0.5), "Expected 0 < beta_0 < beta_1; got 1.0 and 0.5"),
         (lambda: VE(1.0, 0.5), "Expected 0 < sigma_0 < sigma_1; got 1.0 and 0.5"),
-        (lambda: draw_times(VP(), np.zeros(2), "best"), "Expected a scheme among .*; got 'best'"),
+        (lambda: draw_times(VP(), np.zeros(2), "best"), "Expected a time_sampling among .*; got 'best'"),
         (lambda: draw_times(VP(), np.zeros(2), first=2.0), "Expected times 0 < first < last <= 1; got 2.0 and 1.0"),
         (lambda: draw_times(VE(), np.zeros(2), "importance"), "is known for VP; got VE. Use 'likelihood'"),
         (lambda: EulerMaruyama(0), "Expected steps >= 1 and 0 < last < 1; got 0 and 0.001"),

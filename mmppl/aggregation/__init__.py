@@ -3,7 +3,7 @@
 from mmppl.aggregation.base import Experts, stack_experts, stack_features
 from mmppl.aggregation.geometric import GeometricMean
 from mmppl.aggregation.mixture import Mixture, all_subsets
-from mmppl.aggregation.pooled import Pooled, pool, private, where_present
+from mmppl.aggregation.pooled import Pooled, pool, private_posteriors, where_present
 from mmppl.aggregation.product import Product
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Product",
     "all_subsets",
     "pool",
-    "private",
+    "private_posteriors",
     "where_present",
     "stack_experts",
     "stack_features",

@@ -12,7 +12,7 @@ from mmppl.errors import OptionError
 
 Array = Any
 
-__all__ = ["Pooled", "pool", "private", "where_present"]
+__all__ = ["Pooled", "pool", "private_posteriors", "where_present"]
 
 EMPTY = ("learned", "prior")
 
@@ -102,7 +102,7 @@ def pool(features: Mapping[str, Array], present: Mapping[str, Array], net: Calla
     return (loc, scale, *logits)
 
 
-def private(
+def private_posteriors(
     features: Mapping[str, Array],
     present: Mapping[str, Array],
     net: Callable,

@@ -28,7 +28,7 @@ from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE, Refined
 from mmppl.numpyro.padded import PaddedCategorical
-from mmppl.numpyro.pooled import Pooled, private
+from mmppl.numpyro.pooled import Pooled, private_posteriors
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
 from mmppl.numpyro.reduced import Reduced
 from mmppl.numpyro.smoothed import SmoothedLaplace
@@ -101,6 +101,6 @@ __all__ = [
     "net",
     "observe",
     "plate",
-    "private",
+    "private_posteriors",
     "spline_flow",
 ]

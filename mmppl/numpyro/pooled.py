@@ -9,7 +9,7 @@ from numpyro.distributions.util import validate_sample
 
 from mmppl import aggregation as shared
 
-__all__ = ["Pooled", "private"]
+__all__ = ["Pooled", "private_posteriors"]
 
 
 class Pooled(Distribution):
@@ -50,7 +50,7 @@ class Pooled(Distribution):
         return self.shared.log_prob(value)
 
 
-def private(
+def private_posteriors(
     features: Mapping[str, Any],
     present: Mapping[str, Any],
     net: Callable,
@@ -71,6 +71,6 @@ def private(
         family: ``"normal"`` or ``"laplace"``.
         absent: Location and scale of the prior by modality name, ``(*, D)`` each; standard by default.
     """
-    pairs = shared.private(features, present, net, z, absent)
+    pairs = shared.private_posteriors(features, present, net, z, absent)
     kind = {"normal": Normal, "laplace": Laplace}[family]
     return {name: kind(*pair).to_event(1) for name, pair in pairs.items()}

@@ -42,7 +42,7 @@ from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE, Refined
 from mmppl.pyro.padded import PaddedCategorical
-from mmppl.pyro.pooled import Pooled, private
+from mmppl.pyro.pooled import Pooled, private_posteriors
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
 from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
@@ -101,6 +101,6 @@ __all__ = [
     "net",
     "observe",
     "plate",
-    "private",
+    "private_posteriors",
     "spline_flow",
 ]

@@ -8,7 +8,7 @@ from pyro.distributions import Laplace, Normal, TorchDistribution, constraints
 
 from mmppl import aggregation as shared
 
-__all__ = ["Pooled", "private"]
+__all__ = ["Pooled", "private_posteriors"]
 
 
 class Pooled(TorchDistribution):
@@ -49,7 +49,7 @@ class Pooled(TorchDistribution):
         return self.shared.log_prob(value)
 
 
-def private(
+def private_posteriors(
     features: Mapping[str, Any],
     present: Mapping[str, Any],
     net: Callable,
@@ -70,6 +70,6 @@ def private(
         family: ``"normal"`` or ``"laplace"``.
         absent: Location and scale of the prior by modality name, ``(*, D)`` each; standard by default.
     """
-    pairs = shared.private(features, present, net, z, absent)
+    pairs = shared.private_posteriors(features, present, net, z, absent)
     kind = {"normal": Normal, "laplace": Laplace}[family]
     return {name: kind(*pair).to_event(1) for name, pair in pairs.items()}

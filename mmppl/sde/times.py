@@ -14,13 +14,13 @@ from mmppl.sde.vp import VP
 
 Array = Any
 
-__all__ = ["SCHEMES", "draw_times"]
+__all__ = ["TIME_SAMPLINGS", "draw_times"]
 
-SCHEMES = ("uniform", "likelihood", "importance")
+TIME_SAMPLINGS = ("uniform", "likelihood", "importance")
 FIRST = 1e-5
 
 
-def draw_times(sde: SDE, uniform: Array, scheme: str = "uniform", first: float = FIRST) -> tuple[Array, Array]:
+def draw_times(sde: SDE, uniform: Array, time_sampling: str = "uniform", first: float = FIRST) -> tuple[Array, Array]:
     r"""Times in [first, 1] and the weights of the loss at them.
 
     * ``"uniform"``: uniform times, weight 1;
@@ -37,14 +37,14 @@ def draw_times(sde: SDE, uniform: Array, scheme: str = "uniform", first: float =
     Arguments:
         sde: The diffusion.
         uniform: Noise on [0, 1), ``(*,)``.
-        scheme: How.
+        time_sampling: How.
         first: The earliest time :math:`t_0`.
 
     Returns:
         Times and weights, ``(*,)`` each.
 
     Raises:
-        OptionError: If the scheme is unknown, or there is no closed form for the diffusion.
+        OptionError: If ``time_sampling`` is unknown, or there is no closed form for the diffusion.
 
     Example:
         >>> import numpy as np
@@ -53,12 +53,12 @@ def draw_times(sde: SDE, uniform: Array, scheme: str = "uniform", first: float =
         (0.001, True)
     """
     check_time(first, 1.0)
-    if scheme not in SCHEMES:
-        raise OptionError(f"Expected a scheme among {SCHEMES}; got {scheme!r}.")
+    if time_sampling not in TIME_SAMPLINGS:
+        raise OptionError(f"Expected a time_sampling among {TIME_SAMPLINGS}; got {time_sampling!r}.")
     xp = get_backend(uniform).xp
-    if scheme != "importance":
+    if time_sampling != "importance":
         times = first + (1.0 - first) * uniform
-        if scheme == "uniform":
+        if time_sampling == "uniform":
             return times, xp.ones_like(times)
         return times, 0.5 * (1.0 - first) * sde.noise_rate(times) / sde.scale(times) ** 2
     if type(sde) is not VP:

@@ -33,7 +33,7 @@ def two_stages(
     options: ScoreOptions,
     score: JointModel,
     net: Spec | None = None,
-    pairs: str = "ind",
+    pairs: str = "shared",
     seed: int,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
@@ -44,7 +44,7 @@ def two_stages(
         options: The options that all such systems have.
         score: How the score is learned, solved and conditioned.
         net: Its network; None for the one that the options name.
-        pairs: Where the score is guided by pairs: ``"ind"`` for one energy of all pairs, ``"noind"`` for one of each.
+        pairs: Where the score is guided by pairs: ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
         seed: Of the initial weights.
 
     Raises:
@@ -56,8 +56,8 @@ def two_stages(
     unknown = [name for name in given if name not in modalities]
     if unknown:
         raise ModalityError(f"Expected coders for modalities among {list(modalities)}; got {unknown}.")
-    if pairs not in ("ind", "noind"):
-        raise OptionError(f"Expected pairs 'ind' or 'noind'; got {pairs!r}.")
+    if pairs not in ("shared", "per_pair"):
+        raise OptionError(f"Expected pairs 'shared' or 'per_pair'; got {pairs!r}.")
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
     learning = ratio_learning(options.ratio, seed)
@@ -70,7 +70,7 @@ def two_stages(
     specs: dict[str, Any] = autoencoders(own, dims, options.hidden, autoencoder.family)
     specs["prior.score"] = net or score_net(options.net, blocks.sizes, options.width, options.depth)
     pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
-    energies = ["prior.pair"] if pairs == "ind" else [f"prior.pair.{name}" for name in pair_names]
+    energies = ["prior.pair"] if pairs == "shared" else [f"prior.pair.{name}" for name in pair_names]
     if guide_by:
         specs |= dict.fromkeys(energies, PairEnergy(blocks.sizes))
     nets = ppl.host.build_all(specs, seed)
@@ -95,7 +95,7 @@ def two_stages(
         if not guide_by:
             return None
         bound = [ppl.net(name, nets[name]) for name in energies]
-        return bound[0] if pairs == "ind" else dict(zip(pair_names, bound, strict=True))
+        return bound[0] if pairs == "shared" else dict(zip(pair_names, bound, strict=True))
 
     def joint(density: str) -> Any:
         bound = ppl.net("prior.score", nets["prior.score"])

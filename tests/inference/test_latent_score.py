@@ -49,7 +49,7 @@ def test_a_learned_score_has_the_moments_of_a_gaussian(host, learned):
     assert np.all(draws[:, 2] == 0.0)
 
 
-OTHERS = [{"sde": VE(0.01, 20.0)}, {"sde": SubVP()}, {"matching": "sliced"}]
+OTHERS = [{"sde": VE(0.01, 20.0)}, {"sde": SubVP()}, {"loss": "sliced"}]
 
 
 @pytest.mark.parametrize("learning", OTHERS, ids=["ve", "sub_vp", "sliced"])
@@ -286,7 +286,7 @@ def test_the_prior_needs_its_first_stage(small):
 
 def test_guidance_by_pairs_is_a_third_stage(small, ppl):
     """Three modalities that say the same: one of four corners of a square."""
-    pairs = {"numpyro": "ind", "pyro": "noind"}[ppl.host.NAME]
+    pairs = {"numpyro": "shared", "pyro": "per_pair"}[ppl.host.NAME]
     rng = np.random.default_rng(8)
     corner = 2.0 * rng.integers(0, 2, (512, 2)) - 1.0
     train = Batch({n: (corner + 0.1 * rng.standard_normal((512, 2))).astype("float32") for n in "abc"})

@@ -102,8 +102,8 @@ def test_bad_options_of_one_system(ppl):
             models.mld(LINEAR.modalities, ppl=ppl, **{option: "x"})
     with pytest.raises(OptionError, match=r"Unknown diffusion 'x'; expected one of \['vp', 'sub_vp', 've'\]"):
         models.sbm(LINEAR.modalities, ppl=ppl, sde="x")
-    with pytest.raises(OptionError, match="Expected a matching among"):
-        models.sbm(LINEAR.modalities, ppl=ppl, matching="x")
+    with pytest.raises(OptionError, match="Expected a loss among"):
+        models.sbm(LINEAR.modalities, ppl=ppl, loss="x")
     with pytest.raises(OptionError, match="Expected ratio among"):
         models.ebm(LINEAR.modalities, ppl=ppl, ratio="x")
     with pytest.raises(OptionError, match="latent noise > 0"):

@@ -43,7 +43,7 @@ def outcome(host):
         features = {name: net(f"{name}.encoder")(batch[name]) for name in batch.modalities}
         with d.mm.plate(batch, 60):
             z = d.ppl.sample("z", d.mm.Pooled(features, batch.present, net("pool")))
-            for name, fn in d.mm.private(features, batch.present, net("private"), z).items():
+            for name, fn in d.mm.private_posteriors(features, batch.present, net("private"), z).items():
                 # A product of one expert draws the replayed noise.
                 pair = {name: (fn.base_dist.loc, fn.base_dist.scale)}
                 d.ppl.sample(f"{name}.private", d.mm.Product(pair, batch.present, prior_expert=False))

@@ -30,8 +30,8 @@ PRESENT = np.array([[True, True]] * 4 + [[True, False], [False, True]])
         {"predict": "noise"},
         {"predict": "data"},
         {"independent": True},
-        {"scheme": "importance"},
-        {"matching": "sliced"},
+        {"time_sampling": "importance"},
+        {"loss": "sliced"},
     ],
     ids=str,
 )
@@ -44,7 +44,7 @@ def test_losses(kind, options, x64):
     moved = MultiTimeNoise(*(None if x is None else move(x) for x in noise))
     found = learning.bound(backend, BLOCKS, NET, move(Z), move(PRESENT), moved)
     # numpy takes derivatives by differences.
-    np.testing.assert_allclose(backend.to_numpy(found), wanted, rtol=1e-5 if "matching" in options else 1e-10)
+    np.testing.assert_allclose(backend.to_numpy(found), wanted, rtol=1e-5 if "loss" in options else 1e-10)
 
 
 @pytest.mark.parametrize("kind", MOVERS)

@@ -53,11 +53,11 @@ def test_solvers_agree(to, solver, sde, x64):
 
 
 @pytest.mark.parametrize("to", MOVERS)
-@pytest.mark.parametrize("scheme", ["uniform", "likelihood", "importance"])
-def test_times_agree(to, scheme, x64):
+@pytest.mark.parametrize("time_sampling", ["uniform", "likelihood", "importance"])
+def test_times_agree(to, time_sampling, x64):
     uniform = np.random.default_rng(2).random(20)
-    found = draw_times(VP(), MOVERS[to](uniform), scheme)
-    for a, b in zip(found, draw_times(VP(), uniform, scheme), strict=True):
+    found = draw_times(VP(), MOVERS[to](uniform), time_sampling)
+    for a, b in zip(found, draw_times(VP(), uniform, time_sampling), strict=True):
         np.testing.assert_allclose(np.asarray(a), b, rtol=1e-10)
 
 

@@ -15,7 +15,7 @@ from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.shared_space import SharedSpace
-from mmppl.priors.score.matching import Net, see
+from mmppl.priors.score.matching import Net, network_input
 
 Array = Any
 
@@ -160,7 +160,7 @@ class MultiTaskLoss:
         xp, dim, primary = backend.xp, space.blocks.dim, space.is_primary(states)
         states = BlockRoles(states.diffused | primary, states.clean & ~primary)
         shown = xp.where(space.blocks.spread(states.clean | primary), z, xp.zeros_like(z))
-        out = net(see(backend, space.blocks, states, shown, t))
+        out = net(network_input(backend, space.blocks, states, shown, t))
         if tuple(out.shape) != (*z.shape[:-1], 2 * dim):
             raise OptionError(
                 f"Expected the network to give {(*z.shape[:-1], 2 * dim)}, an answer and a log scale for each of the "

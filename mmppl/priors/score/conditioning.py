@@ -47,7 +47,7 @@ class Conditioning:
     are the conditional's; with more they are sharper, and those of no conditional.
 
     Arguments:
-        how: One of the above.
+        method: One of the above.
         guidance: w, at least 0.
 
     Raises:
@@ -58,12 +58,12 @@ class Conditioning:
         True
     """
 
-    how: str = "multi_time"
+    method: str = "multi_time"
     guidance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.how not in CONDITIONING:
-            raise OptionError(f"Expected a conditioning among {CONDITIONING}; got {self.how!r}.")
+        if self.method not in CONDITIONING:
+            raise OptionError(f"Expected a conditioning among {CONDITIONING}; got {self.method!r}.")
         if self.guidance < 0.0:
             raise OptionError(f"Expected guidance >= 0; got {self.guidance}.")
         if self.guidance and self.replaces:
@@ -75,7 +75,7 @@ class Conditioning:
     @property
     def replaces(self) -> bool:
         """Whether the network knows the joint density alone."""
-        return self.how in REPLACEMENTS
+        return self.method in REPLACEMENTS
 
     def diffused(self, backend: Backend, states: BlockRoles) -> BlockRoles:
         """The states a solver works with: where conditions are replaced, whatever is not observed is diffused."""
@@ -108,11 +108,11 @@ class Conditioning:
         moves, clean = blocks.spread(states.diffused), blocks.spread(states.clean)
 
         def replaced(z: Array, t: Array, xi: Array | None) -> Array:
-            if self.how == "clean":
+            if self.method == "clean":
                 return z
-            if self.how == "legacy":
+            if self.method == "legacy":
                 return xp.where(clean, (sde.mean_factor(t) + sde.scale(t)) * z, z)
-            noise = fixed if self.how == "fixed" or xi is None else xi
+            noise = fixed if self.method == "fixed" or xi is None else xi
             return xp.where(clean, sde.diffuse(z, t, noise), z)
 
         def score(z: Array, t: Array, xi: Array | None = None) -> Array:
@@ -158,12 +158,12 @@ class Conditioning:
         Raises:
             OptionError: If fresh noise is asked of a solver that draws none.
         """
-        if self.how == "fresh" and not solver.draws:
+        if self.method == "fresh" and not solver.draws:
             raise OptionError(f"Fresh noise at every step needs a solver that draws noise; {solver} does not.")
         xp = backend.xp
         first, second = backend.split(rng, 2)
         working = self.diffused(backend, states)
-        fixed = backend.normal(first, tuple(observed.shape), observed) if self.how in ("fresh", "fixed") else None
+        fixed = backend.normal(first, tuple(observed.shape), observed) if self.method in ("fresh", "fixed") else None
         score = self.score(backend, sde, blocks, predict, working, fixed, pull)
         start = xp.where(blocks.spread(states.clean), observed, xp.zeros_like(observed))
         z = solver.sample(backend, second, sde, score, start, blocks.spread(working.diffused))

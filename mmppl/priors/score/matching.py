@@ -44,14 +44,14 @@ from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.reduction.score_ratio import directions
 from mmppl.sde import SDE, VP, draw_times
-from mmppl.sde.times import SCHEMES
+from mmppl.sde.times import TIME_SAMPLINGS
 from mmppl.subsets import NUM_PROPOSALS, first_valid
 
 Array = Any
 Net = Callable[[Array], Array]
 
 PREDICTIONS = ("velocity", "noise", "data")
-MATCHINGS = ("denoising", "sliced", "exact")
+LOSSES = ("denoising", "sliced", "exact")
 
 __all__ = ["MultiTimeScoreMatching", "MultiTimeNoise"]
 
@@ -85,21 +85,21 @@ class MultiTimeScoreMatching:
             it d; the paper's d is 1 minus it.)
         p_marginal: Probability that a subset of the blocks is hidden, so that marginals are learned as well.
         independent: Whether every block has a time of its own (UniDiffuser) instead of one shared by all.
-        scheme: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
+        time_sampling: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
             :func:`~mmppl.sde.draw_times`.
         predict: What the network predicts: ``"velocity"``, ``"noise"`` as published, or ``"data"``, for a network that
-            is narrower than the data and could let no noise through. Under the scheme ``"uniform"`` the loss is the
+            is narrower than the data and could let no noise through. With ``time_sampling="uniform"`` the loss is the
             squared error of just that.
-        matching: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
+        loss: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
             or a ``"sliced"`` one (a single one, along random signs). It knows no velocity, whose implicit loss has no
-            bounded variance, and is the error of the noise under every scheme.
+            bounded variance, and is the error of the noise under every ``time_sampling``.
         first: The earliest time.
 
     Raises:
-        OptionError: If a probability is out of range, or a prediction, scheme or matching unknown.
+        OptionError: If a probability is out of range, or a prediction, time sampling or loss unknown.
 
     Example:
-        >>> MultiTimeScoreMatching(p_conditional=0.8).scheme
+        >>> MultiTimeScoreMatching(p_conditional=0.8).time_sampling
         'uniform'
     """
 
@@ -107,27 +107,27 @@ class MultiTimeScoreMatching:
     p_conditional: float = 0.5
     p_marginal: float = 0.0
     independent: bool = False
-    scheme: str = "uniform"
+    time_sampling: str = "uniform"
     predict: str = "velocity"
-    matching: str = "denoising"
+    loss: str = "denoising"
     first: float = 1e-5
 
     def __post_init__(self) -> None:
         for name in ("p_conditional", "p_marginal"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
-        if self.scheme not in SCHEMES:
-            raise OptionError(f"Expected a scheme among {SCHEMES}; got {self.scheme!r}.")
+        if self.time_sampling not in TIME_SAMPLINGS:
+            raise OptionError(f"Expected a time_sampling among {TIME_SAMPLINGS}; got {self.time_sampling!r}.")
         if self.predict not in PREDICTIONS:
             raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
-        if self.matching not in MATCHINGS:
-            raise OptionError(f"Expected a matching among {MATCHINGS}; got {self.matching!r}.")
+        if self.loss not in LOSSES:
+            raise OptionError(f"Expected a loss among {LOSSES}; got {self.loss!r}.")
 
     def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTimeNoise:
         """The noise for data ``like`` ``(*, D)`` in ``number`` blocks."""
-        first, second, third, fourth, *more = backend.split(rng, 4 if self.matching == "denoising" else 5)
+        first, second, third, fourth, *more = backend.split(rng, 4 if self.loss == "denoising" else 5)
         rows = (*like.shape[:-1], number)
-        probes = {"sliced": 1}.get(self.matching)
+        probes = {"sliced": 1}.get(self.loss)
         return MultiTimeNoise(
             backend.uniform(first, (NUM_PROPOSALS + 1, *rows), like),
             backend.uniform(second, (NUM_PROPOSALS + 1, *rows), like),
@@ -166,7 +166,7 @@ class MultiTimeScoreMatching:
         """
         xp = backend.xp
         uniform = noise.time if self.independent else noise.time[..., :1] + xp.zeros_like(noise.time)
-        times, weights = draw_times(self.sde, uniform, self.scheme, self.first)
+        times, weights = draw_times(self.sde, uniform, self.time_sampling, self.first)
         weights = weights + xp.zeros_like(times)
         moves, wide = blocks.spread(states.diffused), blocks.spread(times)
         noisy = xp.where(moves, self.sde.diffuse(z, wide, noise.noise), z)
@@ -178,7 +178,7 @@ class MultiTimeScoreMatching:
             error = _implicit(backend, predict, noisy, self.sde.scale(wide), moves, noise.along)
         else:
             error = (noise.noise - predict(noisy)) ** 2
-            if self.scheme == "uniform" and self.predict != "noise":
+            if self.time_sampling == "uniform" and self.predict != "noise":
                 error = error / self._parts(wide)[1] ** 2
         error = blocks.spread(weights) * error
         sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
@@ -202,7 +202,7 @@ class MultiTimeScoreMatching:
         own, pull, unit = self._parts(wide)
         # The network sees unit scale at every time, also where the diffusion explodes; as published, what there is.
         seen = z if self.predict == "noise" else xp.where(blocks.spread(states.diffused), unit * z, z)
-        out = net(see(backend, blocks, states, seen, times, clean=self.first if self.independent else 0.0))
+        out = net(network_input(backend, blocks, states, seen, times, clean=self.first if self.independent else 0.0))
         if tuple(out.shape) != tuple(z.shape):
             raise OptionError(
                 f"Expected the score's network to give {tuple(z.shape)} for latents of dimension {blocks.dim}; got "
@@ -229,7 +229,7 @@ class MultiTimeScoreMatching:
         xp = backend.xp
         states = self.states(backend, noise, xp.broadcast_to(present, noise.time.shape))
         total = -xp.sum(self.losses(backend, blocks, net, z, states, noise), axis=-1)
-        if self.scheme == "uniform":
+        if self.time_sampling == "uniform":
             return total
         scale = float(self.sde.scale(np.asarray(self.first)))
         return total - 0.5 * blocks.dim * math.log(2.0 * math.pi * math.e * scale**2)
@@ -249,7 +249,9 @@ def _implicit(
     return predict(z) ** 2 - 2.0 * scale * divergence / along.shape[0] + 1.0
 
 
-def see(backend: Backend, blocks: Blocks, states: BlockRoles, z: Array, times: Array, clean: float = 0.0) -> Array:
+def network_input(
+    backend: Backend, blocks: Blocks, states: BlockRoles, z: Array, times: Array, clean: float = 0.0
+) -> Array:
     """The network's input ``(*, D + M)``: blocks as they are, absent ones hidden, with the time of each behind.
 
     Arguments:
