@@ -113,3 +113,19 @@ def x64():
 
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(params=["numpyro", "pyro"])
+def host(request):
+    """Each host's driver, in double precision."""
+    from mmppl.testing import driver
+
+    drive = driver(request.param)
+    with drive.double():
+        yield drive
+
+
+@pytest.fixture
+def d(host):
+    """The same, for tests that mention it in every line."""
+    return host

@@ -5,7 +5,6 @@ import pytest
 from scipy import special, stats
 
 from mmppl.errors import OptionError
-from mmppl.testing import driver
 
 RNG = np.random.default_rng(0)
 LOC, SCALE, LOGITS = RNG.normal(size=(3, 2)) * 3, RNG.uniform(0.4, 1.5, (3, 2)), np.array([0.5, -0.2, 0.1])
@@ -13,13 +12,6 @@ LABEL, PRESENT = np.array([2, 0, 0, 1]), np.array([True, False, True, True])
 Z = RNG.normal(size=(4, 2))
 EACH = stats.norm.logpdf(Z[:, None], LOC, SCALE).sum(-1)
 LOG_PI = LOGITS - special.logsumexp(LOGITS)
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 def test_a_known_label_picks_its_gaussian_and_a_hidden_one_is_summed_out(d):

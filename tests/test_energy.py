@@ -7,7 +7,6 @@ from scipy import integrate, special, stats
 from mmppl.errors import OptionError
 from mmppl.priors import LangevinChains, LogNormalizer, smoothed_laplace
 from mmppl.priors.energy.normalizer import summarise
-from mmppl.testing import driver
 
 PARAMS = {"theta": np.array([0.8, 1.5]), "scale": np.array([0.7, 1.2])}
 ADJUSTED = LangevinChains(number=1000, steps=60, step_size=0.6, adjusted=True)
@@ -75,13 +74,6 @@ def prior(d, params, chains=ADJUSTED, energy=tilt):
 
 def of_host(d, params=PARAMS):
     return {name: d.array(value) for name, value in params.items()}
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 @pytest.fixture

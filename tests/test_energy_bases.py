@@ -8,7 +8,6 @@ from scipy import optimize, special, stats
 
 from mmppl import Batch
 from mmppl.priors import LangevinChains
-from mmppl.testing import driver
 
 LOC, SCALE = np.array([0.3, -0.2]), np.array([0.8, 1.3])
 TRIL = np.array([[1.0, 0.0], [0.4, 0.7]])
@@ -155,13 +154,6 @@ BASES = {
 def energy(t, p):
     """A function that closes over its parameter."""
     return lambda z: (p["theta"] * t.xp.sin(z)).sum(-1) - 0.5 * (z**2).sum(-1)
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 def log_density(d, t, base, p, z):

@@ -9,17 +9,9 @@ import pytest
 from mmppl import Batch
 from mmppl._backend import get_backend
 from mmppl.errors import ObjectiveError
-from mmppl.testing import driver
 
 ROWS, SEEDS = 4000, 8
 BATCH = Batch({"a": np.full((ROWS, 1), 1.0), "b": np.full((ROWS, 1), -0.5)})
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 class Experts:

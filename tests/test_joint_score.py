@@ -8,7 +8,6 @@ from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.priors import Blocks, Conditioning, MultiTimeScoreMatching, ProbabilityFlow, ScoreModel
 from mmppl.sde import VE, VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama, Heun, PredictorCorrector, RePaint
-from mmppl.testing.drivers import driver
 from mmppl.testing.gaussian_score import GaussianScore
 
 SIZES = {"a": 2, "b": 1, "c": 1}
@@ -21,14 +20,6 @@ NET = GaussianScore(SIZES, COV, SDE)
 LOC, SCALE = np.array([1.0, -2.0, 0.5, 3.0]), np.array([0.5, 2.0, 1.5, 0.8])
 WIDE = {"a": [0, 1], "b": [2], "c": [3]}
 PATTERNS = [(), ("a",), ("b",), ("c",), ("a", "b"), ("b", "c"), ("a", "c")]
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def host(request):
-    """A host's driver, in double precision."""
-    drive = driver(request.param)
-    with drive.double():
-        yield drive
 
 
 def make(host, solver=None, **options):

@@ -20,13 +20,6 @@ BATCH = Batch(TRUTH.sample(5, 4).values, {name: PRESENT[:, i] for i, name in enu
 TABLES = [(), ("a",), ("b", "c"), ("a", "b", "c")]
 
 
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
-
-
 def replayed(kind, shape):
     """Noise that depends on its kind and size alone."""
     size = int(np.prod(shape))

@@ -11,7 +11,7 @@ from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.loss import MultiTaskNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama
-from mmppl.testing.drivers import driver
+from mmppl.testing import GaussianMultiTask
 
 SDE = VP(0.1, 30.0)  # at its end next to nothing of the data is left
 # The second block has another dimension than the primary one, which is the last.
@@ -25,58 +25,15 @@ LOC, SCALE = np.array([1.0, -2.0, 0.5, 3.0, 0.0]), np.array([0.5, 2.0, 1.5, 0.8,
 OBSERVED = LOC + SCALE * np.array([1.2, -0.4, 0.9, -1.1, 0.3])
 
 
-class Exact:
-    """The network of the noise and the heads that predict best for N(0, cov), whatever joined and whatever is known."""
-
-    def __init__(self, space, cov):
-        self.space, self.cov = space, np.asarray(cov)
-
-    def __call__(self, x):
-        backend, space = get_backend(x), self.space
-        xp, dim = backend.xp, space.blocks.dim
-        seen, codes = x[..., :dim], x[..., dim:]
-        primary = np.arange(len(space.blocks)) == space.place
-        t = codes[..., space.place, None]
-        wide = space.blocks.spread(codes)
-        own = backend.asarray(space.blocks.spread(primary[None])[0])
-        one, zero = xp.ones_like(seen), xp.zeros_like(seen)
-        known = xp.where(~own & (wide == 0), one, zero)
-        joined = xp.where(~own & (wide >= 0), one, zero)
-        eye, cov = backend.asarray(np.eye(dim), like=seen), backend.asarray(self.cov, like=seen)
-        maps = space.shift(eye)
-        factor = xp.where(own, SDE.mean_factor(t) + zero, known)
-        through = eye * factor[..., None] + space.weight(t)[..., None] * (maps * joined[..., None]).mT
-        spread = xp.where(own, SDE.scale(t) ** 2 + zero, xp.where(known > 0, 1e-9 * one, one))
-        left, inverse = through @ cov @ through.mT + eye * spread[..., None], eye + 0.0 * through
-        # Gauss-Jordan steps: batches of small inverses are slow in XLA.
-        for i in range(dim):
-            column = (left[..., :, i] - eye[i, :])[..., None] / left[..., i, i, None, None]
-            left, inverse = left - column * left[..., None, i, :], inverse - column * inverse[..., None, i, :]
-        weighed = (inverse @ seen[..., None])[..., 0]
-        gain = cov @ through.mT
-        mean = (gain @ weighed[..., None])[..., 0]
-        left = xp.linalg.diagonal(cov - gain @ inverse @ gain.mT)
-        log_scale = 0.5 * xp.log(xp.where(left > 1e-6, left, 1e-6 * one))
-        return xp.concat([xp.where(own, SDE.scale(t) * weighed, mean), log_scale], axis=-1)
-
-
 def model(told=True, strength=0.7, **options):
     space = SharedSpace(Blocks.of(SIZES), "c", strength, SDE)
     learning = MultiTaskLoss(p_conditional=0.5 if told else 0.0, predict="noise")
     return MultiTaskModel(space, learning, **options)
 
 
-@pytest.fixture(params=["numpyro", "pyro"])
-def host(request):
-    """A host's driver, in double precision."""
-    drive = driver(request.param)
-    with drive.double():
-        yield drive
-
-
 def make(host, **options):
     options = model(**options)
-    net = Exact(options.space, COV if options.learning.told else ALONE)
+    net = GaussianMultiTask(options.space, COV if options.learning.told else ALONE)
     return host.mm.MultiTask(net, options, loc=host.array(LOC), scale=host.array(SCALE))
 
 
@@ -317,7 +274,7 @@ def test_forward_marginal_follows_from_its_steps():
 def test_without_joining_the_primary_block_is_an_ordinary_diffusion(host):
     """With the same noise."""
     options = model(strength=0.0, solver=Ancestral(12))
-    net, xi = Exact(options.space, COV), np.random.default_rng(0).standard_normal((13, 3, 5))
+    net, xi = GaussianMultiTask(options.space, COV), np.random.default_rng(0).standard_normal((13, 3, 5))
     start = np.tile([0.0, 0.0, 0.0, 0.4, -0.2], (3, 1))
     ours, states = replayed_draw(host, options, net, start, xi)
     begin = host.array(np.where(np.arange(5) < 3, start, SDE.prior_scale * start))

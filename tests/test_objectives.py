@@ -9,7 +9,6 @@ from mmppl._backend import get_backend
 from mmppl.aggregation import all_subsets
 from mmppl.data import LinearGaussian
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.testing import driver
 from mmppl.testing.contract import close, within_error
 from mmppl.testing.objective import SPOILT, LinearProgram
 from mmppl.testing.replay import replay as replay_noise
@@ -19,13 +18,6 @@ TRUTH = LinearGaussian(1, {"a": 2, "b": 1, "c": 2}, seed=3, noise=0.7)
 PRESENT = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0], [1, 0, 1]], dtype=bool)
 BATCH = Batch(TRUTH.sample(5, 4).values, {name: PRESENT[:, i] for i, name in enumerate("abc")})
 WEIGHTS = {"a": 2.0, "c": 0.3}
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 @pytest.fixture

@@ -6,15 +6,7 @@ from scipy import special, stats
 
 from mmppl import Batch
 from mmppl.errors import ObjectiveError
-from mmppl.testing import driver
 from mmppl.testing.contract import within_error
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 def discrete(d):

@@ -29,13 +29,6 @@ PRIVATE = {"a": 0.4, "b": -0.7, "c": 1.1}
 LOC = {n: X[n] @ PULL[n] for n in NAMES}
 
 
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
-
-
 @pytest.fixture
 def noise(d, monkeypatch):
     replay(monkeypatch, get_backend(d.array(np.zeros(1))))

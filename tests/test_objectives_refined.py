@@ -6,20 +6,12 @@ import pytest
 from mmppl import Batch
 from mmppl.data import LinearGaussian
 from mmppl.errors import ObjectiveError, OptionError
-from mmppl.testing import driver
 from mmppl.testing.contract import close
 from mmppl.testing.objective import SPOILT, LinearProgram
 
 TRUTH = LinearGaussian(1, {"a": 2, "b": 1}, seed=3, noise=0.7)
 PRESENT = {"a": np.array([1, 1, 0, 1, 1], bool), "b": np.array([1, 0, 1, 1, 1], bool)}
 BATCH = Batch(TRUTH.sample(5, 4).values, PRESENT)
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 @pytest.mark.parametrize("row", ["ELBO", "MMVAE"])

@@ -8,7 +8,6 @@ from mmppl._backend.numpy import BACKEND
 from mmppl.errors import OptionError
 from mmppl.priors import Blocks, PairwiseGuidance
 from mmppl.sde import VE, VP, SubVP
-from mmppl.testing.drivers import driver
 
 BLOCKS = Blocks.of({"a": 1, "b": 2, "c": 1})
 SPANS = [slice(0, 1), slice(1, 3), slice(3, 4)]
@@ -58,14 +57,6 @@ MOVES = {
     "together": lambda x: early(x) * x[..., 0] * x[..., 2],
     "late": lambda x: x[..., -1] * x[..., 0] * x[..., 2],
 }
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def host(request):
-    """A host's driver, in double precision."""
-    drive = driver(request.param)
-    with drive.double():
-        yield drive
 
 
 def rows(number, seed=0):

@@ -6,18 +6,10 @@ from scipy import stats
 
 from mmppl import Batch
 from mmppl.errors import ObjectiveError
-from mmppl.testing import driver
 
 NUM = 5
 VALUES = np.random.default_rng(0).normal(size=(NUM, 2))
 BATCH = Batch({"a": VALUES, "b": VALUES[:, :1] + 1.0}, {"b": np.array([True, True, False, True, False])})
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 class Own:

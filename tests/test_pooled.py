@@ -11,7 +11,6 @@ from mmppl.aggregation import Pooled, pool
 from mmppl.aggregation.implicit import implicit
 from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.nets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
-from mmppl.testing import driver
 
 RNG = np.random.default_rng(0)
 NAMES = ("a", "b", "c", "d")
@@ -35,13 +34,6 @@ CASES = [("pyro", spec) for spec in SETS] + [("numpyro", "invariant set transfor
 every = pytest.mark.parametrize(
     ("d", "spec"), [(d, SETS[s]) for d, s in CASES], ids=map(", ".join, CASES), indirect=["d"]
 )
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def d(request):
-    d = driver(request.param)
-    with d.double():
-        yield d
 
 
 @cache

@@ -7,11 +7,10 @@ from scipy import stats
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
 from mmppl.priors import Blocks, MultiTimeScoreMatching, ProbabilityFlow, ScoreModel, Whitening
-from mmppl.priors.coordinates import masked
+from mmppl.priors.coordinates import restrict_network
 from mmppl.priors.reduction.subspaces import Subspaces
 from mmppl.sde import VP
 from mmppl.sde.solvers import Heun
-from mmppl.testing.drivers import driver
 from mmppl.testing.gaussian_score import GaussianScore
 
 BLOCKS = Blocks.of({"a": 2, "b": 1})
@@ -21,14 +20,6 @@ LOC = np.array([1.0, -2.0, 0.5])
 KEPT = np.array([1.0, 0.0, 1.0])
 # In these coordinates: the two coordinates kept are dependent, the third is standard normal.
 COV = np.array([[1.3, 0.0, 0.8], [0.0, 1.0, 0.0], [0.8, 0.0, 0.9]])
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def host(request):
-    """A host's driver, in double precision."""
-    drive = driver(request.param)
-    with drive.double():
-        yield drive
 
 
 def velocity(x):
@@ -69,12 +60,12 @@ def test_a_masked_network_neither_sees_nor_moves_the_rest():
         seen.append(x)
         return 1.0 + x[..., :3]
 
-    out = masked(net, KEPT)(x)
+    out = restrict_network(net, KEPT)(x)
     assert np.all(out[:, 1] == 0.0)
     assert np.all(out[:, 0] == 1.0 + x[:, 0])
     assert np.all(seen[0][:, 1] == 0.0)
     assert np.all(seen[0][:, 3:] == x[:, 3:])
-    assert masked(net, None) is net
+    assert restrict_network(net, None) is net
 
 
 def test_a_density_in_a_frame_is_that_of_what_is_kept_times_the_reference(host):

@@ -102,8 +102,8 @@ class JointScore(ScorePrior, Distribution):
 class Diffusion(JointScore):
     r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
 
-    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"`` its
-    random log density is a bound, so that encoders and prior may be learned together.
+    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"``
+    its random log density is a bound, so that encoders and prior may be learned together.
 
     References:
         | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1

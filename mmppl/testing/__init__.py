@@ -2,6 +2,7 @@
 
 from mmppl.testing.aggregation import AggregationContract
 from mmppl.testing.drivers import Driver, Step, driver
+from mmppl.testing.gaussian_multi_task import GaussianMultiTask
 from mmppl.testing.gaussian_score import GaussianScore
 from mmppl.testing.kernel import KernelContract
 from mmppl.testing.objective import ObjectiveContract
@@ -10,6 +11,7 @@ from mmppl.testing.prior import PriorContract
 __all__ = [
     "AggregationContract",
     "Driver",
+    "GaussianMultiTask",
     "GaussianScore",
     "KernelContract",
     "ObjectiveContract",

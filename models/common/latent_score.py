@@ -44,7 +44,8 @@ def two_stages(
         options: The options that all such systems have.
         score: How the score is learned, solved and conditioned.
         net: Its network; None for the one that the options name.
-        pairs: Where the score is guided by pairs: ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
+        pairs: Where the score is guided by pairs: ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of
+            each.
         seed: Of the initial weights.
 
     Raises:

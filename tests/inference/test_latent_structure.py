@@ -69,9 +69,12 @@ def test_guides_have_the_density_of_their_draws(torch_face, name):
     hidden = host.latents(fitted.model, fitted.guide, batch, 20_000, 1, np.ones(4, bool))
     log_lik = sum(host.scores(fitted.model, hidden, batch)[0].values())
     direct = special.logsumexp(log_lik, axis=0) - np.log(20_000)
-    error = np.hypot(value.error, np.exp(log_lik - direct).std(0) / np.sqrt(20_000))
+    known = value.pareto_k < 0.7  # else there is no error that is to be trusted
+    assert known.sum() >= 3
+    error = np.hypot(value.error, np.exp(log_lik - direct).std(0) / np.sqrt(20_000))[known]
     assert (error < 0.1).all()
-    assert (np.abs(value.value - direct) < 4.5 * error).all()
+    assert (np.abs(value.value - direct)[known] < 4.5 * error).all()
+    assert (np.abs(value.value - direct) < 0.3).all()
 
 
 @pytest.mark.pyro

@@ -33,10 +33,6 @@ STEPS = 9
 TINY = 1e-6
 
 
-class Stop(BaseException):
-    """Something from outside that ends a run."""
-
-
 class Normed(nn.Module):
     """Batch normalisation by flax, and a layer."""
 
@@ -319,11 +315,11 @@ def test_a_run_goes_on_bit_for_bit_and_comes_back(encode, tmp_path, monkeypatch)
     def stopping(self, weights, state, progress):
         save(self, weights, state, progress)
         if progress["epoch"] == 1:
-            raise Stop
+            raise SystemExit
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "save", stopping)
-        with pytest.raises(Stop):
+        with pytest.raises(SystemExit):
             fit(fresh(), DATA, out=tmp_path / "run", **SETTINGS)
     resumed = fit(fresh(), DATA, out=tmp_path / "run", resume=True, **SETTINGS)
     for weights in (resumed.weights, Run(tmp_path / "run").weights()):
@@ -396,6 +392,7 @@ def test_a_network_takes_arguments_by_name():
 
     def encode(name, x):
         net = mm.net(name, eqx.nn.Sequential([eqx.nn.Linear(2, 2, key=jax.random.key(0)), eqx.nn.Dropout(0.5)]))
-        return jax.vmap(lambda row, key: net(row, key=key))(x, jax.random.split(numpyro.prng_key(), len(x)))
+        keys = jax.random.split(numpyro.prng_key(), len(x))
+        return jax.vmap(lambda row, key: net(row, key=key))(x, keys)
 
     assert np.isfinite(fit(program(encode, objective=mm.MoPoE()), DATA, **SETTINGS).history[-1]["loss"])
