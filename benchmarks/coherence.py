@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import SEEDS, stamp
+from benchmarks.pages import SEEDS, stamp
 from mmppl import demo
 from mmppl.data import load
 from mmppl.metrics import coherence, train_classifiers

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, stamp, table
+from benchmarks.pages import HOSTS, stamp, table
 from mmppl.batch import Batch
 from mmppl.data import LinearGaussian
 from mmppl.testing import driver

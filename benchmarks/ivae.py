@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import Cell, Row, cells, parser, resumed, stamp, table
+from benchmarks.pages import Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, Stage, fit, log_likelihood
@@ -25,7 +25,7 @@ from mmppl.metrics import mean_correlation
 SETTINGS: dict[str, Any] = {"epochs": 400, "batch_size": 250, "learning_rate": 5e-3, "clip": 1.0}
 STAGES = Stage("first", 0.75), Stage("last", 0.25, learning_rate=0.1)
 SYSTEMS = [f"{prior}_{objective}" for prior in ("conditional", "normal") for objective in ("elbo", "masked")]
-KEPT, PATH = Path("docs/results/ivae"), Path("docs/results/labelled_mixture_ivae.md")
+KEPT, PATH = Path("benchmarks/results/ivae"), Path("docs/results/labelled_mixture_ivae.md")
 MEASURES = ("seconds", "MCC", "MCC, Spearman", "MCC, weak", "log likelihood", "share of k > 0.7", "exact")
 
 

@@ -22,8 +22,8 @@ from numpyro.infer.mcmc import MCMCKernel
 
 import mmppl.numpyro as mm
 from benchmarks import by_hand_jax
+from benchmarks.pages import stamp, table
 from benchmarks.programs import LATENT, Setting, declare
-from benchmarks.results import stamp, table
 from benchmarks.timing import Measure
 from mmppl.data import load
 from mmppl.inference import Program, fit

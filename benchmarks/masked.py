@@ -5,7 +5,7 @@ Options: ``--seeds 0,1,2``.
 The setting of Hirt et al., section 5.1: orthonormal loadings, a linear decoder of unit noise, an encoder of each
 modality, four aggregations. What is learned has a closed form, so gaps are exact: of the log likelihood, relative and
 in nats for each example, and of the encoder for the learned model, in nats over all subsets. Fits are kept in
-docs/results/, so that a run that was stopped goes on; the table there is of all there are.
+benchmarks/results/masked, so that a run that was stopped goes on; the table is of all there are.
 """
 
 import time
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import Cell, Row, cells, parser, resumed, stamp, table
+from benchmarks.pages import Cell, Row, cells, parser, resumed, stamp, table
 from mmppl import Batch
 from mmppl.aggregation import all_subsets
 from mmppl.data import LinearGaussian
@@ -30,7 +30,7 @@ AGGREGATIONS = (*POOLS, "product", "mixture")
 BOUNDS = ("masked", "mixture")
 WARM = 2000  # steps
 DRAWS = 10_000  # whose moments, being estimates, add 0.001 nats
-KEPT, PATH = Path("docs/results/masked"), Path("docs/results/linear_gaussian_masked.md")
+KEPT, PATH = Path("benchmarks/results/masked"), Path("docs/results/linear_gaussian_masked.md")
 MEASURES = (
     "seconds",
     "relative gap",

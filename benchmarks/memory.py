@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import HOSTS, stamp, table
+from benchmarks.pages import HOSTS, stamp, table
 from benchmarks.worker import Worker
 
 SYSTEMS = ("mld", "mld_inpaint", "mld_uni", "sbm")

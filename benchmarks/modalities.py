@@ -1,7 +1,7 @@
 """Time per step against the number of modalities: ``python -m benchmarks.modalities``.
 
 Options: ``--hosts numpyro,pyro --numbers 2,5,10,20 --objectives mvae,mopoe``. Every measurement is a process of its
-own, and is kept in docs/results/modalities; docs/results/modalities.md is of all that there are.
+own, and is kept in benchmarks/results/modalities; docs/results/modalities.md is of all that there are.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, Cell, Row, resumed, stamp, table
+from benchmarks.pages import HOSTS, Cell, Row, resumed, stamp, table
 from benchmarks.worker import Worker
 
 NUMBERS = (2, 5, 10, 20)
@@ -40,7 +40,7 @@ WORK = {
     "mmjsd": "M from each: M²",
     "mopoe": "M from every subset, at most 32",
 }
-KEPT, PATH = Path("docs/results/modalities"), Path("docs/results/modalities.md")
+KEPT, PATH = Path("benchmarks/results/modalities"), Path("docs/results/modalities.md")
 STEPS, PARTS = 20, 5
 
 

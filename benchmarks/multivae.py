@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import over_seeds
+from benchmarks.pages import over_seeds
 from benchmarks.worker import ROOT, SHARE, Worker
 from mmppl.data import load
 from mmppl.inference.posterior.trust import trusted_k
@@ -30,7 +30,7 @@ from mmppl.models import SYSTEMS as OURS
 SYSTEMS = ("mvae", "mmvae", "mopoe", "mvtcae", "mmvae_plus", "jmvae")
 SIDES = ("numpyro", "pyro", "multivae")
 ENVIRONMENT = ROOT / ".venv-multivae"
-PATH, KEPT = ROOT / "docs/results/multivae.md", ROOT / "docs/results/multivae"
+PATH, KEPT = ROOT / "docs/results/multivae.md", ROOT / "benchmarks/results/multivae"
 NETS = {"latent_dim": 16, "hidden": 256}
 # MultiVae deals a batch out to the subsets of MoPoE, and has the published scales of MMVAE+.
 OPTIONS = {"mopoe": {"strata": "one"}, "mmvae_plus": {"scales": "normalised"}}
@@ -175,7 +175,7 @@ def page(rows: dict[tuple[str, str], list[dict[str, float]]], asked: Any, python
         f"polydigits, {asked.epochs} epochs, {settings}; K = 1; the same networks, initial",
         "weights and rows of every batch; in `mopoe` both decode one draw for each datum, in `mmvae_plus` the scales",
         "of posteriors have the mean 1 over their coordinates on both sides. Runs are kept in",
-        "docs/results/multivae, so what was stopped goes on.",
+        "benchmarks/results/multivae, so what was stopped goes on.",
         f"Time is processor time of one thread, the median over {asked.rounds} turns. Memory is the peak of a process",
         "of its own once trained, libraries and data included. Judged on means of the likelihood: joint coherence of",
         f"{JUDGED['joint']:,} draws from the prior; accuracy given one modality, and given all others, of",

@@ -2,7 +2,7 @@
 
 Fits all 60,000 tuples on one core, judges what is generated jointly and given one to four modalities, relative to what
 the judges read off the autoencoders' reconstructions, and writes docs/results/polymnist.md and a picture. The fit is
-kept in runs/ after every epoch, and a run that was stopped goes on; rows are kept in docs/results/polymnist/.
+kept in runs/ after every epoch, and a run that was stopped goes on; rows are kept in benchmarks/results/polymnist/.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from benchmarks.results import stamp, table
+from benchmarks.pages import stamp, table
 from benchmarks.scores import TESTS, judge
 from mmppl import models
 from mmppl.data import Dataset, load
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {"epochs": 100, "batch_size": 128, "learning_rate": 1
 OPTIONS: dict[str, Any] = {"latent_dim": 64, "width": 384, "share": 0.18}
 # Squared errors: where a digit is cut in, the colours are inverted, so that a lost stroke costs more than lost texture.
 LIKELIHOOD, SCALE = "normal", 0.3
-KEPT, PAGE = Path("docs/results/polymnist"), Path("docs/results/polymnist.md")
+KEPT, PAGE = Path("benchmarks/results/polymnist"), Path("docs/results/polymnist.md")
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 The same handwriting seen as M = 3, 5 and 10 modalities, each another instance of the digit cut into a photograph whose
 colours are turned in its own way; ``mld`` on NumPyro with and without ``reduce=``, three seeds. The first stage of a
-seed is the same with and without, so that differences are the prior's. Every fit is kept in docs/results/reduction/,
-and a run that was stopped goes on; the table and the picture are of all there are.
+seed is the same with and without, so that differences are the prior's. Every fit is kept in
+benchmarks/results/reduction/, and a run that was stopped goes on; the table and the picture are of all there are.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from benchmarks.results import stamp
+from benchmarks.pages import stamp
 from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import Dataset, load
@@ -33,7 +33,7 @@ FIRST: dict[str, Any] = {"epochs": 20, "latent_dim": 16, "hidden": 256}
 SECOND: dict[str, Any] = {"epochs": 30, "ema": 0.99}
 SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}
 TESTS, SUBSETS = 500, 3
-KEPT = Path("docs/results/reduction")
+KEPT = Path("benchmarks/results/reduction")
 
 
 def views(number: int) -> Dataset:

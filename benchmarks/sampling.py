@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import stamp, table
+from benchmarks.pages import stamp, table
 from mmppl.batch import Batch, Modality
 from mmppl.data import minibatches
 from mmppl.inference import Program, Stage

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, SEEDS, Row, resumed, stamp
+from benchmarks.pages import HOSTS, SEEDS, Row, resumed, stamp
 from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import load

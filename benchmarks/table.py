@@ -1,8 +1,8 @@
 """All systems on polydigits, both hosts, several seeds: ``make table``, or ``python -m benchmarks.table [HOST ...]``.
 
 Every system has the same data, networks' width, batches, learning rate and epochs, and is judged by
-:func:`mmppl.diagnostics.evaluate`. Every fit is kept in docs/results/systems, so a run that was stopped goes on, on
-another day too, and the hosts may run side by side; docs/results/polydigits_systems.md is of all that there are.
+:func:`mmppl.diagnostics.evaluate`. Every fit is kept in benchmarks/results/systems, so a run that was stopped
+goes on, on another day too, and the hosts may run side by side; docs/results/polydigits_systems.md is of all that there are.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import HOSTS, Cell, Row, cells, over_seeds, parser, resumed, stamp, table
+from benchmarks.pages import HOSTS, Cell, Row, cells, over_seeds, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
 from mmppl.diagnostics import evaluate
@@ -32,7 +32,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 SYSTEMS = (*(name for name in models.SYSTEMS if name != "ivae"), *VARIANTS)
 SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}
 OPTIONS: dict[str, Any] = {"hidden": 128}
-KEPT, PATH = Path("docs/results/systems"), Path("docs/results/polydigits_systems.md")
+KEPT, PATH = Path("benchmarks/results/systems"), Path("docs/results/polydigits_systems.md")
 MEASURES = {
     "joint": "joint coherence",
     "cross": "cross coherence",

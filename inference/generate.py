@@ -7,7 +7,7 @@ from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.kernels.names import KERNELS
+from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import move
 from mmppl.inference.training.fitted import Fitted, example
 

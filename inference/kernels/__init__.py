@@ -12,6 +12,7 @@ from mmppl.inference.kernels.ula import ULA
 from mmppl.inference.kernels.underdamped import UnderdampedLangevin
 
 __all__ = [
+    "KERNELS",
     "HMC",
     "MALA",
     "SGLD",
@@ -24,3 +25,15 @@ __all__ = [
     "TemperedLangevin",
     "UnderdampedLangevin",
 ]
+
+# By the short names that functions and the command line take.
+KERNELS: dict[str, type[Kernel]] = {
+    "ula": ULA,
+    "mala": MALA,
+    "random_walk": RandomWalk,
+    "hmc": HMC,
+    "underdamped": UnderdampedLangevin,
+    "annealed": AnnealedLangevin,
+    "tempered": TemperedLangevin,
+    "sgld": SGLD,
+}

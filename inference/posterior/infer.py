@@ -9,7 +9,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import DataError, InferenceError, OptionError, PosteriorWarning
-from mmppl.inference.kernels.names import KERNELS
+from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.importance import resample, weighted
 from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.posterior.short_chains import move
@@ -45,8 +45,7 @@ def infer(
     ``"importance"``          draws of the guide, resampled by their importance weights
     ``"psis"``                the same with Pareto-smoothed weights
     ``"refine"``              draws of the guide, each moved by a few steps of a kernel; see :func:`refine`
-    a kernel                  ``"ula"``, ``"mala"``, ``"random_walk"``, ``"hmc"``, ``"underdamped"``, ``"annealed"``,
-                              ``"tempered"``, ``"sgld"``: chains of each datum, all at once
+    a kernel's name           one of :data:`mmppl.inference.kernels.KERNELS`: chains of each datum, all at once
     ``"nuts"``,               the host's own NUTS and HMC, the batch as one joint target
     ``"joint_hmc"``
     a callable                from a host's model to any kernel of the host, for example ``mm.MALA``
@@ -137,7 +136,7 @@ def _method(fitted: Fitted, method: Any, options: Mapping) -> tuple[str, Callabl
     if method not in METHODS:
         raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(METHODS)}, or a kernel of the host.")
     if method in KERNELS:
-        kind = getattr(ppl, KERNELS[method])
+        kind = getattr(ppl, KERNELS[method].__name__)
         known = [p for p in inspect.signature(kind.__init__).parameters if p not in ("self", "model")]
         unknown = sorted(set(options) - set(known))
         if unknown:

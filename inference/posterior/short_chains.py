@@ -10,8 +10,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.kernels import Kernel
-from mmppl.inference.kernels.names import KERNELS
+from mmppl.inference.kernels import KERNELS, Kernel
 from mmppl.inference.training.fitted import Fitted
 
 Array = Any
@@ -85,7 +84,7 @@ def move(
 def _walker(ppl: ModuleType, kernel: str, options: tuple) -> Kernel:
     """One kernel for all calls, so that a host compiles its steps once."""
     try:
-        return getattr(ppl, KERNELS[kernel])(None, **dict(options))
+        return getattr(ppl, KERNELS[kernel].__name__)(None, **dict(options))
     except TypeError as error:
         raise OptionError(f"Unknown option of kernel '{kernel}': {error}.") from None
 

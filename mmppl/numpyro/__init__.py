@@ -9,24 +9,15 @@ except ImportError as error:
     raise HostError("NumPyro is not installed; run: pip install 'mmppl[numpyro]'") from error
 
 from mmppl.inference.objectives import WarmUp
-from mmppl.numpyro import host
+from mmppl.numpyro import host, kernels, objectives
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.conditional import Conditional
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
-from mmppl.numpyro.kernels import (
-    HMC,
-    MALA,
-    SGLD,
-    ULA,
-    AnnealedLangevin,
-    RandomWalk,
-    TemperedLangevin,
-    UnderdampedLangevin,
-)
+from mmppl.numpyro.kernels import *  # noqa: F403
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.numpyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE, Refined
+from mmppl.numpyro.objectives import *  # noqa: F403
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.pooled import Pooled, private_posteriors
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
@@ -48,17 +39,8 @@ from mmppl.priors import (
 )
 
 __all__ = [
-    "ELBO",
-    "JMVAE",
-    "HMC",
-    "MALA",
-    "MMJSD",
-    "MMVAE",
-    "MVAE",
-    "MVTCAE",
-    "SGLD",
-    "ULA",
-    "AnnealedLangevin",
+    *kernels.__all__,
+    *objectives.__all__,
     "LangevinChains",
     "Conditional",
     "Conditioning",
@@ -69,11 +51,8 @@ __all__ = [
     "GaussianMixture",
     "GeometricMean",
     "JointScore",
-    "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
-    "Masked",
-    "MoPoE",
     "MultiTask",
     "MultiTaskLoss",
     "MultiTaskModel",
@@ -84,17 +63,13 @@ __all__ = [
     "TwistedSMC",
     "Pooled",
     "Product",
-    "RandomWalk",
     "Reduced",
-    "Refined",
     "ScoreModel",
     "SmoothedLaplace",
     "SharedSpace",
     "Subspaces",
     "VampPrior",
     "WarmUp",
-    "TemperedLangevin",
-    "UnderdampedLangevin",
     "as_batch",
     "build",
     "host",

@@ -21,19 +21,7 @@ from mmppl.inference.kernels.mass import Mass
 from mmppl.numpyro import density
 from mmppl.numpyro.state import fresh
 
-__all__ = [
-    "HMC",
-    "MALA",
-    "SGLD",
-    "ULA",
-    "AnnealedLangevin",
-    "HostKernel",
-    "HostState",
-    "RandomWalk",
-    "TemperedLangevin",
-    "UnderdampedLangevin",
-    "joined",
-]
+__all__ = ["HMC", "MALA", "SGLD", "ULA", "AnnealedLangevin", "RandomWalk", "TemperedLangevin", "UnderdampedLangevin"]
 
 
 class HostState(NamedTuple):
@@ -210,6 +198,11 @@ def joined(kernel: type[shared.Kernel]) -> Any:
     return type(kernel.__name__, (HostKernel, kernel), {"__doc__": kernel.__doc__, "__module__": __name__})
 
 
-ULA, MALA, RandomWalk, HMC = map(joined, (shared.ULA, shared.MALA, shared.RandomWalk, shared.HMC))
-UnderdampedLangevin, SGLD = map(joined, (shared.UnderdampedLangevin, shared.SGLD))
-AnnealedLangevin, TemperedLangevin = map(joined, (shared.AnnealedLangevin, shared.TemperedLangevin))
+HMC = joined(shared.HMC)
+MALA = joined(shared.MALA)
+SGLD = joined(shared.SGLD)
+ULA = joined(shared.ULA)
+AnnealedLangevin = joined(shared.AnnealedLangevin)
+RandomWalk = joined(shared.RandomWalk)
+TemperedLangevin = joined(shared.TemperedLangevin)
+UnderdampedLangevin = joined(shared.UnderdampedLangevin)

@@ -23,24 +23,15 @@ from mmppl.priors import (
     TwistedSMC,
     Whitening,
 )
-from mmppl.pyro import host
+from mmppl.pyro import host, kernels, objectives
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.conditional import Conditional
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
-from mmppl.pyro.kernels import (
-    HMC,
-    MALA,
-    SGLD,
-    ULA,
-    AnnealedLangevin,
-    RandomWalk,
-    TemperedLangevin,
-    UnderdampedLangevin,
-)
+from mmppl.pyro.kernels import *  # noqa: F403
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
-from mmppl.pyro.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, Masked, MMVAEPlus, MoPoE, Refined
+from mmppl.pyro.objectives import *  # noqa: F403
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.pooled import Pooled, private_posteriors
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
@@ -48,17 +39,8 @@ from mmppl.pyro.reduced import Reduced
 from mmppl.pyro.smoothed import SmoothedLaplace
 
 __all__ = [
-    "ELBO",
-    "JMVAE",
-    "HMC",
-    "MALA",
-    "MMJSD",
-    "MMVAE",
-    "MVAE",
-    "MVTCAE",
-    "SGLD",
-    "ULA",
-    "AnnealedLangevin",
+    *kernels.__all__,
+    *objectives.__all__,
     "LangevinChains",
     "Conditional",
     "Conditioning",
@@ -69,11 +51,8 @@ __all__ = [
     "GaussianMixture",
     "GeometricMean",
     "JointScore",
-    "MMVAEPlus",
     "MixtureOfExperts",
     "MixtureOfProducts",
-    "Masked",
-    "MoPoE",
     "MultiTask",
     "MultiTaskLoss",
     "MultiTaskModel",
@@ -84,17 +63,13 @@ __all__ = [
     "TwistedSMC",
     "Pooled",
     "Product",
-    "RandomWalk",
     "Reduced",
-    "Refined",
     "ScoreModel",
     "SmoothedLaplace",
     "SharedSpace",
     "Subspaces",
     "VampPrior",
     "WarmUp",
-    "TemperedLangevin",
-    "UnderdampedLangevin",
     "as_batch",
     "build",
     "host",

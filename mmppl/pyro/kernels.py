@@ -15,18 +15,7 @@ from mmppl.inference import kernels as shared
 from mmppl.pyro import density
 from mmppl.pyro.tracing import is_subsample
 
-__all__ = [
-    "HMC",
-    "MALA",
-    "SGLD",
-    "ULA",
-    "AnnealedLangevin",
-    "HostKernel",
-    "RandomWalk",
-    "TemperedLangevin",
-    "UnderdampedLangevin",
-    "joined",
-]
+__all__ = ["HMC", "MALA", "SGLD", "ULA", "AnnealedLangevin", "RandomWalk", "TemperedLangevin", "UnderdampedLangevin"]
 
 MAX_PLATES = 10
 
@@ -136,6 +125,11 @@ def joined(kernel: type[shared.Kernel]) -> Any:
     return type(kernel.__name__, (HostKernel, kernel), {"__doc__": kernel.__doc__, "__module__": __name__})
 
 
-ULA, MALA, RandomWalk, HMC = map(joined, (shared.ULA, shared.MALA, shared.RandomWalk, shared.HMC))
-UnderdampedLangevin, SGLD = map(joined, (shared.UnderdampedLangevin, shared.SGLD))
-AnnealedLangevin, TemperedLangevin = map(joined, (shared.AnnealedLangevin, shared.TemperedLangevin))
+HMC = joined(shared.HMC)
+MALA = joined(shared.MALA)
+SGLD = joined(shared.SGLD)
+ULA = joined(shared.ULA)
+AnnealedLangevin = joined(shared.AnnealedLangevin)
+RandomWalk = joined(shared.RandomWalk)
+TemperedLangevin = joined(shared.TemperedLangevin)
+UnderdampedLangevin = joined(shared.UnderdampedLangevin)

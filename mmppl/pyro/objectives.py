@@ -7,7 +7,7 @@ from pyro.infer import elbo as host_elbo
 from pyro.infer.enum import get_importance_trace
 
 from mmppl.batch import Batch
-from mmppl.inference import objectives as rows
+from mmppl.inference import objectives as shared
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.primitives import as_batch
@@ -45,41 +45,18 @@ class HostObjective(host_elbo.ELBO):
         return loss.item()
 
 
-class ELBO(rows.ELBO, HostObjective):
-    __doc__ = rows.ELBO.__doc__
+def joined(objective: type[shared.Objective]) -> Any:
+    """A shared objective as one of Pyro's, under its own name."""
+    return type(objective.__name__, (objective, HostObjective), {"__doc__": objective.__doc__, "__module__": __name__})
 
 
-class MVAE(rows.MVAE, HostObjective):
-    __doc__ = rows.MVAE.__doc__
-
-
-class MMVAE(rows.MMVAE, HostObjective):
-    __doc__ = rows.MMVAE.__doc__
-
-
-class MoPoE(rows.MoPoE, HostObjective):
-    __doc__ = rows.MoPoE.__doc__
-
-
-class JMVAE(rows.JMVAE, HostObjective):
-    __doc__ = rows.JMVAE.__doc__
-
-
-class MMJSD(rows.MMJSD, HostObjective):
-    __doc__ = rows.MMJSD.__doc__
-
-
-class MMVAEPlus(rows.MMVAEPlus, HostObjective):
-    __doc__ = rows.MMVAEPlus.__doc__
-
-
-class MVTCAE(rows.MVTCAE, HostObjective):
-    __doc__ = rows.MVTCAE.__doc__
-
-
-class Masked(rows.Masked, HostObjective):
-    __doc__ = rows.Masked.__doc__
-
-
-class Refined(rows.Refined, HostObjective):
-    __doc__ = rows.Refined.__doc__
+ELBO = joined(shared.ELBO)
+JMVAE = joined(shared.JMVAE)
+MMJSD = joined(shared.MMJSD)
+MMVAE = joined(shared.MMVAE)
+MMVAEPlus = joined(shared.MMVAEPlus)
+MVAE = joined(shared.MVAE)
+MVTCAE = joined(shared.MVTCAE)
+Masked = joined(shared.Masked)
+MoPoE = joined(shared.MoPoE)
+Refined = joined(shared.Refined)
