@@ -1,8 +1,8 @@
 """All systems on polydigits, both hosts, several seeds: ``make table``, or ``python -m benchmarks.table [HOST ...]``.
 
 Every system has the same data, networks' width, batches, learning rate and epochs, and is judged by
-:func:`mmppl.diagnostics.evaluate`. Every fit is kept in benchmarks/results/systems, so a run that was stopped
-goes on, on another day too, and the hosts may run side by side; docs/results/polydigits_systems.md is of all that there are.
+:func:`mmppl.diagnostics.evaluate`. Every fit is kept in benchmarks/results/systems, so a run that was stopped goes on,
+on another day too, and the hosts may run side by side; docs/results/polydigits_systems.md is of all that there are.
 """
 
 from importlib import import_module

@@ -4,7 +4,16 @@ This module loads neither torch nor JAX. Choose a host with ``import mmppl.numpy
 ``import mmppl.pyro as mm``.
 """
 
+from typing import Any
+
 from mmppl.batch import Batch, Modality
 
-__all__ = ["Batch", "Modality", "__version__"]
+__all__ = ["Batch", "Modality", "__version__", "load"]
 __version__ = "0.1.0"
+
+
+def load(path: Any, program: Any = None) -> Any:
+    """Reads a fitted program back from a run folder; see :func:`mmppl.models.load`."""
+    from mmppl import models
+
+    return models.load(path, program)

@@ -1,7 +1,7 @@
 """What a modality is: the shape of one datum, its kind, and how it is scored."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -120,6 +120,10 @@ class Modality:
         """
         floats = np.issubdtype(draws.dtype, np.floating) and self.kind != "tokens"
         return draws if floats else draws.astype(self.dtype, copy=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields as JSON can hold them; ``Modality(**m.as_dict()) == m``."""
+        return asdict(self) | {"shape": list(self.shape)}
 
     @property
     def learns_scale(self) -> bool:

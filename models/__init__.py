@@ -5,6 +5,7 @@ from mmppl.models.ebm import ebm
 from mmppl.models.ebm_plus import ebm_plus
 from mmppl.models.ivae import ivae
 from mmppl.models.jmvae import jmvae
+from mmppl.models.loading import load
 from mmppl.models.masked import masked
 from mmppl.models.mld import mld
 from mmppl.models.mld_inpaint import mld_inpaint
@@ -27,6 +28,7 @@ __all__ = [
     "ebm_plus",
     "ivae",
     "jmvae",
+    "load",
     "masked",
     "make",
     "mld",

@@ -97,16 +97,18 @@ def fit(
     about = {
         "model": program.name,
         "options": program.options,
+        "modalities": {name: modality.as_dict() for name, modality in program.modalities.items()},
         "objectives": [repr(stage.objective or program.objective) for stage in program.stages],
         "backend": host.NAME,
         **settings,
         **(info or {}),
     }
+    label = _label(data)
+    if label is not None:
+        about["label"] = label.tolist()
     run, done, snapshot = None, 0, None
     if out is not None:
-        live = [name for name, value in program.options.items() if callable(value) or name == "coders" and value]
-        if live:
-            raise OptionError(f"Expected options that a run folder can hold; got functions for {live}. Omit out=.")
+        program.check_options_can_be_saved()
         run = Run(out)
         if resume:
             _same(run.info(), about)
@@ -119,7 +121,6 @@ def fit(
         raise OptionError("resume needs out=, the run folder.")
     program = program.fresh(seed)
     history = run.history() if run and resume else []
-    label = _label(data)
     trainer = host.Trainer(program, data[:batch_size], seed=seed, learning_rate=learning_rate, clip=clip, ema=ema)
     weights = trainer.weights()
     for stage, _ in plan:

@@ -1,5 +1,6 @@
 """A program with its weights."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.training.program import Program
+from mmppl.inference.training.run_folder import Run
 
 __all__ = ["Fitted", "example"]
 
@@ -70,6 +72,32 @@ class Fitted:
                 f"{what} takes each datum by itself, but latents {list(self.outside)} outside the plate of the data "
                 "tie them together. Take method='nuts', 'mala' or 'psis'."
             )
+
+    def save(self, path: str | os.PathLike, *, force: bool = False) -> None:
+        """Writes a run folder, from which :func:`mmppl.load` reads this back.
+
+        Arguments:
+            path: The folder.
+            force: Whether to replace a run folder that is there.
+
+        Raises:
+            RunError: If the folder exists.
+            OptionError: If the system was declared with options that cannot be written, such as functions.
+        """
+        program = self.program
+        program.check_options_can_be_saved()
+        about = {
+            "model": program.name,
+            "options": program.options,
+            "modalities": {name: modality.as_dict() for name, modality in program.modalities.items()},
+            "backend": program.ppl.host.NAME,
+            "seed": 0,
+        }
+        run = Run(path)
+        run.create(about | ({} if self.label is None else {"label": np.asarray(self.label).tolist()}), force=force)
+        for line in self.history:
+            run.log(line)
+        run.save_weights(self.weights)
 
     def with_options(self, **options: Any) -> "Fitted":
         """The same weights in the program made anew with other options, such as another solver of a score.

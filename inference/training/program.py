@@ -29,7 +29,7 @@ class Stage:
         encode: Frozen encoders: a host callable from a batch to one array ``(N, *)`` for each modality. The stage then
             sees these, computed once for all data, in place of the data.
         cache: False where ``encode`` is for ``initialize`` alone, and the stage sees the data.
-        settle: From the encoded training data to values of parameters that hold in this stage, by name.
+        initialize: Computes parameter values from the encoded data, ``{name: array}``; they hold in this stage.
         ema: Decay of the averaged weights, if not the fit's.
         learning_rate: Factor on the learning rate.
         momentum: Adam's decay of the first moment.
@@ -75,8 +75,8 @@ class Program:
         options: The options it was made with, for the run folder.
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
-        costly: Whether the model's density takes an integration for every draw, as a diffusion's does.
-        remake: Makes the program anew, from a seed for its initial weights and other options by name.
+        ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
+        rebuild: Declares the program anew, from a seed for its initial weights and other options by name.
 
     Raises:
         OptionError: If ``ppl`` is no face.
@@ -112,6 +112,12 @@ class Program:
                 f"'{self.name}' has deterministic encoders, so its guide has no density to weigh draws by. Fit it with "
                 f"autoencoder='vae'{instead}."
             )
+
+    def check_options_can_be_saved(self) -> None:
+        """Raises :class:`OptionError` if a run folder cannot hold the options."""
+        live = [name for name, value in self.options.items() if callable(value) or name == "coders" and value]
+        if live:
+            raise OptionError(f"Expected options that a run folder can hold; got functions for {live}. Omit out=.")
 
     def fresh(self, seed: int) -> "Program":
         """The same program with initial weights drawn from ``seed``, if it is known how to make it."""

@@ -73,8 +73,12 @@ class Run:
 
     def save(self, weights: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], progress: Mapping) -> None:
         """Saves weights and state together with how far the run is; the state last, so that it is never ahead."""
-        self._write_arrays("params.safetensors", weights, {})
+        self.save_weights(weights)
         self._write_arrays("state/state.safetensors", state, {"progress": json.dumps(dict(progress))})
+
+    def save_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Saves the weights alone."""
+        self._write_arrays("params.safetensors", weights, {})
 
     def weights(self) -> dict[str, np.ndarray]:
         """The weights by public name."""

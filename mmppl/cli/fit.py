@@ -33,8 +33,9 @@ def fit(
 ) -> None:
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
-    from mmppl.diagnostics.loading import face, open_data, run_info
+    from mmppl.diagnostics.loading import open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
+    from mmppl.models.loading import face
 
     if devices > 1:
         raise OptionError(f"Expected --devices 1; got {devices}. Fitting on several devices is not there yet.")
@@ -46,7 +47,7 @@ def fit(
     ppl = face(backend)
     dataset = open_data(data, data_root)
     program = models.make(model, dataset.modalities, ppl=ppl, seed=seed, **options)
-    info = run_info(data, data_root, dataset)
+    info = run_info(data, data_root)
     fitted = inference.fit(
         program,
         dataset.train,

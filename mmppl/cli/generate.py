@@ -33,12 +33,13 @@ def generate(
     """
     from mmppl import inference
     from mmppl.data import read_npz, write_npz
-    from mmppl.diagnostics.loading import load_fitted, single
+    from mmppl.diagnostics.loading import single
     from mmppl.inference.generate import keep
+    from mmppl.models.loading import load
 
     new_file(out, force)
     observed = None if given is None else read_npz(given)
-    fitted = load_fitted(run)
+    fitted = load(run)
     if observed is not None:
         unknown = [name for name in observed if name not in fitted.program.modalities]
         if unknown:

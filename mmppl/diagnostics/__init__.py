@@ -5,7 +5,7 @@ from mmppl.diagnostics.diagnosis import diagnose
 from mmppl.diagnostics.energies import EnergyHealth, energy_health
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
-from mmppl.diagnostics.loading import load_fitted, load_run, run_info
+from mmppl.diagnostics.loading import load_run, run_info
 from mmppl.diagnostics.rates import RateDistortion, rate_distortion
 from mmppl.diagnostics.report.report import report
 from mmppl.diagnostics.robustness import Robustness, robustness
@@ -31,7 +31,6 @@ __all__ = [
     "evaluate",
     "gaps",
     "guide_k",
-    "load_fitted",
     "load_run",
     "rate_distortion",
     "read_posterior",

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import mmppl
 from mmppl import models
 from mmppl.batch import Batch, Modality
 from mmppl.cli.options import parse_settings
 from mmppl.data import read_npz, write_npz
-from mmppl.diagnostics import diagnose, load_fitted, read_posterior, write_posterior
+from mmppl.diagnostics import diagnose, read_posterior, write_posterior
 from mmppl.diagnostics.loading import open_data, run_info
 from mmppl.diagnostics.report.diagnosis_plots import diagnosis_charts
 from mmppl.diagnostics.report.tables import diagnosis_text
@@ -72,12 +73,12 @@ def all_the_way(ppl, name, folder):
         np.testing.assert_array_equal(again.present[name], data.present[name])
         assert list(open_data(file).modalities) == ["other", name]
     program = models.mmvae_plus(kinds(data), ppl=ppl, latent_dim=1, private_dim=1, hidden=4)
-    info = run_info(file, None, type("Data", (), {"modalities": kinds(data)}))
+    info = run_info(file)
     fitted = fit(program, data, epochs=1, batch_size=6, progress=False, out=folder / "run", force=True, info=info)
     assert f"log_lik.{name}" in fitted.history[0]
     assert json.loads((folder / "run" / "run.json").read_text())["modalities"].keys() == {"other", name}
     assert {"other.w", f"{name}.w"} <= infer(fitted, data, method="guide", num_samples=2).draws.keys()
-    loaded = load_fitted(folder / "run")
+    loaded = mmppl.load(folder / "run")
     assert all(np.array_equal(loaded.weights[n], fitted.weights[n]) for n in fitted.weights)
     for one in (fitted, loaded):
         drawn = generate(one, data.only("other"), 2, want=[name])[name]

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import mmppl
 from mmppl.cli import main
 from mmppl.data import load, read_npz, write_npz
 from mmppl.diagnostics import load_run, loading, read_posterior, summarise_posterior, worst_data
 from mmppl.diagnostics.energies import energies
 from mmppl.inference import Run, generate, log_likelihood
 from mmppl.metrics import coherence, cross_coherence, train_classifiers
+from mmppl.models import loading as models_loading
 
 SETTINGS = ["latent_dim=4", "hidden=32", "energy_hidden=16", "chains=16", "buffer=0", "steps=5", "batch_size=64"]
 
@@ -24,7 +26,9 @@ def caches(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMPPL_CACHE", str(tmp_path_factory.mktemp("cache")))
         # A run is loaded once, so that every command does not compile its programs anew.
-        patch.setattr(loading, "load_fitted", functools.cache(loading.load_fitted))
+        once = functools.cache(models_loading.load)
+        patch.setattr(loading, "load_fitted", once)
+        patch.setattr(models_loading, "load", once)
         yield
 
 
@@ -104,7 +108,7 @@ def test_generate_given(run, given, tmp_path):
     assert np.array_equal(one["ink"][:, 1], np.repeat(observed["ink"][1:2], 4, 0))
     assert all(np.array_equal(one[n], two[n]) for n in one)
     assert not np.array_equal(one["ink"][:, 0], other["ink"][:, 0])
-    library = generate(loading.load_fitted(run), observed, 4, seed=5)
+    library = generate(mmppl.load(run), observed, 4, seed=5)
     assert all(np.array_equal(one[n], library[n]) for n in one)
 
 

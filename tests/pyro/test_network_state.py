@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+import mmppl
 import mmppl.pyro as mm
 from mmppl import Batch, Modality
 from mmppl.data import load, minibatches
-from mmppl.diagnostics.loading import load_fitted, run_info
+from mmppl.diagnostics.loading import run_info
 from mmppl.errors import OptionError, PosteriorWarning, TrainingError
 from mmppl.inference import Fitted, Program, Run, Stage, fit, generate, infer
 from mmppl.models import ebm
@@ -329,9 +330,9 @@ def test_chains_come_back_with_the_run(tmp_path):
     data = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64)
     options = {"latent_dim": 2, "hidden": 8, "energy_hidden": 8, "chains": 8, "buffer": 32, "steps": 2}
     own = ebm(data.modalities, ppl=mm, **options)
-    about = run_info("linear_gaussian", None, data)
+    about = run_info("linear_gaussian")
     fit(own, data.train, epochs=4, batch_size=32, out=tmp_path / "run", info=about, progress=False)
-    loaded = load_fitted(tmp_path / "run")
+    loaded = mmppl.load(tmp_path / "run")
     (prior,) = mm.host.find_prior(loaded.model, data.test[:2]).values()
     assert loaded.weights["energy.chains"].shape == (32, 2)
     np.testing.assert_array_equal(prior.module.chains, loaded.weights["energy.chains"])

@@ -1,0 +1,96 @@
+"""Run folders back into fitted programs."""
+
+import os
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+
+from mmppl.batch import Modality
+from mmppl.errors import MMPPLError, OptionError, RunError
+from mmppl.inference import Fitted, Program, Run
+from mmppl.models.catalogue import make
+
+__all__ = ["BACKENDS", "face", "load"]
+
+BACKENDS = ("numpyro", "pyro")
+
+
+def face(backend: str) -> ModuleType:
+    """Imports ``mmppl.numpyro`` or ``mmppl.pyro`` by the name of the host; only this one is imported.
+
+    Raises:
+        OptionError: If the name is unknown.
+        HostError: If the host is not installed.
+    """
+    if backend not in BACKENDS:
+        raise OptionError(f"Unknown backend '{backend}'; expected one of {', '.join(BACKENDS)}.")
+    return import_module(f"mmppl.{backend}")
+
+
+def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
+    """Reads back what ``fit(out=path)``, ``Fitted.save(path)`` or ``mmppl fit`` wrote; the data are not needed.
+
+    Arguments:
+        path: The run folder.
+        program: The program, where it is a user-defined one; a published system is declared anew from what the folder
+            says of it.
+
+    Returns:
+        The program with its weights and history. Its objective is the program's own.
+
+    Raises:
+        RunError: If the folder is not a run, is half-written, of another version, does not fit its own weights, or
+            holds a user-defined program and none is given.
+        HostError: If its host is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import mmppl.numpyro as mm
+        >>> from mmppl import models
+        >>> from mmppl.data import load as load_data
+        >>> from mmppl.inference import fit
+        >>> data = load_data("linear_gaussian")
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train[:256], epochs=1, batch_size=64, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fitted.save(f"{folder}/run")
+        ...     loaded = load(f"{folder}/run")
+        >>> loaded.program.name, loaded.weights.keys() == fitted.weights.keys()
+        ('mvae', True)
+    """
+    run = Run(path)
+    info = run.info()
+    if program is None:
+        program = _declared(path, info)
+    label = None if info.get("label") is None else np.asarray(info["label"])
+    fitted = Fitted(program, run.weights(), run.history(), label)
+    try:
+        fitted.model  # noqa: B018  bound now, so that weights of another program are found here
+    except MMPPLError:
+        raise
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"The weights in '{path}' do not fit its run.json ({_first_line(error)}). Fit it again."
+        ) from error
+    return fitted
+
+
+def _declared(path: str | os.PathLike, info: dict) -> Program:
+    """The published system that a run folder names."""
+    try:
+        modalities = {n: Modality(**m) for n, m in info["modalities"].items()}
+        name, backend, options, seed = info["model"], info["backend"], info["options"], info["seed"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"'{path}' cannot be loaded: {error} in its run.json. Fit it again.") from error
+    if name == "custom":
+        raise RunError(f"'{path}' holds a user-defined program. Pass it: load(path, program=...).")
+    ppl = face(backend)
+    try:
+        return make(name, modalities, ppl=ppl, seed=seed, **options)
+    except OptionError as error:
+        raise RunError(f"'{path}' is a run of another version: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
