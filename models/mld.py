@@ -37,7 +37,7 @@ def mld(
     learned for random subsets, so that any modalities are drawn given any others in one run of a solver. Data with
     missing modalities are learned from as they are. The defaults differ from the published ones where these are
     slower or less sure: the velocity is predicted, latents are regularised and standardised over all data, masks are
-    drawn for each datum, and sampling takes 50 evaluations in place of 2410 (``solver="repaint", steps=250``).
+    drawn for each datum, and sampling takes 50 evaluations in place of 2410 (``solver="repaint", steps=2410``).
 
     References:
         | Multi-modal Latent Diffusion (Bounoua et al., 2024)

@@ -11,7 +11,7 @@ from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["mld_inpaint"]
 
-SHARED = ScoreOptions(solver="repaint", steps=250)
+SHARED = ScoreOptions(solver="repaint", steps=2410)
 
 
 @system

@@ -14,7 +14,7 @@ from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
 
 __all__ = ["mt_diffusion"]
 
-SHARED = ScoreOptions(solver="ancestral", steps=250)
+SHARED = ScoreOptions(solver="ancestral", steps=251)
 
 
 @system

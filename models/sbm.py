@@ -12,7 +12,7 @@ from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["sbm"]
 
-SHARED = ScoreOptions(autoencoder="vae", solver="corrector", steps=100)
+SHARED = ScoreOptions(autoencoder="vae", solver="corrector", steps=201)
 
 
 @system

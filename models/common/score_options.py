@@ -31,7 +31,7 @@ class ScoreOptions:
         depth: Its number of blocks (levels of ``"unet"``).
         solver: ``"dpm"``, ``"flow"``, ``"heun"``, ``"euler"``, ``"ancestral"``, ``"corrector"``, ``"repaint"`` or
             ``"langevin"``.
-        steps: Steps of the solver.
+        steps: Evaluations of the network for each draw, or as many of them as the solver can do.
         share: The first stage's share of the epochs.
         ema: Decay of the averaged weights of the score.
         reduce: Tolerance in nats, as estimated, of a reduction of dimension by score ratio matching before the second

@@ -45,14 +45,36 @@ def sde_of(name: str) -> SDE:
 
 
 def solver_of(name: str, steps: int) -> Solver:
-    """A solver by name, with its number of steps (levels, for Langevin).
+    """A solver by name, with as many evaluations of the network as it can do within ``steps``.
+
+    Arguments:
+        name: One of :data:`SOLVERS`.
+        steps: The number of evaluations. Heun's method takes an odd number of them, a predictor-corrector two for each
+            time, RePaint ten for most, annealed Langevin ten for each level.
 
     Raises:
-        OptionError: If the name is unknown, or there are too few steps.
+        OptionError: If the name is unknown, or the solver takes more evaluations than that.
+
+    Example:
+        >>> [solver_of(name, 50).evaluations for name in ("dpm", "heun", "ancestral", "langevin")]
+        [50, 49, 50, 41]
     """
     if name not in SOLVERS:
         raise OptionError(f"Unknown solver '{name}'; expected one of {list(SOLVERS)}.")
-    return SOLVERS[name](steps)
+    found, least = None, None
+    for number in range(1, steps + 1):
+        try:
+            solver = SOLVERS[name](number)
+        except OptionError:  # a number that this solver cannot do, such as an even one
+            continue
+        least = least or solver.evaluations
+        if solver.evaluations > steps:
+            break
+        found = solver
+    if found is None:
+        told = "more" if least is None else f"at least {least}"
+        raise OptionError(f"Expected {told} steps, which are evaluations of the network, for '{name}'; got {steps}.")
+    return found
 
 
 def score_net(name: str, sizes: tuple[int, ...], width: int, depth: int) -> Spec:

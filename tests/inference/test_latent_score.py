@@ -10,6 +10,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import find_subspaces, fit, generate, log_likelihood, to_arviz
+from mmppl.models.common.score_registry import solver_of
 from mmppl.priors import Blocks, MultiTimeScoreMatching, ScoreModel
 from mmppl.sde import VE, SubVP
 from mmppl.sde.solvers import AnnealedLangevin, DPMSolver
@@ -204,7 +205,7 @@ def test_encoders_rest_while_the_score_learns(small):
 
 
 def test_generating_from_any_subset(small):
-    program = small("mld", LINEAR.modalities, solver="heun", steps=9)
+    program = small("mld", LINEAR.modalities, solver="heun", steps=10)
     fitted = fit(program, LINEAR.train, epochs=5, batch_size=64, learning_rate=1e-2, progress=False)
     given = LINEAR.test[:4].with_present({"a": np.array([True, True, False, False]), "b": np.arange(4) % 2 == 0})
     out = generate(fitted, given, 3)
@@ -214,6 +215,18 @@ def test_generating_from_any_subset(small):
         assert np.all(x[:, mask] == given[name][mask])
         assert np.all(np.isfinite(x))
         assert np.all(np.ptp(x[:, ~mask], axis=0) > 0.0)
+
+
+@pytest.mark.parametrize(
+    ("solver", "fifty", "many"),
+    [("dpm", 50, 410), ("heun", 49, 409), ("euler", 50, 410), ("ancestral", 50, 410), ("corrector", 49, 409)]
+    + [("repaint", 10, 410), ("langevin", 41, 401)],
+)
+def test_steps_are_evaluations_of_the_network(solver, fifty, many):
+    assert [solver_of(solver, steps).evaluations for steps in (50, 410)] == [fifty, many]
+    if solver == "langevin":
+        with pytest.raises(OptionError, match="Expected at least 21 steps, which are evaluations .* got 20"):
+            solver_of(solver, 20)
 
 
 def test_another_solver_takes_the_same_weights(small):
@@ -237,7 +250,7 @@ def spied(run, seen):
 def test_a_ladder_of_noise_levels_is_two_options(small, monkeypatch):
     seen = []
     monkeypatch.setattr(AnnealedLangevin, "run", spied(AnnealedLangevin.run, seen))
-    program = small("sbm", LINEAR.modalities, sde="ve", solver="langevin", steps=10)
+    program = small("sbm", LINEAR.modalities, sde="ve", solver="langevin", steps=101)
     fitted = fit(program, LINEAR.train, epochs=2, progress=False)
     made = generate(fitted, LINEAR.test[:6].only("b"), seed=1)
     assert np.array_equal(made["b"][0], LINEAR.test["b"][:6])

@@ -83,7 +83,7 @@ def test_options_reach_the_model(small, monkeypatch):
     score = seen["score"]
     assert (score.space.primary, score.space.strength, score.guidance) == ("b", 0.3, 2.0)
     assert score.learning == MultiTaskLoss(weight=0.2, p_conditional=0.4, p_marginal=0.6, predict="noise")
-    assert (type(score.solver), score.solver.evaluations) == (Ancestral, 8)
+    assert (type(score.solver), score.solver.evaluations) == (Ancestral, 7)
     assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
 
 

@@ -37,4 +37,6 @@ def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-4)
     if system != "ebm":
         a, b = (log_likelihood(each, TEST, num=2000) for each in (fitted, moved))
-        assert np.all(np.abs(a.value - b.value) < 5 * np.hypot(a.error, b.error))
+        known = np.isfinite(a.error) & np.isfinite(b.error)  # not where Pareto k fails
+        assert known.sum() >= 3
+        assert np.all((np.abs(a.value - b.value) < 5 * np.hypot(a.error, b.error))[known])
