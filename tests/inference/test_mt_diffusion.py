@@ -50,6 +50,7 @@ def test_learned_moments_of_a_gaussian(host, learned):
     assert draws[:, 2].var() == pytest.approx(1.0 - COV[:2, 2] @ gain, abs=0.15)
 
 
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
 def test_learning_with_missing_blocks(host, learned):
     """Rows without the primary block teach nothing, rows without the other teach it alone; what lies there is noise."""
     z = np.random.default_rng(4).standard_normal((2000, 3)) @ np.linalg.cholesky(COV).T

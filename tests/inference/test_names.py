@@ -122,7 +122,11 @@ def test_names_are_refused_beside_others(ppl):
     check_names(["a_dim_0", "b", "a_dim_x"])
 
 
-@pytest.mark.parametrize("name", ["a.b", "Größe 2 日本😀", "x:y=z 'q\" <b>&amp;"])
+@pytest.mark.parametrize(
+    ("ppl", "name"),
+    [("numpyro", "a.b Größe 日本😀")] + [("pyro", name) for name in ("a.b", "Größe 2 日本😀", "x:y=z 'q\" <b>&amp;")],
+    indirect=["ppl"],
+)
 def test_a_name_goes_all_the_way_round(ppl, name, tmp_path):
     all_the_way(ppl, name, tmp_path)
 
@@ -188,7 +192,12 @@ def test_the_longest_name_owns_a_latent():
 
 
 @pytest.mark.parametrize(
-    ("system", "order"), [("mmvae_plus", 1), ("mmvae_plus", -1), ("masked", 1), ("nexus", 1), ("mld", -1)]
+    ("ppl", "system", "order"),
+    [
+        *(("numpyro", "mmvae_plus", 1), ("numpyro", "masked", 1)),
+        *(("pyro", "mmvae_plus", 1), ("pyro", "mmvae_plus", -1), ("pyro", "nexus", 1), ("pyro", "mld", -1)),
+    ],
+    indirect=["ppl"],
 )
 def test_other_names_of_the_same_modalities_change_nothing(ppl, system, order):
     """Modalities a and a.b are as a and c are, also where their private latents or their parameters are told apart."""
