@@ -43,7 +43,7 @@ def generate(
         want: Modalities to return; all by default.
         mean: Whether to return the likelihood's mean (the most likely token for texts) instead of a draw.
         sampler: None for the guide's draws, or a kernel by name, such as ``"mala"``, for 200 steps.
-        seed: Of everything random.
+        seed: Random seed.
         chunk: Most rows times draws at once.
         progress: Whether to show a progress bar.
 

@@ -25,7 +25,7 @@ def trajectory(
     seed: int = 0,
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    r"""What the latents of a chain look like, every so many steps: pictures of a sampler at work.
+    r"""Decodes the latents of a chain every so many steps: pictures of a sampler at work.
 
     .. math:: z_0 \sim q(z \mid x_S), \qquad z_{k+1} \sim T(\cdot \mid z_k) \text{ towards } p(z \mid x_S)
 
@@ -40,7 +40,7 @@ def trajectory(
         every: Steps between them.
         kernel: A kernel by name.
         step_size: Its step size.
-        seed: Of everything random.
+        seed: Random seed.
         options: More of the kernel's.
 
     Returns:

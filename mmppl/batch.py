@@ -174,7 +174,7 @@ class Batch:
         return replace(self, present=masks)
 
     def observed(self) -> Array:
-        """Whether a row has any modality at all, of shape ``(*, N)``."""
+        """Mask of the rows that have any modality at all, of shape ``(*, N)``."""
         masks = list(self.present.values())
         out = masks[0]
         for mask in masks[1:]:

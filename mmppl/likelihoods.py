@@ -1,4 +1,4 @@
-"""What each ready-made likelihood needs: outputs of a decoder, a scale, and values it can score."""
+"""Ready-made likelihoods: outputs of a decoder, a scale, and values that each can score."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Likelihood:
     values: str = "real"
 
     def wrong(self, x: np.ndarray) -> np.ndarray:
-        """Where values cannot be scored: NaN or Inf aside, boolean of the shape of ``x``."""
+        """Mask of values that cannot be scored, NaN or Inf aside: boolean of the shape of ``x``."""
         if self.values == "counts":
             return (x < 0) | (x != np.floor(x))
         if self.values == "unit":
@@ -31,7 +31,7 @@ class Likelihood:
 
     @property
     def wanted(self) -> str:
-        """What values should be, in words."""
+        """The values that can be scored, in words."""
         words = {"counts": "counts (0, 1, 2, ...)", "unit": "values in [0, 1]", "open unit": "values inside (0, 1)"}
         return words.get(self.values, "numbers")
 

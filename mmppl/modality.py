@@ -1,4 +1,4 @@
-"""What a modality is: the shape of one datum, its kind, and how it is scored."""
+"""Modalities: the shape of one datum, its kind, and how it is scored."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ AXES = {"image": 3, "tokens": 1}
 
 @dataclass(frozen=True)
 class Modality:
-    r"""What a modality is: the shape of one datum, its kind, and how it is scored.
+    r"""A modality: the shape of one datum, its kind, and how it is scored.
 
     With :math:`o` the output of a decoder and s the scale, a value x has the likelihood
 
@@ -101,12 +101,12 @@ class Modality:
 
     @property
     def scoring(self) -> Likelihood:
-        """What its likelihood needs."""
+        """Requirements of its likelihood."""
         return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
 
     @property
     def dtype(self) -> np.dtype:
-        """Of its data where nothing else is said: int64 for token ids, float32 for numbers."""
+        """Type of its data where nothing else is said: int64 for token ids, float32 for numbers."""
         return np.dtype(np.int64 if self.kind == "tokens" else np.float32)
 
     def typed(self, draws: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ class Modality:
 
     @property
     def learns_scale(self) -> bool:
-        """Whether its decoder has a scale of its own."""
+        """Tells whether its decoder has a scale of its own."""
         return self.scale == "learned" and self.scoring.scaled
 
 

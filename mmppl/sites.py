@@ -100,7 +100,7 @@ def in_plate(site: Site, plate: str | None) -> PlateFrame | None:
 
 
 def alone(sites: Iterable[Site], plate: str | None) -> bool:
-    """Whether every site lies in the plate, at dimension -1, and in no other."""
+    """Tells whether every site lies in the plate, at dimension -1, and in no other."""
     return all(
         len(site.frames) == 1 and (frame := in_plate(site, plate)) is not None and frame.dim == -1 for site in sites
     )

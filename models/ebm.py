@@ -58,7 +58,7 @@ def ebm(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the encoders and decoders.
         beta: Factor on the ratio of prior and posterior in the backbone's stage; below 1 posteriors are sharp, and
@@ -83,7 +83,7 @@ def ebm(
             standard normal there along the directions kept alone. None for none.
         ratio: What the score ratio is learned by: ``"free"``, ``"lowrank"`` or ``"potential"``, see
             :class:`~mmppl.inference.RatioLearning`. (A linear one sees nothing in a single latent once it is white.)
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If the schedule is unknown, ``encoder`` is given without ``refine``, or a reduction is asked of

@@ -50,7 +50,7 @@ def ebm_plus(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
         private_dim: Dimension of each w.
         hidden: Width of the encoders and decoders.
@@ -68,7 +68,7 @@ def ebm_plus(
         steps: Langevin steps for each gradient.
         step_size: s.
         schedule: ``"staged"`` or ``"joint"``.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown.

@@ -51,7 +51,7 @@ def ivae(
 
     Arguments:
         modalities: What each modality is, by name; one of them the label, one token.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
         label: Name of the label.
@@ -63,7 +63,7 @@ def ivae(
             of 0.67, 0.97 and 0.91. Its KL may blow up: give ``fit`` a ``clip``.
         beta: Factor on the KL terms.
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         ModalityError: If there is no such label, or it is not one token.

@@ -71,7 +71,7 @@ def masked(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
         private: Dimension of each private latent; 0 for none.
         hidden: Width of the nets.
@@ -89,7 +89,7 @@ def masked(
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown, or a mixture is asked of a product or a mixture of experts.

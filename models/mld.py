@@ -45,14 +45,14 @@ def mld(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         p_conditional: Probability that a datum is learned as a conditional (the code's d, 1 minus the paper's).
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
         time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
         predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see
             :class:`~mmppl.priors.MultiTimeScoreMatching`.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.

@@ -38,11 +38,11 @@ def mld_inpaint(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"``, see :class:`~mmppl.priors.Conditioning`.
         pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.

@@ -37,13 +37,13 @@ def mmjsd(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
         beta: Factor on the divergence.
         dynamic: ``"geometric"`` or ``"arithmetic"``.
         particles: K.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If there is no such mean.

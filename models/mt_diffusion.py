@@ -39,9 +39,9 @@ def mt_diffusion(
     .. math:: z_t = a(t) z_0 + \sum_i \tilde a(t) E_i z_i + \sigma(t) \epsilon, \qquad
         \min \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2 - \lambda \sum_i \log p(z_i \mid z_t)
 
-    and reads them off it by heads. Any modalities are generated given any others: known ones are told, or pull by
-    their heads, and others are drawn from their heads at every step. Heads are Normals, so the primary modality
-    should be the one that says most about the rest.
+    and reads them off it by heads. Any modalities are generated given any others: known ones are conditions of the
+    network, or guide it by their heads, and others are drawn from their heads at every step. Heads are Normals, so the
+    primary modality should be the one that says most about the rest. Experimental.
 
     References:
         | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
@@ -49,20 +49,20 @@ def mt_diffusion(
 
     Arguments:
         modalities: What each modality is, by name; two or more.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own;
             of the networks ``"residual"``, of the solvers ``"ancestral"``, ``"flow"`` and ``"heun"``, and no
             ``reduce``.
         primary: Name of the modality that is diffused; None for the first.
         strength: How strongly the others join it, see :class:`~mmppl.priors.SharedSpace`.
         head_weight: :math:`\lambda`.
-        p_conditional: Probability that some modalities are known in training, so that the network learns to be told
+        p_conditional: Probability that some modalities are known in training, so that the network learns conditionals
             (the published variant X). With 0 it never is (U), and known ones pull by the gradients of their heads:
             exact for one known coordinate, and with several as the number of particles grows, at their cost and in
             place of the solver, see :class:`~mmppl.priors.MultiTaskModel`.
         p_marginal: Probability that some modalities are hidden; blocks not wanted, and data that lack some, need it.
         predict: ``"velocity"``, or ``"noise"``, as published.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.

@@ -39,7 +39,7 @@ def mvae(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
         beta: Factor on the KL term.
@@ -48,7 +48,7 @@ def mvae(
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
     """
     nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
 

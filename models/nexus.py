@@ -51,7 +51,7 @@ def nexus(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
         local_dim: Dimension of each :math:`z_m`.
         message_dim: Dimension of the messages.
@@ -65,7 +65,7 @@ def nexus(
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If a number is out of range, or the prior is unknown.

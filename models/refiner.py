@@ -17,7 +17,7 @@ __all__ = ["coarse_pairs", "refiner"]
 
 
 def refiner(modality: Modality, *, ppl: ModuleType, width: int = 512, seed: int = 0, **options: Any) -> Program:
-    r"""What decoders blur, drawn anew: :math:`p(x \mid \hat x)` of data x and what a decoder made of them.
+    r"""Diffusion that sharpens decoded data: :math:`p(x \mid \hat x)` of data x and what a decoder made of them.
 
     A program of two modalities, ``"coarse"`` and ``"fine"``, both of the shape given: :func:`~mmppl.models.mld` of the
     values themselves, without autoencoders. It is fitted to :func:`coarse_pairs`, and then makes of what any system
@@ -29,9 +29,9 @@ def refiner(modality: Modality, *, ppl: ModuleType, width: int = 512, seed: int 
 
     Arguments:
         modality: The modality, an image or a vector of floats.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         width: Width of the score's network.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
         options: Others of :func:`~mmppl.models.mld`. By default the data are predicted if the network is narrower than
             both modalities together, else the velocity.
 
@@ -68,7 +68,7 @@ def coarse_pairs(fitted: Fitted, name: str, batch: Batch, *, seed: int = 0, chun
         fitted: A fitted program.
         name: The modality.
         batch: Data; rows that lack it are left out.
-        seed: Of everything random.
+        seed: Random seed.
         chunk: Most rows at once.
 
     Raises:

@@ -48,7 +48,7 @@ def sbm(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"`` (as the published code has it).
         particles: Number of particles that a draw of a conditional takes in place of replacement, exact as it grows,
@@ -59,7 +59,7 @@ def sbm(
         loss: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
             see :class:`~mmppl.priors.MultiTimeScoreMatching`.
         pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown or out of range.

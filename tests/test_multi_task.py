@@ -25,21 +25,21 @@ LOC, SCALE = np.array([1.0, -2.0, 0.5, 3.0, 0.0]), np.array([0.5, 2.0, 1.5, 0.8,
 OBSERVED = LOC + SCALE * np.array([1.2, -0.4, 0.9, -1.1, 0.3])
 
 
-def model(told=True, strength=0.7, **options):
+def model(conditioned=True, strength=0.7, **options):
     space = SharedSpace(Blocks.of(SIZES), "c", strength, SDE)
-    learning = MultiTaskLoss(p_conditional=0.5 if told else 0.0, predict="noise")
+    learning = MultiTaskLoss(p_conditional=0.5 if conditioned else 0.0, predict="noise")
     return MultiTaskModel(space, learning, **options)
 
 
 def make(host, **options):
     options = model(**options)
-    net = GaussianMultiTask(options.space, COV if options.learning.told else ALONE)
+    net = GaussianMultiTask(options.space, COV if options.learning.conditional else ALONE)
     return host.mm.MultiTask(net, options, loc=host.array(LOC), scale=host.array(SCALE))
 
 
-def given(names, told=True):
+def given(names, conditioned=True):
     """Mean and covariance of all coordinates but those of the blocks ``names`` given them."""
-    joint = COV if told else ALONE
+    joint = COV if conditioned else ALONE
     known = np.isin(np.arange(5), [i for name in names for i in WIDE[name]])
     cov = joint * SCALE * SCALE[:, None]
     gain = cov[np.ix_(~known, known)] @ np.linalg.inv(cov[np.ix_(known, known)]) if known.any() else np.zeros((5, 0))
@@ -64,13 +64,13 @@ DRAWN = [("pyro", Ancestral(250), *case) for case in CASES] + [("pyro", DPMSolve
 DRAWN += [("numpyro", Ancestral(250), *CASES[i]) for i in (1, 3, 5)]
 
 
-@pytest.mark.parametrize(("host", "solver", "names", "told"), DRAWN, indirect=["host"])
-def test_draws_have_the_moments_of_the_conditional(host, solver, names, told):
+@pytest.mark.parametrize(("host", "solver", "names", "conditioned"), DRAWN, indirect=["host"])
+def test_draws_have_the_moments_of_the_conditional(host, solver, names, conditioned):
     number, slack = 2000, 0.05
-    prior = make(host, told=told, solver=solver)
+    prior = make(host, conditioned=conditioned, solver=solver)
     fn = conditional(host, prior, names, number) if names else prior
     draws = host.sample(fn, () if names else (number,), seed=1)
-    known, mean, cov = given(names, told)
+    known, mean, cov = given(names, conditioned)
     assert np.array_equal(draws[:, known], np.tile(OBSERVED[known], (number, 1)))
     free, sd = draws[:, ~known], np.sqrt(np.diag(cov))
     assert np.all(np.abs(free.mean(0) - mean) < (5 / np.sqrt(number) + slack) * sd)
@@ -80,7 +80,7 @@ def test_draws_have_the_moments_of_the_conditional(host, solver, names, told):
 
 def check_pulled(draws, names, free):
     """Moments within four standard errors, and what is left of the bias of so many particles."""
-    known, mean, cov = given(names, told=False)
+    known, mean, cov = given(names, conditioned=False)
     assert np.array_equal(draws[:, known], np.tile(OBSERVED[known], (len(draws), 1)))
     draws, sd, slack = draws[:, ~known], np.sqrt(np.diag(cov)), 0.03
     assert draws.shape[1] == free
@@ -90,9 +90,9 @@ def check_pulled(draws, names, free):
 
 
 @pytest.mark.parametrize(("names", "free"), [(("a", "b"), 2), (("a",), 3)])
-def test_a_network_that_is_never_told_is_right_for_several_known_coordinates(host, names, free):
+def test_an_unconditional_network_is_right_for_several_known_coordinates(host, names, free):
     """Two blocks that are known, and one of two coordinates. The product of their heads is off by 0.24 deviations."""
-    fn = conditional(host, make(host, told=False), names, 1500)
+    fn = conditional(host, make(host, conditioned=False), names, 1500)
     draws, size = (host.numpy(x) for x in host.call(lambda: draw_with_size(host, fn), 1))
     check_pulled(draws, names, free)
     assert np.all((size >= 1.0 - 1e-6) & (size <= 16.0 + 1e-6))
@@ -107,12 +107,12 @@ def draw_with_size(host, fn):
     return fn.sample_with_size(host.mm.host.numpyro.prng_key())
 
 
-def test_rows_of_a_network_that_is_never_told_may_differ(host):
+def test_rows_of_an_unconditional_network_may_differ(host):
     """Nothing known, one coordinate, several, and the primary block."""
     patterns, each = [(), ("b",), ("a", "b"), ("c", "b")], 600
     present = {n: host.array(np.repeat([n in names for names in patterns], each)) for n in SIZES}
     values = {n: host.array(np.tile(OBSERVED[WIDE[n]], (4 * each, 1))) for n in SIZES}
-    fn = make(host, told=False).conditional(values, present)
+    fn = make(host, conditioned=False).conditional(values, present)
     draws = host.sample(fn, (), seed=2)
     for i, names in enumerate(patterns):
         check_pulled(draws[i * each : (i + 1) * each], names, 5 - sum(len(WIDE[n]) for n in names))
@@ -122,16 +122,16 @@ def test_rows_of_a_network_that_is_never_told_may_differ(host):
         lost = np.isnan(host.log_prob(fn, draws)).reshape(4, each)
         assert lost.all(1).tolist() == lost.any(1).tolist() == [False, False, True, False]
     # Where the primary block is known, the density is that of the heads.
-    fn = conditional(host, make(host, told=False), ("b", "c"), 3)
-    known, mean, cov = given(("b", "c"), told=False)
+    fn = conditional(host, make(host, conditioned=False), ("b", "c"), 3)
+    known, mean, cov = given(("b", "c"), conditioned=False)
     exact = stats.multivariate_normal(mean, cov).logpdf(draws[-3:, ~known])
     np.testing.assert_allclose(host.log_prob(fn, draws[-3:]), exact, atol=2e-3)
 
 
-@pytest.mark.parametrize(("names", "told"), [CASES[0], CASES[1], CASES[3]])
-def test_density_is_exact(host, names, told):
-    prior = make(host, told=told)
-    known, mean, cov = given(names, told)
+@pytest.mark.parametrize(("names", "conditioned"), [CASES[0], CASES[1], CASES[3]])
+def test_density_is_exact(host, names, conditioned):
+    prior = make(host, conditioned=conditioned)
+    known, mean, cov = given(names, conditioned)
     rng = np.random.default_rng(0)
     values = np.tile(OBSERVED, (4, 1))
     values[:, ~known] = mean + rng.standard_normal((4, len(mean))) @ np.linalg.cholesky(cov).T
@@ -168,19 +168,19 @@ def pair_net(space, r):
     def net(x):
         xp, (z, known, t, code) = get_backend(x).xp, (x[..., i : i + 1] for i in range(4))
         a, sigma, joined = SDE.mean_factor(t), SDE.scale(t), space.weight(t)
-        told, both = code == 0, r * a + joined
-        spread = xp.where(told, a**2 * (1 - r**2) + sigma**2, 1 + joined**2 + 2 * r * a * joined)
-        noise = sigma * (z - xp.where(told, both * known, 0.0 * z)) / spread
+        conditioned, both = code == 0, r * a + joined
+        spread = xp.where(conditioned, a**2 * (1 - r**2) + sigma**2, 1 + joined**2 + 2 * r * a * joined)
+        noise = sigma * (z - xp.where(conditioned, both * known, 0.0 * z)) / spread
         return xp.concat([noise, both * z / spread, 0.0 * z, 0.5 * xp.log(1 - both**2 / spread + 0.0 * z)], axis=-1)
 
     return net
 
 
-@pytest.mark.parametrize(("strength", "told"), [(0.0, True), (1.0, True), (1.0, False)])
-def test_oracle_of_one_pair(host, strength, told):
+@pytest.mark.parametrize(("strength", "conditioned"), [(0.0, True), (1.0, True), (1.0, False)])
+def test_oracle_of_one_pair(host, strength, conditioned):
     """Correlation 0.8: a pair of unit variances, and conditionals of slope 0.8 and variance 0.36."""
     space, number = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=strength, sde=SDE), 5000
-    learning = MultiTaskLoss(p_conditional=0.5 * told, predict="noise")
+    learning = MultiTaskLoss(p_conditional=0.5 * conditioned, predict="noise")
     options = MultiTaskModel(space, learning, solver=Ancestral(400))
     prior = host.mm.MultiTask(pair_net(space, 0.8), options)
     draws = host.sample(prior, (number,), seed=0)
@@ -206,12 +206,12 @@ def test_density_by_the_pull_of_a_head(host):
 def test_guidance_sharpens(host):
     """By w = 1 the pull of a head is doubled, and the means move on."""
     at = {}
-    for told in (True, False):
+    for conditioned in (True, False):
         for guidance in (0.0, 1.0):
-            prior = make(host, told=told, strength=0.0, solver=DPMSolver(30))
+            prior = make(host, conditioned=conditioned, strength=0.0, solver=DPMSolver(30))
             fn = conditional(host, prior, ("b",), 2000, guidance=guidance)
-            at[told, guidance] = host.sample(fn, (), seed=3)[:, 3].mean()
-        assert abs(at[told, 1.0] - LOC[3]) > 1.03 * abs(at[told, 0.0] - LOC[3])
+            at[conditioned, guidance] = host.sample(fn, (), seed=3)[:, 3].mean()
+        assert abs(at[conditioned, 1.0] - LOC[3]) > 1.03 * abs(at[conditioned, 0.0] - LOC[3])
     # Both are the same guidance.
     assert at[True, 1.0] == pytest.approx(at[False, 1.0], abs=1e-3)
 

@@ -209,7 +209,18 @@ def badly_named(source: str, module: str) -> list[str]:
     return [f"{module}: say what it holds"] if module.split(".")[-1] in ("util", "utils", "helpers", "misc") else []
 
 
+QUESTIONS = {"What", "How", "Whether", "Where", "Who", "Everything", "Of", "Which", "When", "Why"}
+
+
+def questions(source: str, module: str) -> list[str]:
+    """Summary lines that begin with a question word instead of a noun or a verb."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    docs = [ast.get_docstring(node) for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
+    return [f"{module}: {doc.splitlines()[0]}" for doc in docs if doc and doc.split()[0].strip(",:") in QUESTIONS]
+
+
 RULES = {
+    "summaries": questions,
     "floors": upward_imports,
     "frameworks": framework_imports,
     "comparisons": backend_comparisons,
@@ -219,6 +230,7 @@ RULES = {
 }
 
 PLANTED = [
+    ("summaries", "mmppl.batch", '"""What a batch is."""'),
     ("floors", "mmppl.batch", "from mmppl.inference import fit"),
     ("floors", "mmppl.priors.energy.tilted", "def f():\n    import mmppl.models.ebm"),
     ("floors", "mmppl.inference.training.fit", "from mmppl import pyro"),

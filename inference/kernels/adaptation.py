@@ -29,7 +29,7 @@ OFFSET, SHRINKAGE, FORGETTING = 10.0, 0.05, 0.75
 
 
 class DualAveraging(NamedTuple):
-    r"""What dual averaging remembers; every field has the shape ``(*chains,)``.
+    r"""State of dual averaging; every field has the shape ``(*chains,)``.
 
     Arguments:
         log_step: :math:`\log s_{t+1}`, for the next step of warm-up.

@@ -16,7 +16,7 @@ __all__ = ["Kernel", "KernelState"]
 
 
 class KernelState(NamedTuple):
-    """Where the chains are, and the step each will take next.
+    """State of chains: their positions, and the step each will take next.
 
     Arguments:
         i: Steps taken so far, a 0-d integer array.
@@ -111,7 +111,7 @@ class Kernel:
         )
 
     def place(self, log_density: LogDensity, position: Array) -> Any:
-        """What is kept of chains that stand at ``position``, ``(*chains, D)``."""
+        """State of chains that stand at ``position``, ``(*chains, D)``."""
         return langevin.init(log_density, position)
 
     def transition(

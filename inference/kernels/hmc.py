@@ -23,8 +23,8 @@ class HMC(Kernel):
 
     with :math:`H(z, v) = -\log p(z, x) + |v|^2 / 2`. The step size of a transition is drawn within 20% of the learnt
     one, so that no coordinate comes back to where it was at every transition. All data take the same number of steps
-    at once, where the host's HMC and NUTS move the whole batch as one joint target. Which log density is meant is told
-    in :class:`MALA`.
+    at once, where the host's HMC and NUTS move the whole batch as one joint target. See :class:`MALA` for the
+    target density.
 
     References:
         | MCMC using Hamiltonian dynamics (Neal, 2011), sections 3 and 4.2 (a random step size)

@@ -59,7 +59,7 @@ def find(name: str) -> Integrator:
 def trajectory(
     log_density: Any, chains: Any, momentum: Array, step_size: Array, integrator: Integrator, num_steps: int
 ) -> tuple[LangevinState, Array]:
-    """Where ``num_steps`` steps lead, and the momentum there.
+    """Position and momentum after ``num_steps`` steps.
 
     Arguments:
         log_density: Maps ``(*chains, D)`` to ``(*chains,)``.

@@ -1,4 +1,4 @@
-"""How the latent sites of a program lie side by side in one position."""
+"""Layout of the latent sites of a program, side by side in one position."""
 
 import math
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def per_datum(self) -> bool:
-        """Whether each datum of the plate is a chain of its own."""
+        """Tells whether each datum of the plate is a chain of its own."""
         return self.axes is not None
 
     @property

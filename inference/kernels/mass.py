@@ -38,7 +38,7 @@ SHORTEST, PRIOR = 20, 5.0
 
 
 class Mass(NamedTuple):
-    """What is known of the scales.
+    """Estimate of the scales.
 
     Arguments:
         scale: c, ``(*chains, D)``, in units of the unconstrained latent; dense, C, ``(*chains, D, D)``.
@@ -60,7 +60,7 @@ class Mass(NamedTuple):
 
     @property
     def dense(self) -> bool:
-        """Whether coordinates are scaled together."""
+        """Tells whether coordinates are scaled together."""
         return self.scale.ndim > self.mean.ndim
 
     def out(self, y: Array) -> Array:
@@ -111,7 +111,7 @@ def windows(num_warmup: int) -> list[tuple[int, int]]:
 
 
 def update(mass: Mass, position: Array, score: Array, i: Array, num_warmup: int) -> tuple[Mass, Array]:
-    """What is known after step ``i``, and whether a window ended, which gives new scales.
+    """Estimate after step ``i``, and whether a window ended, which gives new scales.
 
     Arguments:
         mass: What was known before.

@@ -16,8 +16,8 @@ class RandomWalk(Kernel):
 
     .. math:: z' = z + s\,\epsilon, \qquad a = \min\Big(1, \frac{p(z', x)}{p(z, x)}\Big)
 
-    For likelihoods that cannot be differentiated; slow beside the others where they can. Which log density is meant is
-    told in :class:`MALA`; the score it reports is zero.
+    For likelihoods that cannot be differentiated; slow beside the others where they can. See :class:`MALA` for the
+    target density; the score it reports is zero.
 
     References:
         | Weak convergence and optimal scaling of random walk Metropolis algorithms (Roberts, Gelman & Gilks, 1997):

@@ -13,7 +13,7 @@ __all__ = ["TemperedLangevin", "TemperedState"]
 
 
 class TemperedState(NamedTuple):
-    """Where chains and their K - 1 hotter replicas are; log densities and scores are those of the posterior.
+    """State of chains and their K - 1 hotter replicas; log densities and scores are those of the posterior.
 
     Arguments:
         position: ``(*chains, D)``.
@@ -41,8 +41,8 @@ class TemperedLangevin(Kernel):
 
     A transition is a Metropolis-adjusted Langevin step of each replica, of size :math:`s \sqrt{T_k}`, and an offer to
     exchange to every pair of neighbours. The draws are those of the chain at T = 1, and exact; a datum's replicas are
-    its own. Costs K gradients a step; for posteriors whose modes are separated. Which log density is meant is told in
-    :class:`MALA`.
+    its own. Costs K gradients a step; for posteriors whose modes are separated. See :class:`MALA` for the
+    target density.
 
     References:
         | Replica Monte Carlo simulation of spin glasses (Swendsen & Wang, 1986)

@@ -17,7 +17,7 @@ class ULA(Kernel):
     .. math:: z' = z + \tfrac{s^2}{2} \nabla \log p(z, x) + s\,\epsilon
 
     For a standard normal target the stationary variance is :math:`1 / (1 - s^2 / 4)`, not 1. The step size is kept:
-    there is no acceptance to learn it from. Which log density is meant is told in :class:`MALA`.
+    there is no acceptance to learn it from. See :class:`MALA` for the target density.
 
     References:
         | Exponential convergence of Langevin distributions and their discrete approximations

@@ -14,7 +14,7 @@ __all__ = ["MomentumState", "UnderdampedLangevin"]
 
 
 class MomentumState(NamedTuple):
-    """Where chains are, and where they are going.
+    """State of chains with momentum.
 
     Arguments:
         position: ``(*chains, D)``.
@@ -39,7 +39,7 @@ class UnderdampedLangevin(Kernel):
 
     and B A B, kicks and drifts, is a step of the ``integrator``, taken with probability
     :math:`\min(1, e^{H - H'})`; a chain that refuses turns round. So the chain is exact at any step size. It is also
-    known as generalised HMC of one step. Chains start at rest. Which log density is meant is told in :class:`MALA`.
+    known as generalised HMC of one step. Chains start at rest. See :class:`MALA` for the target density.
 
     References:
         | A generalized guided Monte Carlo algorithm (Horowitz, 1991), https://doi.org/10.1016/0370-2693(91)90812-5

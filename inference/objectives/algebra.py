@@ -13,7 +13,7 @@ __all__ = ["Ingredients", "bound_and_record", "gradient_of", "shares"]
 
 
 class Ingredients(NamedTuple):
-    """What a bound is made of; K particles, T terms, N rows.
+    """Ingredients of a bound, of K particles, T terms and N rows.
 
     Arguments:
         log_lik: log p(x_m | z) by modality, ``(K, T, N)``.
@@ -123,7 +123,7 @@ def gradient_of(backend: Backend, x: Array) -> Array:
 
 
 def _signal(backend: Backend, log_w: Array, average: bool) -> Array:
-    r"""What each draw's score is multiplied by, ``(K, T, N)``: the bound less what the other draws make of it.
+    r"""Factor of each draw's score, ``(K, T, N)``: the bound less what the other draws make of it.
 
     The baseline of a draw leaves it out, so it does not bias the gradient: for averaged particles the mean of the
     others, for the importance-weighted bound the bound with the draw's weight replaced by their geometric mean (VIMCO).

@@ -109,7 +109,7 @@ class Refined(Objective):
         start = draws.pack(backend.xp)
 
         def ingredients(run: Evaluation, at: Draws) -> Ingredients:
-            """Of which ``log_weights(beta)`` are what the steps climb and the model learns by."""
+            """Ingredients whose ``log_weights(beta)`` the steps climb and the model learns by."""
             log_lik, prior, log_p = run.score(at, self._names(batch))
             if run.outside(at, log_p) is not None:
                 raise ObjectiveError(

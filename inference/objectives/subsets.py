@@ -19,7 +19,7 @@ def table(backend: Backend, rows: np.ndarray, like: Array) -> Array:
 
 
 def present_table(backend: Backend, batch: Batch) -> Array:
-    """Who has what, ``(N, M)``."""
+    """Presence mask as an array, ``(N, M)``."""
     return backend.xp.stack([batch.present[name] for name in batch.modalities], axis=-1)
 
 
@@ -30,7 +30,7 @@ def singles(backend: Backend, present: Array, like: Array) -> Array:
 
 
 def inside(backend: Backend, encode: Array, present: Array) -> Array:
-    """Whether every modality of a subset is present, ``(T, N)``."""
+    """Mask of the rows in which every modality of a subset is present, ``(T, N)``."""
     return backend.xp.all(~encode | present, axis=-1)
 
 

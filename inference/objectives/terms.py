@@ -49,7 +49,7 @@ class Terms(NamedTuple):
     joint: bool = False
 
     def several(self) -> bool:
-        """Whether the guide is asked about more than one subset of a datum."""
+        """Tells whether the guide is asked about more than one subset of a datum."""
         tables = [self.encode, *([self.mixture[0]] if self.mixture else [])]
         return self.reference is not None or any(len(table) > 1 for table in tables)
 

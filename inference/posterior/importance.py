@@ -55,7 +55,7 @@ def resample(found: Weighted, num: int, smoothed: bool, seed: int) -> dict[str, 
         found: Draws and weights.
         num: Number of draws.
         smoothed: Whether the largest weights are smoothed by a Pareto tail first.
-        seed: Of the resampling.
+        seed: Random seed, of the resampling.
     """
     rng = np.random.default_rng(seed)
     log_weight = smooth(found.log_weight) if smoothed else found.log_weight

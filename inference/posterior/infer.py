@@ -63,7 +63,7 @@ def infer(
         num_warmup: Warm-up steps of each chain.
         init: Where chains start: ``"guide"``, ``"prior"``, or values by site, constrained, ``(N, *event)`` or
             ``(num_chains, N, *event)``.
-        seed: Of everything random. One for each datum makes its draws its own: the same in any batch.
+        seed: Random seed. One for each datum makes its draws its own: the same in any batch.
         options: Of the kernel, such as ``step_size``.
 
     Raises:
@@ -174,7 +174,7 @@ def _together(parts: Sequence[Posterior], data: Batch, seeds: list[int]) -> Post
 
 
 def _start(fitted: Fitted, data: Batch, init: Any, num_chains: int, seed: Any) -> dict[str, np.ndarray]:
-    """Where the chains begin, constrained, ``(num_chains, N, *event)`` by site."""
+    """Starting points of the chains, constrained, ``(num_chains, N, *event)`` by site."""
     host, rows = fitted.program.ppl.host, np.full(len(data), init == "prior" if isinstance(init, str) else False)
     if isinstance(init, str):
         if init not in ("guide", "prior"):

@@ -67,7 +67,7 @@ def log_likelihood(
         data: The data; modalities may be missing.
         num: K.
         given: Modalities conditioned on.
-        seed: Of everything random.
+        seed: Random seed.
         chunk: Most draws times rows at once.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every way of inference returns, so that two of them are compared in two lines."""
+"""Result of every way of inference, so that two of them are compared in two lines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Posterior:
             batch is one chain.
         chains: Whether these are Markov chains; else the draws are independent of each other.
         pareto_k: PSIS k of each datum's importance weights, ``(N,)``, where there are weights.
-        seed: Of everything random.
+        seed: Random seed.
         settings: Options of the sampler, by name.
 
     Raises:
@@ -76,12 +76,12 @@ class Posterior:
 
     @property
     def mixes(self) -> bool:
-        """Whether R-hat and ESS mean something: there are several chains of at least 4 draws."""
+        """Tells whether R-hat and ESS mean something: there are several chains of at least 4 draws."""
         chains, draws = next(iter(self.draws.values())).shape[:2]
         return self.chains and chains > 1 and draws >= 4
 
     def problems(self) -> list[str]:
-        """What says not to trust these draws, each with what to change; empty where nothing does."""
+        """Reasons not to trust these draws, each with what to change; empty where there are none."""
         out = []
         if self.pareto_k is not None:
             bad = np.flatnonzero(self.pareto_k > LIMIT_K)

@@ -45,7 +45,7 @@ def refine(
         kernel: A kernel by name.
         steps: K.
         num_samples: Draws for each datum.
-        seed: Of everything random; one, or one for each datum.
+        seed: Random seed; one, or one for each datum.
         options: Of the kernel, such as ``step_size``.
 
     Returns:

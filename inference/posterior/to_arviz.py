@@ -62,7 +62,7 @@ def to_arviz(
         num_warmup: Warm-up steps of each chain, with a kernel.
         num_predictive: Draws of each chain that are decoded for the posterior predictive.
         num_prior: Draws of the prior and of what it predicts.
-        seed: Of everything random.
+        seed: Random seed.
         options: Of the kernel, as in :func:`infer`, such as ``adapt_mass_matrix=True, dense_mass=True``.
 
     Returns:
@@ -125,7 +125,7 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
 
 
 def _attributes(posterior: Posterior) -> dict[str, Any]:
-    """What netCDF can hold of how the draws were made."""
+    """Attributes of how the draws were made, as netCDF can hold them."""
     out = {
         "sampler": posterior.method,
         "independent_draws": int(not posterior.chains),

@@ -1,4 +1,4 @@
-"""Where an estimate may stand beside an error: its own diagnosis has to hold."""
+"""Trust in estimates: an error stands beside one only where its own diagnosis holds."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def share_above(pareto_k: np.ndarray) -> float:
 
 
 def trusted_k(share: float) -> bool:
-    r"""Whether a mean over data may be told with an error: PSIS k is above 0.7 for at most 5% of them.
+    r"""Tells whether a mean over data may have an error: PSIS k is above 0.7 for at most 5% of them.
 
     With k above 0.7 weights have so heavy a tail that neither their mean nor its error is to be believed, however small
     that is: what is estimated lies above, by an unknown number of nats. One such datum in twenty is let pass.

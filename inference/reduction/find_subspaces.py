@@ -38,7 +38,7 @@ def find_subspaces(
         latents: One array ``(N, D_m)`` for each block, by name.
         blocks: The blocks.
         eps: Tolerance of the estimate, in nats.
-        ppl: The face whose networks learn the ratio.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``, whose networks learn the ratio.
         learning: How; by default a free network of a size for latents of a few dimensions, which takes seconds and sees
             whatever is not normal. (``RatioLearning("linear")`` sees correlations between blocks alone.)
 

@@ -38,7 +38,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class RatioLearning:
-    r"""How a score ratio s is learned from whitened latents x.
+    r"""Learning of a score ratio s from whitened latents x.
 
     * ``"linear"``: :math:`s = (I - \hat\Sigma^{-1}) x`, in closed form: canonical correlations, and blind to whatever
       else is not normal;
@@ -71,7 +71,7 @@ class RatioLearning:
         learning_rate: Adam's.
         batch_size: Rows in a step.
         holdout: Share of the rows held out, for the loss and the diagnostic matrix.
-        seed: Of everything random.
+        seed: Random seed.
 
     Raises:
         OptionError: If an option is unknown or out of range, or does not fit the net.
@@ -128,7 +128,7 @@ def learn_ratio(
         train: Rows to learn from.
         test: Rows whose loss says when to stop.
         eps: What a direction must carry to be added by deflation, in nats.
-        ppl: The face whose networks learn.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``, whose networks learn.
         how: How.
     """
     linear = linear_ratio(*train)

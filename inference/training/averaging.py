@@ -1,4 +1,4 @@
-"""How fast an average of weights forgets."""
+"""Decay of averaged weights."""
 
 from typing import Any
 

@@ -43,13 +43,13 @@ def fit(
     evaluation mode.
 
     Arguments:
-        program: What to fit. A published system starts from weights drawn from ``seed``; a program of one's own from
+        program: What to fit. A published system starts from weights drawn from ``seed``; a user-defined program from
             the weights its networks have.
         data: The training data, arrays of numpy; modalities may be missing, but not all of a row.
         epochs: Passes over the data, all stages together.
         batch_size: Rows in a step.
         learning_rate: Adam's, times the stage's factor.
-        seed: Of everything random.
+        seed: Random seed.
         ema: Decay of the averaged weights; 0 for none. A stage ends on its averaged weights. At its step t = 0, 1, ...
             the decay is at most (1 + t) / (10 + t), so that a short stage keeps little of what it started from.
         clip: Bound on the global norm of the gradient of the loss per datum; None for none.
@@ -62,7 +62,7 @@ def fit(
     Raises:
         ModalityError, DataError: If the data do not fit the program.
         OptionError: If a number is out of range, or a stage would train no parameter.
-        ObjectiveError: If an objective needs more modalities, or the guide of a program of one's own looks at what an
+        ObjectiveError: If an objective needs more modalities, or the guide of a user-defined program looks at what an
             objective of several terms hides.
         RunError: If ``out`` exists, or is not this run.
         TrainingError: If a loss or gradient is not finite; its ``fitted`` holds the last good state, which is also

@@ -103,10 +103,12 @@ class Fitted:
         """The same weights in the program made anew with other options, such as another solver of a score.
 
         Raises:
-            OptionError: If it is a program of one's own, or an option is unknown.
+            OptionError: If it is a user-defined program, or an option is unknown.
         """
         if self.program.rebuild is None:
-            raise OptionError("Expected a program of mmppl.models; got one of your own. Declare it with other options.")
+            raise OptionError(
+                "Expected a program of mmppl.models; got a user-defined one. Declare it with other options."
+            )
         return replace(self, program=self.program.rebuild(0, **options))
 
 

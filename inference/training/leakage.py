@@ -1,4 +1,4 @@
-"""Whether a guide keeps the one promise of a program that cannot be kept for it: not to look at what is hidden."""
+"""Check that a guide ignores masked values."""
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def check_no_leakage(fitted: Fitted, data: Batch) -> None:
 
 
 def _several_terms(program: Program, data: Batch) -> bool:
-    """Whether any stage's objective asks the guide about more than one subset."""
+    """Tells whether any stage's objective asks the guide about more than one subset."""
     objectives = [program.objective, *(stage.objective for stage in program.stages if stage.objective)]
     rng, like = np.random.default_rng(0), np.zeros(())
     return any(o.terms(get_backend(like), data[:2], rng, like).several() for o in objectives)

@@ -49,7 +49,7 @@ class Stage:
     momentum: float = 0.9
 
     def moves(self, parameter: str) -> bool:
-        """Whether a parameter is trained in this stage."""
+        """Tells whether a parameter is trained in this stage."""
         # One host knows a network by its name, the other by its arrays', which go on with a dot.
         return not self.train or f"{parameter}.".startswith(self.train)
 
@@ -68,9 +68,9 @@ class Program:
         model: Host callable of a :class:`~mmppl.batch.Batch`.
         guide: Host callable of a batch, drawing every latent of the model.
         objective: The default objective, of the same face.
-        ppl: The face, ``mmppl.numpyro`` or ``mmppl.pyro``.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         modalities: What each modality is, by name; see :func:`~mmppl.names.check_names`.
-        name: Name of the system; "custom" for a program of one's own.
+        name: Name of the system; "custom" for a user-defined program.
         stages: How it is trained.
         options: The options it was made with, for the run folder.
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.

@@ -58,7 +58,7 @@ class Run:
         return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def info(self) -> dict[str, Any]:
-        """What ``run.json`` says."""
+        """Reads ``run.json``."""
         file = self.path / "run.json"
         if not file.is_file():
             raise RunError(f"'{self.path}' is not a run folder: it has no run.json.")

@@ -1,4 +1,4 @@
-"""What the shared rooms may ask of a framework beyond the array API standard.
+"""The backend protocol: functions beyond the array API standard that shared packages may call.
 
 Rules: no function enters without two call sites; arrays in, arrays out; randomness is explicit (``rng`` is a
 ``numpy.random.Generator``, a ``torch.Generator`` or ``None`` for Pyro's global stream, or a JAX key). Several in one
@@ -90,4 +90,4 @@ class Backend(Protocol):
         """A numpy copy, cut off from differentiation."""
 
     def is_concrete(self, x: Array) -> bool:
-        """Whether values may be looked at now (False while JAX traces)."""
+        """Tells whether values may be looked at now (False while JAX traces)."""

@@ -1,4 +1,4 @@
-"""What every aggregation starts from: one expert per modality and who is present."""
+"""Common ground of aggregations: one expert per modality, and a presence mask."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ def implicit(z: Array, loc: Array, scale: Array, log_weight: Array) -> Array:
     Returns:
         ``z``, bit for bit.
 
-    Source:
+    References:
         Figurnov, Mohamed and Mnih, "Implicit Reparameterization Gradients" (2018), section 4.1.
     """
     backend = get_backend(z)

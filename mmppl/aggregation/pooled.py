@@ -77,7 +77,7 @@ class Pooled:
 
 
 def pool(features: Mapping[str, Array], present: Mapping[str, Array], net: Callable, empty: str = "learned") -> tuple:
-    """What :class:`Pooled` is made of, ``(loc, scale)`` or ``(loc, scale, logits)``, from features by modality name.
+    """Parameters of :class:`Pooled`, ``(loc, scale)`` or ``(loc, scale, logits)``, from features by modality name.
 
     Arguments:
         features: :math:`h_s`, ``(*, F)`` each.

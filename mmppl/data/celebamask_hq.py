@@ -64,7 +64,7 @@ def celebamask_hq(
         DataError: If a folder or file is missing, attributes are misaligned or unknown, or a file cannot be read.
         OptionError: If a number is not positive, or more than there is.
 
-    Source:
+    References:
         Lee et al., "MaskGAN" (2020); Wesego and Rooshenas, "Score-Based Multimodal Autoencoder" (2024), and Bounoua et
         al., "Multi-modal Latent Diffusion" (2024), for the choice of masks and attributes.
     """
@@ -122,7 +122,7 @@ def _attributes(file: Path) -> dict[str, np.ndarray]:
 
 
 def _mask(folder: Path, index: int, side: int) -> np.ndarray:
-    """Where any part but the skin is: ``(1, side, side)``, 0 or 1."""
+    """Mask of every part but the skin: ``(1, side, side)``, 0 or 1."""
     files = sorted((folder / str(index // FOLDER)).glob(f"{index:05d}_*.png"))
     if not files:
         raise DataError(f"Expected {index:05d}_<part>.png in {folder / str(index // FOLDER)}; got none.")

@@ -50,7 +50,7 @@ def cub(
         DataError: If ``root`` holds neither layout, pictures and captions do not fit, or a file cannot be read.
         OptionError: If a number is out of range.
 
-    Source:
+    References:
         Wah et al., "The Caltech-UCSD Birds-200-2011 dataset" (2011); Reed et al., "Learning deep representations of
         fine-grained visual descriptions" (2016); Shi et al., "Variational Mixture-of-Experts Autoencoders" (2019).
     """

@@ -1,4 +1,4 @@
-"""What `load` returns: named modalities, a training and a test batch."""
+"""Data sets as ``load`` returns them: named modalities, a training and a test batch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -21,7 +21,7 @@ def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
     Arguments:
         batch: Rows; modalities may be missing already.
         rate: :math:`\eta`, the share of what is present that is hidden.
-        seed: Of what is hidden.
+        seed: Random seed, of what is hidden.
 
     Raises:
         OptionError: If the rate is not in [0, 1), or so high that a row would lose everything.

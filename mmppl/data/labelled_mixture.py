@@ -23,7 +23,7 @@ class LabelledMixture:
         labels: K.
         noise: s > 0.
         slope: Slope of :math:`\phi` below zero, in (0, 1]; 1 makes the map linear.
-        seed: Of A and of the means and variances.
+        seed: Random seed, of A and of the means and variances.
 
     Attributes:
         loc: :math:`\mu`, ``(K, D)``.
@@ -58,7 +58,7 @@ class LabelledMixture:
 
     @property
     def modalities(self) -> dict[str, Modality]:
-        """What the modalities are: ``x``, a vector with known noise, and ``label``, one token."""
+        """The modalities: ``x``, a vector with known noise, and ``label``, one token."""
         return {
             "x": Modality((self.latent_dim,), scale=self.noise),
             "label": Modality((1,), kind="tokens", vocabulary=self.labels),

@@ -36,7 +36,7 @@ class LinearGaussian:
     Raises:
         OptionError: If a dimension or a scale is not positive, or ``noise`` does not name the modalities.
 
-    Source:
+    References:
         Bishop, "Pattern Recognition and Machine Learning" (2006), section 2.3.3.
 
     Example:
@@ -63,7 +63,7 @@ class LinearGaussian:
 
     @property
     def modalities(self) -> dict[str, Modality]:
-        r"""What the modalities are: vectors, scored by a normal of scale :math:`\sigma_m`."""
+        r"""The modalities: vectors, scored by a normal of scale :math:`\sigma_m`."""
         return {
             name: Modality((size,), likelihood="normal", scale=self.noise[name]) for name, size in self.dims.items()
         }

@@ -38,7 +38,7 @@ def mhd(
         OptionError: If ``num_train`` or ``num_test`` is not positive, or more than there is.
         ImportError: If the published files are to be read and torch is not installed.
 
-    Source:
+    References:
         Vasco et al., "Leveraging hierarchy in multimodal generative models for effective cross-modality inference"
         (2022), section 5; Bounoua et al., "Multi-modal Latent Diffusion" (2024).
     """

@@ -29,7 +29,7 @@ class MixtureViews:
         dim: Dimension of each.
         components: K.
         noise: s > 0.
-        seed: Of matrices, means and variances.
+        seed: Random seed, of matrices, means and variances.
 
     Attributes:
         loc: :math:`\mu`, ``(K, D)``.
@@ -76,7 +76,7 @@ class MixtureViews:
 
     @property
     def modalities(self) -> dict[str, Modality]:
-        """What the modalities are: vectors, scored by a normal of a learned scale for each coordinate."""
+        """The modalities: vectors, scored by a normal of a learned scale for each coordinate."""
         return {name: Modality((self.dim,), likelihood="normal", scale="learned") for name in self.layers}
 
     def decode(self, z: np.ndarray) -> dict[str, np.ndarray]:

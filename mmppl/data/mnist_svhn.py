@@ -48,7 +48,7 @@ def mnist_svhn(
         DataError: If a file is missing or its arrays do not fit, or a class stands in one of the sets only.
         OptionError: If a number is not positive, or more than there is.
 
-    Source:
+    References:
         Shi et al., "Variational Mixture-of-Experts Autoencoders" (2019), section 4.2; Bounoua et al., "Multi-modal
         Latent Diffusion" (2024).
     """

@@ -39,7 +39,7 @@ def mnist_svhn_text(
         DataError: If a file is missing or its arrays do not fit, or a class stands in one of the sets only.
         OptionError: If a number is not positive, or more than there is.
 
-    Source:
+    References:
         Sutter, Daunhawer and Vogt, "Generalized Multimodal ELBO" (2021), section 5.1, and its code.
     """
     pairs = mnist_svhn(root=root, seed=seed, pairings=pairings, num_train=num_train, num_test=num_test)

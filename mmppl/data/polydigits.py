@@ -36,7 +36,7 @@ def polydigits(*, seed: int = 0) -> Dataset:
     Arguments:
         seed: Seed of the split, the pairing, the crops and the order.
 
-    Source:
+    References:
         Handwriting: Alpaydin and Kaynak (1998), as shipped with scikit-learn (1,797 instances of 8 x 8). Recipe:
         Sutter, Daunhawer and Vogt, "Generalized Multimodal ELBO" (2021), PolyMNIST.
 

@@ -43,7 +43,7 @@ def polymnist(
         DataError: If ``root`` holds neither layout, folders are misaligned, or a file cannot be read.
         OptionError: If ``num_train`` or ``num_test`` is not positive, or more than there is.
 
-    Source:
+    References:
         Sutter, Daunhawer and Vogt, "Generalized Multimodal ELBO" (2021), section 5.2.
     """
     root = Path(root)

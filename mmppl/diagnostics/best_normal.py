@@ -22,7 +22,7 @@ class NormalState(NamedTuple):
 
 
 class SearchState(NamedTuple):
-    """How many steps were taken, and where the search is."""
+    """State of the search: the number of steps taken, and the position."""
 
     i: Array
     chains: NormalState
@@ -44,7 +44,7 @@ class BestNormal:
     """
 
     def init_chains(self, log_density: Any, position: Array) -> SearchState:
-        """Where the search begins, from draws ``(K, N, D)``."""
+        """Starts the search from draws ``(K, N, D)``."""
         xp = get_backend(position).xp
         loc = xp.mean(position, axis=0)
         spread = xp.sqrt(xp.mean((position - loc) ** 2, axis=0))

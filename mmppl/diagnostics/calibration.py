@@ -75,7 +75,7 @@ def calibrate(
         draws: L; L + 1 bins are tested, so N should be many times that.
         thin: Steps of a chain for each draw, so that draws are nearly independent.
         num_warmup: Warm-up steps, with a kernel.
-        seed: Of everything random.
+        seed: Random seed.
         options: Of the kernel.
 
     Raises:
@@ -112,7 +112,7 @@ def calibrate(
 
 
 class Coverage(NamedTuple):
-    """How often held-out values fall into predicted sets, by modality held out.
+    """Frequencies at which held-out values fall into predicted sets, by modality held out.
 
     Arguments:
         levels: Levels of the central sets, ``(L,)``.
@@ -152,7 +152,7 @@ def coverage(
         data: Data; a modality is judged on rows that have it and another.
         num: K.
         levels: :math:`\alpha`.
-        seed: Of everything random.
+        seed: Random seed.
 
     References:
         | Probabilistic forecasts, calibration and sharpness (Gneiting, Balabdaoui & Raftery, 2007)

@@ -28,7 +28,7 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
         fitted: A fitted program.
         dataset: Its data; test rows in which something is present are looked at.
         num: Most rows.
-        seed: Of everything random.
+        seed: Random seed.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -77,7 +77,7 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
 
 
 def warnings_of(found: Mapping[str, Any]) -> list[str]:
-    """What fails in a record of :func:`diagnose`, each with what to do about it."""
+    """Failures in a record of :func:`diagnose`, each with what to do about it."""
     out = []
     for subset, ks in (found["guide_k"] or {}).items():
         known = np.array([np.nan if k is None else k for k in ks], float)

@@ -23,7 +23,7 @@ def energies(fitted: Fitted, data: Batch, *, seed: int = 0) -> dict[str, tuple[n
         fitted: A fitted program.
         data: Data whose posterior is drawn from, by the guide, once for each row in which something is present; as
             many draws of the prior are taken.
-        seed: Of everything random.
+        seed: Random seed.
 
     Returns:
         By site: f on draws of the guide, and f on draws of the prior. Sites whose prior has no energy, or f = 0
@@ -48,7 +48,7 @@ def energies(fitted: Fitted, data: Batch, *, seed: int = 0) -> dict[str, tuple[n
 
 
 class EnergyHealth(NamedTuple):
-    r"""How well an energy-tilted prior has learnt, and how far its chains can be trusted.
+    r"""Health of an energy-tilted prior: what it has learned, and whether its chains can be trusted.
 
     Arguments:
         gap: :math:`E_q f - E_p f`, posterior draws less prior draws; 0 where the prior has learnt the posterior.
@@ -80,7 +80,7 @@ def energy_health(
         num_chains: Chains on the prior, by MALA.
         num_samples: Draws of each.
         num_warmup: Warm-up steps of each.
-        seed: Of everything random.
+        seed: Random seed.
     """
     found = energies(fitted, data, seed=seed)
     if not found:

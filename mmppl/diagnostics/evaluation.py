@@ -1,4 +1,4 @@
-"""How good a fitted program is: every number of ``mmppl evaluate``."""
+"""Evaluation of a fitted program: every number of ``mmppl evaluate``."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -60,7 +60,7 @@ def evaluate(
         likelihood_rows: Most rows for the log likelihood; by default 200, and none where the prior is a diffusion, as
             every draw would take an integration of its own (seconds).
         particles: Importance samples for each of them.
-        seed: Of everything random.
+        seed: Random seed.
         progress: Whether to show a progress bar.
 
     Returns:

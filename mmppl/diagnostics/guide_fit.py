@@ -1,4 +1,4 @@
-"""Where the guide lies: PSIS k for each datum under each observed subset, and the gaps of its bound."""
+"""Guide gaps: PSIS k for each datum under each observed subset, and the gaps of the guide's bound."""
 
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> di
         fitted: A fitted program.
         data: Data, N rows.
         num: Draws for each datum and subset.
-        seed: Of everything random.
+        seed: Random seed.
 
     Returns:
         k by subset, ``(N,)``; NaN for data that lack one of the subset's modalities.
@@ -60,7 +60,7 @@ def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> di
 
 
 class Gaps(NamedTuple):
-    r"""What the guide's bound loses for each of N data, in nats.
+    r"""Gaps of the guide's bound for each of N data, in nats.
 
     Arguments:
         evidence: :math:`\log p(x_n)` by importance weights, ``(N,)``.
@@ -96,7 +96,7 @@ def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed:
         data: Data, N rows.
         num: Draws for each datum.
         steps: Steps of the optimiser.
-        seed: Of everything random.
+        seed: Random seed.
 
     References:
         | Inference suboptimality in variational autoencoders (Cremer, Li & Duvenaud, 2018)

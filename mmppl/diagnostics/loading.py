@@ -17,7 +17,7 @@ __all__ = ["load_data", "load_run", "open_data", "run_info", "single"]
 
 
 def run_info(data: str | os.PathLike, root: str | os.PathLike | None = None) -> dict[str, Any]:
-    """What ``run.json`` must say for :func:`load_data` to find the data again: pass it to ``fit(..., info=)``.
+    """Entries of ``run.json`` by which :func:`load_data` finds the data again: pass them to ``fit(..., info=)``.
 
     Arguments:
         data: Name of the data, or path of a ``.npz`` file.
@@ -82,5 +82,5 @@ def load_run(path: str | os.PathLike) -> tuple[Fitted, Dataset]:
 
 
 def _kinds(modalities: dict[str, dict]) -> dict[str, list]:
-    """What data say of modalities; how they are scored is the program's."""
+    """Kind, shape and vocabulary of modalities; how they are scored is the program's."""
     return {name: [m.get(field) for field in ("kind", "shape", "vocabulary")] for name, m in modalities.items()}

@@ -52,7 +52,7 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
         fitted: A fitted program.
         batch: Data, N rows; those that lack a modality are left out.
         num: Draws of the guide for each datum and subset.
-        seed: Of everything random.
+        seed: Random seed.
 
     Raises:
         OptionError: If ``num`` is less than 1, or the program's encoders are deterministic.

@@ -1,4 +1,4 @@
-"""How much noise on latents decoders bear."""
+"""Robustness of decoders to noise on latents."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TIMES = (0.0, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """What is left at one time of the diffusion.
+    """Coherence that is left at one time of the diffusion.
 
     Arguments:
         coherence: Whether the modalities decoded still agree, and show the label where data have one.
@@ -38,7 +38,7 @@ def robustness(
     sde: SDE | None = None,
     seed: int = 0,
 ) -> dict[float, Robustness]:
-    r"""What decoders make of latents that were diffused to times t, of data with all modalities.
+    r"""Decodes latents that were diffused to times t, of data with all modalities.
 
     .. math:: \tilde z_t = a(t) \tilde z + \sigma(t) \epsilon
 
@@ -52,14 +52,14 @@ def robustness(
         judges: Judges of the modalities.
         times: Times t in [0, 1].
         sde: The diffusion; by default the variance-preserving one.
-        seed: Of everything random.
+        seed: Random seed.
 
     Raises:
         DataError: If fewer than two rows have all modalities.
         OptionError: If a time is outside [0, 1].
         ModalityError: If there is no judge for a modality.
 
-    Source:
+    References:
         The study of autoencoders in the code of Bounoua et al., "Multi-modal Latent Diffusion" (2024).
     """
     times, sde = tuple(times), VP() if sde is None else sde

@@ -25,7 +25,7 @@ def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: i
         fitted: A fitted program.
         dataset: Its data.
         num: Tuples; those in which nothing is present are left out.
-        seed: Of everything random.
+        seed: Random seed.
         progress: Whether to show a progress bar.
     """
     rows = dataset.test[np.flatnonzero(np.asarray(dataset.test.observed()))][:num]

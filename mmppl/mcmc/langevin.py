@@ -23,7 +23,7 @@ __all__ = ["LangevinInfo", "LangevinState", "init", "mala_step", "metropolis", "
 
 
 class LangevinState(NamedTuple):
-    """Where the chains are.
+    """State of Langevin chains.
 
     Arguments:
         position: ``(*chains, D)``.
@@ -37,7 +37,7 @@ class LangevinState(NamedTuple):
 
 
 class LangevinInfo(NamedTuple):
-    r"""What a step did; every field is of shape ``(*chains,)``.
+    r"""Record of a step; every field is of shape ``(*chains,)``.
 
     Arguments:
         accept_prob: Acceptance probability.

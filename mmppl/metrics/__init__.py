@@ -1,4 +1,4 @@
-"""How good samples and latents are: coherence, Frechet distance, F1, latent probe, MCC; numpy and scikit-learn only."""
+"""Measures of samples and latents: coherence, Frechet distance, F1, latent probe, MCC; numpy and scikit-learn only."""
 
 from mmppl.metrics.by_subset import by_subset
 from mmppl.metrics.coherence import (

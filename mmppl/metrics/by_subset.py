@@ -36,7 +36,7 @@ def by_subset(
         ModalityError: If a subset names an unknown modality, or a modality was not generated.
         DataError: If there is no subset.
 
-    Source:
+    References:
         The protocols of Wesego and Rooshenas, "Score-Based Multimodal Autoencoder" (2024), and of Bounoua et al.,
         "Multi-modal Latent Diffusion" (2024), on CelebAMask-HQ.
 

@@ -84,7 +84,7 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Classifiers, label: np.
         ModalityError: If there is no judge for a modality, a shape does not fit, or leading axes differ.
         DataError: If there are no samples, or the labels have another length.
 
-    Source:
+    References:
         Shi et al., "Variational Mixture-of-Experts Autoencoders" (2019), section 4; Sutter, Daunhawer and Vogt (2021);
         for ``at_least`` the code of Wesego and Rooshenas, "Score-Based Multimodal Autoencoder" (2024).
 

@@ -1,4 +1,4 @@
-"""How right what is generated becomes as more is observed."""
+"""Coherence of what is generated, by the number of modalities observed."""
 
 import math
 from itertools import combinations
@@ -25,14 +25,14 @@ def coherence_by_number(
         batch: Data with labels; a row counts where all k modalities are present.
         judges: Judges that have the modalities.
         subsets: At most so many subsets for each k, drawn without replacement; None for all of them.
-        seed: Of that draw.
+        seed: Random seed of that draw.
 
     Raises:
         DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
         ModalityError: If there is no judge for a modality, or a generated shape does not fit.
         OptionError: If ``subsets`` is less than 1.
 
-    Source:
+    References:
         Bounoua et al., "Multi-modal Latent Diffusion" (2024), section 5; Wesego and Rooshenas, "Score-Based Multimodal
         Autoencoder" (2024), section 5.
 

@@ -23,7 +23,7 @@ def f1(samples: np.ndarray, data: np.ndarray, threshold: float = 0.5) -> Estimat
     Raises:
         DataError: If shapes do not fit, or there is no datum.
 
-    Source:
+    References:
         The scores of attributes and masks in the code of Wesego and Rooshenas, "Score-Based Multimodal Autoencoder"
         (2024), and of Bounoua et al., "Multi-modal Latent Diffusion" (2024).
 

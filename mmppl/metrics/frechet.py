@@ -27,7 +27,7 @@ def frechet(features_a: np.ndarray, features_b: np.ndarray) -> float:
     Raises:
         DataError: If shapes do not fit, a set has fewer than two rows, or a feature is not finite.
 
-    Source:
+    References:
         Dowson and Landau, "The Frechet distance between multivariate normal distributions" (1982); Heusel et al.,
         "GANs trained by a two time-scale update rule" (2017), section 3.
 

@@ -1,4 +1,4 @@
-"""What a linear classifier reads off the latents."""
+"""A linear classifier on the latents."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -28,7 +28,7 @@ def latent_probe(
         z_test: Latents of shape ``(N', D)`` to score.
         y_test: Their labels, of shape ``(N',)``.
         num: Number of training latents that are used, drawn at random, 500 in the protocol; None for all.
-        seed: Of the choice.
+        seed: Random seed, of the choice.
 
     Returns:
         Share of right answers, with its standard error over the test data.
@@ -36,7 +36,7 @@ def latent_probe(
     Raises:
         DataError: If shapes do not fit, a latent is not finite, or there is only one label.
 
-    Source:
+    References:
         The protocol of Sutter, Daunhawer and Vogt, "Generalized Multimodal ELBO" (2021), section 5.
 
     Example:

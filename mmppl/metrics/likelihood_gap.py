@@ -1,4 +1,4 @@
-"""How far a model's log likelihoods stay below those of the truth."""
+"""The gap between a model's log likelihoods and those of the truth."""
 
 from typing import NamedTuple
 

@@ -16,7 +16,7 @@ CORRELATIONS = ("pearson", "spearman", "rdc")
 
 
 class MeanCorrelation(NamedTuple):
-    """How well latents are recovered.
+    """Mean correlation of found with true latents.
 
     Arguments:
         value: The mean of ``each``.

@@ -1,4 +1,4 @@
-"""Whether two modalities belong together, as features of one network for both see it (CLIP and its like)."""
+"""Agreement of two modalities, as features of one network for both see it (CLIP and its like)."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def clip_score(first: np.ndarray, second: np.ndarray, weight: float = 2.5) -> Es
     Raises:
         DataError: If shapes differ, or a feature is not finite or zero.
 
-    Source:
+    References:
         Hessel et al., "CLIPScore" (2021), equation 1.
 
     Example:
@@ -55,7 +55,7 @@ def mutual_information_divergence(
         DataError: If shapes do not fit, there are fewer than two pairs, a feature is not finite, or a covariance is
             singular.
 
-    Source:
+    References:
         Kim et al., "Mutual information divergence: a unified metric for multimodal generative models" (2022).
 
     Example:

@@ -24,7 +24,7 @@ def randomised_dependence(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> np.
     Arguments:
         a: ``(N, D)``.
         b: ``(N, D')``.
-        seed: Of the random features.
+        seed: Random seed, of the random features.
 
     Returns:
         Coefficients in [0, 1], ``(D, D')``; 0 for a column that does not vary.

@@ -1,4 +1,4 @@
-"""What is right of what was generated, for coherences across modalities."""
+"""Accuracy of generated modalities, for coherences across modalities."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -21,7 +21,7 @@ def selection_score(*, joint: float, given: float, frechet: float, frechet_given
     Raises:
         OptionError: If a distance is not positive, or a coherence not in [0, 1].
 
-    Source:
+    References:
         The choice of checkpoints in the code of Wesego and Rooshenas, "Score-Based Multimodal Autoencoder" (2024).
 
     Example:

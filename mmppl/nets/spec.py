@@ -1,4 +1,4 @@
-"""What a net is, without a framework: each spec lowers to one chain of :mod:`mmppl.nets.layers`.
+"""Specifications of networks, without a framework: each lowers to one chain of :mod:`mmppl.nets.layers`.
 
 Pinned for both hosts: exact GELU, LayerNorm epsilon 1e-5, and the initial weights of :mod:`mmppl.nets.init`.
 """

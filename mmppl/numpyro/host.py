@@ -1,4 +1,4 @@
-"""How programs of this face are trained and run, for :mod:`mmppl.inference`."""
+"""Training and running programs on NumPyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

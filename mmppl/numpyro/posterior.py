@@ -1,4 +1,4 @@
-"""How posteriors of this face are scored, moved and sampled, for :mod:`mmppl.inference`."""
+"""Scoring, moving and sampling posteriors on NumPyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -98,7 +98,7 @@ def _outside(program: Any, hidden: dict, batch: Batch) -> jax.Array | None:
 
 
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
-    """Of latents ``(K, N, *event)``: each site's log density ``(K, N)``, and whether its gradient is anywhere not 0."""
+    """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
     values, reached = _probe(Static(model), own, as_batch(batch), gradients)
     return {n: np.array(v) for n, v in values.items()}, {n: bool(r) for n, r in reached.items()}
@@ -202,7 +202,7 @@ def chains(
         start: Where the chains begin, constrained, ``(chains, N, *event)``.
         num_samples: Draws of each chain.
         num_warmup: Warm-up steps.
-        seed: Of everything random.
+        seed: Random seed.
         rows: A seed for each datum, in place of the one.
     """
     made, batch = kernel(fitted.model), as_batch(batch)

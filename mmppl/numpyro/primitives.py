@@ -1,4 +1,4 @@
-"""What a program is written with, beside NumPyro's own primitives."""
+"""Primitives of programs beside NumPyro's own."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -50,7 +50,7 @@ class Moves:
         self.moved = self.drawn = self.now = _values(sites)
 
     def start(self, prior: bool) -> dict[str, Any]:
-        """What the model's sites start from, where it is not what the program is given; ``prior`` begins anew."""
+        """Values that the model's sites start from, where they are not the program's; ``prior`` begins anew."""
         if prior:
             self.now = self.drawn
         return self.now
@@ -66,7 +66,7 @@ class Moves:
         self.moved = {**self.moved, **self.now}
 
     def values(self) -> tuple[dict, dict, dict]:
-        """What sites hold: the outcome, after the draws, and now."""
+        """Values of sites: the outcome, after the draws, and now."""
         return self.moved, self.drawn, self.now
 
     def with_values(self, values: tuple[dict, dict, dict]) -> "Moves":

@@ -23,7 +23,7 @@ __all__ = ["Trainer"]
 
 
 class _State(NamedTuple):
-    """What a step hands to the next; the averages are of what moves, where they are kept."""
+    """State that a step hands to the next; the averages are of what moves, where they are kept."""
 
     params: dict[str, Any]
     mutable: dict[str, Any]
@@ -143,7 +143,7 @@ class Trainer:
         return flat(self.constrain(self.state.averaged()), self.state.mutable)
 
     def snapshot(self) -> dict[str, np.ndarray]:
-        """Everything that going on bit for bit needs."""
+        """State from which training goes on bit for bit."""
         return {f"{i:05d}": plain(leaf) for i, leaf in enumerate(self._leaves)}
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:

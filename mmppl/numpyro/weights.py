@@ -86,7 +86,7 @@ def plain(array: jax.Array) -> np.ndarray:
 
 
 def like(array: Any, value: Any) -> Any:
-    """What :func:`plain` gave, of the type of the array again, and apart from any other; not an array, it is left."""
+    """Turns a value that :func:`plain` gave into an array of its former type; what is no array is left."""
     if not isinstance(array, jax.Array):
         return array
     if _is_key(array):

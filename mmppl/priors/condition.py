@@ -1,4 +1,4 @@
-"""What a joint density of blocks is conditioned on."""
+"""Conditions of a joint density of blocks."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ __all__ = ["Condition", "BlockRoles", "parse_condition"]
 
 
 class BlockRoles(NamedTuple):
-    """What each block of a datum is, boolean ``(*, M)``; what is neither diffused nor clean is absent."""
+    """Roles of the blocks of a datum, boolean ``(*, M)``; what is neither diffused nor clean is absent."""
 
     diffused: Array
     clean: Array
 
 
 class Condition(NamedTuple):
-    """What a joint density is conditioned on.
+    """A condition of a joint density.
 
     Arguments:
         loc: Values of the clean blocks, ``(*, D)``; ignored elsewhere.
@@ -40,7 +40,7 @@ def parse_condition(
     present: Mapping[str, Array] | None,
     want: tuple[str, ...] | None,
 ) -> Condition:
-    """What is known, from values by block: arrays, or pairs of location and scale.
+    """Condition from values by block: arrays, or pairs of location and scale.
 
     Arguments:
         backend: The backend of the arrays.

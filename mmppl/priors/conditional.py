@@ -1,4 +1,4 @@
-"""What a conditional prior of labels asks of its label."""
+"""Labels of a conditional prior."""
 
 from typing import Any
 

@@ -97,7 +97,7 @@ class Whitening(NamedTuple):
 
     # Interface of Subspaces, for priors whose network is restricted to ``kept``; see ReducedPrior.
     def reduce(self, backend: Backend, z: Array) -> tuple[Array, Array]:
-        """Everything, and no rest."""
+        """Returns all coordinates, and an empty rest."""
         y = self.forward(z)
         return y, y[..., :0]
 

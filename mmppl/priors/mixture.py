@@ -1,4 +1,4 @@
-"""What priors that are mixtures ask of what they are made of."""
+"""Requirements of priors that are mixtures on their parts."""
 
 from typing import Any
 

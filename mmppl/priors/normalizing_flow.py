@@ -1,4 +1,4 @@
-"""What normalising flows of either host's library have in common."""
+"""Checks that normalising flows of either host's library share."""
 
 from mmppl.errors import OptionError
 

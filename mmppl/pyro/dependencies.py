@@ -46,7 +46,7 @@ class Dependencies(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def of(self, out: torch.Tensor, apart_from: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-        """What ``out`` depends on, without what it depends on only through ``apart_from``."""
+        """Names of the parameters that ``out`` depends on, other than through ``apart_from``."""
         return tuple(_ends(out, self.handed_in, apart_from))
 
 

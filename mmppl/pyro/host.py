@@ -1,4 +1,4 @@
-"""How programs of this face are trained and run, for :mod:`mmppl.inference`."""
+"""Training and running programs on Pyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -125,7 +125,7 @@ def _at_axis(rows: torch.Tensor, axis: int, ndim: int) -> torch.Tensor:
 def _each_draw(
     program: Callable, batch: Batch, num: int, values: Mapping, simple: bool, read: Callable[[dict], dict]
 ) -> dict:
-    """What is read off the sites of ``num`` runs, stacked: of one for all where draws can have an axis."""
+    """Reads the sites of ``num`` runs, stacked: of one run for all where draws can have an axis."""
 
     def run(own: Mapping) -> dict:
         return read(sample_sites(poutine.trace(poutine.replay(program, trace=given(own))).get_trace(batch)))

@@ -152,7 +152,7 @@ def given_by_host(met: Iterable[Module], params: Mapping[str, torch.Tensor], own
 
 
 def kept(name: str, network: Module, params: Iterable[str]) -> dict[str, torch.Tensor]:
-    """What a network keeps that is no parameter of the store, by name within it.
+    """Values that a network keeps beside the parameters of the store, by name within it.
 
     These are its buffers, and parameters that ask for no gradient, which the host passes over.
     """

@@ -78,7 +78,7 @@ def spline_flow(dim: int, *, layers: int = 4, hidden: int = 64, bins: int = 8, s
         layers: Number of couplings, at least 2.
         hidden: Width of the hidden layer of each :math:`\theta`.
         bins: Bins of each spline.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If a number is out of range.

@@ -1,4 +1,4 @@
-"""How posteriors of this face are scored, moved and sampled, for :mod:`mmppl.inference`."""
+"""Scoring, moving and sampling posteriors on Pyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,7 +70,7 @@ def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> 
 
 
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
-    """Of latents ``(K, N, *event)``: each site's log density ``(K, N)``, and whether its gradient is anywhere not 0."""
+    """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     batch, own = as_batch(batch), _tensors(hidden)
     values: dict[str, list] = {}
     reached: dict[str, bool] = {}
@@ -164,7 +164,7 @@ def chains(
         start: Where the chains begin, constrained, ``(chains, N, *event)``.
         num_samples: Draws of each chain.
         num_warmup: Warm-up steps.
-        seed: Of everything random.
+        seed: Random seed.
         rows: A seed for each datum, in place of the one.
     """
     batch, own = as_batch(batch), _tensors(start)
@@ -197,7 +197,7 @@ def chains(
 
 
 def _sample_stats(found: Mapping) -> dict[str, np.ndarray]:
-    """What a kernel's chain says of each draw and datum, ``(draws, N)``, by ArviZ's names."""
+    """Statistics of each draw and datum of a kernel's chain, ``(draws, N)``, by ArviZ's names."""
     out = {theirs: BACKEND.to_numpy(found[ours]) for ours, theirs in OURS.items()}
     step_size = BACKEND.to_numpy(found["step size"])
     return out | {"step_size": np.broadcast_to(step_size, out["lp"].shape)}

@@ -1,4 +1,4 @@
-"""What a program is written with, beside Pyro's own primitives."""
+"""Primitives of programs beside Pyro's own."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

@@ -39,7 +39,7 @@ def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
 
 
 def is_subsample(node: dict) -> bool:
-    """Whether a sample site only picks the rows of a plate."""
+    """Tells whether a sample site only picks the rows of a plate."""
     return type(node["fn"]).__name__ == "_Subsample"
 
 
@@ -69,7 +69,7 @@ def sites_of(trace: poutine.Trace) -> dict[str, Site]:
 
 
 def _carries_gradients(node: dict) -> bool:
-    """Whether draws carry the gradients of what they were drawn with, or nothing in their density asks for one."""
+    """Tells whether draws carry the gradients of their parameters, or their density has none."""
     return node["fn"].has_rsample or not site_log_density(node).requires_grad
 
 

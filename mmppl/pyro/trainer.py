@@ -61,7 +61,7 @@ class Trainer:
         return [name for name in self.params if stage.moves(public(name))]
 
     def _rests(self, network: str, stage: Any) -> bool:
-        """Whether a stage leaves a network as it is; one without parameters has a name still."""
+        """Tells whether a stage leaves a network as it is; one without parameters has a name still."""
         own = [name for name in self.params if name.startswith(f"{network}{DIVIDER}")]
         return not (any(name in self.moving for name in own) if own else stage.moves(f"{network}."))
 
@@ -130,7 +130,7 @@ class Trainer:
         return out | self.store.kept()
 
     def snapshot(self) -> dict[str, np.ndarray]:
-        """Everything that going on bit for bit needs."""
+        """State from which training goes on bit for bit."""
         out = {f"param.{n}": array(p) for n, p in self.params.items()}
         out |= {f"average.{n}": array(p) for n, p in self.average.items()}
         for name, p in self.moving.items():

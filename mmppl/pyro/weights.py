@@ -71,7 +71,7 @@ class Store:
             raise OptionError(f"Expected a name of its own for every array; got {twice[:3]} twice. Rename a network.")
 
     def kept(self) -> dict[str, np.ndarray]:
-        """What networks keep that is no parameter, by public name."""
+        """Values that networks keep beside parameters, by public name."""
         out: dict[str, np.ndarray] = {}
         for name, network in self.networks.items():
             out |= {f"{name}.{path}": array(x) for path, x in kept(name, network, self.state["params"]).items()}

@@ -1,4 +1,4 @@
-r"""How training draws times, and what weight each then has in the denoising loss.
+r"""Times of training, and the weight of each in the denoising loss.
 
 With the network's answer scaled by :math:`\sigma`, the loss at a time t is
 :math:`w(t) \lVert \sigma(t) s(z_t, t) + \epsilon \rVert^2`. The likelihood's weight is :math:`w = g^2 / \sigma^2`: as

@@ -1,4 +1,4 @@
-"""What every aggregated posterior of a host must do."""
+"""Contract of aggregated posteriors."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What all contracts share."""
+"""Common ground of the contracts."""
 
 from contextlib import ExitStack
 

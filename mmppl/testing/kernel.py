@@ -15,7 +15,7 @@ LOC = np.array([[0.0, 1.0], [-2.0, 0.5], [3.0, 3.0]])
 
 
 class KernelContract:
-    r"""What every kernel must do under its host's ``MCMC``: subclass it, and pytest runs the tests.
+    r"""Contract of kernels under their host's ``MCMC``: subclass it, and pytest runs the tests.
 
     The target is a normal posterior of known mean and variance for each datum of a plate, so everything is compared
     with closed forms.

@@ -1,4 +1,4 @@
-"""What every objective of a host must do."""
+"""Contract of objectives."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -115,7 +115,7 @@ class ObjectiveContract(Contract):
         raise NotImplementedError
 
     def bound(self, truth: LinearGaussian, batch: Batch) -> np.ndarray:
-        """What the objective may at most reach for each row, ``(N,)``: the evidence."""
+        """Upper bound of the objective for each row, ``(N,)``: the evidence."""
         return truth.evidence(batch)
 
     def rows(self) -> tuple[LinearGaussian, Batch]:

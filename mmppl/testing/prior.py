@@ -1,4 +1,4 @@
-"""What every prior of a host must do."""
+"""Contract of priors."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
     """p(x_m | z) from what the decoder returns, as an event of the modality's shape; formulas are the modality's.
 
     Arguments:
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         modality: The modality.
         output: What the decoder of :func:`autoencoders` returns: an array, or a pair of it and a learned scale.
     """
@@ -81,7 +81,7 @@ def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
 
 
 def _part(i: int, modality: Modality) -> tuple:
-    """Where the i-th outputs of a decoder lie: behind each other on the first axis of the event."""
+    """Slice of the i-th outputs of a decoder: behind each other on the first axis of the event."""
     size, *rest = modality.shape
     return (..., slice(i * size, (i + 1) * size), *[slice(None)] * len(rest))
 

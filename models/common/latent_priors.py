@@ -36,13 +36,13 @@ def latent_prior(
       ``lambda: mm.EnergyTilted(base, mm.net("energy", net))``.
 
     Arguments:
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         prior: One of the above.
         latent_dim: Dimension D of z.
         modalities: What each modality is, by name.
         posterior: The guide's posterior of a batch.
         components: K.
-        seed: Of the initial values.
+        seed: Random seed, of the initial values.
 
     Raises:
         OptionError: If the name is unknown, K is less than 1, or no pseudo-input can be learned.

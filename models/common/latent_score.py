@@ -40,13 +40,13 @@ def two_stages(
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         options: The options that all such systems have.
         score: How the score is learned, solved and conditioned.
         net: Its network; None for the one that the options name.
         pairs: Where the score is guided by pairs: ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of
             each.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If ``pairs`` is unknown, no epochs are left for the score, or there is no decoder to tune.
@@ -132,7 +132,7 @@ def two_stages(
             sample("z", joint("flow").conditional(encode(batch), batch.present))
 
     def codes(batch: Batch) -> dict[str, Any]:
-        """What is kept of the encoders: codes ``(N, D_m)``, or locations and scales side by side, ``(N, 2 D_m)``."""
+        """Codes of the encoders ``(N, D_m)``, or locations and scales side by side, ``(N, 2 D_m)``."""
         parts = {name: code if isinstance(code, tuple) else (code,) for name, code in encode(batch).items()}
         return {name: get_backend(part[0]).xp.concat(part, axis=-1) for name, part in parts.items()}
 
@@ -163,7 +163,7 @@ def two_stages(
             sample("z", joint("flow").conditional(codes, some_of(batch)).mask(False))
 
     def some_of(batch: Batch) -> dict[str, Any]:
-        """Of what is present each with probability a half; all of it where nothing would be left."""
+        """Random subset of what is present, each with probability a half; all of it where nothing would be left."""
         present, like = blocks.stack(batch.present), zeros(1)
         backend = get_backend(like)
         some = present & (backend.uniform(ppl.host.random(), tuple(present.shape), like) < 0.5)

@@ -25,14 +25,14 @@ def one_latent(
     r"""Model and guide of :math:`z \sim p(z),\ x_m \sim p(x_m \mid z)` with a posterior :math:`q(z \mid x_S)`.
 
     Arguments:
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         modalities: What each modality is, by name.
         nets: Networks by name, among them ``<modality>.decoder``.
         posterior: The guide's distribution of z for a batch.
         prior: See :func:`~mmppl.models.common.latent_priors.latent_prior`, as for the others.
         latent_dim: Dimension D of z.
         components: Number of Gaussians or pseudo-inputs of the prior.
-        seed: Of the initial values of the prior.
+        seed: Random seed, of the initial values of the prior.
 
     Raises:
         OptionError: If the prior is unknown.

@@ -41,7 +41,7 @@ class ScoreOptions:
         finetune: The share of the epochs, the last ones, in which the decoders learn to make a tuple from latents of
             which each, with probability a half, is drawn by the score given the others; 0 for none. Every step runs
             the solver.
-        coders: Autoencoders of one's own, trained already and kept as they are, by modality (MLD*): an encoder from the
+        coders: User-defined autoencoders, trained already and kept as they are, by modality (MLD*): an encoder from the
             modality to ``(*, latent_dim)`` and a decoder back to what the likelihood takes, modules of the host. Such a
             program has no run folder.
     """
@@ -72,7 +72,7 @@ class ScoreOptions:
         replacement: str | None = None,
         particles: int | None = None,
     ) -> ScoreModel:
-        """How the score is learned, solved and conditioned.
+        """Model of the score: its loss, solver and conditioning.
 
         Arguments:
             modalities: The modalities, a block of the latent for each.

@@ -1,4 +1,4 @@
-"""What systems with one shared latent and a private one of each modality have in common."""
+"""Systems with one shared latent and a private one of each modality."""
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -26,11 +26,11 @@ class SharedPrivate:
 
     Arguments:
         modalities: What each modality is, by name.
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
         private_dim: Dimension of each w.
         hidden: Width of the nets.
-        seed: Of the initial weights.
+        seed: Random seed of the initial weights.
         scales: ``"free"``, or ``"normalised"``: those of every posterior have the mean 1 over its coordinates.
         more: Further networks, by name.
 

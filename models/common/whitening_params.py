@@ -15,7 +15,7 @@ __all__ = ["ratio_learning", "whitening_params", "whitening_values"]
 
 
 def ratio_learning(ratio: str, seed: int) -> RatioLearning:
-    """How a system learns the score ratio, by the name of its net.
+    """Settings by which a system learns the score ratio, by the name of its net.
 
     Raises:
         OptionError: If the name is unknown.
@@ -38,7 +38,7 @@ def whitening_values(
     """Values of the parameters of :func:`whitening_params`, from a score ratio learned from latents.
 
     Arguments:
-        ppl: The face.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         blocks: The blocks.
         latents: The latents, ``(N, D_m)`` by name of block.
         eps: The tolerance of what is estimated to be lost, in nats.

@@ -14,7 +14,7 @@ SHOWN = 1.5  # a larger k is drawn at the edge
 
 
 def diagnosis_charts(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What :func:`~mmppl.diagnostics.diagnose` found, as pictures: a title, how to read it, and the SVG."""
+    """Pictures of the findings of :func:`~mmppl.diagnostics.diagnose`: a title, how to read it, and the SVG."""
     out = []
     if found["guide_k"]:
         read = (

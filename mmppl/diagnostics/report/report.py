@@ -43,7 +43,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
 
     Arguments:
         path: The run folder.
-        seed: Of everything random.
+        seed: Random seed.
         progress: Whether to show progress bars.
 
     Returns:

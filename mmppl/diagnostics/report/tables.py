@@ -50,7 +50,7 @@ def energy_texts(health: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
-    """What :func:`mmppl.diagnostics.evaluate` returns, as text."""
+    """Text of what :func:`mmppl.diagnostics.evaluate` returns."""
     lines = [f"Split: {result['split']}"]
     if result["skipped"]:
         lines.append(result["skipped"])
@@ -92,7 +92,7 @@ def cross_rows(cross: Mapping[str, Any]) -> list[list[str]]:
 
 
 def posterior_table(summary: Mapping[str, Any]) -> str:
-    """What :func:`mmppl.diagnostics.summarise_posterior` returns, as text."""
+    """Text of what :func:`mmppl.diagnostics.summarise_posterior` returns."""
     lines = [
         f"Posterior of {summary['data']} tuples by {summary['sampler']}: "
         f"{summary['chains']} chains of {summary['draws']} draws"
@@ -111,7 +111,7 @@ def posterior_table(summary: Mapping[str, Any]) -> str:
 
 
 def diagnosis_text(found: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
-    """What :func:`mmppl.diagnostics.diagnose` found, with the data whose chains are worst, as text."""
+    """Text of the findings of :func:`mmppl.diagnostics.diagnose`, with the data whose chains are worst."""
     lines = []
     if worst:
         keys = ("datum", "present", "r_hat", "ess_bulk", "ess_tail", "acceptance")

@@ -1,4 +1,4 @@
-"""How an energy-tilted prior samples itself while it learns."""
+"""Sampling of an energy-tilted prior while it learns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

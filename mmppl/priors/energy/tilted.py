@@ -48,7 +48,7 @@ def contrastive_zero(
 
 
 def _log_mean(backend: Backend, log_density: Array) -> Array:
-    r"""What has the first two derivatives of log Z, given the log density at draws, ``(C,)``.
+    r"""Term with the first two derivatives of log Z, given the log density at draws, ``(C,)``.
 
     .. math:: \nabla^2 \log Z = \mathbb{E}[\nabla^2 u] + \operatorname{Var}[\nabla u], \qquad u = f + \log p_0
     """

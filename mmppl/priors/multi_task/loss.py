@@ -45,7 +45,7 @@ class MultiTaskNoise(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the network says: the noise in the primary block, and Normals of the others, ``(*, D)`` each."""
+    """Output of the network: the noise in the primary block, and Normals of the others, ``(*, D)`` each."""
 
     noise: Array
     loc: Array
@@ -63,7 +63,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class MultiTaskLoss:
-    r"""How a multi-task diffusion is learned.
+    r"""Loss of a multi-task diffusion.
 
     The network is given blocks and a code for each, ``(*, D + M)``: the time for the primary block, and for blocks that
     joined it and are asked for, whose values it does not see; 0 for known ones, -1 for absent ones. Its answer
@@ -73,7 +73,8 @@ class MultiTaskLoss:
     Arguments:
         weight: :math:`\lambda`.
         p_conditional: Probability that each other block is known with probability a half, so that the network learns
-            to be told (the published variant X). With 0 it never is (U), and conditions pull by their heads' gradients,
+            to be conditional (the published variant X). With 0 it is unconditional (U), and known blocks enter by the
+            gradients of their heads,
             with particles where there are several, see :class:`~mmppl.priors.MultiTaskModel`.
         p_marginal: Probability that each other block is hidden with probability a half, so that marginals are learned.
         predict: ``"velocity"``, whose squared error is then the loss, or ``"noise"``, as published.
@@ -83,7 +84,7 @@ class MultiTaskLoss:
         OptionError: If a number is out of range, or the prediction unknown.
 
     Example:
-        >>> MultiTaskLoss(p_conditional=0.0).told
+        >>> MultiTaskLoss(p_conditional=0.0).conditional
         False
     """
 
@@ -103,8 +104,8 @@ class MultiTaskLoss:
             raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
 
     @property
-    def told(self) -> bool:
-        """Whether the network is told what is known."""
+    def conditional(self) -> bool:
+        """Tells whether the network is conditional, that is, learned with known blocks."""
         return self.p_conditional > 0.0
 
     def draw(self, backend: Backend, rng: Any, like: Array, number: int) -> MultiTaskNoise:
@@ -152,7 +153,7 @@ class MultiTaskLoss:
         return xp.where(spread(states.diffused) & there, loss, xp.zeros_like(loss))
 
     def answer(self, backend: Backend, space: SharedSpace, net: Net, states: BlockRoles, z: Array, t: Array) -> Answer:
-        """The network's answer to the primary block at times ``t`` ``(*, 1)``, told the clean blocks.
+        """The network's answer to the primary block at times ``t`` ``(*, 1)``, given the clean blocks.
 
         Raises:
             OptionError: If it has another shape.

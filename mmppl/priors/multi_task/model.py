@@ -2,14 +2,14 @@ r"""A multi-task diffusion: one block is diffused, the others join it and are re
 
 Given all :math:`x_i` the difference :math:`y_t = z_t - \sum_i \tilde a(t) E_i x_i` is an ordinary diffusion of
 :math:`z_0`. So an ancestral step from t to u is one of that: known blocks are subtracted at t and added again at u, and
-those asked for are drawn from their heads first. At the end these are read off :math:`z_0`; by a network that can be
-told, one after the other, each told those before, so that what they share beyond :math:`z_0` is kept:
+those asked for are drawn from their heads first. At the end these are read off :math:`z_0`; by a conditional
+network, one after the other, each given those before, so that what they share beyond :math:`z_0` is kept:
 
 .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i})
 
-A network that is never told has coordinates independent given :math:`z_0`, and pulls by its head of one that is known.
-Where several are, of one block or of more, their heads together pull too far, and
-:mod:`mmppl.priors.multi_task.smc` draws.
+An unconditional network has coordinates independent given :math:`z_0`, and the head of one that is known guides it.
+Where several are known, of one block or of more, their heads together guide it too far, and
+:mod:`mmppl.priors.multi_task.smc` draws by particles.
 
 References:
     | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), sections 3.1 to 3.3
@@ -46,19 +46,19 @@ __all__ = ["MultiTaskModel"]
 
 @dataclass(frozen=True)
 class MultiTaskModel(JointModel):
-    r"""Everything about a multi-task diffusion but its network and its data; the same on every backend.
+    r"""Settings of a multi-task diffusion: all but its network and its data, the same on every backend.
 
     Arguments:
         space: Which block diffuses, and how the others join it.
         learning: How it is learned.
-        guidance: w. A network that was told is pushed away from what it says untold,
+        guidance: w. Classifier-free guidance of a conditional network, away from the unconditional one,
             :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate pulls by
             :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`. With 0 draws are the conditional's; with more, those
             of no conditional, and the density is that of the flow by the same score. Particles go to
             :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}` instead.
         solver: :class:`~mmppl.sde.solvers.Ancestral`, or one that adds no noise and follows the probability flow.
         flow: How the density is integrated.
-        particles: Of conditionals of a network that is never told, in place of the solver, where two known coordinates
+        particles: Of conditionals of an unconditional network, in place of the solver, where two known coordinates
             or more are not of the primary block; None for 16 in 60 steps. Each draw takes that many evaluations. Such
             a conditional has no density unless the primary block is known.
 
@@ -102,11 +102,11 @@ class MultiTaskModel(JointModel):
         particles: int | TwistedSMC | None,
         given: Mapping[str, bool],
     ) -> "MultiTaskModel":
-        if particles is not None and self.learning.told:
-            raise OptionError("Expected particles=None: a network that is told conditions needs none; got some.")
+        if particles is not None and self.learning.conditional:
+            raise OptionError("Expected particles=None: a conditional network needs none; got some.")
         new = self if guidance is None else replace(self, guidance=guidance)
         new = new if solver is None else replace(new, solver=solver)
-        if self.learning.told:
+        if self.learning.conditional:
             return new
         primary = self.blocks.names[self.space.place]
         number = sum(size for name, size in self.blocks.items() if name in given and name != primary)
@@ -120,18 +120,18 @@ class MultiTaskModel(JointModel):
         lost = self._lost(backend, states)
         if backend.is_concrete(lost) and bool(backend.xp.any(lost)):
             raise OptionError(
-                "Expected at most one known coordinate, or a known primary block, for the density of a network that is "
-                f"never told: its heads are normals of one coordinate each, and what they say together of block "
+                "Expected at most one known coordinate, or a known primary block, for the density of an unconditional "
+                f"network: its heads are normals of one coordinate each, and what they say together of block "
                 f"'{self.blocks.names[self.space.place]}' has no density that is known. Got more. Draw, or learn with "
                 "p_conditional > 0."
             )
 
     def _lost(self, backend: Backend, states: BlockRoles) -> Array:
-        """Which rows have no density, ``(*,)``: the network is not told, and several coordinates pull."""
+        """Rows that have no density, ``(*,)``: the network is unconditional, and several coordinates are known."""
         xp = backend.xp
         known = self.blocks.spread(self.space.others(states).clean)
         several = xp.sum(xp.where(known, 1, 0), axis=-1) > 1
-        return several & states.diffused[..., self.space.place] & (not self.learning.told)
+        return several & states.diffused[..., self.space.place] & (not self.learning.conditional)
 
     def bound(
         self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
@@ -143,7 +143,7 @@ class MultiTaskModel(JointModel):
         return -backend.xp.sum(self.learning.losses(backend, self.space, net, z, states, noise), axis=-1)
 
     def answer(self, backend: Backend, net: Net, states: BlockRoles, z: Array, t: Array) -> Answer:
-        """The network's answer at a time, given the clean blocks: it is told them, or their heads pull."""
+        """The network's answer at a time, given the clean blocks: as its conditions, or by their heads' gradients."""
         xp, space = backend.xp, self.space
         times = t + xp.zeros_like(z[..., :1])
 
@@ -151,7 +151,7 @@ class MultiTaskModel(JointModel):
             return self.learning.answer(backend, space, net, states, z, times)
 
         blind = blind_to(states)
-        if self.learning.told:
+        if self.learning.conditional:
             answer = ask(states, z)
             if not self.guidance:
                 return answer
@@ -205,8 +205,8 @@ class MultiTaskModel(JointModel):
         else:
             z = self.solver.sample(backend, first, self.space.sde, self.score(backend, net, states), observed, moves)
         t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
-        for told, block in self._turns(states):
-            z = xp.where(block, self.answer(backend, net, told, z, t).draw(backend, xi), z)
+        for states_then, block in self._turns(states):
+            z = xp.where(block, self.answer(backend, net, states_then, z, t).draw(backend, xi), z)
         there = self.blocks.spread(states.diffused | states.clean)
         return xp.where(there, z, xp.zeros_like(z)), size
 
@@ -232,8 +232,8 @@ class MultiTaskModel(JointModel):
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = still(self.score(backend, net, states, joined=False)(frozen, t, None))
         parts = slope * (z - frozen)
-        for told, block in self._turns(states):
-            parts = xp.where(block, self.answer(backend, net, told, z, t).log_prob(backend, z), parts)
+        for states_then, block in self._turns(states):
+            parts = xp.where(block, self.answer(backend, net, states_then, z, t).log_prob(backend, z), parts)
         parts = coordinates.log_abs_det(backend) + parts
         out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
         there = (states.diffused | states.clean)[..., self.space.place] & ~self._lost(backend, states)
@@ -246,9 +246,9 @@ class MultiTaskModel(JointModel):
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
 
     def _turns(self, states: BlockRoles) -> list[tuple[BlockRoles, Array]]:
-        """What is known whenever blocks are read off the primary one, and which are read then, boolean ``(*, D)``."""
+        """Masks of what is known when blocks are read off the primary one, and of what is read, boolean ``(*, D)``."""
         asked = self.space.others(states).diffused
-        if not self.learning.told:
+        if not self.learning.conditional:
             return [(states, self.blocks.spread(asked))]
         out, backend = [], get_backend(asked)
         for i in range(len(self.blocks)):

@@ -68,7 +68,7 @@ class SharedSpace:
 
     @property
     def place(self) -> int:
-        """Which block diffuses."""
+        """Index of the block that diffuses."""
         return 0 if self.primary is None else self.blocks.names.index(self.primary)
 
     def weight(self, t: Array) -> Array:
@@ -114,7 +114,7 @@ def _maps(sizes: tuple[int, ...], place: int) -> np.ndarray:
     """
 
     def part(i: int, size: int) -> np.ndarray:
-        """What one block adds to one: its map where that is the primary one, nothing elsewhere."""
+        """Share of one block in the sum: its map where that is the primary one, nothing elsewhere."""
         if i == place:
             return np.zeros((size, own))
         if size == own:

@@ -1,4 +1,4 @@
-r"""Conditionals of a multi-task diffusion whose network is never told what is known.
+r"""Conditionals of a multi-task diffusion whose network is unconditional.
 
 Its heads say of one coordinate at a time what :math:`z_t` says of it. Several coordinates are independent given
 :math:`z_0`, but not given :math:`z_t`: of the uncertainty about :math:`z_0` they share the errors, and the product of

@@ -1,4 +1,4 @@
-"""What a reduced prior is on either host."""
+"""Reduced priors, alike on either host."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -56,7 +56,7 @@ class Subspaces:
 
     @property
     def kept(self) -> np.ndarray:
-        """Which coordinates of y are kept, boolean ``(D,)``."""
+        """Mask of the coordinates of y that are kept, boolean ``(D,)``."""
         out = [np.arange(size) < rank for size, rank in zip(self.blocks.sizes, self.ranks, strict=True)]
         return np.concatenate(out)
 
@@ -182,7 +182,7 @@ def bootstrap(blocks: Blocks, ratio: np.ndarray, *, number: int = 200, level: fl
         ratio: The score ratio at samples, ``(N, D)``.
         number: Resamples.
         level: Coverage of the intervals.
-        seed: Of the resampling.
+        seed: Random seed, of the resampling.
     """
     rng = np.random.default_rng(seed)
     rows = [rng.integers(0, len(ratio), len(ratio)) for _ in range(number)]

@@ -1,4 +1,4 @@
-"""What a joint density of blocks offers to the hosts, whatever it is learned by."""
+"""Joint densities of blocks, as the hosts use them, whatever they are learned by."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -82,7 +82,7 @@ class JointModel:
     def bound(
         self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
     ) -> Array:
-        """What is maximised to learn the network, random, ``(*,)``, of the latents as they are."""
+        """Stochastic training objective of each datum, ``(*,)``, of the latents as they are."""
         raise NotImplementedError
 
     def sample(

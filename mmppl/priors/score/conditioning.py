@@ -34,7 +34,7 @@ CONDITIONING = ("multi_time", *REPLACEMENTS)
 
 @dataclass(frozen=True)
 class Conditioning:
-    r"""How a joint score is conditioned on some of its blocks.
+    r"""Conditioning of a joint score on some of its blocks.
 
     * ``"multi_time"``: conditions are clean and have time 0; blocks not asked for are absent.
     * ``"fresh"``: replacement, :math:`a z_o + \sigma \xi` with new noise at every step;
@@ -74,7 +74,7 @@ class Conditioning:
 
     @property
     def replaces(self) -> bool:
-        """Whether the network knows the joint density alone."""
+        """Tells whether the network knows the joint density alone."""
         return self.method in REPLACEMENTS
 
     def diffused(self, backend: Backend, states: BlockRoles) -> BlockRoles:

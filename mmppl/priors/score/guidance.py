@@ -43,7 +43,7 @@ def pair_name(first: str, second: str) -> str:
 
 @dataclass(frozen=True)
 class PairwiseGuidance:
-    r"""How pairs guide.
+    r"""Guidance by energies of pairs of blocks.
 
     Arguments:
         blocks: The blocks of the latent.
@@ -140,7 +140,7 @@ class PairwiseGuidance:
         return total / len(self.pairs)
 
     def pull(self, backend: Backend, energy: Any, states: BlockRoles) -> Callable[[Array, Array], Array]:
-        """What is added to the score at ``(z, t)``: minus the gradient over pairs of a clean and a diffused block."""
+        """Term added to the score at ``(z, t)``: minus the gradient over pairs of a clean and a diffused block."""
         xp = backend.xp
 
         def pull(z: Array, t: Array) -> Array:

@@ -76,7 +76,7 @@ class MultiTimeNoise(NamedTuple):
 
 @dataclass(frozen=True)
 class MultiTimeScoreMatching:
-    r"""How a joint score is learned.
+    r"""Loss of a joint score with a time for each block.
 
     Arguments:
         sde: The diffusion.
@@ -238,7 +238,7 @@ class MultiTimeScoreMatching:
 def _implicit(
     backend: Backend, predict: Callable[[Array], Array], z: Array, scale: Array, moves: Array, along: Array
 ) -> Array:
-    """What has the mean of the squared error of the noise, without the noise."""
+    """Implicit (Hyvarinen) score-matching loss: the mean of the squared error of the noise, without the noise."""
     xp = backend.xp
 
     def add(total: Array, v: Array) -> tuple[Array, Array]:

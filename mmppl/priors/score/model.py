@@ -26,7 +26,7 @@ __all__ = ["ScoreModel"]
 
 @dataclass(frozen=True)
 class ScoreModel(JointModel):
-    r"""Everything about a joint score but its network and its data; the same on every backend.
+    r"""Settings of a joint score: all but its network and its data, the same on every backend.
 
     Arguments:
         blocks: The blocks of the latent, one for each modality.

@@ -1,4 +1,4 @@
-"""What a joint score offers on either host: conditionals and marginals."""
+"""Conditionals and marginals of a joint score, on either host."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -70,7 +70,7 @@ class ScorePrior:
         raise NotImplementedError
 
     def _known(self, sample_shape: tuple[int, ...]) -> Condition:
-        """What is known, with leading axes; of a joint density, nothing."""
+        """The condition, with leading axes; of a joint density, an empty one."""
         xp, blocks = self.backend.xp, self.options.blocks
         shape = (*sample_shape, *self.batch_shape)
         if self.known is None:

@@ -26,7 +26,7 @@ SLACK = 10.0
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    r"""How the probability flow is integrated.
+    r"""Integration of the probability flow.
 
     The divergence is exact, one derivative for each coordinate, or its trace is estimated by Rademacher probes
     (Hutchinson); probes are drawn from a fixed seed, so that a density is a function of its argument.
@@ -36,7 +36,7 @@ class ProbabilityFlow:
         atol: Absolute tolerance.
         probes: Number of probes; None for the exact divergence.
         first: The time that stands for 0.
-        seed: Of the probes.
+        seed: Random seed, of the probes.
 
     Raises:
         OptionError: If a number is out of range.

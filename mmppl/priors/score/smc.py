@@ -36,7 +36,7 @@ BEND = 0.2
 
 
 class Twist(NamedTuple):
-    """What pulls particles, with P of them in the first axis.
+    """Twisting function at P particles, which lie along the first axis.
 
     Arguments:
         score: The score without conditions, ``(P, *, D)``.
@@ -53,7 +53,7 @@ class Twist(NamedTuple):
 
 @dataclass(frozen=True)
 class TwistedSMC:
-    """How many particles a conditional takes, and how they go.
+    """Settings of the twisted SMC sampler.
 
     Arguments:
         number: P, for each draw.
@@ -197,7 +197,7 @@ class TwistedSMC:
         return backend.xp.exp(-backend.logsumexp(2.0 * log_share, axis=0))
 
     def _resample(self, backend: Backend, log_weight: Array, u: Array) -> Array:
-        """Which particles go on, ``(P, *)``, by systematic resampling in an order turned at random."""
+        """Ancestors of the particles, ``(P, *)``, by systematic resampling in an order turned at random."""
         xp = backend.xp
         upper = xp.cumulative_sum(xp.exp(backend.log_softmax(log_weight, axis=0)), axis=0)
         places = backend.asarray((np.arange(self.number) / self.number).tolist(), like=u)

@@ -1,4 +1,4 @@
-"""What every solver of the reverse diffusion is: noise in, sample out, observed coordinates untouched."""
+"""Solvers of the reverse diffusion: noise in, sample out, observed coordinates untouched."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,12 +28,12 @@ class Solver:
 
     @property
     def evaluations(self) -> int:
-        """How often a run asks for the score."""
+        """Number of evaluations of the score in a run."""
         raise NotImplementedError
 
     @property
     def draws(self) -> int:
-        """How often a run asks for noise."""
+        """Number of draws of noise in a run."""
         return 0
 
     def run(

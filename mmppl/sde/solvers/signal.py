@@ -50,7 +50,7 @@ def check_grid(number: int, last: float) -> None:
 
 
 def linear_part(sde: SDE, grid: np.ndarray, eta: float = 0.0) -> tuple[np.ndarray, ...]:
-    r"""What the steps of a grid have in common for solvers that are exact in the linear part.
+    r"""Coefficients of the steps of a grid, for solvers that are exact in the linear part.
 
     .. math:: z_u = \frac{\sigma_u}{\sigma_t} e^{-\eta^2 h} z_t + a_u (1 - e^{-k h}) D_t + \ldots
         + \sigma_u \sqrt{1 - e^{-2 \eta^2 h}}\, \xi, \qquad

@@ -17,7 +17,7 @@ __all__ = ["Driver", "Step", "driver"]
 
 
 class Step(NamedTuple):
-    """What one evaluation of an objective gave.
+    """Result of one evaluation of an objective.
 
     Arguments:
         loss: The loss, to minimise.
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class Driver(Protocol):
-    """A host: ``mm`` is the face, ``ppl`` the host's own module, ``dist`` its distributions."""
+    """A host: ``mm`` is ``mmppl.<host>``, ``ppl`` the host's own module, ``dist`` its distributions."""
 
     name: str
     mm: ModuleType
