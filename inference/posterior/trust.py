@@ -2,9 +2,10 @@
 
 import numpy as np
 
-__all__ = ["LIMIT_K", "LIMIT_R_HAT", "LIMIT_SHARE", "share_above", "trusted_k"]
+__all__ = ["GOOD_R_HAT", "LIMIT_K", "LIMIT_R_HAT", "LIMIT_SHARE", "share_above", "trusted_k"]
 
 LIMIT_K, LIMIT_R_HAT = 0.7, 1.1
+GOOD_R_HAT = 1.01  # of chains to be reported
 LIMIT_SHARE = 0.05
 
 

@@ -4,10 +4,10 @@ A normal product is normal (precisions add). A Laplace product is not Laplace: i
 piecewise linear, so its normaliser, its distribution function and the inverse of it are closed forms, used here.
 """
 
-import math
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
+from mmppl.numerics import normal_log_density
 
 Array = Any
 
@@ -28,7 +28,7 @@ class Factorised(NamedTuple):
         if self.family == "laplace":
             terms = -xp.abs(unit) - xp.log(2.0 * self.scale)
         else:
-            terms = -0.5 * unit * unit - xp.log(self.scale) - 0.5 * math.log(2.0 * math.pi)
+            terms = normal_log_density(unit, xp.log(self.scale))
         return xp.sum(terms, axis=-1)
 
     def draw(self, backend: Backend, rng: Any, shape: tuple[int, ...]) -> Array:

@@ -12,10 +12,9 @@ from mmppl.data import Dataset
 from mmppl.errors import RunError
 from mmppl.inference import Fitted, to_arviz
 from mmppl.inference.posterior.convergence import ess, r_hat
+from mmppl.inference.posterior.trust import GOOD_R_HAT
 
 __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]
-
-LIMIT_R_HAT = 1.01
 
 
 def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> Any:
@@ -98,7 +97,7 @@ def summarise_posterior(tree: Any) -> dict[str, Any]:
         out["sites"][str(name)] = {
             "r_hat_max": float(r.max()),
             "r_hat_median": float(np.median(r)),
-            "share_r_hat_good": float(np.mean(r <= LIMIT_R_HAT)),
+            "share_r_hat_good": float(np.mean(r <= GOOD_R_HAT)),
             "ess_bulk_min": float(b.min()),
             "ess_bulk_median": float(np.median(b)),
             "ess_tail_min": float(t.min()),

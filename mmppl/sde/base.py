@@ -6,6 +6,7 @@ Every coordinate diffuses alone, so a diffusion of some coordinates with the oth
 Times are arrays of any backend; a float stands for one.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -18,24 +19,24 @@ Array = Any
 __all__ = ["SDE", "check_time", "namespace"]
 
 
-class SDE:
+class SDE(ABC):
     """Base of the diffusions: a subclass gives :meth:`rate`, :meth:`noise_rate`, :meth:`mean_factor`, :meth:`scale`."""
 
+    @abstractmethod
     def rate(self, t: Array) -> Array:
         """The drift's factor f(t), ``(*,)`` to ``(*,)``; the drift is f(t) z."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise_rate(self, t: Array) -> Array:
         """The squared diffusion coefficient g(t)^2, ``(*,)`` to ``(*,)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean_factor(self, t: Array) -> Array:
         """The factor a(t) of the marginal's mean, ``(*,)`` to ``(*,)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scale(self, t: Array) -> Array:
         r"""The marginal's standard deviation :math:`\sigma(t)`, ``(*,)`` to ``(*,)``."""
-        raise NotImplementedError
 
     @property
     def prior_scale(self) -> float:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from mmppl.sde.base import namespace
-from mmppl.sde.vp import VP
+from mmppl.sde.linear_beta import LinearBeta
 
 Array = Any
 
 __all__ = ["SubVP"]
 
 
-class SubVP(VP):
-    r"""As :class:`VP`, with less noise at every time.
+class SubVP(LinearBeta):
+    r"""Sub-variance-preserving diffusion: the mean of :class:`VP` with less noise at every time.
 
     .. math:: f = -\tfrac12 \beta, \quad g^2 = \beta (1 - e^{-2B}), \quad a = e^{-B/2}, \quad \sigma = 1 - e^{-B}
 
@@ -32,11 +32,8 @@ class SubVP(VP):
         True
     """
 
-    def rate(self, t: Array) -> Array:
-        return -0.5 * super().noise_rate(t)
-
     def noise_rate(self, t: Array) -> Array:
-        return super().noise_rate(t) * -namespace(t).expm1(-2.0 * self.integral(t))
+        return self.beta(t) * -namespace(t).expm1(-2.0 * self.integral(t))
 
     def scale(self, t: Array) -> Array:
         return -namespace(t).expm1(-self.integral(t))

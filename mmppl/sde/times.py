@@ -61,7 +61,7 @@ def draw_times(sde: SDE, uniform: Array, time_sampling: str = "uniform", first: 
         if time_sampling == "uniform":
             return times, xp.ones_like(times)
         return times, 0.5 * (1.0 - first) * sde.noise_rate(times) / sde.scale(times) ** 2
-    if type(sde) is not VP:
+    if not isinstance(sde, VP):
         raise OptionError(f"Importance sampling of times is known for VP; got {type(sde).__name__}. Use 'likelihood'.")
     begin = sde.integral(first + 0.0 * uniform)
     end = sde.integral(1.0 + 0.0 * uniform)

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from mmppl.errors import OptionError
-from mmppl.sde.base import SDE, namespace
+from mmppl.sde.base import namespace
+from mmppl.sde.linear_beta import LinearBeta
 
 Array = Any
 
 __all__ = ["VP"]
 
 
-class VP(SDE):
+class VP(LinearBeta):
     r"""Variance-preserving diffusion with a linear noise schedule.
 
     .. math::
@@ -34,30 +34,8 @@ class VP(SDE):
         0.0065716
     """
 
-    def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
-        if not 0.0 < beta_0 < beta_1:
-            raise OptionError(f"Expected 0 < beta_0 < beta_1; got {beta_0} and {beta_1}.")
-        self.beta_0, self.beta_1 = float(beta_0), float(beta_1)
-
-    def integral(self, t: Array) -> Array:
-        r"""B(t), the integral of :math:`\beta` from 0 to t."""
-        return self.beta_0 * t + 0.5 * (self.beta_1 - self.beta_0) * t * t
-
-    def time_of(self, integral: Array) -> Array:
-        """The time at which :meth:`integral` has a value."""
-        slope = self.beta_1 - self.beta_0
-        root = namespace(integral).sqrt(self.beta_0**2 + 2.0 * slope * integral)
-        # The stable form of (root - beta_0) / slope.
-        return 2.0 * integral / (root + self.beta_0)
-
-    def rate(self, t: Array) -> Array:
-        return -0.5 * self.noise_rate(t)
-
     def noise_rate(self, t: Array) -> Array:
-        return self.beta_0 + (self.beta_1 - self.beta_0) * t
-
-    def mean_factor(self, t: Array) -> Array:
-        return namespace(t).exp(-0.5 * self.integral(t))
+        return self.beta(t)
 
     def scale(self, t: Array) -> Array:
         xp = namespace(t)

@@ -51,7 +51,7 @@ def test_posteriors_are_exact_whatever_each_row_has(linear, truth, rows, name):
     mean, cov = truth.posterior(rows[::COPIES])
     centred = z - mean[:, None]
     assert off(centred, 0.0) < 4.0
-    if name != "ula":  # its covariance is too wide, by what tests/test_langevin.py says
+    if name != "ula":  # its covariance is too wide, by what tests/mcmc/test_langevin.py says
         assert off(centred[..., :, None] * centred[..., None, :], cov) < 4.0
 
 

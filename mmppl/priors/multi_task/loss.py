@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.numerics import normal_log_density
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.matching import Net, network_input
@@ -58,7 +59,7 @@ class Answer(NamedTuple):
     def log_prob(self, backend: Backend, x: Array) -> Array:
         """The heads' log densities of each coordinate, ``(*, D)``."""
         at = (x - self.loc) * backend.xp.exp(-self.log_scale)
-        return -0.5 * at**2 - self.log_scale - 0.5 * math.log(2.0 * math.pi)
+        return normal_log_density(at, self.log_scale)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Joint densities of blocks, as the hosts use them, whatever they are learned by."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from mmppl._backend import Backend
+from mmppl.numerics import normal_log_density
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Condition
 from mmppl.priors.coordinates import Coordinates
@@ -18,7 +18,7 @@ Array = Any
 __all__ = ["JointModel"]
 
 
-class JointModel:
+class JointModel(ABC):
     """Base: a subclass gives :meth:`guided`, :meth:`draw`, :meth:`density` and :meth:`bound`.
 
     Latents are brought into a :class:`~mmppl.priors.coordinates.Standardization` or a
@@ -29,11 +29,14 @@ class JointModel:
     particles: TwistedSMC | None = None
 
     def check(self, coordinates: Coordinates | None) -> None:
-        """Raises :class:`OptionError` if the model cannot work in these coordinates."""
+        """Raises :class:`OptionError` if the model cannot work in these coordinates; by default it can."""
+        return None
 
     def check_states(self, backend: Backend, states: BlockRoles) -> None:
         """Raises :class:`OptionError` if some row has no density, as far as values may be looked at."""
+        return None
 
+    @abstractmethod
     def guided(
         self,
         guidance: float | None,
@@ -49,8 +52,8 @@ class JointModel:
             particles: The particles, or their number.
             given: The blocks that are known, and whether everywhere.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(
         self,
         backend: Backend,
@@ -65,8 +68,8 @@ class JointModel:
 
         The second is that of :meth:`sample`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def density(
         self,
         backend: Backend,
@@ -77,13 +80,12 @@ class JointModel:
         check: bool,
     ) -> tuple[Array, Array]:
         """The log density of the diffused blocks given the clean ones, and its error, ``(*,)`` each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bound(
         self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
     ) -> Array:
         """Stochastic training objective of each datum, ``(*,)``, of the latents as they are."""
-        raise NotImplementedError
 
     def sample(
         self,
@@ -127,6 +129,6 @@ class JointModel:
         if known.scale is not None:
             clean = self.blocks.spread(known.states.clean)
             width = xp.where(clean, known.scale, xp.ones_like(known.scale))
-            normal = -0.5 * ((value - known.loc) / width) ** 2 - xp.log(width) - 0.5 * float(np.log(2.0 * np.pi))
+            normal = normal_log_density((value - known.loc) / width, xp.log(width))
             out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
         return out, error

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.numerics import normal_log_density
 from mmppl.sde import SDE
 from mmppl.sde.solvers.base import Score
 
@@ -101,7 +102,7 @@ class ProbabilityFlow:
             tolerance = slack * self.rtol, slack * self.atol
             end = backend.odeint(slope, backend.stop_gradient(state), self.first, 1.0, *tolerance)
             noise, parts = end[..., : z.shape[-1]], end[..., z.shape[-1] :]
-            normal = -0.5 * (noise / scale) ** 2 - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
+            normal = normal_log_density(noise / scale, math.log(scale))
             total = xp.sum(parts, axis=-1) / (1 if self.probes is None else number)
             return xp.sum(live * normal, axis=-1) + total, parts
 

@@ -1,5 +1,6 @@
 """Solvers of the reverse diffusion: noise in, sample out, observed coordinates untouched."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ Noise = Callable[[Array], Array]
 __all__ = ["Noise", "Score", "Solver", "count", "keep", "predict", "table", "uniform_grid"]
 
 
-class Solver:
+class Solver(ABC):
     """Base of the solvers: a subclass says how much noise it takes and how it goes from noise to data.
 
     A score is a function ``(z, t, xi)`` of positions ``(*, D)``, one time (a 0-d array) and noise, to ``(*, D)``: the
@@ -27,15 +28,16 @@ class Solver:
     """
 
     @property
+    @abstractmethod
     def evaluations(self) -> int:
         """Number of evaluations of the score in a run."""
-        raise NotImplementedError
 
     @property
     def draws(self) -> int:
         """Number of draws of noise in a run."""
         return 0
 
+    @abstractmethod
     def run(
         self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
     ) -> Array:
@@ -50,7 +52,6 @@ class Solver:
             moves: Boolean, broadcasts against ``start``: where False, a coordinate keeps its value bit for bit. None
                 moves all.
         """
-        raise NotImplementedError
 
     def sample(
         self, backend: Backend, rng: Any, sde: SDE, score: Score, observed: Array, moves: Array | None = None

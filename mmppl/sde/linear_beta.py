@@ -1,0 +1,50 @@
+"""Diffusions with a linear noise schedule."""
+
+from typing import Any
+
+from mmppl.errors import OptionError
+from mmppl.sde.base import SDE, namespace
+
+Array = Any
+
+__all__ = ["LinearBeta"]
+
+
+class LinearBeta(SDE):
+    r"""Base of diffusions with :math:`\beta(t) = \beta_0 + t (\beta_1 - \beta_0)`, :math:`f = -\beta / 2`.
+
+    .. math:: B(t) = \int_0^t \beta = \beta_0 t + \tfrac12 (\beta_1 - \beta_0) t^2, \quad a = e^{-B/2}
+
+    Arguments:
+        beta_0: :math:`\beta_0`, per unit of time.
+        beta_1: :math:`\beta_1`, per unit of time.
+
+    Raises:
+        OptionError: Unless ``0 < beta_0 < beta_1``.
+    """
+
+    def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
+        if not 0.0 < beta_0 < beta_1:
+            raise OptionError(f"Expected 0 < beta_0 < beta_1; got {beta_0} and {beta_1}.")
+        self.beta_0, self.beta_1 = float(beta_0), float(beta_1)
+
+    def beta(self, t: Array) -> Array:
+        r""":math:`\beta(t)`."""
+        return self.beta_0 + (self.beta_1 - self.beta_0) * t
+
+    def integral(self, t: Array) -> Array:
+        r"""B(t), the integral of :math:`\beta` from 0 to t."""
+        return self.beta_0 * t + 0.5 * (self.beta_1 - self.beta_0) * t * t
+
+    def time_of(self, integral: Array) -> Array:
+        """The time at which :meth:`integral` has a value."""
+        slope = self.beta_1 - self.beta_0
+        root = namespace(integral).sqrt(self.beta_0**2 + 2.0 * slope * integral)
+        # The stable form of (root - beta_0) / slope.
+        return 2.0 * integral / (root + self.beta_0)
+
+    def rate(self, t: Array) -> Array:
+        return -0.5 * self.beta(t)
+
+    def mean_factor(self, t: Array) -> Array:
+        return namespace(t).exp(-0.5 * self.integral(t))
