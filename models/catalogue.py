@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.ebm import ebm
 from mmppl.models.ebm_plus import ebm_plus
@@ -37,7 +37,7 @@ _ALL = (
 SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}
 
 
-def make(name: str, modalities: Mapping[str, Modality], *, ppl: ModuleType, **options: Any) -> Program:
+def make(name: str, modalities: Mapping[str, Modality], *, ppl: Face, **options: Any) -> Program:
     """The program of a published system by name.
 
     Raises:

@@ -1,9 +1,8 @@
 """The EBM-prior model, generalised version: an energy on the shared latent, and a private latent of each modality."""
 
-from types import ModuleType
-
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import system, weights
 from mmppl.models.common.shared_private import SharedPrivate
@@ -16,7 +15,7 @@ __all__ = ["ebm_plus"]
 def ebm_plus(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 24,
     private_dim: int = 8,
     hidden: int = 256,

@@ -1,12 +1,11 @@
 """The identifiable VAE: an auxiliary label says which Gaussian of the prior a datum's latent comes from."""
 
-from types import ModuleType
-
 import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import likelihood, system, weights
 from mmppl.nets import DeepSets, SetTransformer, decoder, encoder
@@ -21,7 +20,7 @@ PRIORS = ("conditional", "normal")
 def ivae(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 2,
     hidden: int = 128,
     label: str = "label",

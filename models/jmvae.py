@@ -1,11 +1,11 @@
 """JMVAE: a joint encoder of everything, and one of each modality."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.one_latent import one_latent
@@ -18,7 +18,7 @@ __all__ = ["jmvae"]
 def jmvae(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 16,
     hidden: int = 256,
     beta: float = 1.0,

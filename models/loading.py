@@ -2,13 +2,14 @@
 
 import os
 from importlib import import_module
-from types import ModuleType
+from typing import cast
 
 import numpy as np
 
 from mmppl.batch import Modality
 from mmppl.errors import MMPPLError, OptionError, RunError
 from mmppl.inference import Fitted, Program, Run
+from mmppl.inference.host import Face
 from mmppl.models.catalogue import make
 
 __all__ = ["BACKENDS", "face", "load"]
@@ -16,7 +17,7 @@ __all__ = ["BACKENDS", "face", "load"]
 BACKENDS = ("numpyro", "pyro")
 
 
-def face(backend: str) -> ModuleType:
+def face(backend: str) -> Face:
     """Imports ``mmppl.numpyro`` or ``mmppl.pyro`` by the name of the host; only this one is imported.
 
     Raises:
@@ -25,7 +26,7 @@ def face(backend: str) -> ModuleType:
     """
     if backend not in BACKENDS:
         raise OptionError(f"Unknown backend '{backend}'; expected one of {', '.join(BACKENDS)}.")
-    return import_module(f"mmppl.{backend}")
+    return cast(Face, import_module(f"mmppl.{backend}"))
 
 
 def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:

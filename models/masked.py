@@ -1,7 +1,6 @@
 """The masked multi-modal VAE: one learned posterior for every subset, trained on random ones."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from mmppl._backend import get_backend
@@ -9,6 +8,7 @@ from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import beta_schedule, likelihood, system, weights
 from mmppl.models.common.latent_priors import latent_prior
@@ -37,7 +37,7 @@ PRIVATE_PRIORS = ("standard", "conditional")
 def masked(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 16,
     private: int = 0,
     hidden: int = 256,

@@ -1,8 +1,7 @@
 """Multi-modal Latent Diffusion with an unconditional score, conditioned by in-painting."""
 
-from types import ModuleType
-
 from mmppl.batch import Modality
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
@@ -18,7 +17,7 @@ SHARED = ScoreOptions(solver="repaint", steps=2410)
 def mld_inpaint(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     shared: ScoreOptions = SHARED,
     replacement: str = "fresh",
     pairs: str = "shared",

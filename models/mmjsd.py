@@ -1,10 +1,9 @@
 """mmJSD: experts and the prior held together by a Jensen-Shannon divergence."""
 
-from types import ModuleType
-
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, likelihood, system, weights
 
@@ -15,7 +14,7 @@ __all__ = ["mmjsd"]
 def mmjsd(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 16,
     hidden: int = 256,
     beta: float = 1.0,

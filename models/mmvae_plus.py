@@ -1,10 +1,10 @@
 """MMVAE+: a mixture of experts on a shared latent, and a private latent of each modality."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Modality
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import system, weights
 from mmppl.models.common.latent_priors import latent_prior
@@ -17,7 +17,7 @@ __all__ = ["mmvae_plus"]
 def mmvae_plus(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 16,
     private_dim: int = 8,
     hidden: int = 256,

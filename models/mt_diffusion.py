@@ -1,9 +1,8 @@
 """MT-Diffusion: one diffusion for all modalities."""
 
-from types import ModuleType
-
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
@@ -21,7 +20,7 @@ SHARED = ScoreOptions(solver="ancestral", steps=251)
 def mt_diffusion(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     shared: ScoreOptions = SHARED,
     primary: str | None = None,
     strength: float = 1.0,

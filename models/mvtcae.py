@@ -1,10 +1,10 @@
 """MVTCAE: a product of experts learned by a bound on the total correlation."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Modality
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.one_latent import one_latent
@@ -16,7 +16,7 @@ __all__ = ["mvtcae"]
 def mvtcae(
     modalities: dict[str, Modality],
     *,
-    ppl: ModuleType,
+    ppl: Face,
     latent_dim: int = 16,
     hidden: int = 256,
     beta: float = 1.0,

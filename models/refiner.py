@@ -1,13 +1,13 @@
 """A diffusion over one modality itself, given what a decoder made of it."""
 
 from math import prod
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import DataError, ModalityError
+from mmppl.inference.host import Face
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
 from mmppl.models.mld import mld
@@ -16,7 +16,7 @@ from mmppl.nets import Flat
 __all__ = ["coarse_pairs", "refiner"]
 
 
-def refiner(modality: Modality, *, ppl: ModuleType, width: int = 512, seed: int = 0, **options: Any) -> Program:
+def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, **options: Any) -> Program:
     r"""Diffusion that sharpens decoded data: :math:`p(x \mid \hat x)` of data x and what a decoder made of them.
 
     A program of two modalities, ``"coarse"`` and ``"fine"``, both of the shape given: :func:`~mmppl.models.mld` of the

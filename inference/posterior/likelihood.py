@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
 from mmppl.inference.training.fitted import Fitted, example
 from mmppl.priors import LogNormalizer
@@ -109,7 +109,7 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
 
 
 @cache
-def _bound(ppl: ModuleType, num: int) -> Any:
+def _bound(ppl: Face, num: int) -> Any:
     """One objective for all calls, so that a host compiles its weights once."""
     return ppl.ELBO(particles=num, average=True)  # so that each particle has its own latents outside the plate
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.kernels import KERNELS, Kernel
 from mmppl.inference.training.fitted import Fitted
 
@@ -81,7 +81,7 @@ def move(
 
 
 @cache
-def _walker(ppl: ModuleType, kernel: str, options: tuple) -> Kernel:
+def _walker(ppl: Face, kernel: str, options: tuple) -> Kernel:
     """One kernel for all calls, so that a host compiles its steps once."""
     try:
         return getattr(ppl, KERNELS[kernel].__name__)(None, **dict(options))

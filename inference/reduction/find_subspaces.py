@@ -5,12 +5,11 @@ References:
     | https://arxiv.org/abs/2410.19990
 """
 
-from types import ModuleType
-
 import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import DataError
+from mmppl.inference.host import Face
 from mmppl.inference.reduction.ratio_learning import RatioLearning, Rows, learn_ratio
 from mmppl.priors import Blocks
 from mmppl.priors.reduction.subspaces import Subspaces, whitening
@@ -23,7 +22,7 @@ FEW = 8
 
 
 def find_subspaces(
-    latents: Batch, blocks: Blocks, *, eps: float, ppl: ModuleType, learning: RatioLearning | None = None
+    latents: Batch, blocks: Blocks, *, eps: float, ppl: Face, learning: RatioLearning | None = None
 ) -> Subspaces:
     r"""The smallest subspaces of every block that are estimated to lose less than a tolerance.
 
@@ -90,7 +89,7 @@ def _marginals(
     x: np.ndarray,
     parts: tuple[np.ndarray, np.ndarray],
     eps: float,
-    ppl: ModuleType,
+    ppl: Face,
     how: RatioLearning,
 ) -> np.ndarray:
     """The scores of every block by itself, ``(N, D)``: of the normal, plus the ratio against it."""

@@ -7,7 +7,6 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.data import minibatches
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
 from mmppl.nets import MLP
 from mmppl.priors.reduction.score_ratio import denoising_ratio_losses, directions, linear_ratio, ratio_losses
@@ -120,7 +120,7 @@ class RatioLearning:
 
 
 def learn_ratio(
-    train: Rows, test: Rows, eps: float, ppl: ModuleType, how: RatioLearning
+    train: Rows, test: Rows, eps: float, ppl: Face, how: RatioLearning
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The score ratio, from whitened latents ``(N, D)`` to ``(N, D)``.
 
@@ -159,7 +159,7 @@ def _start(ratio: np.ndarray, found: np.ndarray, number: int, seed: int) -> np.n
 
 
 def _learn(
-    train: Rows, test: Rows, found: np.ndarray, start: np.ndarray, ppl: ModuleType, how: RatioLearning
+    train: Rows, test: Rows, found: np.ndarray, start: np.ndarray, ppl: Face, how: RatioLearning
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Learns a network until the held-out loss rises."""
     dim, wide = train.x.shape[1], found.shape[1] + start.shape[1]

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.objectives import Objective
 from mmppl.names import check_names
 
@@ -90,7 +90,7 @@ class Program:
     model: Callable[..., Any]
     guide: Callable[..., Any]
     objective: Objective
-    ppl: ModuleType
+    ppl: Face
     modalities: Mapping[str, Modality]
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)

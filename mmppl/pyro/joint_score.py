@@ -1,5 +1,6 @@
 """The joint score as a Pyro distribution."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,12 +40,11 @@ class JointScore(ScorePrior, TorchDistribution):
         coordinates: Coordinates | None = None,
         energy: Any = None,
         density: str = "flow",
-        known: Condition | None = None,
         validate_args: bool | None = None,
     ):
         self.options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
-        self.energy, self.density, self.known = energy, density, known
+        self.energy, self.density, self.known = energy, density, None
         width = (self.options.blocks.dim,)
         self.check(self.options, density, coordinates)
         if coordinates is None:
@@ -52,21 +52,13 @@ class JointScore(ScorePrior, TorchDistribution):
         elif isinstance(coordinates, Whitening):
             coordinates = Whitening(*(_real(x) for x in coordinates))
         self.coordinates = coordinates
-        shape = ()
-        if known is not None:
-            shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
-        super().__init__(torch.Size(shape), torch.Size(width), validate_args=validate_args)
+        super().__init__(torch.Size(), torch.Size(width), validate_args=validate_args)
 
     def _given(self, known: Condition, options: JointModel) -> "JointScore":
-        return type(self)(
-            self.net,
-            options,
-            coordinates=self.coordinates,
-            energy=self.energy,
-            density=self.density,
-            known=known,
-            validate_args=self._validate_args,
-        )
+        new = copy.copy(self)
+        new.options, new.known = options, known
+        new._batch_shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
+        return new
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         if self._validate_args:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass, replace
 from functools import reduce
-from types import ModuleType
 from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
@@ -40,12 +40,12 @@ def autoencoders(
     return specs
 
 
-def beta_schedule(ppl: ModuleType, beta: float, warmup: int) -> Any:
+def beta_schedule(ppl: Face, beta: float, warmup: int) -> Any:
     """Beta, risen to from 0 over ``warmup`` steps if there are any."""
     return ppl.WarmUp(warmup, beta) if warmup else beta
 
 
-def likelihood(ppl: ModuleType, modality: Modality, output: Any) -> Any:
+def likelihood(ppl: Face, modality: Modality, output: Any) -> Any:
     """p(x_m | z) from what the decoder returns, as an event of the modality's shape; formulas are the modality's.
 
     Arguments:
@@ -128,7 +128,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     mine = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default={}) for name in SCORING]
     known = [*(p.name for p in own_parameters), *SCORING]
 
-    def make(modalities: Mapping[str, Modality], *, ppl: ModuleType, seed: int = 0, **options: Any) -> Program:
+    def make(modalities: Mapping[str, Modality], *, ppl: Face, seed: int = 0, **options: Any) -> Program:
         unknown = [name for name in options if name not in known]
         if unknown:
             own = [name for name in known if name not in ("modalities", "ppl", "seed")]

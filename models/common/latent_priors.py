@@ -1,7 +1,6 @@
 """The prior of a latent that a system has one of, by name or by a function."""
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 
 __all__ = ["PRIORS", "latent_prior"]
 
@@ -16,7 +16,7 @@ PRIORS = ("normal", "laplace", "gaussian_mixture", "vamp", "flow")
 
 
 def latent_prior(
-    ppl: ModuleType,
+    ppl: Face,
     prior: str | Callable[[], Any],
     latent_dim: int,
     *,

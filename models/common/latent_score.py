@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError, OptionError
+from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.autoencoder import Autoencoder
 from mmppl.models.common.declare import autoencoders, likelihood, weights
@@ -28,7 +28,7 @@ __all__ = ["two_stages"]
 
 def two_stages(
     modalities: Mapping[str, Modality],
-    ppl: ModuleType,
+    ppl: Face,
     *,
     options: ScoreOptions,
     score: JointModel,

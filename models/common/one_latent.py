@@ -1,10 +1,10 @@
 """Systems with one latent: a prior, a decoder of each modality, and a posterior of what is present."""
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 from mmppl.batch import Batch, Modality
+from mmppl.inference.host import Face
 from mmppl.models.common.declare import likelihood
 from mmppl.models.common.latent_priors import latent_prior
 
@@ -12,7 +12,7 @@ __all__ = ["one_latent"]
 
 
 def one_latent(
-    ppl: ModuleType,
+    ppl: Face,
     modalities: Mapping[str, Modality],
     nets: Mapping[str, Any],
     posterior: Callable[[Batch], Any],

@@ -1,12 +1,12 @@
 """Systems with one shared latent and a private one of each modality."""
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import Face
 from mmppl.models.common.declare import likelihood
 from mmppl.nets import decoder, encoder
 
@@ -41,7 +41,7 @@ class SharedPrivate:
     def __init__(
         self,
         modalities: Mapping[str, Modality],
-        ppl: ModuleType,
+        ppl: Face,
         *,
         latent_dim: int,
         private_dim: int,

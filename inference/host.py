@@ -1,0 +1,163 @@
+"""Protocols of what a host gives: ``mmppl.numpyro`` and ``mmppl.pyro``, with their ``host`` module.
+
+A :class:`Face` is what a user imports. Its ``host`` serves two clients: programs of :mod:`mmppl.models`, which are
+written once for both hosts (:class:`ProgramHost`), and :mod:`mmppl.inference`, which trains and runs them
+(:class:`Runtime`). Shapes are those of K draws, N rows and the event of each site.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.nets.spec import Spec
+
+if TYPE_CHECKING:
+    from mmppl.inference.objectives import Objective
+    from mmppl.inference.posterior.site_densities import Places
+    from mmppl.inference.training.fitted import Fitted
+    from mmppl.inference.training.program import Program, Stage
+
+Array = Any
+Latents = Mapping[str, Any]
+
+__all__ = ["Face", "Host", "ProgramHost", "Runtime", "Trainer"]
+
+
+class ProgramHost(Protocol):
+    """Primitives in which programs are written for either host."""
+
+    NAME: str
+    dist: Any
+    sample: Any
+    param: Any
+    factor: Any
+    scale: Any
+
+    def random(self) -> Any:
+        """A random handle, inside a program."""
+
+    def zeros(self, *shape: int) -> Array:
+        """Zeros of a shape."""
+
+    def loc_scale(self, family: str, loc: Array, scale: float | Array) -> Any:
+        """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
+
+    def build_all(self, specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
+        """Networks by name, each with initial weights of its own from the seed."""
+
+
+class Trainer(Protocol):
+    """Training of a program, stage by stage."""
+
+    def begin(self, stage: "Stage") -> None:
+        """Starts a stage: what moves, by which objective, with a new optimiser."""
+
+    def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
+        """One step: whether it was finite (else nothing has moved), and the record of the objective."""
+
+    def finish(self) -> None:
+        """Ends a stage on the averaged weights, where an average is kept."""
+
+    def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
+        """``fn`` of every batch of the data, with the weights as they are."""
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Sets parameters by public name."""
+
+    def moved(self, stage: "Stage") -> list[str]:
+        """The parameters that a stage moves, by the host's names."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Parameters by public name, the same on both hosts."""
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """State from which training goes on bit for bit."""
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot of the same program and stage."""
+
+
+class Runtime(Protocol):
+    """Training and running of programs; a bound model or guide has its weights."""
+
+    NAME: str
+    JOINT: Mapping[str, Any]
+    Trainer: Callable[..., Trainer]
+
+    def bind(self, program: "Program", weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
+        """The program's model and guide with these weights."""
+
+    def places(self, model: Callable, batch: Batch) -> "Places":
+        """Places of the latents of a model."""
+
+    def latents(
+        self, model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray
+    ) -> dict[str, Array]:
+        """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
+
+    def decode(self, model: Callable, hidden: Latents, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
+        """Draws (or means) of every modality of the batch given latents."""
+
+    def simulate(
+        self, model: Callable, guide: Callable, batch: Batch, num: int, seed: int, mean: bool, prior_rows: np.ndarray
+    ) -> tuple[dict, dict]:
+        """Draws of latents and of every modality."""
+
+    def scores(
+        self, model: Callable, hidden: Latents, batch: Batch, prior: bool = True
+    ) -> tuple[dict[str, np.ndarray], Any]:
+        """Log likelihood of each modality (0 where absent) and log prior, ``(K, N)`` each."""
+
+    def guide_log_prob(self, guide: Callable, hidden: Latents, batch: Batch) -> np.ndarray:
+        """The guide's log density in the plate of the data, ``(K, N)``."""
+
+    def outside(self, model: Callable, guide: Callable, hidden: Latents, batch: Batch) -> np.ndarray | None:
+        """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
+
+    def log_weights(
+        self, model: Callable, guide: Callable, objective: "Objective", batch: Batch, seed: int
+    ) -> np.ndarray:
+        """The objective's log importance weights of its first term, ``(K, N)``."""
+
+    def probe(self, model: Callable, hidden: Latents, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+        """Log density ``(K, N)`` of each site, and whether its gradient is anywhere not 0."""
+
+    def refine(
+        self, model: Callable, hidden: Latents, batch: Batch, kernel: Any, steps: int, seed: int
+    ) -> dict[str, Array]:
+        """Draws of the latents after steps of a kernel, every draw of every datum a chain."""
+
+    def chains(
+        self,
+        fitted: "Fitted",
+        batch: Batch,
+        kernel: Callable[[Callable], Any],
+        start: Mapping[str, np.ndarray],
+        *,
+        num_samples: int,
+        num_warmup: int,
+        seed: int,
+        rows: Sequence[int] | None = None,
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Latents and statistics of a kernel by the host's MCMC, ``(chains, draws, *)``."""
+
+    def find_prior(self, model: Callable, batch: Batch) -> dict[str, Any]:
+        """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
+
+    def log_normalizer(self, prior: Any, seed: int) -> Any:
+        """The prior's log Z, from a seed."""
+
+
+class Host(ProgramHost, Runtime, Protocol):
+    """Both: the module ``mmppl.<host>.host``."""
+
+
+class Face(Protocol):
+    """A module that users import, ``mmppl.numpyro`` or ``mmppl.pyro``; its other names are in its ``__all__``."""
+
+    host: Host
+
+    def __getattr__(self, name: str) -> Any:
+        """Distributions, kernels, objectives and primitives by name."""
