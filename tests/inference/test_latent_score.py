@@ -318,14 +318,14 @@ def test_guidance_by_pairs_is_a_third_stage(small, ppl):
     assert [r["stage"] for r in fitted.history][-1] == "guidance"
     losses = [r["loss"] for r in fitted.history if r["stage"] == "guidance"]
     assert losses[-1] < 0.97 * 2.0 * np.log(2.0)  # nothing learned is 2 log 2
-    strong = fitted.with_options(**{**options, "guidance": 5.0})
+    strong = fitted.with_options(**{**options, "guidance": 2.0})
     weak = fitted.with_options(**{**options, "guidance": 1e-6})
     given = train[:200].only("a")
     right = [
-        np.mean(np.sign(generate(f, given, want=["b"], mean=True)["b"][0]) == np.sign(given["a"]))
+        np.mean(np.sign(generate(f, given, 10, want=["b"], mean=True)["b"]) == np.sign(given["a"]))
         for f in (weak, strong)
     ]
-    assert right[1] > right[0] + 0.02
+    assert right[1] > right[0] + 0.03
 
 
 @pytest.mark.parametrize("name", ["mld_uni", "mld_inpaint"])
