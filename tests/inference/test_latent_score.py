@@ -81,6 +81,7 @@ def test_learning_with_missing_blocks(host, learned):
     np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 
 
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
 def test_a_mixture_has_the_right_component_for_every_subset(host, learned):
     rng = np.random.default_rng(5)
     means = np.array([[1.2, 1.2, 1.2], [-1.2, 1.2, -1.2], [1.2, -1.2, -0.2]])
@@ -328,7 +329,9 @@ def test_guidance_by_pairs_is_a_third_stage(small, ppl):
     assert right[1] > right[0] + 0.03
 
 
-@pytest.mark.parametrize("name", ["mld_uni", "mld_inpaint"])
+@pytest.mark.parametrize(
+    ("ppl", "name"), [("numpyro", "mld_uni"), ("pyro", "mld_uni"), ("pyro", "mld_inpaint")], indirect=["ppl"]
+)
 def test_every_system_can_be_guided(small, name):
     """By its own marginals where conditions are clean, by energies of pairs where they are replaced."""
     program = small(name, LINEAR.modalities, guidance=2.0, solver="dpm", ema=0.0)

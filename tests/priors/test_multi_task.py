@@ -128,7 +128,11 @@ def test_rows_of_an_unconditional_network_may_differ(host):
     np.testing.assert_allclose(host.log_prob(fn, draws[-3:]), exact, atol=2e-3)
 
 
-@pytest.mark.parametrize(("names", "conditioned"), [CASES[0], CASES[1], CASES[3]])
+@pytest.mark.parametrize(
+    ("host", "names", "conditioned"),
+    [("numpyro", *CASES[1]), *(("pyro", *CASES[i]) for i in (0, 1, 3))],
+    indirect=["host"],
+)
 def test_density_is_exact(host, names, conditioned):
     prior = make(host, conditioned=conditioned)
     known, mean, cov = given(names, conditioned)
@@ -176,7 +180,11 @@ def pair_net(space, r):
     return net
 
 
-@pytest.mark.parametrize(("strength", "conditioned"), [(0.0, True), (1.0, True), (1.0, False)])
+@pytest.mark.parametrize(
+    ("host", "strength", "conditioned"),
+    [("numpyro", 1.0, True)] + [("pyro", *case) for case in ((0.0, True), (1.0, True), (1.0, False))],
+    indirect=["host"],
+)
 def test_oracle_of_one_pair(host, strength, conditioned):
     """Correlation 0.8: a pair of unit variances, and conditionals of slope 0.8 and variance 0.36."""
     space, number = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=strength, sde=SDE), 5000
