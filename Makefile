@@ -6,14 +6,20 @@ PYTHON ?= python3
 SETUP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt -e
 COMPILED = JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 INPUTS = pyproject.toml constraints.txt
+FAST = tests/test_structure.py tests/test_imports.py tests/test_backend.py tests/test_batch.py tests/test_modality.py \
+	tests/test_adding_one_more.py tests/data tests/aggregation/test_aggregation.py tests/sde tests/parity/test_signatures.py
 
-.PHONY: demo test bench table lint
+.PHONY: check demo test bench table lint
 
 demo: .venv/all.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
 
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(COMPILED) .venv/bin/pytest -q -n 2 --dist worksteal
+
+# A fast lane, under two minutes: it leaves out whatever fits, samples or compiles programs of a host.
+check: lint
+	OMP_NUM_THREADS=1 $(COMPILED) .venv/bin/pytest -q -n 2 --dist worksteal $(FAST)
 
 # The speed first, then the quality: fits of the demo's program on both hosts, three seeds each (10 minutes).
 bench: .venv/dev.stamp
