@@ -45,6 +45,8 @@ class Site:
         auxiliary: Whether it is a guide's site that stands for no latent of the model.
         discrete: Whether its support is discrete.
         reparametrised: Whether its draws carry the gradients of what they were drawn with, where there are any.
+        plain: Gives its log density over its batch shape without scales and masks, that of what it was drawn from;
+            None where that is the one above for the scale that is the argument.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Site:
     auxiliary: bool
     discrete: bool
     reparametrised: bool = True
+    plain: Callable[[float], Array | None] = lambda over: None
 
 
 def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -> str | None:
@@ -111,15 +114,17 @@ def plate_scale(frame: PlateFrame) -> float:
     return frame.size / frame.rows
 
 
-def per_datum(site: Site, frame: PlateFrame, scale: float) -> Array:
+def per_datum(site: Site, frame: PlateFrame, scale: float, plain: bool = False) -> Array:
     """The log density of each row of the data, ``(N,)``: summed over plates within and around the data's.
 
     Arguments:
         site: A site in the plate of the data.
         frame: That plate.
         scale: The scale of the data's plate, which is taken off: it belongs outside a log-mean-exp.
+        plain: Whether all other scales and masks are left out too.
     """
-    log_density = site.log_density(scale)
+    drawn = site.plain(scale) if plain else None
+    log_density = site.log_density(scale) if drawn is None else drawn
     xp = get_backend(log_density).xp
     axis = log_density.ndim + frame.dim
     others = tuple(i for i in range(log_density.ndim) if i != axis)

@@ -116,7 +116,8 @@ def test_a_likelihood_touches_two_files(tree):
     tree.change("models/common/declare.py", (line, line + own))
     code = "import jax.numpy as jnp, mmppl.numpyro as mm\nfrom mmppl import Modality\n"
     code += "from mmppl.models.common.declare import likelihood\n"
-    code += "print(round(float(likelihood(mm, Modality((2,), likelihood='newest'), jnp.zeros(2)).log_prob(jnp.zeros(2))), 3))"
+    code += "fn = likelihood(mm, Modality((2,), likelihood='newest'), jnp.zeros(2))\n"
+    code += "print(round(float(fn.log_prob(jnp.zeros(2))), 3))"
     assert tree.run(code) == "-2.0"
     assert len(tree.touched) == 2
 

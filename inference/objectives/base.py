@@ -253,7 +253,7 @@ class Objective:
         # 1. The weights come first: they are in the factor of the draws' gradient.
         live = self._densities(run, batch, terms, still)
         log_q = backend.stop_gradient(live.log_q)
-        first = self._ingredients(run, batch, terms, still, log_q, log_q)
+        first = self._ingredients(run.frozen(), batch, terms, still, log_q, log_q)
         weight = backend.stop_gradient(first.normalised_weights(backend, beta))
         # 2. The share of the component that drew.
         share = xp.ones_like(log_q)
@@ -276,11 +276,17 @@ class Objective:
 
         moved = scaled(backend, draws, of_site)
         log_q = log_q + along(backend, slope(lambda d: d.log_q), moved)
+        if self.density == "mixture" or draws.uneven:
+            # 4. What the other components keep, and what log q has beyond the density of what was drawn from.
+            drawn = live.component + live.rest
+            if draws.uneven:
+                plain = run.density(still, terms.encode, plain=True)
+                drawn = self._total(xp, terms, owned, plain, xp.broadcast_to(run.like, run.shape))
+            log_q = log_q + gradient_of(backend, live.log_q - share * drawn)
         if self.density == "mixture":
-            # 4. What the other components keep, and the slope of the share.
-            explicit = live.log_q - share * (live.component + live.rest)
+            # 5. The slope of the share.
             slopes = slope(lambda d: d.component) - slope(lambda d: d.log_q - d.rest)
-            log_q = log_q + gradient_of(backend, explicit) + along(backend, share[..., None] * slopes, draws)
+            log_q = log_q + along(backend, share[..., None] * slopes, draws)
         return self._ingredients(run, batch, terms, moved, log_q, log_q)
 
     # The bound's parts --------------------------------------------------------------------------------------------
@@ -355,13 +361,16 @@ def mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:
     # A datum without a term gets even shares: its density is not used, but must be finite.
     share = xp.where(total > 0, weight / xp.where(total > 0, total, xp.ones_like(total)), 1.0 / weight.shape[0])
     log_share = xp.where(share > 0, xp.log(xp.where(share > 0, share, xp.ones_like(share))), -xp.inf)
-    return backend.logsumexp(sum(across) + log_share, axis=2)
+    none = xp.broadcast_to(run.like, (*run.shape[:2], 1, run.shape[2]))
+    return backend.logsumexp(sum(across, start=none) + log_share, axis=2)
 
 
 def factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array:
-    """The factor on a log likelihood, ``(T, N)``; 1 for what is observed beside the modalities."""
+    """The factor on a log likelihood, ``(T, N)``; what is observed beside the modalities counts with the prior."""
     if site not in batch.modalities:
-        return xp.ones_like(like[0, ...])
+        prior = None if terms.reference is None else terms.reference.prior
+        beside = prior if terms.beside is None else terms.beside
+        return xp.ones_like(like[0, ...]) * (1.0 if beside is None else beside)
     score, present = terms.score[..., batch.modalities.index(site)], batch.present[site]
     if score.dtype == xp.bool:
         return xp.astype(score & present, like.dtype)

@@ -55,7 +55,8 @@ class Evaluation:
             self.layout  # noqa: B018 - looked at before the step's own runs, whose networks it must not touch
         if self.plain:
             out = self._split(self._guided(masks[0, ...], rng=self.runs.keys(0, ()), role="draw"))
-            return out._replace(latents=_widen(out.latents), log_q=_widen(out.log_q), outside=_widen(out.outside))
+            wide = {name: _widen(getattr(out, name)) for name in ("latents", "log_q", "outside")}
+            return out._replace(**wide)
         if self.layout.simple:
             sites = self.runs.run(
                 self.guide, self._seen(masks), axes=self.shape[:2], rng=self.runs.keys(0, ()), role="draw"
@@ -66,8 +67,11 @@ class Evaluation:
             self._layout = Layout(self.layout.plate, False)
         return self._drawn_one_by_one(masks)
 
-    def density(self, draws: Draws, masks: Array, *, cross: bool = False) -> dict[str, Array]:
-        """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs."""
+    def density(self, draws: Draws, masks: Array, *, cross: bool = False, plain: bool = False) -> dict[str, Array]:
+        """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs.
+
+        With ``plain`` without scales and masks: the densities of what was drawn from.
+        """
         xp = self.backend.xp
         shape: tuple[int, ...] = self.shape
         if cross and self.layout.simple:
@@ -77,12 +81,14 @@ class Evaluation:
             return self._local(self.runs.run(self.guide, self._seen(masks), values, rng=self.runs.keys(0, ())), shape)
         if not cross and not self.plain and self.layout.simple:
             sites = self.runs.run(self.guide, self._seen(masks), draws.latents, rng=self.runs.keys(0, ()))
-            return self._local(sites, shape)
+            return self._local(sites, shape, plain)
 
         own, common = self._values(draws)
+        if not own:
+            return {}  # nothing lies in the plate of the data
 
         def one(values: dict, mask: Array) -> dict:
-            return self._rows(self._guided(mask, {**common, **values}, rng=self.runs.keys(0, ())))
+            return self._rows(self._guided(mask, {**common, **values}, rng=self.runs.keys(0, ())), plain)
 
         if cross:
             return self._each(lambda values: self.runs.map(lambda mask: one(values, mask), masks), own)
@@ -125,6 +131,12 @@ class Evaluation:
         if self.linear:
             log_lik, log_prior, outside = self._each(one, own)
             return log_lik, log_prior, xp.mean(outside)
+
+        if not own:
+            # Without latents in the plate of the data all particles and terms are one.
+            log_lik, log_prior, outside = one({})
+            wide = [{n: xp.broadcast_to(x, self.shape) for n, x in part.items()} for part in (log_lik, log_prior)]
+            return wide[0], wide[1], outside
 
         def apart(values: dict) -> tuple[tuple, Array]:
             *parts, outside = one(values)
@@ -276,18 +288,25 @@ class Evaluation:
             {n: site.value for n, site in outside.items()},
             sum((total(site) for site in beside), start=self.backend.xp.zeros_like(self.like)),
             tuple(lost),
+            any(site.plain(self.scale) is not None for site in local.values()),
         )
 
-    def _rows(self, sites: Mapping[str, Site]) -> dict[str, Array]:
+    def _rows(self, sites: Mapping[str, Site], plain: bool = False) -> dict[str, Array]:
         """Log densities ``(N,)`` of the sites in the plate of the data."""
         plate = self.plate(sites)
         frames = {name: in_plate(site, plate) for name, site in sites.items()}
-        return {name: per_datum(sites[name], frame, self.scale) for name, frame in frames.items() if frame is not None}
+        return {
+            name: per_datum(sites[name], frame, self.scale, plain)
+            for name, frame in frames.items()
+            if frame is not None
+        }
 
-    def _local(self, sites: Mapping[str, Site], shape: tuple) -> dict[str, Array]:
+    def _local(self, sites: Mapping[str, Site], shape: tuple, plain: bool = False) -> dict[str, Array]:
         """Log densities of sites that all lie in the plate of the data alone, with leading axes."""
         xp = self.backend.xp
-        return {name: xp.broadcast_to(site.log_density(self.scale), shape) for name, site in sites.items()}
+        found = {name: site.plain(self.scale) if plain else None for name, site in sites.items()}
+        found = {n: sites[n].log_density(self.scale) if own is None else own for n, own in found.items()}
+        return {name: xp.broadcast_to(own, shape) for name, own in found.items()}
 
     def _sorted(self, log_density: dict, sites: Mapping[str, Site], prior: bool, outside: Array) -> tuple:
         observed = {n: x for n, x in log_density.items() if sites[n].observed}

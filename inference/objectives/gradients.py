@@ -12,6 +12,8 @@ where c is the factor of log q in log w. Both estimators below replace the secon
   part by :math:`1 - c (1 - \hat w_k)`. Where the weight has the density of a mixture, that holds for the share
   :math:`r = \pi_t q_t / q_{\mathrm{mix}}` of the component that drew; then :math:`1 - c\, r (1 - \hat w_k)` is the
   factor, :math:`-c\, \hat w_k \partial_z r` is added along the draws, and the other components keep the second part.
+  Where a site's density is scaled, masked or sub-sampled, the identity holds for the density that it was drawn from,
+  and what log q has beyond that, :math:`(s - 1) \log q_i`, keeps the second part.
 
 References:
     | Sticking the Landing (Roeder et al., 2017), https://arxiv.org/abs/1703.09194

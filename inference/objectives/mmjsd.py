@@ -61,4 +61,5 @@ class MMJSD(Objective):
         scored = xp.where(xp.any(encode, axis=-1), factor, xp.zeros_like(factor))
         score = scored[..., None] * xp.astype(present, like.dtype)
         share = xp.broadcast_to(several, weight.shape)
-        return Terms(encode, score, weight, References(present[None, ...], share[:, None, :], 1.0 - share))
+        reference = References(present[None, ...], share[:, None, :], 1.0 - share)
+        return Terms(encode, score, weight, reference, beside=scored)

@@ -38,6 +38,8 @@ class Terms(NamedTuple):
             the others are not decoded. None where any may.
         joint: Whether the k-th particles of all terms belong together: their log weights are then summed before the
             log-mean-exp.
+        beside: Factor on what the model observes beside the modalities, such as a label, ``(T, N)``. None where it
+            counts as the prior does, to whose side it belongs: all that a guide looks at has its density there.
     """
 
     encode: Array
@@ -47,6 +49,7 @@ class Terms(NamedTuple):
     mixture: tuple[Array, Array] | None = None
     scored: tuple[tuple[int, ...], ...] | None = None
     joint: bool = False
+    beside: Array | None = None
 
     def several(self) -> bool:
         """Tells whether the guide is asked about more than one subset of a datum."""
@@ -67,6 +70,8 @@ class Draws(NamedTuple):
             own.
         log_q_outside: Log density of those, a scalar, the mean over particles.
         fixed: Sites whose draws carry no gradient although their density asks for one.
+        uneven: Whether some latent counts otherwise than once in the guide's density, by a scale, a mask or a plate
+            that is sub-sampled.
     """
 
     latents: dict[str, Array]
@@ -77,9 +82,12 @@ class Draws(NamedTuple):
     outside: dict[str, Array]
     log_q_outside: Array
     fixed: tuple[str, ...] = ()
+    uneven: bool = False
 
     def pack(self, xp: Any) -> Array:
-        """The latents in the plate side by side, ``(K, T, N, D)``."""
+        """The latents in the plate side by side, ``(K, T, N, D)``; ``(1, 1, 1, 0)`` where there are none."""
+        if not self.latents:
+            return xp.reshape(self.log_q_outside * 0.0, (1, 1, 1, 1))[..., :0]
         parts = [xp.moveaxis(z, 2 + self.rows[name], 2) for name, z in self.latents.items()]
         return xp.concat([z.reshape((*z.shape[:3], -1)) for z in parts], axis=-1)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from numpyro import handlers
+from numpyro.distributions import ExpandedDistribution, Independent, MaskedDistribution
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
@@ -29,6 +30,26 @@ def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
     if scale is None or (isinstance(scale, float | int) and scale == over):
         return log_prob
     return (scale if over == 1.0 else scale / over) * log_prob
+
+
+def plain_log_density(node: dict, over: float) -> jax.Array | None:
+    """The log density of a sample site without scales and masks; None where there are none but the scale ``over``."""
+    fn, scale = unmasked(node["fn"]), 1.0 if node["scale"] is None else node["scale"]
+    if isinstance(scale, float | int) and scale == over and fn is node["fn"]:
+        return None
+    return fn.log_prob(node["value"])
+
+
+def unmasked(fn: Any) -> Any:
+    """A distribution without masks."""
+    if isinstance(fn, MaskedDistribution):
+        return unmasked(fn.base_dist).expand(fn.batch_shape)
+    if isinstance(fn, Independent | ExpandedDistribution):
+        base = unmasked(fn.base_dist)
+        if base is not fn.base_dist:
+            own = fn.event_dim - base.event_dim
+            return base.expand(fn.batch_shape + fn.event_shape[:own]).to_event(own)
+    return fn
 
 
 def frames_of(node: dict, trace: Mapping) -> tuple[PlateFrame, ...]:
@@ -57,6 +78,7 @@ def _site(name: str, node: dict, trace: Mapping) -> Site:
         node["is_observed"],
         bool(node["infer"].get("is_auxiliary", False)),
         False if node["is_observed"] else bool(node["fn"].support.is_discrete),
+        plain=lambda over: plain_log_density(node, over),
     )
 
 

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from mmppl.errors import OptionError
 
-__all__ = ["Buffers", "copied", "entered", "evaluated", "given_by_host", "kept", "load", "ready", "resting"]
+__all__ = ["Buffers", "copied", "entered", "evaluated", "given_by_host", "kept", "load", "ready", "resting", "unmoved"]
 
 DIVIDER = "$$$"  # Pyro's, between the name of a network and that of a parameter in it
 _TAKE: ContextVar[Callable[[Module], None] | None] = ContextVar("mmppl_take", default=None)
@@ -81,6 +81,45 @@ def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
             training.append(module)
             module.training = False
 
+    try:
+        with _called(take):
+            yield met
+    finally:
+        buffers.give_back()
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def unmoved() -> Iterator[None]:
+    """Within, networks run in their own mode on copies of their buffers; afterwards each has its own buffers again.
+
+    The buffers are not written back in place: a gradient may hold them.
+    """
+    held: dict[int, tuple[Module, dict[str, Any]]] = {}
+    outer = _TAKE.get()
+
+    def take(module: Module) -> None:
+        if outer is not None:
+            outer(module)
+        if id(module) not in held and module._buffers:
+            held[id(module)] = module, dict(module._buffers)
+            for name, buffer in held[id(module)][1].items():
+                module._buffers[name] = None if buffer is None else buffer.clone()
+
+    try:
+        with _called(take):
+            yield
+    finally:
+        for module, buffers in held.values():
+            module._buffers.clear()
+            module._buffers.update(buffers)
+
+
+@contextmanager
+def _called(take: Callable[[Module], None]) -> Iterator[None]:
+    """Within, ``take`` meets every module before it runs."""
+
     def on_call(module: Module, _: Any) -> None:
         # A hook is the whole process's, where another thread may be training.
         if _TAKE.get() is take:
@@ -89,13 +128,10 @@ def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
     token = _TAKE.set(take)
     hook = register_module_forward_pre_hook(on_call)
     try:
-        yield met
+        yield
     finally:
         hook.remove()
         _TAKE.reset(token)
-        buffers.give_back()
-        for module in training:
-            module.training = True
 
 
 def entered(network: Module) -> Module:

@@ -1,19 +1,22 @@
 """Runs of programs under Pyro's handlers, read as sample sites."""
 
+import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import ExpandedDistribution, Independent, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
-from mmppl.pyro.networks import evaluated
+from mmppl.pyro.networks import evaluated, unmoved
 from mmppl.sites import PlateFrame, Site
 
 __all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
@@ -54,6 +57,27 @@ def site_log_density(node: dict, over: float = 1.0) -> torch.Tensor:
     return scale_and_mask(log_prob, scale, True if mask is None else mask)
 
 
+def plain_log_density(node: dict, over: float) -> torch.Tensor | None:
+    """The log density of a sample site without scales and masks; None where there are none but the scale ``over``."""
+    fn, scale = unmasked(node["fn"]), node["scale"]
+    even = not isinstance(scale, torch.Tensor) and scale == over
+    if even and (node["mask"] is None or node["mask"] is True) and fn is node["fn"]:
+        return None
+    return fn.log_prob(node["value"], *node["args"], **node["kwargs"])
+
+
+def unmasked(fn: Any) -> Any:
+    """A distribution without masks."""
+    if isinstance(fn, MaskedDistribution):
+        return unmasked(fn.base_dist).expand(fn.batch_shape)
+    if isinstance(fn, Independent | ExpandedDistribution):
+        base = unmasked(fn.base_dist)
+        if base is not fn.base_dist:
+            own = fn.event_dim - base.event_dim
+            return base.expand(fn.batch_shape + fn.event_shape[:own]).to_event(own)
+    return fn
+
+
 def frames_of(node: dict) -> tuple[PlateFrame, ...]:
     """The plates of the program that a site lies in."""
     return tuple(
@@ -85,6 +109,7 @@ def _site(name: str, node: dict) -> Site:
         bool(node["infer"].get("is_auxiliary", False)),
         latent and bool(fn.support.is_discrete),
         not latent or _carries_gradients(node),
+        lambda over: plain_log_density(node, over),
     )
 
 
@@ -103,6 +128,7 @@ class Runs:
         self.args, self.kwargs = args, dict(kwargs or {})
         floats = [v for v in batch.values.values() if v.is_floating_point()]
         self.like = floats[0].new_zeros(()) if floats else torch.zeros(())
+        self.still = False  # whether networks keep their buffers as they are
         self.picked: dict[str, torch.Tensor] = {}  # rows that plates drew, the same in every run
 
     def run(
@@ -115,7 +141,8 @@ class Runs:
         rng: Any = None,
         role: str = "density",
     ) -> dict[str, Site]:
-        with _axes(axes):
+        # Networks move once for each draw of the guide and each score of the model, as under the host's Trace_ELBO.
+        with _axes(axes), unmoved() if self.still or role == "density" else nullcontext():
             replayed = poutine.replay(fn, trace=given({**self.picked, **(values or {})}))
             trace = poutine.trace(replayed).get_trace(batch, *self.args, **self.kwargs)
         for name, node in trace.nodes.items():
@@ -153,7 +180,9 @@ class Runs:
         return known[key][1]
 
     def frozen(self) -> "Runs":
-        return self  # gradients are taken of latents alone there
+        out = copy.copy(self)  # gradients are taken of latents alone there
+        out.still = True
+        return out
 
 
 _LAYOUTS: WeakKeyDictionary = WeakKeyDictionary()

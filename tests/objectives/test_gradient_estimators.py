@@ -80,7 +80,55 @@ class Hierarchy(Experts):
             d.ppl.sample("w", d.dist.Normal(xp.tanh(p["slope"] * z), xp.exp(p["log_scale"])).to_event(1))
 
 
+class Uneven(Hierarchy):
+    """The same with the second latent scaled, masked, or in a plate of views of which some are seen."""
+
+    start = {"loc": 0.5, "slope": 0.7, "log_scale": -0.4}
+
+    def __init__(self, d, within, views=0):
+        super().__init__(d)
+        self.within, self.views = within, views
+
+    def second(self, mean, scale):
+        """A latent of each row, or the sum of one of each view."""
+        d = self.d
+        if d.name == "pyro":
+            from pyro import poutine as handlers
+        else:
+            from numpyro import handlers
+        with self.within(d, handlers):
+            if self.views:
+                mean = mean + d.array(np.zeros((self.views, 1, 1)))
+            w = d.ppl.sample("w", d.dist.Normal(mean, scale).to_event(1))
+        return w.sum(-3) if self.views else w
+
+    def model(self, batch):
+        d = self.d
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+            w = self.second(0.9 * z, 0.7)
+            for m in batch.modalities:
+                d.mm.observe(m, d.dist.Normal(w, 0.5).to_event(1), batch)
+
+    def guide(self, batch):
+        d, p = self.d, {n: self.d.ppl.param(n, self.d.array(x)) for n, x in self.params().items()}
+        xp, one = get_backend(batch["a"]).xp, batch["a"] * 0.0 + 1.0
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(p["loc"] * one, 0.8).to_event(1))
+            self.second(xp.tanh(p["slope"] * z), xp.exp(p["log_scale"]))
+
+
+UNEVEN = {
+    "scaled": (lambda d, handlers: handlers.scale(scale=0.25), 0),
+    "masked": (lambda d, handlers: handlers.mask(mask=False), 0),
+    "some views": (lambda d, handlers: d.ppl.plate("views", 6, subsample_size=2, dim=-2), 2),
+}
 CASES = {
+    **{
+        f"{name}, dreg": (lambda d, of=of: Uneven(d, *of), "ELBO", 4, {"gradient": "dreg"})
+        for name, of in UNEVEN.items()
+    },
+    "scaled, stl": (lambda d: Uneven(d, *UNEVEN["scaled"]), "ELBO", 1, {"gradient": "stl"}),
     "IWAE, dreg": (lambda d: Experts(d, "Product"), "ELBO", 8, {"gradient": "dreg"}),
     "IWAE, beta 0.4, dreg": (lambda d: Experts(d, "Product"), "ELBO", 6, {"gradient": "dreg", "beta": 0.4}),
     "IWAE, beta 2, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "beta": 2.0}),

@@ -8,6 +8,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.optim import Adam
 from torch import nn
 
 import mmppl
@@ -103,6 +105,42 @@ def program(make, objective=None, declare=mm.net, scale=0.5, stages=()):
             pyro.sample("z", mm.MixtureOfProducts(experts, batch.present))
 
     return Program(model, guide, objective or mm.ELBO(), mm, MODALITIES, stages=stages or (Stage(),))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        *(mm.ELBO(), mm.ELBO(gradient="stl"), mm.ELBO(gradient="score")),
+        *(mm.ELBO(4, gradient="dreg"), mm.Masked(), mm.Masked(4, gradient="dreg")),
+    ],
+    ids=repr,
+)
+def test_networks_move_once_a_step_as_by_the_hosts_own(objective):
+    """However often the guide's density is asked for, and the model scored."""
+    found = []
+    for own in (objective, Trace_ELBO()):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        torch.manual_seed(3)
+        encoder, decoder = (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in range(2))
+
+        def model(batch, decoder=decoder):
+            with mm.plate(batch):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                net = mm.net("decoder", decoder)
+                mean = net(z.reshape(-1, 2)).reshape(z.shape)
+                mm.observe("a", dist.Normal(mean, 1.0).to_event(1), batch)
+
+        def guide(batch, encoder=encoder):
+            with mm.plate(batch):
+                loc = mm.net("encoder", encoder)(batch["a"])
+                pyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+
+        SVI(model, guide, Adam({"lr": 0.0}), own).step(mm.as_batch(DATA.select("a")))
+        found.append((encoder[1].num_batches_tracked.item(), decoder[1].num_batches_tracked.item()))
+        found[-1] += tuple(encoder[1].running_mean.tolist())
+    assert found[0] == pytest.approx(found[1])
+    assert found[0][:2] == (1, 1)
 
 
 def location(fitted, name="a"):
