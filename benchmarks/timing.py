@@ -1,4 +1,4 @@
-"""Times measured in turns, so that what a shared machine does meanwhile strikes every competitor alike."""
+"""Interleaved timing, to cancel what else the machine does meanwhile."""
 
 import time
 from collections.abc import Callable, Mapping

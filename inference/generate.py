@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 from mmppl.batch import Batch
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.kernels import KERNELS
-from mmppl.inference.posterior.short_chains import move
+from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
 
 __all__ = ["complete", "generate", "keep"]
@@ -108,7 +108,7 @@ def _rows(
         again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
         hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
         if sampler is not None:
-            hidden = move(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
+            hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
         draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
         parts.append({n: keep(fitted.program.modalities[n].typed(draws[n]), rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}

@@ -7,7 +7,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.generate import complete
-from mmppl.inference.posterior.short_chains import move
+from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
 
 __all__ = ["trajectory"]
@@ -61,6 +61,8 @@ def trajectory(
     for frame in range(frames + 1):
         if frame:
             again = int(np.random.SeedSequence([seed, frame]).generate_state(1)[0])
-            hidden = move(fitted, rows, hidden, seed=again, kernel=kernel, steps=every, step_size=step_size, **options)
+            hidden = refine_draws(
+                fitted, rows, hidden, seed=again, kernel=kernel, steps=every, step_size=step_size, **options
+            )
         pictures.append(host.decode(fitted.model, hidden, rows, seed, True))
     return {n: m.typed(np.concatenate([picture[n] for picture in pictures])) for n, m in modalities.items()}

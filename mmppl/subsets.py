@@ -1,4 +1,4 @@
-"""Random subsets without a list of all of them: coins are thrown a few times, and the first fit is taken."""
+"""Random subsets by rejection sampling, with a fixed number of proposals."""
 
 from collections.abc import Callable
 from typing import Any

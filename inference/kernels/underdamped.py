@@ -38,8 +38,8 @@ class UnderdampedLangevin(Kernel):
     .. math:: v \leftarrow e^{-\gamma s / 2}\, v + \sqrt{1 - e^{-\gamma s}}\; \epsilon
 
     and B A B, kicks and drifts, is a step of the ``integrator``, taken with probability
-    :math:`\min(1, e^{H - H'})`; a chain that refuses turns round. So the chain is exact at any step size. It is also
-    known as generalised HMC of one step. Chains start at rest. See :class:`MALA` for the target density.
+    :math:`\min(1, e^{H - H'})`; the momentum is negated on rejection. So the chain is exact at any step size. It is
+    also known as generalised HMC of one step. The initial momentum is zero. See :class:`MALA` for the target density.
 
     References:
         | A generalized guided Monte Carlo algorithm (Horowitz, 1991), https://doi.org/10.1016/0370-2693(91)90812-5

@@ -197,8 +197,8 @@ class Objective:
         return batch.modalities if self.score is None else self.score
 
     def _draw(self, run: Evaluation, batch: Batch, terms: Terms) -> Draws:
-        run.several = terms.several()
-        return run.draw(terms.encode, self.particles, self._names(batch), average=self.average)
+        how = {"average": self.average, "several": terms.several()}
+        return run.draw(terms.encode, self.particles, self._names(batch), **how)
 
     # The guide's density ------------------------------------------------------------------------------------------
     def _log_q(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[Array, Array]:
@@ -387,6 +387,6 @@ def _own_share(xp: Any, terms: Terms) -> Array:
 
 
 def _plain(value: Any) -> str:
-    """As it writes itself; what would tell its address, other in every process, by its name or its type's."""
+    """repr without a memory address, which differs between processes: the name, or that of the type."""
     said = repr(value)
     return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in said else said

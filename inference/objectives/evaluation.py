@@ -32,12 +32,12 @@ class Evaluation:
     def __init__(self, runs: Runs, model: Program, guide: Program, batch: Batch):
         self.runs, self.model, self.guide, self.batch = runs, model, guide, batch
         self.backend, self.like = runs.backend, runs.like
-        self.several = False  # whether the guide is asked about several subsets, which then share the batch's arrays
+        self.several = False
         self.scale: Any = 1.0  # of the plate of the data, total over batch size; known once the guide or model has run
         self.beside = False  # whether anything lies outside that plate
         self._layout: Layout | None = None
 
-    def draw(self, masks: Array, num: int, names: tuple[str, ...], *, average: bool) -> Draws:
+    def draw(self, masks: Array, num: int, names: tuple[str, ...], *, average: bool, several: bool = False) -> Draws:
         """Draws ``num`` particles from the guide for each of the encoding masks ``(T, N, M)``.
 
         Arguments:
@@ -46,8 +46,9 @@ class Evaluation:
             names: The modalities that will be scored.
             average: Whether particles are averaged. Where they are not, latents outside the plate are drawn once, and
                 the weights of each datum's particles are conditional on them.
+            several: Whether the guide is asked about several subsets, which then share the batch's arrays.
         """
-        self.names = names
+        self.names, self.several = names, several
         self.shape = (num, masks.shape[0], len(self.batch))
         self.linear = masks.shape[0] == 1 and (num == 1 or average)
         self.plain = self.shape[:2] == (1, 1)

@@ -12,7 +12,7 @@ from mmppl.errors import DataError, InferenceError, OptionError, PosteriorWarnin
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.importance import resample, weighted
 from mmppl.inference.posterior.posterior import Posterior
-from mmppl.inference.posterior.short_chains import move
+from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
 
@@ -160,7 +160,7 @@ def _independent(fitted: Fitted, data: Batch, method: str, num: int, seed: int, 
         host = fitted.program.ppl.host
         hidden = host.latents(fitted.model, fitted.guide, data, num, seed, np.zeros(len(data), bool))
         if method == "refine":
-            hidden = move(fitted, data, hidden, seed=seed, **options)
+            hidden = refine_draws(fitted, data, hidden, seed=seed, **options)
     draws = {name: np.asarray(hidden[name])[None] for name in hidden if name in fitted.latents}
     return Posterior(fitted, data, method, draws, stats, False, k, seed, dict(options))
 

@@ -15,7 +15,7 @@ from mmppl.inference.training.fitted import Fitted
 
 Array = Any
 
-__all__ = ["move", "refine", "walk"]
+__all__ = ["refine", "refine_draws", "refine_steps"]
 
 
 def refine(
@@ -62,7 +62,7 @@ def refine(
     )
 
 
-def move(
+def refine_draws(
     fitted: Fitted, data: Batch, hidden: Any, *, seed: int, kernel: str = "mala", steps: int = 50, **options: Any
 ) -> dict[str, np.ndarray]:
     """Latents ``(K, N, *event)`` after some steps of a kernel, each draw of each datum a chain."""
@@ -89,7 +89,7 @@ def _walker(ppl: Face, kernel: str, options: tuple) -> Kernel:
         raise OptionError(f"Unknown option of kernel '{kernel}': {error}.") from None
 
 
-def walk(
+def refine_steps(
     backend: Backend,
     kernel: Kernel,
     log_density: Callable[[Array], Array],

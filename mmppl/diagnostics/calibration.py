@@ -65,7 +65,7 @@ def calibrate(
     r"""Simulation-based calibration: are the posteriors of simulated data right on average?
 
     For :math:`z \sim p(z), x \sim p(x \mid z)` and exact draws :math:`z_1, \dots, z_L` of :math:`p(z \mid x_S)`, the
-    rank of z among them is uniform on 0, ..., L. Every datum has a random subset S. Ranks heaped at both ends tell of
+    rank of z among them is uniform on 0, ..., L. Every datum has a random subset S. U-shaped ranks are a sign of
     posteriors too narrow, in the middle of ones too wide, to one side of ones shifted.
 
     Arguments:

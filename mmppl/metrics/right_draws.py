@@ -15,7 +15,7 @@ Generate = Callable[[Batch, Sequence[str]], Mapping[str, np.ndarray]]
 
 
 def labelled_modalities(batch: Batch, judges: Classifiers) -> tuple[str, ...]:
-    """The modalities of a batch that coherences across modalities can be told of."""
+    """Modalities of a batch for which coherence is defined."""
     names = batch.modalities
     if batch.label is None:
         raise DataError("Expected a batch with labels; got none. Coherence across modalities compares with the label.")

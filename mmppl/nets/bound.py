@@ -43,7 +43,7 @@ class BoundNet:
 
 @contextmanager
 def evaluated_once() -> Iterator[None]:
-    """Within, a network called again on the very same arrays answers from memory.
+    """Memoises network calls within the context, by the identity of their arguments.
 
     An objective asks the guide about many subsets of the same batch; each encoder then runs once, forward and
     backward, and its weights become parameters of the host once.
@@ -59,7 +59,7 @@ def evaluated_once() -> Iterator[None]:
 
 @contextmanager
 def evaluated_anew() -> Iterator[None]:
-    """Within, networks forget what they were called on: where a loop calls them on ever other arrays."""
+    """Disables the memo of network calls within the context: in loops, whose arguments are always new."""
     token = _MEMO.set(None)
     try:
         yield

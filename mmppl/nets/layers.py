@@ -148,7 +148,7 @@ class Residual(Layer):
 
 @dataclass(frozen=True)
 class Skip(Layer):
-    """``(f(x), x)``, side by side on the last axis: the long way round of a U-Net."""
+    """``(f(x), x)``, side by side on the last axis: a long skip connection."""
 
     layers: tuple[Layer, ...]
 

@@ -1,4 +1,4 @@
-"""The kernels for NumPyro's ``MCMC``: one word apart from ``NUTS(model)``."""
+"""Kernels of NumPyro's ``MCMC``, used as ``NUTS(model)`` is."""
 
 from collections.abc import Callable
 from functools import partial

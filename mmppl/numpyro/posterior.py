@@ -13,7 +13,7 @@ from numpyro.infer import HMC, MCMC, NUTS
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.posterior.short_chains import walk
+from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
 from mmppl.numpyro.kernels import HostKernel
@@ -163,7 +163,7 @@ def _refine(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> dict:
         return jax.vmap(lambda k: kernel.noise(BACKEND, k, state))(jax.random.split(key, steps))
 
     begin = jnp.concatenate([u.reshape(*u.shape[:2], -1) for u in free.values()], -1)
-    moved = parts(walk(BACKEND, kernel, log_density, begin, steps, noise))
+    moved = parts(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))
     return {n: to_real[n](u) for n, u in moved.items()}
 
 

@@ -38,7 +38,8 @@ class _State(NamedTuple):
 class Trainer:
     """Trains a program stage by stage; the host's SVI finds its parameters and their constraints.
 
-    The state is kept as leaves, which every step takes over: to flatten a tree of many modules takes as long as a step.
+    The state is stored as leaves, donated to the jitted step: to flatten a tree of many modules takes as long as a
+    step.
     """
 
     def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):

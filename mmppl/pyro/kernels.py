@@ -1,4 +1,4 @@
-"""The kernels for Pyro's ``MCMC``: one word apart from ``NUTS(model)``."""
+"""Kernels of Pyro's ``MCMC``, used as ``NUTS(model)`` is."""
 
 from collections import OrderedDict
 from typing import Any

@@ -12,7 +12,7 @@ from torch.distributions import biject_to
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.posterior.short_chains import walk
+from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.pyro import density
 from mmppl.pyro.kernels import HostKernel
@@ -130,7 +130,7 @@ def refine(
 
     begin = torch.cat([u.reshape(*u.shape[:2], -1) for u in free.values()], -1)
     with seeded(seed), torch.no_grad(), density.frozen():
-        moved = parts(walk(BACKEND, kernel, log_density, begin, steps, noise))
+        moved = parts(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))
         return {n: support[n](u) for n, u in moved.items()}
 
 

@@ -41,7 +41,7 @@ def autoencoders(
 
 
 def beta_schedule(ppl: Face, beta: float, warmup: int) -> Any:
-    """Beta, risen to from 0 over ``warmup`` steps if there are any."""
+    """Linear KL warm-up: beta, reached from 0 in ``warmup`` steps if there are any."""
     return ppl.WarmUp(warmup, beta) if warmup else beta
 
 

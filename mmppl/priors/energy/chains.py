@@ -85,7 +85,7 @@ class LangevinChains:
     ) -> tuple[Array, Array]:
         """Advances ``number`` chains of the buffer.
 
-        The chains taken are the first ones; they go back to the end, so the buffer turns like a wheel and every
+        The buffer is FIFO: chains are taken from the front and appended at the back, so that every
         chain has its turn.
 
         Arguments:
