@@ -1,7 +1,7 @@
 """Two stages: an autoencoder for each modality, then a score of all their latents."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from mmppl.nets.spec import Spec
 from mmppl.priors import Blocks, ScoreModel, Whitening
 from mmppl.priors.coordinates import Standardization, statistics
 from mmppl.priors.score.base import JointModel
-from mmppl.priors.score.guidance import pair_name
+from mmppl.priors.score.guidance import PairwiseGuidance, pair_name
 
 __all__ = ["two_stages"]
 
@@ -52,168 +52,236 @@ def two_stages(
         OptionError: If ``pairs`` is unknown, no epochs are left for the score, or there is no decoder to tune.
         ModalityError: If a modality of ``coders`` is unknown.
     """
-    given, share, finetune, reduce = dict(options.coders or {}), options.share, options.finetune, options.reduce
-    autoencoder = Autoencoder(options.autoencoder, options.noise, options.penalty, options.beta)
-    unknown = [name for name in given if name not in modalities]
-    if unknown:
-        raise ModalityError(f"Expected coders for modalities among {list(modalities)}; got {unknown}.")
     if pairs not in ("shared", "per_pair"):
         raise OptionError(f"Expected pairs 'shared' or 'per_pair'; got {pairs!r}.")
+    share, finetune = options.share, options.finetune
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
-    learning = ratio_learning(options.ratio, seed)
-    pairwise = score.pairwise if isinstance(score, ScoreModel) else None
-    guide_by = pairwise if pairwise is not None and pairwise.strength > 0 else None
-    blocks, dims = score.blocks, dict(score.blocks.items())
-    own = {name: modality for name, modality in modalities.items() if name not in given}
-    if finetune and not own:
+    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed)
+    if finetune and not latents.own:
         raise OptionError("Expected finetune 0 where all coders are given: they stay as they are; got more.")
-    specs: dict[str, Any] = autoencoders(own, dims, options.hidden, autoencoder.family)
-    specs["prior.score"] = net or score_net(options.net, blocks.sizes, options.width, options.depth)
-    pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in guide_by.pairs] if guide_by else []
-    energies = ["prior.pair"] if pairs == "shared" else [f"prior.pair.{name}" for name in pair_names]
-    if guide_by:
-        specs |= dict.fromkeys(energies, PairEnergy(blocks.sizes))
-    nets = ppl.host.build_all(specs, seed)
-    for name, (encoder, decoder) in given.items():
-        nets |= {f"{name}.encoder": encoder, f"{name}.decoder": decoder}
-    dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
+    stages = [latents.autoencoder_stage()] if latents.own else []
+    rest = 1.0 - share - finetune
+    if latents.guidance is None:
+        stages += [latents.score_stage(rest)]
+    else:
+        stages += [latents.score_stage(0.7 * rest), latents.guidance_stage(0.3 * rest)]
+    if finetune:
+        stages += [latents.decoder_stage(finetune)]
+    about: dict[str, Any] = {"stages": tuple(stages), "kernel": None, "ode_density": True}
+    density = latents.autoencoder.kind == "vae"
+    return Program(latents.model, latents.guide, ppl.ELBO(), ppl, modalities, density=density, **about)
 
-    def encode(batch: Batch, names: Iterable[str] = tuple(modalities)) -> dict[str, Any]:
-        return {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities if m in names}
 
-    def observe(name: str, z: Any, batch: Batch) -> None:
-        output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-        ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+@dataclass(eq=False)
+class LatentScore:
+    """Models and guides of the stages, over networks that they share; arguments are those of :func:`two_stages`."""
 
-    def coordinates() -> Standardization | Whitening:
-        if reduce is not None:
-            return whitening_params(ppl, blocks)
-        loc, scale = zeros(blocks.dim), zeros(blocks.dim) + 1.0
-        return Standardization(ppl.host.param("prior.loc", loc), ppl.host.param("prior.scale", scale))
+    ppl: Face
+    modalities: Mapping[str, Modality]
+    options: ScoreOptions
+    score: JointModel
+    net: Spec | None
+    pairs: str
+    seed: int
+    guidance: PairwiseGuidance | None = field(init=False)
+    nets: dict[str, Any] = field(init=False)
 
-    def energy() -> Any:
-        if not guide_by:
+    def __post_init__(self) -> None:
+        options, ppl, blocks = self.options, self.ppl, self.score.blocks
+        given = dict(options.coders or {})
+        unknown = [name for name in given if name not in self.modalities]
+        if unknown:
+            raise ModalityError(f"Expected coders for modalities among {list(self.modalities)}; got {unknown}.")
+        self.autoencoder = Autoencoder(options.autoencoder, options.noise, options.penalty, options.beta)
+        self.learning = ratio_learning(options.ratio, self.seed)
+        self.blocks, self.dims = blocks, dict(blocks.items())
+        self.own = {name: modality for name, modality in self.modalities.items() if name not in given}
+        pairwise = self.score.pairwise if isinstance(self.score, ScoreModel) else None
+        self.guidance = pairwise if pairwise is not None and pairwise.strength > 0 else None
+        specs: dict[str, Any] = autoencoders(self.own, self.dims, options.hidden, self.autoencoder.family)
+        specs["prior.score"] = self.net or score_net(options.net, blocks.sizes, options.width, options.depth)
+        if self.guidance is not None:
+            self.pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in self.guidance.pairs]
+            per_pair = [f"prior.pair.{name}" for name in self.pair_names]
+            self.energies = ["prior.pair"] if self.pairs == "shared" else per_pair
+            specs |= dict.fromkeys(self.energies, PairEnergy(blocks.sizes))
+        self.nets = ppl.host.build_all(specs, self.seed)
+        for name, (encoder, decoder) in given.items():
+            self.nets |= {f"{name}.encoder": encoder, f"{name}.decoder": decoder}
+
+    # Networks and the prior ---------------------------------------------------------------------------------------
+    def encode(self, batch: Batch, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Outputs of the encoders of what the batch has."""
+        names = self.modalities if names is None else names
+        nets = {m: self.ppl.net(f"{m}.encoder", self.nets[f"{m}.encoder"]) for m in batch.modalities if m in names}
+        return {m: net(batch[m]) for m, net in nets.items()}
+
+    def observe(self, name: str, z: Any, batch: Batch) -> None:
+        """Decodes a modality and scores it."""
+        output = self.ppl.net(f"{name}.decoder", self.nets[f"{name}.decoder"])(z)
+        self.ppl.observe(name, likelihood(self.ppl, self.modalities[name], output), batch)
+
+    def coordinates(self) -> Standardization | Whitening:
+        """Coordinates of the score, as parameters."""
+        host, dim = self.ppl.host, self.blocks.dim
+        if self.options.reduce is not None:
+            return whitening_params(self.ppl, self.blocks)
+        loc, scale = host.zeros(dim), host.zeros(dim) + 1.0
+        return Standardization(host.param("prior.loc", loc), host.param("prior.scale", scale))
+
+    def energy(self) -> Any:
+        """Energies of the pairwise guidance; None where there is none."""
+        if self.guidance is None:
             return None
-        bound = [ppl.net(name, nets[name]) for name in energies]
-        return bound[0] if pairs == "shared" else dict(zip(pair_names, bound, strict=True))
+        bound = [self.ppl.net(name, self.nets[name]) for name in self.energies]
+        return bound[0] if self.pairs == "shared" else dict(zip(self.pair_names, bound, strict=True))
 
-    def joint(density: str) -> Any:
-        bound = ppl.net("prior.score", nets["prior.score"])
-        return ppl.JointScore(bound, score, coordinates=coordinates(), energy=energy(), density=density)
+    def joint(self, density: str) -> Any:
+        """The prior of all latents."""
+        bound = self.ppl.net("prior.score", self.nets["prior.score"])
+        how = {"coordinates": self.coordinates(), "energy": self.energy(), "density": density}
+        return self.ppl.JointScore(bound, self.score, **how)
 
-    def each_model(batch: Batch) -> None:
-        with ppl.plate(batch):
-            for name in own:
-                z = sample(f"{name}.z", autoencoder.prior(dist, zeros(dims[name]), batch.present[name]))
-                observe(name, z, batch)
-
-    def each_guide(batch: Batch) -> None:
-        with ppl.plate(batch):
-            for name, code in encode(batch, own).items():
-                sample(f"{name}.z", autoencoder.posterior(dist, code, batch.present[name]))
-
-    def latent_model(batch: Batch) -> None:
-        with ppl.plate(batch):
-            sample("z", joint("denoising").marginal(batch.present))
-
-    def latent_guide(batch: Batch) -> None:
-        with ppl.plate(batch):
-            sample("z", dist.Delta(drawn(batch), event_dim=1))
-
-    def model(batch: Batch) -> None:
-        with ppl.plate(batch):
-            z = blocks.split(sample("z", joint("flow")))
+    # The program --------------------------------------------------------------------------------------------------
+    def model(self, batch: Batch) -> None:
+        """Latents of the joint score, decoded."""
+        with self.ppl.plate(batch):
+            z = self.blocks.split(self.ppl.host.sample("z", self.joint("flow")))
             for name in batch.modalities:
-                observe(name, z[name], batch)
+                self.observe(name, z[name], batch)
 
-    def guide(batch: Batch) -> None:
-        with ppl.plate(batch):
-            sample("z", joint("flow").conditional(encode(batch), batch.present))
+    def guide(self, batch: Batch) -> None:
+        """Latents of the joint score given the codes of what is there."""
+        with self.ppl.plate(batch):
+            self.ppl.host.sample("z", self.joint("flow").conditional(self.encode(batch), batch.present))
 
-    def codes(batch: Batch) -> dict[str, Any]:
+    # 1. Autoencoders, each alone ----------------------------------------------------------------------------------
+    def autoencoder_stage(self) -> Stage:
+        """The stage of the autoencoders."""
+        beta = self.autoencoder.beta if self.autoencoder.kind == "vae" else 1.0
+        return Stage(
+            "autoencoders",
+            share=self.options.share,
+            train=tuple(f"{m}.{part}." for m in self.own for part in ("encoder", "decoder")),
+            objective=self.ppl.ELBO(beta=beta, weights=weights(self.modalities)),
+            model=self._each_model,
+            guide=self._each_guide,
+        )
+
+    def _each_model(self, batch: Batch) -> None:
+        host = self.ppl.host
+        with self.ppl.plate(batch):
+            for name in self.own:
+                prior = self.autoencoder.prior(host.dist, host.zeros(self.dims[name]), batch.present[name])
+                self.observe(name, host.sample(f"{name}.z", prior), batch)
+
+    def _each_guide(self, batch: Batch) -> None:
+        host = self.ppl.host
+        with self.ppl.plate(batch):
+            for name, code in self.encode(batch, self.own).items():
+                host.sample(f"{name}.z", self.autoencoder.posterior(host.dist, code, batch.present[name]))
+
+    # 2. The score of their latents --------------------------------------------------------------------------------
+    def score_stage(self, share: float) -> Stage:
+        """The stage of the score."""
+        return Stage(
+            "prior",
+            share=share,
+            train=("prior.score.",),
+            objective=self.ppl.ELBO(),
+            model=self._latent_model,
+            guide=self._latent_guide,
+            encode=self._codes,
+            initialize=self._initialize,
+            ema=self.options.ema,
+        )
+
+    def _latent_model(self, batch: Batch) -> None:
+        with self.ppl.plate(batch):
+            self.ppl.host.sample("z", self.joint("denoising").marginal(batch.present))
+
+    def _latent_guide(self, batch: Batch) -> None:
+        with self.ppl.plate(batch):
+            self.ppl.host.sample("z", self.ppl.host.dist.Delta(self._drawn(batch), event_dim=1))
+
+    def _codes(self, batch: Batch) -> dict[str, Any]:
         """Codes of the encoders ``(N, D_m)``, or locations and scales side by side, ``(N, 2 D_m)``."""
-        parts = {name: code if isinstance(code, tuple) else (code,) for name, code in encode(batch).items()}
+        parts = {name: code if isinstance(code, tuple) else (code,) for name, code in self.encode(batch).items()}
         return {name: get_backend(part[0]).xp.concat(part, axis=-1) for name, part in parts.items()}
 
-    def drawn(batch: Batch) -> Any:
+    def _drawn(self, batch: Batch) -> Any:
         """Latents as conditionals will be given them: draws where encoders have scales, new ones at every step."""
         some = next(iter(batch.values.values()))
         backend = get_backend(some)
-        noise = backend.normal(ppl.host.random(), (*some.shape[:-1], blocks.dim), some)
-        return blocks.join(_draw(batch, blocks, noise))
+        noise = backend.normal(self.ppl.host.random(), (*some.shape[:-1], self.blocks.dim), some)
+        return self.blocks.join(_draw(batch, self.blocks, noise))
 
-    def initialize(latents: Batch) -> dict[str, np.ndarray]:
-        noise = np.random.default_rng(seed).standard_normal((len(latents), blocks.dim))
-        latents = Batch(_draw(latents, blocks, noise), latents.present)
-        if reduce is not None:
-            return whitening_values(ppl, blocks, latents, reduce, learning)
-        loc, scale = statistics(latents, blocks.names)
+    def _initialize(self, latents: Batch) -> dict[str, np.ndarray]:
+        noise = np.random.default_rng(self.seed).standard_normal((len(latents), self.blocks.dim))
+        latents = Batch(_draw(latents, self.blocks, noise), latents.present)
+        if self.options.reduce is not None:
+            return whitening_values(self.ppl, self.blocks, latents, self.options.reduce, self.learning)
+        loc, scale = statistics(latents, self.blocks.names)
         return {"prior.loc": loc, "prior.scale": scale}
 
-    def tuned_model(batch: Batch) -> None:
-        with ppl.plate(batch):
-            z = blocks.split(sample("z", dist.Normal(zeros(blocks.dim), 1.0).to_event(1).mask(False)))
-            for name in batch.modalities:
-                observe(name, z[name], batch)
-
-    def tuned_guide(batch: Batch) -> None:
-        with ppl.plate(batch):
-            codes = encode(batch)
-            sample("z", joint("flow").conditional(codes, some_of(batch)).mask(False))
-
-    def some_of(batch: Batch) -> dict[str, Any]:
-        """Random subset of what is present, each with probability a half; all of it where nothing would be left."""
-        present, like = blocks.stack(batch.present), zeros(1)
-        backend = get_backend(like)
-        some = present & (backend.uniform(ppl.host.random(), tuple(present.shape), like) < 0.5)
-        some = backend.xp.where(backend.xp.any(some, axis=-1)[..., None], some, present)
-        return {name: some[..., i] for i, name in enumerate(blocks.names)}
-
-    objective = ppl.ELBO(beta=autoencoder.beta if autoencoder.kind == "vae" else 1.0, weights=weights(modalities))
-    train = tuple(f"{m}.{part}." for m in own for part in ("encoder", "decoder"))
-    first = Stage("autoencoders", share=share, train=train, objective=objective, model=each_model, guide=each_guide)
-    rest = 1.0 - share - finetune
-    second = Stage(
-        "prior",
-        share=rest,
-        train=("prior.score.",),
-        objective=ppl.ELBO(),
-        model=latent_model,
-        guide=latent_guide,
-        encode=codes,
-        initialize=initialize,
-        ema=options.ema,
-    )
-    exact = autoencoder.kind != "vae"
-    stages: tuple[Stage, ...] = (first, second)
-    if guide_by is not None:
-
-        def pair_model(batch: Batch) -> None:
-            z, present = coordinates().forward(drawn(batch)), blocks.stack(batch.present)
-            losses = guide_by.losses(get_backend(z), ppl.host.random(), energy(), z, present)
-            with ppl.plate(batch):
-                ppl.host.factor("pairs", -losses)
-
-        third = Stage(
+    # 3. Energies of pairs -----------------------------------------------------------------------------------------
+    def guidance_stage(self, share: float) -> Stage:
+        """The stage of the pairwise guidance."""
+        return Stage(
             "guidance",
-            share=0.3 * rest,
+            share=share,
             train=("prior.pair.",),
-            objective=ppl.ELBO(),
-            model=pair_model,
-            guide=lambda batch: None,
-            encode=codes,
+            objective=self.ppl.ELBO(),
+            model=self._pair_model,
+            guide=_nothing,
+            encode=self._codes,
         )
-        stages = (first, replace(second, share=0.7 * rest), third)
-    if finetune:
-        decoders = tuple(f"{m}.decoder." for m in own)
-        scored = ppl.ELBO(weights=weights(modalities))
-        last = Stage("decoders", finetune, decoders, scored, tuned_model, tuned_guide)
-        stages = (*stages, last)
-    if not own:
-        stages = stages[1:]
-    about: dict[str, Any] = {"stages": stages, "kernel": None, "density": not exact, "ode_density": True}
-    return Program(model, guide, ppl.ELBO(), ppl, modalities, **about)
+
+    def _pair_model(self, batch: Batch) -> None:
+        z, present = self.coordinates().forward(self._drawn(batch)), self.blocks.stack(batch.present)
+        losses = self.guidance.losses(  # type: ignore[union-attr]
+            get_backend(z), self.ppl.host.random(), self.energy(), z, present
+        )
+        with self.ppl.plate(batch):
+            self.ppl.host.factor("pairs", -losses)
+
+    # 4. Decoders, on latents that the score draws -----------------------------------------------------------------
+    def decoder_stage(self, share: float) -> Stage:
+        """The stage of the decoders."""
+        return Stage(
+            "decoders",
+            share=share,
+            train=tuple(f"{m}.decoder." for m in self.own),
+            objective=self.ppl.ELBO(weights=weights(self.modalities)),
+            model=self._tuned_model,
+            guide=self._tuned_guide,
+        )
+
+    def _tuned_model(self, batch: Batch) -> None:
+        host = self.ppl.host
+        with self.ppl.plate(batch):
+            free = host.dist.Normal(host.zeros(self.blocks.dim), 1.0).to_event(1).mask(False)
+            z = self.blocks.split(host.sample("z", free))
+            for name in batch.modalities:
+                self.observe(name, z[name], batch)
+
+    def _tuned_guide(self, batch: Batch) -> None:
+        with self.ppl.plate(batch):
+            given = self.joint("flow").conditional(self.encode(batch), self._some_of(batch))
+            self.ppl.host.sample("z", given.mask(False))
+
+    def _some_of(self, batch: Batch) -> dict[str, Any]:
+        """Random subset of what is present, each with probability a half; all of it where nothing would be left."""
+        present, like = self.blocks.stack(batch.present), self.ppl.host.zeros(1)
+        backend = get_backend(like)
+        some = present & (backend.uniform(self.ppl.host.random(), tuple(present.shape), like) < 0.5)
+        some = backend.xp.where(backend.xp.any(some, axis=-1)[..., None], some, present)
+        return {name: some[..., i] for i, name in enumerate(self.blocks.names)}
+
+
+def _nothing(batch: Batch) -> None:
+    """A guide without latents."""
 
 
 def _draw(codes: Batch, blocks: Blocks, noise: Any) -> dict[str, Any]:
