@@ -28,6 +28,7 @@ class SubVP(LinearBeta):
 
     Example:
         >>> import numpy as np
+        >>> from mmppl.sde.vp import VP
         >>> bool(SubVP().scale(np.array(0.3)) < VP().scale(np.array(0.3)))
         True
     """

@@ -94,7 +94,7 @@ def test_everything_can_be_asked_of_them(torch_face, name):
 
 @pytest.mark.pyro
 def test_likelihoods_under_a_diffusion_are_for_those_who_ask(torch_face):
-    sizes = {"latent_dim": 2, "hidden": 8, "width": 8, "depth": 1, "steps": 2}
+    sizes = {"latent_dim": 2, "hidden": 8, "width": 8, "depth": 1, "steps": 5}
     program = models.make("sbm", LINEAR.modalities, ppl=torch_face, **sizes)
     fitted = fit(program, LINEAR.train, epochs=2, batch_size=64, progress=False)
     found = evaluate(fitted, LINEAR, num=20)

@@ -69,8 +69,8 @@ def test_independent_draws_of_the_posterior(d, method):
 @pytest.mark.parametrize("method", ["hmc", "nuts"])
 def test_chains_move_all_data_together(d, method):
     options = {"num_steps": 12} if method == "hmc" else {}
-    posterior = infer(shared_mean(d), ROWS, method=method, num_chains=2, num_samples=120, num_warmup=100, **options)
-    assert posterior["mu"].shape == (2, 120)
+    posterior = infer(shared_mean(d), ROWS, method=method, num_chains=2, num_samples=200, num_warmup=150, **options)
+    assert posterior["mu"].shape == (2, 200)
     assert abs(posterior["mu"].mean() - MEAN) < 0.35 * DEVIATION
     assert abs(posterior["mu"].std() / DEVIATION - 1) < 0.3
     idata = posterior.to_arviz(num_predictive=3, num_prior=5)

@@ -161,39 +161,17 @@ PROGRAMS = {
 }
 
 
-def losses(d, objective, program, batch, num=3000):
-    """Losses of many draws."""
-    batch = d.mm.as_batch(batch)
-    if d.name == "numpyro":
-        import jax
-
-        keys = jax.random.split(jax.random.key(0), num)
-        return np.asarray(jax.jit(jax.vmap(lambda k: objective.loss(k, {}, program.model, program.guide, batch)))(keys))
-    import pyro
-
-    pyro.set_rng_seed(0)
-    return np.array([objective.loss(program.model, program.guide, batch) for _ in range(min(num, 20))])
-
-
-def oracle(d):
-    if d.name == "numpyro":
-        from numpyro.infer import Trace_ELBO
-    else:
-        from pyro.infer import Trace_ELBO
-    return Trace_ELBO()
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_elbo_is_the_hosts(d, name):
     program = PROGRAMS[name](d)
-    ours, theirs = losses(d, d.mm.ELBO(), program, BATCH), losses(d, oracle(d), program, BATCH)
+    ours, theirs = d.losses(d.mm.ELBO(), program, BATCH), d.losses(d.trace_elbo(), program, BATCH)
     if d.name == "pyro" and "stands for more" not in name:  # the very same draws
         np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     else:
         error = np.hypot(ours.std(), theirs.std()) / np.sqrt(len(ours))
         assert abs(ours.mean() - theirs.mean()) < 5.0 * error + 1e-9
     # Averaged particles, drawn one by one where there are other plates, have the same mean.
-    more = losses(d, d.mm.ELBO(3, average=True), program, BATCH)
+    more = d.losses(d.mm.ELBO(3, average=True), program, BATCH)
     error = np.hypot(more.std(), theirs.std()) / np.sqrt(len(more))
     assert abs(more.mean() - theirs.mean()) < 5.0 * error
 
@@ -256,100 +234,8 @@ OBJECTIVES = {
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_bounds_are_the_evidence_where_the_guide_is_exact(d, name):
     program = Conjugate(d)
-    found = losses(d, OBJECTIVES[name](d.mm), program, BATCH, num=4)
+    found = d.losses(OBJECTIVES[name](d.mm), program, BATCH, num=4)
     np.testing.assert_allclose(-found, program.evidence(), rtol=1e-8)
-
-
-class Labelled:
-    """One latent, two modalities and a label that the model scores and the guide sees: exact for every subset."""
-
-    noise, label_noise = 0.8, 0.5
-    label = np.array([0.3, -0.5, 1.2, 0.1])
-    rows = {m: np.random.default_rng(i).normal(size=(4, 1)) for i, m in enumerate("ab")}
-
-    def __init__(self, d):
-        self.d = d
-
-    def model(self, batch):
-        d = self.d
-        with d.mm.plate(batch):
-            z = d.ppl.sample("z", d.dist.Normal(d.array(np.zeros(())), 1.0))
-            for m in batch.modalities:
-                d.mm.observe(m, d.dist.Normal(z[..., None] + 0.0 * batch[m], self.noise).to_event(1), batch)
-            d.ppl.sample("y", d.dist.Normal(z, self.label_noise), obs=batch.label)
-
-    def guide(self, batch):
-        d, precision = self.d, 1.0 + self.label_noise**-2
-        with d.mm.plate(batch):
-            pull = batch.label / self.label_noise**2
-            for m in batch.modalities:
-                here = batch.present[m] * 1.0
-                precision, pull = precision + here / self.noise**2, pull + here * batch[m][..., 0] / self.noise**2
-            d.ppl.sample("z", d.dist.Normal(pull / precision, precision**-0.5))
-
-    def evidence(self, names):
-        """Log density of the label and of some modalities, summed over rows."""
-        x = np.concatenate([*(self.rows[m] for m in names), self.label[:, None]], 1)
-        cov = 1.0 + np.diag([*(self.noise**2 for _ in names), self.label_noise**2])
-        return stats.multivariate_normal(np.zeros(x.shape[1]), cov).logpdf(x).sum()
-
-
-LABELLED = {
-    "ELBO": lambda mm: mm.ELBO(),
-    "importance": lambda mm: mm.ELBO(4),
-    "masked": lambda mm: mm.Masked(),
-    "masked, importance": lambda mm: mm.Masked(4, gradient="dreg"),
-    "masked, one subset": lambda mm: mm.Masked(subsets={("a",): 1.0}),
-    "JMVAE": lambda mm: mm.JMVAE(alpha=0.0),
-    "MVTCAE": lambda mm: mm.MVTCAE(alpha=0.6),
-}
-
-
-@pytest.mark.parametrize("name", LABELLED)
-def test_a_label_that_the_model_scores_counts_once(d, name):
-    program = Labelled(d)
-    right = program.evidence("ab")
-    if name == "MVTCAE":  # a share of the ELBO, and one of conditional bounds, which the label is given to
-        right -= 0.6 * np.mean([program.evidence("a"), program.evidence("b")])
-    batch = Batch(program.rows, label=program.label)
-    np.testing.assert_allclose(-losses(d, LABELLED[name](d.mm), program, batch, num=3), right, rtol=1e-8)
-
-
-class Regression:
-    """Global latents and no others."""
-
-    def __init__(self, d):
-        self.d = d
-
-    def model(self, batch):
-        d = self.d
-        w = d.ppl.sample("w", d.dist.Normal(d.array(np.zeros(2)), 1.0).to_event(1))
-        with d.mm.plate(batch):
-            for name in batch.modalities:
-                d.mm.observe(name, d.dist.Normal(w.sum() + 0.0 * batch[name], 0.7).to_event(1), batch)
-
-    def guide(self, batch):
-        self.d.ppl.sample("w", self.d.dist.Normal(self.d.array(np.full(2, 0.2)), 0.3).to_event(1))
-
-
-GLOBAL = {
-    "stl": lambda mm: mm.ELBO(gradient="stl"),
-    "importance": lambda mm: mm.ELBO(4),
-    "dreg": lambda mm: mm.ELBO(4, gradient="dreg"),
-    "MMVAE": lambda mm: mm.MMVAE(),
-    "MoPoE": lambda mm: mm.MoPoE(2),
-    "JMVAE": lambda mm: mm.JMVAE(),
-    "masked": lambda mm: mm.Masked(),
-}
-
-
-@pytest.mark.parametrize("name", GLOBAL)
-def test_programs_without_latents_in_the_plate_of_the_data_have_the_hosts_bound(d, name):
-    """All particles and terms are one; the masked objective scores every part once."""
-    program = Regression(d)
-    found, right = (losses(d, o, program, BATCH, num=400) for o in (GLOBAL[name](d.mm), oracle(d)))
-    error = np.hypot(found.std(), right.std()) / np.sqrt(len(found))
-    assert abs(found.mean() - right.mean()) < 5.0 * error
 
 
 @pytest.mark.parametrize("name", ["MVAE", "MMVAE", "MoPoE", "MMVAEPlus", "MVTCAE"])
@@ -358,7 +244,7 @@ def test_every_objective_takes_what_lies_outside_once(d, name):
     alone, beside = Own(d), Own(d, extra=lambda self, model: 0.0 * drawn("mu", 3)(self, model))
     options = {"random": 0} if name == "MVAE" else {}
     objective = getattr(d.mm, name)(**options)
-    found = [losses(d, objective, program, BATCH, num=2000) for program in (alone, beside)]
+    found = [d.losses(objective, program, BATCH, num=2000) for program in (alone, beside)]
     error = np.hypot(*(x.std() for x in found)) / np.sqrt(len(found[0]))
     assert abs(found[1].mean() - found[0].mean() - 3 * 1.5**2 / 2) < 5.0 * error
 
@@ -374,13 +260,13 @@ def test_a_factor_on_local_latents_outside_the_plate_is_right_or_refused(d):
             self.d.ppl.factor("coupling", -0.1 * (z**2).sum())
 
     program = Coupled(d)
-    theirs = losses(d, oracle(d), program, BATCH)
+    theirs = d.losses(d.trace_elbo(), program, BATCH)
     for objective in (d.mm.ELBO(), d.mm.ELBO(3, average=True)):
-        ours = losses(d, objective, program, BATCH)
+        ours = d.losses(objective, program, BATCH)
         assert abs(ours.mean() - theirs.mean()) < 5.0 * np.hypot(ours.std(), theirs.std()) / np.sqrt(len(ours))
     for objective in (d.mm.ELBO(3), d.mm.MVAE()):
         with pytest.raises(ObjectiveError, match="outside the plate of the data, 'batch', that do not depend"):
-            losses(d, objective, program, BATCH, num=1)
+            d.losses(objective, program, BATCH, num=1)
 
 
 def test_rows_that_a_program_picks_itself_are_refused(d):
@@ -397,7 +283,7 @@ def test_rows_that_a_program_picks_itself_are_refused(d):
 
     program = type("Program", (), {"model": staticmethod(model), "guide": staticmethod(guide)})
     with pytest.raises(ObjectiveError, match="Expected plate 'data'.*to hold the 5 rows.*got 2 of 5"):
-        losses(d, d.mm.ELBO(), program, BATCH.select("a"), num=1)
+        d.losses(d.mm.ELBO(), program, BATCH.select("a"), num=1)
 
 
 def test_plates_of_other_sizes_in_model_and_guide_are_refused(d):
@@ -405,7 +291,7 @@ def test_plates_of_other_sizes_in_model_and_guide_are_refused(d):
     whole = Own(d, plate=of_more(d))
     mixed = type("Program", (), {"model": whole.model, "guide": program.guide})
     with pytest.raises(ObjectiveError, match="stands for 5 rows in the guide and 50 in the model"):
-        losses(d, d.mm.ELBO(), mixed, BATCH, num=1)
+        d.losses(d.mm.ELBO(), mixed, BATCH, num=1)
 
 
 def test_a_guide_that_draws_all_rows_together_is_refused_with_importance_weights(d):
@@ -417,7 +303,7 @@ def test_a_guide_that_draws_all_rows_together_is_refused_with_importance_weights
 
     mixed = type("Program", (), {"model": program.model, "guide": staticmethod(guide)})
     with pytest.raises(ObjectiveError, match="draws all rows together, by its auxiliary site 'joint'"):
-        losses(d, d.mm.ELBO(4), mixed, BATCH, num=1)
+        d.losses(d.mm.ELBO(4), mixed, BATCH, num=1)
 
 
 def autoguides(d):
@@ -443,7 +329,7 @@ def test_automatic_guides_have_the_hosts_bound(d, number, extra):
         import pyro
 
         found = []
-        for objective in (oracle(d), d.mm.ELBO()):
+        for objective in (d.trace_elbo(), d.mm.ELBO()):
             with pyro.get_param_store().scope():
                 pyro.set_rng_seed(1)
                 fresh = autoguides(d)[number](program.model)
@@ -455,7 +341,7 @@ def test_automatic_guides_have_the_hosts_bound(d, number, extra):
     import numpyro
 
     found = []
-    for objective in (oracle(d), d.mm.ELBO()):
+    for objective in (d.trace_elbo(), d.mm.ELBO()):
         svi = numpyro.infer.SVI(program.model, guide, numpyro.optim.SGD(0.0), objective)
         params = svi.get_params(svi.init(jax.random.key(1), batch))
         keys = jax.random.split(jax.random.key(2), 4000)
@@ -481,4 +367,4 @@ def test_obs_mask_is_refused_with_what_to_do(d):
 
     mixed = type("Program", (), {"model": staticmethod(model), "guide": staticmethod(guide)})
     with pytest.raises(ObjectiveError, match=r"Modalities \['a'\] are observed with obs_mask.*mm.observe"):
-        losses(d, d.mm.ELBO(), mixed, BATCH.select("a"), num=1)
+        d.losses(d.mm.ELBO(), mixed, BATCH.select("a"), num=1)

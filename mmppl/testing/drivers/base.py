@@ -72,6 +72,12 @@ class Driver(Protocol):
     def log_joint(self, program: Program, values: Mapping[str, np.ndarray], seed: int = 0) -> float:
         """The log density of a program without arguments at values of its sample sites."""
 
+    def losses(self, objective: Any, program: Any, batch: Batch, num: int = 3000) -> np.ndarray:
+        """Losses of draws of a program without parameters, ``num`` of them or, where each takes long, 20."""
+
+    def trace_elbo(self) -> Any:
+        """The host's own ``Trace_ELBO``."""
+
     def stepper(self, objective: Any, model: Program, guide: Program) -> Callable[..., Step]:
         """A function ``(batch, seed, params=None)`` to a :class:`Step`; ``params`` replace initial values by name."""
 

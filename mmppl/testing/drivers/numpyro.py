@@ -9,7 +9,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.diagnostics import effective_sample_size
-from numpyro.infer import MCMC, SVI
+from numpyro.infer import MCMC, SVI, Trace_ELBO
 from numpyro.infer.util import log_density
 
 import mmppl.numpyro as mm
@@ -64,6 +64,13 @@ class NumPyroDriver:
     def log_joint(self, program, values, seed=0):
         seeded = handlers.seed(program, jax.random.key(seed))
         return float(log_density(seeded, (), {}, {k: jnp.asarray(v) for k, v in values.items()})[0])
+
+    def losses(self, objective, program, batch, num=3000):
+        batch, keys = self.mm.as_batch(batch), jax.random.split(jax.random.key(0), num)
+        return np.asarray(jit(jax.vmap(lambda key: objective.loss(key, {}, program.model, program.guide, batch)))(keys))
+
+    def trace_elbo(self):
+        return Trace_ELBO()
 
     def stepper(self, objective, model, guide):
         svi = SVI(model, guide, numpyro.optim.SGD(0.0), objective)

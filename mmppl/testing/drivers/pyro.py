@@ -7,7 +7,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.infer import MCMC, SVI
+from pyro.infer import MCMC, SVI, Trace_ELBO
 from pyro.ops.stats import effective_sample_size
 
 import mmppl.pyro as mm
@@ -67,6 +67,14 @@ class PyroDriver:
         given = {name: torch.tensor(value) for name, value in values.items()}
         with _seeded(seed):
             return float(poutine.trace(poutine.condition(program, data=given)).get_trace().log_prob_sum().detach())
+
+    def losses(self, objective, program, batch, num=3000):
+        batch = self.mm.as_batch(batch)
+        with _seeded(0):
+            return np.array([objective.loss(program.model, program.guide, batch) for _ in range(min(num, 20))])
+
+    def trace_elbo(self):
+        return Trace_ELBO()
 
     def stepper(self, objective, model, guide):
         def step(batch, seed, params=None):
