@@ -159,5 +159,8 @@ class Face(Protocol):
 
     host: Host
 
+    def __hash__(self) -> int:
+        """That of the module."""
+
     def __getattr__(self, name: str) -> Any:
         """Distributions, kernels, objectives and primitives by name."""

@@ -56,8 +56,7 @@ class Evaluation:
             self.layout  # noqa: B018 - looked at before the step's own runs, whose networks it must not touch
         if self.plain:
             out = self._split(self._guided(masks[0, ...], rng=self.runs.keys(0, ()), role="draw"))
-            wide = {name: _widen(getattr(out, name)) for name in ("latents", "log_q", "outside")}
-            return out._replace(**wide)
+            return out._replace(latents=_widen(out.latents), log_q=_widen(out.log_q), outside=_widen(out.outside))
         if self.layout.simple:
             sites = self.runs.run(
                 self.guide, self._seen(masks), axes=self.shape[:2], rng=self.runs.keys(0, ()), role="draw"

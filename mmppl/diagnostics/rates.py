@@ -76,10 +76,10 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
         cross += weight * (log_q - host.guide_log_prob(fitted.guide, z, seen))
         if rest:
             own = host.latents(fitted.model, fitted.guide, seen, num, seed + 1 + i, none)
-            found = host.scores(fitted.model, own, rows, prior=False)[0]
-            prediction += weight * sum(found[name] for name in rest)
+            scores = host.scores(fitted.model, own, rows, prior=False)[0]
+            prediction += weight * sum(scores[name] for name in rest)
     every = (sum(log_lik.values()), log_q - log_prior + log_z.value, prediction, cross)
-    found = RateDistortion(*(Estimate.of(value) for value in every))
+    found = RateDistortion(*(Estimate.of(np.asarray(value)) for value in every))
     # All data share one log Z, so that their number does not shrink its error.
     rate = replace(found.rate, error=float(np.hypot(found.rate.error, log_z.error)))
     return found._replace(rate=rate)

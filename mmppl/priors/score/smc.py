@@ -183,8 +183,8 @@ class TwistedSMC:
         chosen = self._resample(backend, log_weight, backend.uniform(fourth, tuple(start.shape[:-1]), start))
         # Any of the particles resampled will do; which one must not depend on their order.
         pick = chosen[:1, ...]
-        z, *own = (self._take(backend, pick, x)[0, ...] for x in (z, *at))
-        return z, Twist(*own), xp.where(size < least, size, least)
+        z, *parts = (self._take(backend, pick, x)[0, ...] for x in (z, *at))
+        return z, Twist(*parts), xp.where(size < least, size, least)
 
     def _take(self, backend: Backend, order: Array, x: Array) -> Array:
         """Particles of an order, of an array with or without coordinates."""
