@@ -122,7 +122,8 @@ def page(rows: dict[Cell, Row], epochs: int) -> str:
         "of each (NumPyro; ink, flower and china) pictures given another modality are at 157 with and 165 without",
         "them, far from those given themselves (67, 59): decoders make little of private latents that a prior draws.",
         "A beta of 2.5 does not help (175). Rows _k10 are of ten particles with DReG; earlier ones were made with a",
-        "biased DReG and are gone: mmvae_plus_k10 was fitted anew, on a core that other work shared, mmvae_k10 not yet.",
+        "biased DReG and are gone: mmvae_plus_k10 was fitted anew, on a core that other work shared; mmvae_k10 was",
+        "not.",
         "Systems with a score give 12 of the 60 epochs to their autoencoders, too few for either part: with 240 epochs",
         "the joint coherence of `mld` is 0.81 to 0.84 (polydigits_mld.md), of `sbm` 0.70 to 0.74 (polydigits_sbm.md).",
     ]
