@@ -3,12 +3,12 @@
 from mmppl._backend import get_backend
 from mmppl.aggregation.base import Experts
 from mmppl.aggregation.families import product
-from mmppl.aggregation.product import Product
+from mmppl.aggregation.one_component import OneComponent
 
 __all__ = ["GeometricMean"]
 
 
-class GeometricMean(Product):
+class GeometricMean(OneComponent):
     r"""Geometric mean of the experts that are present, normalised.
 
     .. math:: q(z \mid x_S) \propto \prod_{m \in S} q_m(z \mid x_m)^{1 / |S|}

@@ -1,17 +1,14 @@
 """Product of experts."""
 
-from typing import Any
-
 from mmppl._backend import get_backend
 from mmppl.aggregation.base import Experts
 from mmppl.aggregation.families import product
-
-Array = Any
+from mmppl.aggregation.one_component import OneComponent
 
 __all__ = ["Product"]
 
 
-class Product:
+class Product(OneComponent):
     r"""Product of the experts that are present, weighted by precision.
 
     .. math:: q(z \mid x_S) \propto p_0(z) \prod_{m \in S} q_m(z \mid x_m)
@@ -41,14 +38,3 @@ class Product:
         weight = xp.astype(experts.present, experts.loc.dtype)
         self.component = product(experts.loc, experts.scale, weight, experts.family, prior_expert)
         self.batch_shape, self.dim = experts.batch_shape, experts.dim
-
-    def log_prob(self, z: Array) -> Array:
-        """The log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
-        return self.component.log_prob(z)
-
-    def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Reparametrised samples of shape ``(*sample_shape, *batch_shape, D)``."""
-        backend = get_backend(self.component[0])
-        return self.component.sample(self.component.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
-
-    stratified = sample
