@@ -9,7 +9,18 @@ from mmppl.errors import ObjectiveError
 
 Array = Any
 
-__all__ = ["PLATE", "PlateFrame", "Site", "alone", "data_plate", "in_plate", "per_datum", "plate_scale", "total"]
+__all__ = [
+    "PLATE",
+    "PlateFrame",
+    "Site",
+    "alone",
+    "data_plate",
+    "in_plate",
+    "per_datum",
+    "plate_scale",
+    "total",
+    "unmasked",
+]
 
 PLATE = "batch"  # the name that mm.plate gives
 
@@ -135,3 +146,21 @@ def total(site: Site) -> Array:
     """The log density of a site as the host counts it, a scalar: summed over all that it holds."""
     log_density = site.log_density(1.0)
     return get_backend(log_density).xp.sum(log_density)
+
+
+def unmasked(fn: Any, masked: type, around: tuple[type, ...]) -> Any:
+    """A host's distribution without masks.
+
+    Arguments:
+        fn: The distribution.
+        masked: The host's type of masked distributions.
+        around: Its types of distributions that stand around others: independent and expanded ones.
+    """
+    if isinstance(fn, masked):
+        return unmasked(fn.base_dist, masked, around).expand(fn.batch_shape)
+    if isinstance(fn, around):
+        base = unmasked(fn.base_dist, masked, around)
+        if base is not fn.base_dist:
+            own = fn.event_dim - base.event_dim
+            return base.expand(fn.batch_shape + fn.event_shape[:own]).to_event(own)
+    return fn

@@ -15,7 +15,7 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.state import Moves, given
-from mmppl.sites import PlateFrame, Site
+from mmppl.sites import PlateFrame, Site, unmasked
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
 
@@ -34,22 +34,11 @@ def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
 
 def plain_log_density(node: dict, over: float) -> jax.Array | None:
     """The log density of a sample site without scales and masks; None where there are none but the scale ``over``."""
-    fn, scale = unmasked(node["fn"]), 1.0 if node["scale"] is None else node["scale"]
+    fn = unmasked(node["fn"], MaskedDistribution, (Independent, ExpandedDistribution))
+    scale = 1.0 if node["scale"] is None else node["scale"]
     if isinstance(scale, float | int) and scale == over and fn is node["fn"]:
         return None
     return fn.log_prob(node["value"])
-
-
-def unmasked(fn: Any) -> Any:
-    """A distribution without masks."""
-    if isinstance(fn, MaskedDistribution):
-        return unmasked(fn.base_dist).expand(fn.batch_shape)
-    if isinstance(fn, Independent | ExpandedDistribution):
-        base = unmasked(fn.base_dist)
-        if base is not fn.base_dist:
-            own = fn.event_dim - base.event_dim
-            return base.expand(fn.batch_shape + fn.event_shape[:own]).to_event(own)
-    return fn
 
 
 def frames_of(node: dict, trace: Mapping) -> tuple[PlateFrame, ...]:

@@ -17,7 +17,7 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.networks import evaluated, unmoved
-from mmppl.sites import PlateFrame, Site
+from mmppl.sites import PlateFrame, Site, unmasked
 
 __all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
 
@@ -59,23 +59,11 @@ def site_log_density(node: dict, over: float = 1.0) -> torch.Tensor:
 
 def plain_log_density(node: dict, over: float) -> torch.Tensor | None:
     """The log density of a sample site without scales and masks; None where there are none but the scale ``over``."""
-    fn, scale = unmasked(node["fn"]), node["scale"]
+    fn, scale = unmasked(node["fn"], MaskedDistribution, (Independent, ExpandedDistribution)), node["scale"]
     even = not isinstance(scale, torch.Tensor) and scale == over
     if even and (node["mask"] is None or node["mask"] is True) and fn is node["fn"]:
         return None
     return fn.log_prob(node["value"], *node["args"], **node["kwargs"])
-
-
-def unmasked(fn: Any) -> Any:
-    """A distribution without masks."""
-    if isinstance(fn, MaskedDistribution):
-        return unmasked(fn.base_dist).expand(fn.batch_shape)
-    if isinstance(fn, Independent | ExpandedDistribution):
-        base = unmasked(fn.base_dist)
-        if base is not fn.base_dist:
-            own = fn.event_dim - base.event_dim
-            return base.expand(fn.batch_shape + fn.event_shape[:own]).to_event(own)
-    return fn
 
 
 def frames_of(node: dict) -> tuple[PlateFrame, ...]:
