@@ -121,14 +121,14 @@ class Uneven(Hierarchy):
 UNEVEN = {
     "scaled": (lambda d, handlers: handlers.scale(scale=0.25), 0),
     "masked": (lambda d, handlers: handlers.mask(mask=False), 0),
-    "some views": (lambda d, handlers: d.ppl.plate("views", 6, subsample_size=2, dim=-2), 2),
+    "of some views": (lambda d, handlers: d.ppl.plate("views", 6, subsample_size=2, dim=-2), 2),
 }
 CASES = {
     **{
-        f"{name}, dreg": (lambda d, of=of: Uneven(d, *of), "ELBO", 4, {"gradient": "dreg"})
+        f"a latent {name}, dreg": (lambda d, of=of: Uneven(d, *of), "ELBO", 4, {"gradient": "dreg"})
         for name, of in UNEVEN.items()
     },
-    "scaled, stl": (lambda d: Uneven(d, *UNEVEN["scaled"]), "ELBO", 1, {"gradient": "stl"}),
+    "a latent scaled, stl": (lambda d: Uneven(d, *UNEVEN["scaled"]), "ELBO", 1, {"gradient": "stl"}),
     "IWAE, dreg": (lambda d: Experts(d, "Product"), "ELBO", 8, {"gradient": "dreg"}),
     "IWAE, beta 0.4, dreg": (lambda d: Experts(d, "Product"), "ELBO", 6, {"gradient": "dreg", "beta": 0.4}),
     "IWAE, beta 2, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "beta": 2.0}),
