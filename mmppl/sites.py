@@ -148,7 +148,7 @@ def total(site: Site) -> Array:
     return get_backend(log_density).xp.sum(log_density)
 
 
-def unmasked(fn: Any, masked: type, around: tuple[type, ...]) -> Any:
+def unmasked(fn: Any, masked: Any, around: Any) -> Any:
     """A host's distribution without masks.
 
     Arguments:
