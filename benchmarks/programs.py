@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mmppl.batch import Batch
 from mmppl.data import load, minibatches
-from mmppl.models.common.declare import autoencoders, likelihood
+from mmppl.models.common.declare import autoencoders
 
 __all__ = ["BATCH", "KINDS", "LATENT", "Setting", "declare"]
 
@@ -43,7 +43,7 @@ def declare(ppl: ModuleType, kind: str, rows: int = BATCH) -> Setting:
         with ppl.plate(batch):
             z = sample("z", prior_family(ppl.host.zeros(LATENT), 1.0).to_event(1))
             for name in batch.modalities:
-                ppl.observe(name, likelihood(ppl, modalities[name], decoders[name](z)), batch)
+                ppl.observe(name, ppl.likelihood(modalities[name], decoders[name](z)), batch)
 
     def guide(batch):
         experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}

@@ -51,8 +51,8 @@ class ProgramHost(Protocol):
 class Trainer(Protocol):
     """Training of a program, stage by stage."""
 
-    def begin(self, stage: "Stage") -> None:
-        """Starts a stage: what moves, by which objective, with a new optimiser."""
+    def begin(self, stage: "Stage", steps: int = 1, schedule: str = "constant") -> None:
+        """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
@@ -128,6 +128,11 @@ class Runtime(Protocol):
         self, model: Callable, hidden: Latents, batch: Batch, kernel: Any, steps: int, seed: int
     ) -> dict[str, Array]:
         """Draws of the latents after steps of a kernel, every draw of every datum a chain."""
+
+    def anneal(
+        self, model: Callable, guide: Callable, hidden: Latents, batch: Batch, kernel: Any, steps: int, seed: int
+    ) -> np.ndarray:
+        """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
 
     def chains(
         self,

@@ -13,6 +13,13 @@ from mmppl.likelihoods import LIKELIHOODS, Likelihood
 __all__ = ["Modality"]
 
 KINDS = ("vector", "image", "tokens")
+SCALES = ("learned", "heteroscedastic")
+# Likelihood and scale of each kind, where nothing else is said.
+CALIBRATED: dict[str, tuple[str, float | str]] = {
+    "vector": ("normal", "learned"),
+    "image": ("discretized_logistic", "heteroscedastic"),
+    "tokens": ("categorical", 1.0),
+}
 AXES = {"image": 3, "tokens": 1}
 
 
@@ -23,6 +30,8 @@ class Modality:
     With :math:`o` the output of a decoder and s the scale, a value x has the likelihood
 
     * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
+    * ``"discretized_logistic"``, of values in [0, 1]: the mass that a logistic density with location o and scale s has
+      about the nearest of 256 levels, tails going to the ends; see :mod:`mmppl.likelihoods.discretized_logistic`;
     * ``"bernoulli"`` with logit o, of values in [0, 1];
     * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
       inside (0, 1);
@@ -36,9 +45,11 @@ class Modality:
         shape: Event shape of one datum: ``(D,)`` for vectors, ``(C, H, W)`` for images, ``(L,)`` for token texts.
         kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first) or ``"tokens"`` (integer ids).
         vocabulary: Number of token ids, for tokens.
-        likelihood: One of the above; tokens are always categorical.
-        scale: s, in data units for a normal or Laplace likelihood; ``"learned"`` for a parameter of the decoder, one
-            for an image, and one for each coordinate of a vector.
+        likelihood: One of the above; tokens are always categorical. None for that of the kind: ``"normal"`` of
+            vectors, ``"discretized_logistic"`` of images.
+        scale: s, in data units where o is. ``"learned"`` for a parameter of the decoder, one for each channel of an
+            image and for each coordinate of a vector; ``"heteroscedastic"`` for one that the decoder gives to each
+            value. None for ``"heteroscedastic"`` where an image's likelihood is its kind's, else ``"learned"``.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
         padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
             given, and a draw has tokens everywhere. None scores it like any other token.
@@ -58,8 +69,8 @@ class Modality:
     shape: tuple[int, ...]
     kind: str = "vector"
     vocabulary: int | None = None
-    likelihood: str = "normal"
-    scale: float | str = 1.0
+    likelihood: str | None = None
+    scale: float | str | None = None
     weight: float = 1.0
     padding: int | None = None
 
@@ -74,13 +85,23 @@ class Modality:
             )
         if self.kind != "tokens" and self.vocabulary is not None:
             raise ModalityError(f"Expected kind 'tokens' with vocabulary={self.vocabulary!r}; got '{self.kind}'.")
+        usual, scale = CALIBRATED[self.kind]
+        if self.likelihood is None:
+            object.__setattr__(self, "likelihood", usual)
+        if self.scale is None:
+            object.__setattr__(self, "scale", scale if self.likelihood == usual else "learned")
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
             raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
         if self.likelihood == "categorical" and self.kind != "tokens":
             raise ModalityError(f"Expected kind 'tokens' for a categorical likelihood; got '{self.kind}'.")
-        learned = isinstance(self.scale, str) and self.scale == "learned"
-        if not (learned or (_number(self.scale) and 0 < self.scale < float("inf"))):  # type: ignore[operator]
-            raise ModalityError(f"Expected a scale > 0, or 'learned'; got {self.scale!r}.")
+        named = isinstance(self.scale, str) and self.scale in SCALES
+        if not (named or (_number(self.scale) and 0 < self.scale < float("inf"))):  # type: ignore[operator]
+            raise ModalityError(f"Expected a scale > 0, 'learned' or 'heteroscedastic'; got {self.scale!r}.")
+        if self.heteroscedastic and (self.scoring.outputs > 1 or not self.shape):
+            raise ModalityError(
+                f"Expected scale='learned' or a number for '{self.likelihood}' of shape {self.shape}; got "
+                "'heteroscedastic', which takes one output for each value and an event with an axis."
+            )
         if not (_number(self.weight) and 0 <= self.weight < float("inf")):
             raise ModalityError(f"Expected a weight >= 0; got {self.weight!r}.")
         if self.padding is not None and not (_whole(self.padding) and 0 <= self.padding < (self.vocabulary or 0)):
@@ -102,7 +123,7 @@ class Modality:
     @property
     def scoring(self) -> Likelihood:
         """Requirements of its likelihood."""
-        return LIKELIHOODS["categorical" if self.kind == "tokens" else self.likelihood]
+        return LIKELIHOODS["categorical" if self.kind == "tokens" else str(self.likelihood)]
 
     @property
     def dtype(self) -> np.dtype:
@@ -127,8 +148,18 @@ class Modality:
 
     @property
     def learns_scale(self) -> bool:
-        """Tells whether its decoder has a scale of its own."""
-        return self.scale == "learned" and self.scoring.scaled
+        """Tells whether its decoder gives a scale beside its output."""
+        return self.scale in SCALES and self.scoring.scaled
+
+    @property
+    def heteroscedastic(self) -> bool:
+        """Tells whether its decoder gives each value a scale of its own."""
+        return self.scale == "heteroscedastic" and self.scoring.scaled
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Shape of what is measured once for each coordinate of a vector and each channel of an image."""
+        return (self.shape[0], 1, 1) if self.kind == "image" else self.shape
 
 
 def _whole(x: Any) -> bool:

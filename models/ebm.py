@@ -8,7 +8,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
-from mmppl.models.common.declare import autoencoders, likelihood, system, weights
+from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import energy as energy_spec
 from mmppl.priors import Blocks
@@ -118,7 +118,7 @@ def ebm(
                 z = sample("z", p)
                 for name in batch.modalities:
                     output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                    ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+                    ppl.observe(name, ppl.likelihood(modalities[name], output), batch)
 
         return model
 

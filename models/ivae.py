@@ -7,7 +7,7 @@ from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import likelihood, system, weights
+from mmppl.models.common.declare import system, weights
 from mmppl.nets import DeepSets, SetTransformer, decoder, encoder
 
 __all__ = ["ivae"]
@@ -104,7 +104,7 @@ def ivae(
             z = sample("z", p)
             for name in batch.modalities:
                 if name in decoded:
-                    fn = likelihood(ppl, modalities[name], ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z))
+                    fn = ppl.likelihood(modalities[name], ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z))
                 else:
                     fn = dist.Categorical(logits=p.label_logits(z)[..., None, :]).to_event(1)
                 ppl.observe(name, fn, batch)

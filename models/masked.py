@@ -10,7 +10,7 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import beta_schedule, likelihood, system, weights
+from mmppl.models.common.declare import beta_schedule, system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
     MLP,
@@ -166,7 +166,7 @@ def masked(
                     own = sample(f"{name}.private", ppl.host.loc_scale(family, *prior_of(name, z)).to_event(1))
                     code = get_backend(z).xp.concat([z, own], axis=-1)
                 if name in batch.modalities:
-                    ppl.observe(name, likelihood(ppl, modality, net(f"{name}.decoder")(code)), batch)
+                    ppl.observe(name, ppl.likelihood(modality, net(f"{name}.decoder")(code)), batch)
 
     def guide(batch):
         encoded = encode(batch)

@@ -5,7 +5,7 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import autoencoders, likelihood, system, weights
+from mmppl.models.common.declare import autoencoders, system, weights
 
 __all__ = ["mmjsd"]
 
@@ -58,7 +58,7 @@ def mmjsd(
             z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
             for name in batch.modalities:
                 output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+                ppl.observe(name, ppl.likelihood(modalities[name], output), batch)
 
     def guide(batch):
         with ppl.plate(batch):

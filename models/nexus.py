@@ -8,7 +8,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
-from mmppl.models.common.declare import autoencoders, beta_schedule, likelihood, system, weights
+from mmppl.models.common.declare import autoencoders, beta_schedule, system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import MLP, LocScale
 
@@ -120,7 +120,7 @@ def nexus(
             for name in modalities:
                 local = sample(f"{name}.z", dist.Normal(*net(f"{name}.nexus")(z)).to_event(1))
                 if name in batch.modalities:
-                    ppl.observe(name, likelihood(ppl, modalities[name], net(f"{name}.decoder")(local)), batch)
+                    ppl.observe(name, ppl.likelihood(modalities[name], net(f"{name}.decoder")(local)), batch)
 
     def guide(batch):
         codes = codes_of(batch)
@@ -140,7 +140,7 @@ def nexus(
             for name in batch.modalities:
                 with ppl.host.scale(scale=local_beta):
                     local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
-                ppl.observe(name, likelihood(ppl, modalities[name], net(f"{name}.decoder")(local)), batch)
+                ppl.observe(name, ppl.likelihood(modalities[name], net(f"{name}.decoder")(local)), batch)
                 backend = get_backend(local)
                 above = dist.Normal(*net(f"{name}.nexus")(z)).to_event(1).log_prob(backend.stop_gradient(local))
                 shown = backend.xp.where(batch.present[name], above, backend.xp.zeros_like(above))

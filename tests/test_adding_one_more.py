@@ -110,13 +110,13 @@ def test_a_system_touches_three_files(tree):
 
 
 def test_a_likelihood_touches_two_files(tree):
-    tree.change("likelihoods.py", ('    "poisson": ', '    "newest": Likelihood(values="counts"),\n    "poisson": '))
+    row = '    "newest": Likelihood(values="counts"),\n'
+    tree.change("likelihoods/table.py", ('    "poisson": ', row + '    "poisson": '))
     line = "    backend = get_backend(output)\n"
-    own = '    if name == "newest":\n        return dist.Poisson(backend.xp.exp(output)).to_event(event)\n'
-    tree.change("models/common/declare.py", (line, line + own))
+    own = '    if name == "newest":\n        return host.dist.Poisson(backend.xp.exp(output)).to_event(event)\n'
+    tree.change("likelihoods/decoded.py", (line, line + own))
     code = "import jax.numpy as jnp, mmppl.numpyro as mm\nfrom mmppl import Modality\n"
-    code += "from mmppl.models.common.declare import likelihood\n"
-    code += "fn = likelihood(mm, Modality((2,), likelihood='newest'), jnp.zeros(2))\n"
+    code += "fn = mm.likelihood(Modality((2,), likelihood='newest'), jnp.zeros(2))\n"
     code += "print(round(float(fn.log_prob(jnp.zeros(2))), 3))"
     assert tree.run(code) == "-2.0"
     assert len(tree.touched) == 2

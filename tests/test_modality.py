@@ -28,10 +28,10 @@ REFUSED = [
     *(({**TOKENS, "padding": p}, "Expected padding to be a token id in") for p in (5, -1, True, False, 0.0, NAN, "0")),
     ({"shape": (4,), "padding": 0}, "Expected padding to be a token id in"),
     ({**TOKENS, "vocabulary": 1, "padding": 0}, "Expected a vocabulary of at least 2 with padding"),
-    *(({"shape": (3,), "scale": s}, "Expected a scale > 0") for s in (0, -1.0, NAN, INF, True, None, "wide", [1.0])),
+    *(({"shape": (3,), "scale": s}, "Expected a scale > 0") for s in (0, -1.0, NAN, INF, True, "wide", [1.0])),
     ({"shape": (3,), "scale": np.ones(3)}, "Expected a scale > 0"),
     *(({"shape": (3,), "weight": w}, "Expected a weight >= 0") for w in (-1, NAN, INF, True, None, "1", [1.0])),
-    *(({"shape": (3,), "likelihood": x}, "Expected a likelihood among") for x in (None, 1, ["normal"], "gauss")),
+    *(({"shape": (3,), "likelihood": x}, "Expected a likelihood among") for x in (1, ["normal"], "gauss")),
     *(({"shape": (3,), "kind": k}, "Expected a kind among") for k in (None, 1, ["vector"], "sound")),
 ]
 

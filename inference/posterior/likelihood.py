@@ -15,6 +15,9 @@ from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
 from mmppl.inference.training.fitted import Fitted, example
 from mmppl.priors import LogNormalizer
 
+# Draws of each datum by default, by method.
+DRAWS = {"importance": 1000, "annealed": 64}
+
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]
 
 
@@ -49,12 +52,25 @@ class LogLikelihood(NamedTuple):
 
 
 def log_likelihood(
-    fitted: Fitted, data: Batch, *, num: int = 1000, given: Sequence[str] = (), seed: int = 0, chunk: int = 8192
+    fitted: Fitted,
+    data: Batch,
+    *,
+    method: str = "importance",
+    num: int | None = None,
+    steps: int = 200,
+    given: Sequence[str] = (),
+    seed: int = 0,
+    chunk: int = 8192,
 ) -> LogLikelihood:
     r"""Estimates the log likelihood of what is present, by importance sampling from the guide.
 
     .. math:: \log p(x_P) \approx \log \frac{1}{K} \sum_k \frac{p(x_P, z_k)}{q(z_k \mid x_P)}, \qquad
         z_k \sim q(z \mid x_P)
+
+    With ``method="annealed"`` each draw is first walked from the guide to the posterior through tempered densities
+    between them, by Hamiltonian transitions; see
+    :func:`~mmppl.inference.posterior.annealing.annealed_log_weights`. It is trusted where plain weights are not, and
+    takes about ten gradients of the model for each draw and step.
 
     Latents outside the plate of the data are drawn from the guide, which stands for their posterior g: then it is
     the posterior predictive :math:`\log \mathbb{E}_{q(g)}\, p(x_P \mid g)` of each datum. With ``given`` = S it is
@@ -65,29 +81,43 @@ def log_likelihood(
     Arguments:
         fitted: A fitted program.
         data: The data; modalities may be missing.
-        num: K.
+        method: ``"importance"`` or ``"annealed"``.
+        num: K; by default 1,000, or 64 annealed.
+        steps: Tempered densities, with ``"annealed"``.
         given: Modalities conditioned on.
         seed: Random seed.
         chunk: Most draws times rows at once.
 
     Raises:
-        OptionError: If ``num`` is less than 2, or the program's encoders are deterministic.
+        OptionError: If ``num`` is less than 2, the method is unknown, or the program cannot serve it: its encoders are
+            deterministic, or its latents are annealed that lie outside the plate or have an ODE's density.
 
     References:
         | Pareto smoothed importance sampling (Vehtari et al., 2024), https://arxiv.org/abs/1507.02646
     """
-    if num < 2:
-        raise OptionError(f"Expected num >= 2; got {num}.")
+    if method not in DRAWS:
+        raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(DRAWS)}.")
+    num = DRAWS[method] if num is None else num
+    if num < 2 or steps < 1:
+        raise OptionError(f"Expected num >= 2 and steps >= 1; got {num} and {steps}.")
     fitted.program.need_density()
+    if method == "annealed":
+        fitted.rows_alone("Annealed importance sampling")
+        if fitted.program.ode_density:
+            raise OptionError(
+                f"Expected method='importance' of '{fitted.program.name}', whose prior's density takes an integration "
+                "at every step; got 'annealed'."
+            )
+    how = (method, num, steps, chunk)
     data = data.validate(fitted.program.modalities)
-    weights = _log_weights(fitted, data, num, seed, chunk)
+    weights = _log_weights(fitted, data, how, seed)
     value, error, pareto_k = _summarise(weights)
     if given:
         known = data.only(*given)
         rows = np.asarray(known.observed())
         other = np.zeros_like(weights)
         if rows.any():
-            other[:, rows] = _log_weights(fitted, known[np.flatnonzero(rows)], num, seed + 1, chunk)
+            other[:, rows] = _log_weights(fitted, known[np.flatnonzero(rows)], how, seed + 1)
         second, second_error, second_k = _summarise(other)
         if not rows.all():
             z = log_normalizer(fitted, seed=seed)
@@ -109,19 +139,32 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
 
 
 @cache
+def _walker(ppl: Face) -> Any:
+    """One kernel for all calls, so that a host compiles its steps once."""
+    return ppl.HMC(None, num_steps=4, step_size=0.3)
+
+
+@cache
 def _bound(ppl: Face, num: int) -> Any:
     """One objective for all calls, so that a host compiles its weights once."""
     return ppl.ELBO(particles=num, average=True)  # so that each particle has its own latents outside the plate
 
 
-def _log_weights(fitted: Fitted, data: Batch, num: int, seed: int, chunk: int) -> np.ndarray:
+def _log_weights(fitted: Fitted, data: Batch, how: tuple[str, int, int, int], seed: int) -> np.ndarray:
+    method, num, steps, chunk = how
     host = fitted.program.ppl.host
     objective = _bound(fitted.program.ppl, num)
     size = min(max(1, chunk // num), len(data))
     out = []
     for number, rows in enumerate(blocks(data, size)):
         again = int(np.random.SeedSequence([seed, number * size]).generate_state(1)[0])
-        weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
+        if method == "annealed":
+            hidden = host.latents(fitted.model, fitted.guide, rows, num, again, np.zeros(len(rows), bool))
+            hidden = {n: z for n, z in hidden.items() if n in fitted.latents}
+            kernel = _walker(fitted.program.ppl)
+            weights = host.anneal(fitted.model, fitted.guide, hidden, rows, kernel, steps, again + 1)
+        else:
+            weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
         out.append(weights.astype(np.float64))
     return np.concatenate(out, axis=1)[:, : len(data)]
 

@@ -13,8 +13,10 @@ from mmppl.data import minibatches
 from mmppl.errors import OptionError, RunError, TrainingError
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.leakage import check_no_leakage
+from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.run_folder import Run
+from mmppl.inference.training.standardization import standardization
 
 __all__ = ["fit"]
 
@@ -29,6 +31,7 @@ def fit(
     seed: int = 0,
     ema: float = 0.0,
     clip: float | None = None,
+    schedule: str = "cosine",
     out: str | os.PathLike | None = None,
     resume: bool = False,
     force: bool = False,
@@ -53,6 +56,7 @@ def fit(
         ema: Decay of the averaged weights; 0 for none. A stage ends on its averaged weights. At its step t = 0, 1, ...
             the decay is at most (1 + t) / (10 + t), so that a short stage keeps little of what it started from.
         clip: Bound on the global norm of the gradient of the loss per datum; None for none.
+        schedule: ``"cosine"`` annealing of the learning rate over each stage, or ``"constant"``.
         out: Run folder, saved after every epoch.
         resume: Whether to go on with the run in ``out``, bit for bit on the same machine.
         force: Whether a run in ``out`` may be replaced.
@@ -80,6 +84,8 @@ def fit(
     """
     if epochs < 1 or batch_size < 1 or learning_rate <= 0 or not 0.0 <= ema < 1.0 or (clip is not None and clip <= 0):
         raise OptionError("Expected epochs >= 1, batch_size >= 1, learning_rate > 0, 0 <= ema < 1 and clip > 0.")
+    if schedule not in SCHEDULES:
+        raise OptionError(f"Expected a schedule among {list(SCHEDULES)}; got {schedule!r}.")
     data = data.validate(program.modalities)
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
         objective.check(data.modalities)
@@ -92,6 +98,7 @@ def fit(
         "seed": seed,
         "ema": ema,
         "clip": clip,
+        "schedule": schedule,
     }
     host = program.ppl.host
     about = {
@@ -131,6 +138,8 @@ def fit(
             )
     if program.rebuild is None and not resume:
         check_no_leakage(Fitted(program, weights, label=label), data)
+    if not resume:
+        trainer.assign(standardization(data, program.modalities, weights))
     if run and not resume:
         run.create(about, force=force)
     bar = tqdm(total=epochs, initial=done, disable=not progress, unit="epoch")
@@ -141,7 +150,7 @@ def fit(
             if last < done:
                 epoch = last
                 continue
-            trainer.begin(stage)
+            trainer.begin(stage, number * (len(data) // batch_size), schedule)
             if snapshot is not None:
                 trainer.restore(snapshot)
                 snapshot, epoch = None, done

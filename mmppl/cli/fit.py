@@ -24,9 +24,13 @@ def fit(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option of the model, or batch_size, learning_rate, ema, clip; may be given again and again.",
+            help="An option of the model, or batch_size, learning_rate, ema, clip, schedule; may be given repeatedly.",
         ),
     ] = None,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Score modalities as the data's publications do, with fixed scales."),
+    ] = False,
     devices: Annotated[int, typer.Option(help="Number of devices; more than one is not there yet.", min=1)] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with the same options.")] = False,
     force: Force = False,
@@ -46,7 +50,8 @@ def fit(
     options, fit_settings = parse_settings(set_ or [], model, settings(model))
     ppl = face(backend)
     dataset = open_data(data, data_root)
-    program = models.make(model, dataset.modalities, ppl=ppl, seed=seed, **options)
+    modalities = dataset.published if published else dataset.modalities
+    program = models.make(model, modalities, ppl=ppl, seed=seed, **options)
     info = run_info(data, data_root)
     fitted = inference.fit(
         program,

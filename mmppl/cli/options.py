@@ -20,6 +20,7 @@ FIT_SETTINGS: dict[str, tuple[type, bool]] = {
     "learning_rate": (float, False),
     "ema": (float, False),
     "clip": (float, True),
+    "schedule": (str, False),
 }
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmppl.batch import Batch, Modality
-from mmppl.data.dataset import Dataset
+from mmppl.data.dataset import Dataset, laplace
 from mmppl.data.pictures import count, read_picture, read_pictures
 from mmppl.errors import DataError, OptionError
 
@@ -93,12 +93,12 @@ def celebamask_hq(
             )
         )
     modalities = {
-        "image": Modality((3, side, side), kind="image", likelihood="laplace", scale=0.75),
+        "image": Modality((3, side, side), kind="image"),
         "mask": Modality((1, side, side), kind="image", likelihood="bernoulli"),
         "attributes": Modality((len(ATTRIBUTES),), likelihood="bernoulli"),
     }
     train, test = parts
-    return Dataset("celebamask_hq", modalities, train, test)
+    return Dataset("celebamask_hq", modalities, train, test, published=laplace(modalities))
 
 
 def _attributes(file: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.data.captions import Vocabulary
-from mmppl.data.dataset import Dataset
+from mmppl.data.dataset import Dataset, laplace
 from mmppl.data.pictures import PHOTOGRAPHS, count, read_pictures
 from mmppl.errors import DataError, OptionError
 
@@ -82,11 +82,11 @@ def cub(
         }
         parts.append(Batch(values, label=np.array([classes.index(file.parent.name) for file in files])))
     modalities = {
-        "image": Modality((3, side, side), kind="image", likelihood="laplace", scale=0.75),
+        "image": Modality((3, side, side), kind="image"),
         "sentence": Modality((length,), kind="tokens", vocabulary=len(vocabulary), padding=0),
     }
     train, test = parts
-    return Dataset("cub", modalities, train, test, vocabulary=vocabulary)
+    return Dataset("cub", modalities, train, test, vocabulary=vocabulary, published=laplace(modalities))
 
 
 def _pictures(folder: Path, classes: Iterable[str] = ("*",)) -> list[Path]:

@@ -1,6 +1,7 @@
 """Data sets as ``load`` returns them: named modalities, a training and a test batch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mmppl.data.linear_gaussian import LinearGaussian
     from mmppl.data.mixture_views import MixtureViews
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "laplace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Dataset:
         test: Test tuples, ``N_test`` rows; no instance stands in both.
         truth: The generating model where it is known exactly (``linear_gaussian``, ``labelled_mixture``,
             ``mixture_views``), else None.
+        published: The modalities as the published protocols score them, with fixed scales, where there are such
+            protocols; as ``modalities`` else. Those are calibrated.
         vocabulary: The words of token ids where a modality is of words (``cub``), else None.
 
     Example:
@@ -43,6 +46,18 @@ class Dataset:
     test: Batch
     truth: "LinearGaussian | LabelledMixture | MixtureViews | None" = None
     vocabulary: Vocabulary | None = None
+    published: dict[str, Modality] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "published", {**self.modalities, **self.published})
+
+
+def laplace(modalities: Mapping[str, Modality]) -> dict[str, Modality]:
+    """The modalities with images scored by Laplace densities of scale 0.75, as the field's protocols do since MMVAE."""
+    return {
+        name: replace(m, likelihood="laplace", scale=0.75) if m.kind == "image" and m.likelihood != "bernoulli" else m
+        for name, m in modalities.items()
+    }
 
 
 def split_rows(num: int, seed: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:

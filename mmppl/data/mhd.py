@@ -1,6 +1,7 @@
 """MHD, the multi-modal handwritten digits: image, sound of the spoken digit, and trajectory of the pen."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,12 @@ def mhd(
         whole = read_npz(plain) if plain.is_file() else _published(published)
         _check(whole, plain if plain.is_file() else published)
         parts.append(whole[rng.permutation(len(whole))[: count(num, len(whole))]])
-    modalities = {
-        name: Modality(shape, kind="image" if len(shape) == 3 else "vector", scale=SQUARED)
-        for name, shape in SHAPES.items()
-    }
+    kinds = {name: "image" if len(shape) == 3 else "vector" for name, shape in SHAPES.items()}
+    likelihoods = {name: None if name == "image" else "normal" for name in SHAPES}  # sounds may leave [0, 1]
+    modalities = {n: Modality(shape, kind=kinds[n], likelihood=likelihoods[n]) for n, shape in SHAPES.items()}
+    published = {n: replace(m, likelihood="normal", scale=SQUARED) for n, m in modalities.items()}
     train, test = parts
-    return Dataset("mhd", modalities, train, test)
+    return Dataset("mhd", modalities, train, test, published=published)
 
 
 def _published(file: Path) -> Batch:

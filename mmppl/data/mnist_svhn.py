@@ -1,12 +1,13 @@
 """MNIST-SVHN: a handwritten digit and a house number of the same class."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mmppl.batch import Batch, Modality
-from mmppl.data.dataset import Dataset
+from mmppl.data.dataset import Dataset, laplace
 from mmppl.data.npz import read_arrays
 from mmppl.data.pictures import count
 from mmppl.errors import DataError, OptionError
@@ -69,11 +70,9 @@ def mnist_svhn(
         }
         parts[split] = Batch(values, label=label)
     weight = {"mnist": 3072 / 784, "svhn": 1.0}
-    modalities = {
-        key: Modality(value.shape[1:], kind="image", likelihood="laplace", scale=0.75, weight=weight[key])
-        for key, value in parts["train"].values.items()
-    }
-    return Dataset(name, modalities, parts["train"], parts["test"])
+    modalities = {key: Modality(value.shape[1:], kind="image") for key, value in parts["train"].values.items()}
+    published = {key: replace(m, weight=weight[key]) for key, m in laplace(modalities).items()}
+    return Dataset(name, modalities, parts["train"], parts["test"], published=published)
 
 
 def pair_classes(

@@ -49,7 +49,7 @@ def mnist_svhn_text(
         for part in (pairs.train, pairs.test)
     )
     modalities = {**pairs.modalities, "text": Modality((LENGTH,), kind="tokens", vocabulary=27)}
-    return Dataset(pairs.name.replace("svhn", "svhn_text"), modalities, train, test)
+    return Dataset(pairs.name.replace("svhn", "svhn_text"), modalities, train, test, published=pairs.published)
 
 
 def write_names(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -133,7 +133,7 @@ def infer_modalities(batch: Batch) -> dict[str, Modality]:
     for name, value in batch.values.items():
         how: dict[str, Any] = {}
         if value.ndim == 4:
-            how = {"kind": "image", "likelihood": "laplace", "scale": 0.75}
+            how = {"kind": "image"}
         elif np.issubdtype(value.dtype, np.integer):
             how = {"kind": "tokens", "vocabulary": int(value.max(initial=0)) + 1}
         try:

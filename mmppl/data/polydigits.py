@@ -5,7 +5,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mmppl.batch import Batch, Modality
 from mmppl.data.composites import cut_into, pair_instances
-from mmppl.data.dataset import Dataset
+from mmppl.data.dataset import Dataset, laplace
 
 __all__ = ["MODALITIES", "polydigits", "read_words"]
 
@@ -15,9 +15,9 @@ PHOTOGRAPHS = {"flower": "flower.jpg", "china": "china.jpg"}
 BLUR, STEP, CONTRAST, INK = 8.0, 4, 0.4, 0.45
 
 MODALITIES = {
-    "ink": Modality((1, SIZE, SIZE), kind="image", likelihood="laplace", scale=0.75),
-    "flower": Modality((3, SIZE, SIZE), kind="image", likelihood="laplace", scale=0.75),
-    "china": Modality((3, SIZE, SIZE), kind="image", likelihood="laplace", scale=0.75),
+    "ink": Modality((1, SIZE, SIZE), kind="image"),
+    "flower": Modality((3, SIZE, SIZE), kind="image"),
+    "china": Modality((3, SIZE, SIZE), kind="image"),
     "word": Modality((LETTERS,), kind="tokens", vocabulary=27),
 }
 
@@ -64,7 +64,7 @@ def polydigits(*, seed: int = 0) -> Dataset:
             values[name] = cut_into(photograph, digits[triples[:, column]] > INK, offsets)
         values["word"] = _SPELLED[label]
         parts.append(Batch(values, label=label))
-    return Dataset("polydigits", dict(MODALITIES), parts[0], parts[1])
+    return Dataset("polydigits", dict(MODALITIES), parts[0], parts[1], published=laplace(MODALITIES))
 
 
 def read_words(tokens: np.ndarray) -> list[str]:

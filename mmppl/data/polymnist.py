@@ -8,7 +8,7 @@ import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.data.composites import cut_into, pair_instances
-from mmppl.data.dataset import Dataset, split_rows
+from mmppl.data.dataset import Dataset, laplace, split_rows
 from mmppl.data.npz import read_arrays
 from mmppl.data.pictures import PHOTOGRAPHS, count, read_picture, read_pictures
 from mmppl.errors import DataError
@@ -64,11 +64,8 @@ def polymnist(
         raise DataError(
             f"Expected train/m0 and test/m0, or m0, or {MNIST} and {BACKGROUNDS}/ in {root}; got none of them."
         )
-    modalities = {
-        name: Modality(value.shape[1:], kind="image", likelihood="laplace", scale=0.75)
-        for name, value in parts["train"].values.items()
-    }
-    return Dataset("polymnist", modalities, parts["train"], parts["test"])
+    modalities = {name: Modality(value.shape[1:], kind="image") for name, value in parts["train"].values.items()}
+    return Dataset("polymnist", modalities, parts["train"], parts["test"], published=laplace(modalities))
 
 
 def _aligned(folder: Path) -> dict[str, list[Path]]:

@@ -44,10 +44,10 @@ def evaluate(
 ) -> dict[str, Any]:
     r"""Coherence, Frechet distances, latent probe and log likelihood of a fitted program, ready for JSON.
 
-    Pictures are judged on the likelihood's means: draws carry the observation noise, which hides what they show.
-    Without labels there are no judges; what needs them is then None (Frechet distances only where ``features`` are
-    given), and ``skipped`` says why. So is the log likelihood of a program with deterministic encoders, whose guide has
-    no density, and ``no_likelihood`` says why.
+    What is generated is judged as draws, which is what the program says of data, and beside them as means of the
+    likelihood, as most published protocols do. Without labels there are no judges; what needs them is then None
+    (Frechet distances only where ``features`` are given), and ``skipped`` says why. So is the log likelihood of a
+    program with deterministic encoders, whose guide has no density, and ``no_likelihood`` says why.
 
     Arguments:
         fitted: A fitted program.
@@ -64,9 +64,10 @@ def evaluate(
         progress: Whether to show a progress bar.
 
     Returns:
-        A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence``, ``frechet``, ``latent_probe``,
-        ``log_likelihood``, ``no_likelihood``; estimates as ``{"value", "error", "num"}``, where the error is None if
-        what it rests on is not to be trusted; for the log likelihood that is ``trusted``.
+        A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence`` and ``frechet``, each of
+        ``"draws"`` and of ``"means"``; ``latent_probe``, ``log_likelihood``, ``no_likelihood``; estimates as
+        ``{"value", "error", "num"}``, where the error is None if what it rests on is not to be trusted; for the log
+        likelihood that is ``trusted``.
 
     Raises:
         OptionError: If the split is unknown.
@@ -80,7 +81,7 @@ def evaluate(
     every = getattr(dataset, split)
     rows = every[np.flatnonzero(np.asarray(every.observed()))][:num]
     skipped = _why_not(rows)
-    bar = tqdm(total=7, disable=not progress, leave=False)
+    bar = tqdm(total=9, disable=not progress, leave=False)
 
     def say(what: str) -> None:
         bar.set_description(what)
@@ -97,28 +98,11 @@ def evaluate(
             out["judges"] = {name: judged.accuracy.get(name) for name in rows.modalities}
         see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
         if see or features:
-            say("joint samples")
-            samples = generate(fitted, num=num, mean=True, seed=seed)
-            out["frechet"] = _frechet(samples, rows, {**see, **(features or {})})
+            for kind, mean in (("draws", False), ("means", True)):
+                found = _generated(fitted, rows, judged, {**see, **(features or {})}, num, seed, mean, say, kind)
+                for name, value in found.items():
+                    out[name] = {**(out[name] or {}), kind: value}
         if judged:
-            out["coherence"] = _joint(samples, judged)
-            if len(rows.modalities) > 1:
-
-                def draw(given: Batch, want: Any) -> Mapping[str, np.ndarray]:
-                    return generate(fitted, given, want=want, mean=True, seed=seed)
-
-                say("one modality from another")
-                cross = cross_coherence(draw, rows, judged)
-                out["cross_coherence"] = {
-                    "mean": _plain(cross.mean),
-                    "names": list(cross.names),
-                    "accuracy": _matrix(cross.accuracy),
-                    "error": _matrix(cross.error),
-                }
-                say("one modality from all others")
-                left = leave_one_out_coherence(draw, rows, judged)
-                accuracy = {name: _plain(estimate) for name, estimate in left.accuracy.items()}
-                out["leave_one_out_coherence"] = {"mean": _plain(left.mean), "accuracy": accuracy}
             say("latent probe")
             out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
         say("log likelihood")
@@ -137,6 +121,45 @@ def evaluate(
             }
     finally:
         bar.close()
+    return out
+
+
+def _generated(
+    fitted: Fitted,
+    rows: Batch,
+    judged: Classifiers | None,
+    features: Features,
+    num: int,
+    seed: int,
+    mean: bool,
+    say: Callable[[str], None],
+    kind: str,
+) -> dict[str, Any]:
+    """Measures of what is generated, as draws or as means."""
+    say(f"joint samples, {kind}")
+    samples = generate(fitted, num=num, mean=mean, seed=seed)
+    out: dict[str, Any] = {"frechet": _frechet(samples, rows, features)}
+    if judged is None:
+        return out
+    out["coherence"] = _joint(samples, judged)
+    if len(rows.modalities) == 1:
+        return out
+
+    def draw(given: Batch, want: Any) -> Mapping[str, np.ndarray]:
+        return generate(fitted, given, want=want, mean=mean, seed=seed)
+
+    say(f"one modality from another, {kind}")
+    cross = cross_coherence(draw, rows, judged)
+    out["cross_coherence"] = {
+        "mean": _plain(cross.mean),
+        "names": list(cross.names),
+        "accuracy": _matrix(cross.accuracy),
+        "error": _matrix(cross.error),
+    }
+    say(f"one modality from all others, {kind}")
+    left = leave_one_out_coherence(draw, rows, judged)
+    accuracy = {name: _plain(estimate) for name, estimate in left.accuracy.items()}
+    out["leave_one_out_coherence"] = {"mean": _plain(left.mean), "accuracy": accuracy}
     return out
 
 

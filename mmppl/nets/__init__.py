@@ -8,9 +8,10 @@ from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.flat import Flat
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
+from mmppl.nets.observed import Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
-from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
+from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = [
     "MLP",
@@ -19,6 +20,7 @@ __all__ = [
     "EquivariantDeepSets",
     "EquivariantTransformer",
     "Flat",
+    "Heteroscedastic",
     "LocScale",
     "LogCounts",
     "PairEnergy",
@@ -28,10 +30,12 @@ __all__ = [
     "Scaled",
     "SetTransformer",
     "Spec",
+    "Standardized",
     "TokenDecoder",
     "TokenEncoder",
     "TokenScore",
     "UnetScore",
+    "Unstandardized",
     "decoder",
     "encoder",
     "energy",

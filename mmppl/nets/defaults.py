@@ -2,9 +2,10 @@
 
 from math import prod
 
-from mmppl.batch import Modality
+from mmppl.modality import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
+from mmppl.nets.observed import Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
+from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = ["decoder", "encoder", "energy"]
 
@@ -19,7 +20,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
 
     Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
     (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder. Counts are
-    seen as log(1 + x).
+    seen as log(1 + x). These, and values whose likelihood has a location in their units, are seen standardised: see
+    :class:`~mmppl.nets.Standardized`.
 
     Arguments:
         modality: The modality.
@@ -43,7 +45,9 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
     else:
         body = MLP(modality.shape, out, (hidden, hidden))
-    body = LogCounts(body) if modality.scoring.values == "counts" else body
+    counts = modality.scoring.values == "counts"
+    body = Standardized(body, modality.units) if counts or modality.scoring.located else body
+    body = LogCounts(body) if counts else body
     return body if family is None else LocScale(body, family)
 
 
@@ -51,8 +55,9 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """A decoder of a modality: latents ``(*, latent_dim)`` to what its likelihood takes, ``(*, *modality.shape)``.
 
     Where a likelihood takes several outputs for each value, they lie behind each other on the first axis of the event.
-    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed. A learned
-    scale is a second output, without batch axes.
+    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed, but are in
+    the data's units where those are a likelihood's location: see :class:`~mmppl.nets.Unstandardized`. A scale is a
+    second output: without batch axes if it is learned, as the first if it is heteroscedastic.
 
     Arguments:
         modality: The modality.
@@ -67,14 +72,22 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """
     size = _patch(modality)
     body: Spec
-    shape = modality.shape and (modality.scoring.outputs * modality.shape[0], *modality.shape[1:])
+    number = modality.scoring.outputs + modality.heteroscedastic
+    shape = (number * modality.shape[0], *modality.shape[1:]) if number > 1 else modality.shape
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
     if size:
         body = PatchDecoder((latent_dim,), shape, size, _width(hidden))  # type: ignore[arg-type]
     else:
         body = MLP((latent_dim,), shape, (hidden, hidden))
-    return Scaled(body, () if modality.kind == "image" else modality.shape) if modality.learns_scale else body
+    if modality.scoring.values == "counts":
+        # The log of the mean count; what else there is, as the gate of a zero-inflated one, is left at 0.
+        body = Unstandardized(body, shape)
+    if modality.heteroscedastic:
+        body = Heteroscedastic(body, modality.shape)
+    elif modality.learns_scale:
+        body = Scaled(body, modality.units)
+    return Unstandardized(body, modality.units) if modality.scoring.located else body
 
 
 def energy(latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> Energy:

@@ -121,7 +121,19 @@ class _Scale(eqx.Module):
     weight: jax.Array
 
     def __call__(self, x, context=None):
-        return x, jnp.exp(self.weight)
+        return x, jnp.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR
+
+
+class _Standardize(eqx.Module):
+    centre: jax.Array
+    spread: jax.Array
+    layer: Any = eqx.field(static=True)
+
+    def __call__(self, x, context=None):
+        centre, spread = jax.lax.stop_gradient((self.centre, self.spread))
+        if not self.layer.inverse:
+            return (x - centre) / spread
+        return (centre + spread * x[0], spread * x[1]) if isinstance(x, tuple) else centre + spread * x
 
 
 class _Chain(eqx.Module):
@@ -255,6 +267,12 @@ class _Unpatch(_Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
+class _SplitScale(_Fixed):
+    def __call__(self, x, context=None):
+        loc, raw = jnp.split(x, 2, axis=-len(self.layer.shape))
+        return loc, _scale(raw, L.SCALE_FLOOR)
+
+
 class _Split(_Fixed):
     def __call__(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
@@ -290,6 +308,7 @@ _FIXED = {
     L.TimeFeatures: _TimeFeatures,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
+    L.SplitScale: _SplitScale,
     L.MixtureSplit: _MixtureSplit,
 }
 
@@ -315,6 +334,8 @@ def _chain(layers: tuple[L.Layer, ...], weights: Mapping[str, jax.Array], prefix
             out.append(_Skip(_chain(layer.layers, weights, name)))
         elif isinstance(layer, L.Condition):
             out.append(_Condition(_chain(layer.layers, weights, name), layer.dim))
+        elif isinstance(layer, L.Standardize):
+            out.append(_Standardize(weights[f"{name}centre"], weights[f"{name}spread"], layer))
         elif type(layer) in _WEIGHTED:
             out.append(_WEIGHTED[type(layer)](**own))
         elif type(layer) in _SHAPED:

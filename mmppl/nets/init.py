@@ -17,6 +17,7 @@ from mmppl.nets.layers import (
     Scale,
     Shift,
     Skip,
+    Standardize,
 )
 from mmppl.nets.spec import Spec
 
@@ -69,6 +70,9 @@ def _chain(layers: tuple[Layer, ...], rng: np.random.Generator, prefix: str) -> 
             yield name + "bias", rng.uniform(-bound, bound, sum(layer.sizes))
         elif isinstance(layer, Embed):
             yield name + "weight", rng.standard_normal((layer.vocabulary, layer.dim))
+        elif isinstance(layer, Standardize):
+            yield name + "centre", np.zeros(layer.shape)
+            yield name + "spread", np.ones(layer.shape)
         elif isinstance(layer, Scale):
             yield name + "weight", np.zeros(layer.shape)
         elif isinstance(layer, Norm | GroupNorm):

@@ -13,6 +13,8 @@ __all__ = [
     "ACTIVATIONS",
     "HIDDEN",
     "NORM_EPS",
+    "SCALE_FLOOR",
+    "SCALE_RATE",
     "Activation",
     "Attention",
     "BlockEmbed",
@@ -33,6 +35,8 @@ __all__ = [
     "Shift",
     "Skip",
     "Split",
+    "SplitScale",
+    "Standardize",
     "Swap",
     "TimeFeatures",
     "Unpatch",
@@ -40,6 +44,8 @@ __all__ = [
 
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh")
 NORM_EPS = 1e-5
+SCALE_RATE = 10.0
+SCALE_FLOOR = 1e-4
 HIDDEN = -1e30  # the score of a key that is not there: its share is exactly 0
 
 
@@ -75,9 +81,31 @@ class Log1p(Layer):
 
 @dataclass(frozen=True)
 class Scale(Layer):
-    """``x`` to the pair ``(x, exp(w))``: a scale that is learned beside an output, of shape ``shape``, 1 at first."""
+    """``x`` to the pair ``(x, s)``: a scale that is learned beside an output, of shape ``shape``, 1 at first.
+
+    :math:`s = e^{r w} + f` with r = ``SCALE_RATE``, so that a step of Adam on w, which is of the learning rate's size
+    whatever the gradient's, moves the scale by a per cent; and f = ``SCALE_FLOOR``, below which no scale falls.
+    """
 
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SplitScale(Layer):
+    """``(*, 2 C, ...)`` to a pair ``(*, C, ...)``, output and positive scale, of an event ``shape`` (C, ...)."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Standardize(Layer):
+    r"""``(x - centre) / spread``, or its inverse; constants that are no weights to be trained, 0 and 1 at first.
+
+    The inverse of a pair (output, scale) is ``(centre + spread output, spread scale)``.
+    """
+
+    shape: tuple[int, ...]
+    inverse: bool = False
 
 
 @dataclass(frozen=True)

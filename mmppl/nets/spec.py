@@ -8,9 +8,9 @@ from math import prod
 from typing import Protocol
 
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Activation, Layer, Linear, Log1p, Norm, Reshape, Scale, Split
+from mmppl.nets.layers import Activation, Layer, Linear, Norm, Reshape, Split
 
-__all__ = ["MLP", "Energy", "LocScale", "LogCounts", "Scaled", "Spec"]
+__all__ = ["MLP", "Energy", "LocScale", "Spec"]
 
 FAMILIES = ("normal", "laplace")
 
@@ -161,57 +161,3 @@ class LocScale:
 
     def layers(self) -> tuple[Layer, ...]:
         return (*self.body.layers(), Split(self.out_shape[0], self.floor))
-
-
-@dataclass(frozen=True)
-class LogCounts:
-    """A body that sees counts x as log(1 + x), as is usual where they span orders of magnitude.
-
-    Arguments:
-        body: The net of the logarithms.
-
-    Example:
-        >>> LogCounts(MLP((3,), (8,))).out_shape
-        (8,)
-    """
-
-    body: Spec
-
-    @property
-    def in_shape(self) -> tuple[int | None, ...]:
-        return self.body.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        return self.body.out_shape
-
-    def layers(self) -> tuple[Layer, ...]:
-        return (Log1p(), *self.body.layers())
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A decoder with a learned scale beside its output: the net gives the pair (output, scale).
-
-    Arguments:
-        body: The decoder.
-        scale: Shape of the scale, ``()`` for a single one; it does not depend on the input.
-
-    Example:
-        >>> Scaled(MLP((8,), (3,)), (3,)).layers()[-1]
-        Scale(shape=(3,))
-    """
-
-    body: Spec
-    scale: tuple[int, ...] = ()
-
-    @property
-    def in_shape(self) -> tuple[int | None, ...]:
-        return self.body.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        return self.body.out_shape
-
-    def layers(self) -> tuple[Layer, ...]:
-        return (*self.body.layers(), Scale(tuple(self.scale)))

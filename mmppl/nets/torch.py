@@ -112,7 +112,20 @@ class _Scale(_Weighted):
         super().__init__(*layer.shape, bias=False)
 
     def forward(self, x, context=None):
-        return x, torch.exp(self.weight)
+        return x, torch.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR
+
+
+class _Standardize(nn.Module):
+    def __init__(self, layer: L.Standardize) -> None:
+        super().__init__()
+        self.centre, self.spread = nn.Parameter(torch.empty(layer.shape)), nn.Parameter(torch.empty(layer.shape))
+        self.inverse = layer.inverse
+
+    def forward(self, x, context=None):
+        centre, spread = self.centre.detach(), self.spread.detach()
+        if not self.inverse:
+            return (x - centre) / spread
+        return (centre + spread * x[0], spread * x[1]) if isinstance(x, tuple) else centre + spread * x
 
 
 class _Residual(nn.Module):
@@ -249,6 +262,12 @@ class _Unpatch(_Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
+class _SplitScale(_Fixed):
+    def forward(self, x, context=None):
+        loc, raw = torch.chunk(x, 2, dim=-len(self.layer.shape))
+        return loc, _scale(raw, L.SCALE_FLOOR)
+
+
 class _Split(_Fixed):
     def forward(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
@@ -290,6 +309,8 @@ _MODULES = {
     L.Pool: _Pool,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
+    L.SplitScale: _SplitScale,
+    L.Standardize: _Standardize,
     L.MixtureSplit: _MixtureSplit,
 }
 

@@ -12,12 +12,14 @@ from mmppl.inference.objectives import WarmUp
 from mmppl.numpyro import host, kernels, objectives
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.conditional import Conditional
+from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.numpyro.kernels import *  # noqa: F403
 from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import *  # noqa: F403
+from mmppl.numpyro.observed import likelihood
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.pooled import Pooled, private_posteriors
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
@@ -45,6 +47,7 @@ __all__ = [
     "Conditional",
     "Conditioning",
     "Diffusion",
+    "DiscretizedLogistic",
     "EnergyTilted",
     "ProbabilityFlow",
     "Whitening",
@@ -73,6 +76,7 @@ __all__ = [
     "as_batch",
     "build",
     "host",
+    "likelihood",
     "net",
     "observe",
     "plate",

@@ -16,16 +16,21 @@ from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.spec import Spec
-from mmppl.numpyro.posterior import JOINT, Static, chains, guide_log_prob, outside, probe, refine, scores
+from mmppl.numpyro.discretized import DiscretizedLogistic
+from mmppl.numpyro.padded import PaddedCategorical
+from mmppl.numpyro.posterior import JOINT, Static, anneal, chains, guide_log_prob, outside, probe, refine, scores
 from mmppl.numpyro.primitives import as_batch, build
 from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
 from mmppl.numpyro.weights import bind
 
 __all__ = [
+    "DiscretizedLogistic",
     "JOINT",
     "NAME",
+    "PaddedCategorical",
     "Trainer",
+    "anneal",
     "bind",
     "build_all",
     "chains",

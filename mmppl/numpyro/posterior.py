@@ -13,6 +13,7 @@ from numpyro.infer import HMC, MCMC, NUTS
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.posterior.annealing import annealed_log_weights
 from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
@@ -20,7 +21,7 @@ from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.tracing import Runs
 
-__all__ = ["JOINT", "Static", "chains", "guide_log_prob", "outside", "probe", "refine", "scores"]
+__all__ = ["JOINT", "Static", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores"]
 
 JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
 # Fields of a kernel's state, and ArviZ's names for them.
@@ -138,33 +139,74 @@ def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: i
 @eqx.filter_jit
 def _refine(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> dict:
     model, kernel, steps = program.value
-    to_real = _to_real(model, hidden, batch)
-    free = {n: to_real[n].inv(z) for n, z in hidden.items()}
-
-    def parts(position: jax.Array) -> dict:
-        out, begin = {}, 0
-        for name, u in free.items():
-            end = begin + int(np.prod(u.shape[2:]))
-            out[name] = position[..., begin:end].reshape(u.shape)
-            begin = end
-        return out
+    begin, back = _side_by_side(model, hidden, batch)
 
     def log_density(position: jax.Array) -> jax.Array:
         if position.ndim > 3:
             return jax.vmap(log_density)(position)
-        u = parts(position)
-        z = {n: to_real[n](x) for n, x in u.items()}
-        log_lik, log_prior = _scores(model, z, batch)
-        jacobian = (to_real[n].log_abs_det_jacobian(u[n], z[n]) for n in u)
-        shape = position.shape[:2]
-        return sum(log_lik.values()) + log_prior + sum(j.reshape(*shape, -1).sum(-1) for j in jacobian)
+        return _log_joint(model, *back(position), batch)
 
     def noise(state: Any) -> Any:
-        return jax.vmap(lambda k: kernel.noise(BACKEND, k, state))(jax.random.split(key, steps))
+        return _noise(kernel, state, key, steps)
 
-    begin = jnp.concatenate([u.reshape(*u.shape[:2], -1) for u in free.values()], -1)
-    moved = parts(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))
-    return {n: to_real[n](u) for n, u in moved.items()}
+    return back(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))[0]
+
+
+def anneal(
+    model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
+) -> np.ndarray:
+    """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
+    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    return np.array(_anneal(Static((model, guide, kernel, steps)), own, as_batch(batch), jax.random.key(seed)))
+
+
+@eqx.filter_jit
+def _anneal(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> jax.Array:
+    model, guide, kernel, steps = program.value
+    begin, back = _side_by_side(model, hidden, batch)
+    # The guide's own spread is the unit of every coordinate of a datum.
+    spread = jnp.std(begin, axis=0) + 1e-6
+
+    def log_target(position: jax.Array) -> jax.Array:
+        return _log_joint(model, *back(position * spread), batch)
+
+    def log_start(position: jax.Array) -> jax.Array:
+        z, jacobian = back(position * spread)
+        return sum(site_densities(_runs(), guide, z, batch, lambda site: True).rows.values()) + jacobian
+
+    sizes = None
+    for k in jax.random.split(key, 2):
+        noise = _noise(kernel, kernel.init_chains(log_target, begin / spread), k, steps)
+        log_weight, sizes = annealed_log_weights(BACKEND, kernel, log_start, log_target, begin / spread, noise, sizes)
+    return log_weight
+
+
+def _noise(kernel: Any, state: Any, key: jax.Array, steps: int) -> Any:
+    return jax.vmap(lambda k: kernel.noise(BACKEND, k, state))(jax.random.split(key, steps))
+
+
+def _log_joint(model: Callable, hidden: dict, jacobian: jax.Array, batch: Batch) -> jax.Array:
+    log_lik, log_prior = _scores(model, hidden, batch)
+    return sum(log_lik.values()) + log_prior + jacobian
+
+
+def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[jax.Array, Callable]:
+    """Latents side by side on the real line, ``(K, N, D)``, and the way back: latents and the log Jacobian."""
+    to_real = _to_real(model, hidden, batch)
+    free = {n: to_real[n].inv(z) for n, z in hidden.items()}
+
+    def back(position: jax.Array) -> tuple[dict, jax.Array]:
+        out, jacobian, begin = {}, jnp.zeros(position.shape[:2]), 0
+        for name, u in free.items():
+            end = begin + int(np.prod(u.shape[2:]))
+            own = position[..., begin:end].reshape(u.shape)
+            out[name] = to_real[name](own)
+            each = to_real[name].log_abs_det_jacobian(own, out[name])
+            jacobian = jacobian + each.reshape(*position.shape[:2], -1).sum(-1)
+            begin = end
+        return out, jacobian
+
+    return jnp.concatenate([u.reshape(*u.shape[:2], -1) for u in free.values()], -1), back
 
 
 def _to_real(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:

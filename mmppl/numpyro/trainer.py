@@ -15,9 +15,10 @@ from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.inference.training.averaging import decay
+from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import given
-from mmppl.numpyro.weights import flat, like, plain, public, start
+from mmppl.numpyro.weights import flat, like, plain, public, start, unflat
 
 __all__ = ["Trainer"]
 
@@ -68,13 +69,14 @@ class Trainer:
         """The parameters that a stage moves, by the host's names."""
         return [name for name in self.state.params if stage.moves(public(name))]
 
-    def begin(self, stage: Any) -> None:
-        """Starts a stage: what moves, by which objective, with a new optimiser."""
+    def begin(self, stage: Any, steps: int = 1, schedule: str = "constant") -> None:
+        """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
         self.ema = self.own_ema if stage.ema is None else stage.ema
         state = self.state
         moving = {name: state.params[name] for name in self.moved(stage)}
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
-        self.optimiser = optax.chain(*chain, optax.adam(self.rate * stage.learning_rate, b1=stage.momentum))
+        rate, factor = self.rate * stage.learning_rate, SCHEDULES[schedule]
+        self.optimiser = optax.chain(*chain, optax.adam(lambda n: rate * factor(n / steps), b1=stage.momentum))
         average = moving if self.ema else {}
         self.state = state._replace(average=average, optimiser=self.optimiser.init(moving))
         objective = stage.objective or self.program.objective
@@ -85,7 +87,8 @@ class Trainer:
         state: _State = jax.tree.unflatten(structure, leaves)
         key, now = jax.random.split(jax.random.wrap_key_data(state.key))
         still = {name: value for name, value in state.params.items() if name not in moving}
-        step = optax.tree.get(state.optimiser, "count")
+        # Adam's own count and its schedule's are the same.
+        step = optax.tree.get_all_with_path(state.optimiser, "count")[0][1]
 
         def loss(train):
             everything = {**self.constrain({**still, **train}), **state.mutable}
@@ -129,9 +132,11 @@ class Trainer:
         return Batch(values, data.present, data.label)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
-        """Sets parameters by public name."""
+        """Sets parameters by public name, also the arrays of networks."""
         state = self.state
-        new = {name: jnp.asarray(value, state.params[name].dtype) for name, value in values.items()}
+        own = {name: [n for n in values if n == name or n.startswith(f"{public(name)}.")] for name in state.params}
+        some = {name: value for name, value in state.params.items() if own[name]}
+        new = unflat(some, {**flat(some, {}), **values})
         average = {name: new.get(name, value) for name, value in state.average.items()}
         self.state = state._replace(params={**state.params, **new}, average=average)
 

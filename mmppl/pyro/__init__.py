@@ -26,12 +26,14 @@ from mmppl.priors import (
 from mmppl.pyro import host, kernels, objectives
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.conditional import Conditional
+from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.pyro.kernels import *  # noqa: F403
 from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import *  # noqa: F403
+from mmppl.pyro.observed import likelihood
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.pooled import Pooled, private_posteriors
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
@@ -45,6 +47,7 @@ __all__ = [
     "Conditional",
     "Conditioning",
     "Diffusion",
+    "DiscretizedLogistic",
     "EnergyTilted",
     "ProbabilityFlow",
     "Whitening",
@@ -73,6 +76,7 @@ __all__ = [
     "as_batch",
     "build",
     "host",
+    "likelihood",
     "net",
     "observe",
     "plate",

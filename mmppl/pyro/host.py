@@ -15,18 +15,23 @@ from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.spec import Spec
+from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.loc_scale import loc_scale
 from mmppl.pyro.networks import evaluated
-from mmppl.pyro.posterior import JOINT, chains, guide_log_prob, outside, probe, refine, scores, seeded
+from mmppl.pyro.padded import PaddedCategorical
+from mmppl.pyro.posterior import JOINT, anneal, chains, guide_log_prob, outside, probe, refine, scores, seeded
 from mmppl.pyro.primitives import as_batch, build
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
 from mmppl.pyro.weights import bind
 
 __all__ = [
+    "DiscretizedLogistic",
     "JOINT",
     "NAME",
+    "PaddedCategorical",
     "Trainer",
+    "anneal",
     "bind",
     "build_all",
     "chains",

@@ -12,6 +12,7 @@ from torch.distributions import biject_to
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.posterior.annealing import annealed_log_weights
 from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.pyro import density
@@ -19,7 +20,7 @@ from mmppl.pyro.kernels import HostKernel
 from mmppl.pyro.primitives import as_batch
 from mmppl.pyro.tracing import Runs
 
-__all__ = ["JOINT", "chains", "guide_log_prob", "outside", "probe", "refine", "scores", "seeded"]
+__all__ = ["JOINT", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores", "seeded"]
 
 JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
 # What our kernels report of every draw, and ArviZ's names for it.
@@ -105,33 +106,70 @@ def refine(
     model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
 ) -> dict[str, torch.Tensor]:
     """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
-    batch, own = as_batch(batch), _tensors(hidden)
-    support = _to_support(model, own, batch)
-    free = {n: support[n].inv(z) for n, z in own.items()}
-
-    def parts(position: torch.Tensor) -> dict:
-        sizes = [int(np.prod(u.shape[2:])) for u in free.values()]
-        split = torch.split(position, sizes, dim=-1)
-        return {n: part.reshape(u.shape) for (n, u), part in zip(free.items(), split, strict=True)}
+    batch = as_batch(batch)
+    begin, back = _side_by_side(model, _tensors(hidden), batch)
 
     def log_density(position: torch.Tensor) -> torch.Tensor:
         if position.ndim > 3:
             return torch.stack([log_density(one) for one in position])
-        u = parts(position)
-        z = {n: support[n](x) for n, x in u.items()}
-        log_lik, log_prior = _scores(model, z, batch)
-        jacobian = (support[n].log_abs_det_jacobian(u[n], z[n]) for n in u)
-        shape = position.shape[:2]
-        return sum(log_lik.values()) + log_prior + sum(j.reshape(*shape, -1).sum(-1) for j in jacobian)
+        return _log_joint(model, *back(position), batch)
 
     def noise(state: Any) -> tuple:
-        every = [kernel.noise(BACKEND, None, state) for _ in range(steps)]
-        return tuple(torch.stack(x) for x in zip(*every, strict=True))
+        return _noise(kernel, state, steps)
 
-    begin = torch.cat([u.reshape(*u.shape[:2], -1) for u in free.values()], -1)
     with seeded(seed), torch.no_grad(), density.frozen():
-        moved = parts(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))
-        return {n: support[n](u) for n, u in moved.items()}
+        return back(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))[0]
+
+
+def anneal(
+    model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
+) -> np.ndarray:
+    """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
+    batch = as_batch(batch)
+    begin, back = _side_by_side(model, _tensors(hidden), batch)
+    # The guide's own spread is the unit of every coordinate of a datum.
+    spread = begin.std(0, correction=0) + 1e-6
+
+    def log_target(position: torch.Tensor) -> torch.Tensor:
+        return _log_joint(model, *back(position * spread), batch)
+
+    def log_start(position: torch.Tensor) -> torch.Tensor:
+        z, jacobian = back(position * spread)
+        return sum(site_densities(Runs(batch), guide, z, batch, lambda site: True).rows.values()) + jacobian
+
+    sizes = None
+    with seeded(seed), torch.no_grad(), density.frozen():
+        for _ in range(2):
+            noise = _noise(kernel, kernel.init_chains(log_target, begin / spread), steps)
+            log_weight, sizes = annealed_log_weights(
+                BACKEND, kernel, log_start, log_target, begin / spread, noise, sizes
+            )
+    return BACKEND.to_numpy(log_weight)
+
+
+def _noise(kernel: Any, state: Any, steps: int) -> tuple:
+    every = [kernel.noise(BACKEND, None, state) for _ in range(steps)]
+    return tuple(torch.stack(x) for x in zip(*every, strict=True))
+
+
+def _log_joint(model: Callable, hidden: dict, jacobian: torch.Tensor, batch: Batch) -> torch.Tensor:
+    log_lik, log_prior = _scores(model, hidden, batch)
+    return sum(log_lik.values()) + log_prior + jacobian
+
+
+def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[torch.Tensor, Callable]:
+    """Latents side by side on the real line, ``(K, N, D)``, and the way back: latents and the log Jacobian."""
+    support = _to_support(model, hidden, batch)
+    free = {n: support[n].inv(z) for n, z in hidden.items()}
+
+    def back(position: torch.Tensor) -> tuple[dict, torch.Tensor]:
+        split = torch.split(position, [int(np.prod(u.shape[2:])) for u in free.values()], dim=-1)
+        own = {n: part.reshape(u.shape) for (n, u), part in zip(free.items(), split, strict=True)}
+        out = {n: support[n](u) for n, u in own.items()}
+        each = (support[n].log_abs_det_jacobian(u, out[n]) for n, u in own.items())
+        return out, sum(j.reshape(*position.shape[:2], -1).sum(-1) for j in each)
+
+    return torch.cat([u.reshape(*u.shape[:2], -1) for u in free.values()], -1), back
 
 
 def _to_support(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:

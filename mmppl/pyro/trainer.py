@@ -14,6 +14,7 @@ from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import DataError
 from mmppl.inference.training.averaging import decay
+from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.nets.bound import registered_in
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
 from mmppl.pyro.posterior import seeded
@@ -40,8 +41,8 @@ class Trainer:
         self.params = dict(self.store.state["params"])
         self.average = {name: p.detach().clone() for name, p in self.params.items()}
 
-    def begin(self, stage: Any) -> None:
-        """Starts a stage: what moves, by which objective, with a new optimiser."""
+    def begin(self, stage: Any, steps: int = 1, schedule: str = "constant") -> None:
+        """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
         self.ema = self.own_ema if stage.ema is None else stage.ema
         self.moving = {name: self.params[name] for name in self.moved(stage)}
         for name, p in self.params.items():
@@ -49,7 +50,8 @@ class Trainer:
         networks = self.store.networks
         # Pyro asks for evaluation mode where a network's parameters are frozen.
         self.resting = [m for name, n in networks.items() if self._rests(name, stage) for m in n.modules()]
-        rate = self.rate * stage.learning_rate
+        rate, factor = self.rate * stage.learning_rate, SCHEDULES[schedule]
+        self.annealed = lambda done: rate * float(factor(np.array(done / steps)))
         self.optimiser = torch.optim.Adam(
             self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, fused=True
         )
@@ -83,6 +85,8 @@ class Trainer:
                 return False, record
             if self.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.annealed(done)
             self.optimiser.step()
             self.rng = torch.get_rng_state()
         if self.ema:

@@ -1,7 +1,6 @@
 """Parts that the systems share: nets for every modality, likelihoods, and the making of a program."""
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as fields_of
@@ -9,7 +8,6 @@ from dataclasses import is_dataclass, replace
 from functools import reduce
 from typing import Any
 
-from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import Face
@@ -17,10 +15,8 @@ from mmppl.inference.training.program import Program
 from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
 
-__all__ = ["autoencoders", "likelihood", "beta_schedule", "scored_as", "system", "weights"]
+__all__ = ["autoencoders", "beta_schedule", "scored_as", "system", "weights"]
 
-# The least of a Beta distribution's two concentrations, which single precision would round to 0.
-TINY = 1e-6
 # What every system takes beside its own options.
 SCORING = ("likelihood", "scale", "weight")
 # The latent that all modalities share, and what systems have of each, behind its name and a dot.
@@ -43,47 +39,6 @@ def autoencoders(
 def beta_schedule(ppl: Face, beta: float, warmup: int) -> Any:
     """Linear KL warm-up: beta, reached from 0 in ``warmup`` steps if there are any."""
     return ppl.WarmUp(warmup, beta) if warmup else beta
-
-
-def likelihood(ppl: Face, modality: Modality, output: Any) -> Any:
-    """p(x_m | z) from what the decoder returns, as an event of the modality's shape; formulas are the modality's.
-
-    Arguments:
-        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
-        modality: The modality.
-        output: What the decoder of :func:`autoencoders` returns: an array, or a pair of it and a learned scale.
-    """
-    dist, name, event = ppl.host.dist, modality.likelihood, len(modality.shape)
-    if modality.kind == "tokens":
-        if modality.padding is None:
-            return dist.Categorical(logits=output).to_event(event)
-        return ppl.PaddedCategorical(output, modality.padding).to_event(event)
-    output, scale = output if modality.learns_scale else (output, modality.scale)
-    if name in ("normal", "laplace"):
-        return ppl.host.loc_scale(name, output, scale).to_event(event)
-    if name == "bernoulli":
-        # Images in shades of grey are scored too.
-        return dist.Bernoulli(logits=output, validate_args=False).to_event(event)
-    backend = get_backend(output)
-    if name == "beta":
-        log_mean, log_rest = -backend.softplus(-output), -backend.softplus(output)
-        return dist.Beta(*(scale * backend.xp.exp(x) + TINY for x in (log_mean, log_rest))).to_event(event)
-    number = modality.scoring.outputs
-    parts = [output[_part(i, modality)] for i in range(number)] if number > 1 else [output]
-    if name.endswith("poisson"):
-        fn = dist.Poisson(backend.xp.exp(parts[0]))
-    else:
-        log_scale = math.log(scale) if isinstance(scale, float | int) else backend.xp.log(scale)
-        fn = dist.NegativeBinomial(scale, logits=parts[0] - log_scale)
-    if len(parts) > 1:
-        fn = dist.ZeroInflatedDistribution(fn, gate_logits=parts[1])
-    return fn.to_event(event)
-
-
-def _part(i: int, modality: Modality) -> tuple:
-    """Slice of the i-th outputs of a decoder: behind each other on the first axis of the event."""
-    size, *rest = modality.shape
-    return (..., slice(i * size, (i + 1) * size), *[slice(None)] * len(rest))
 
 
 def scored_as(

@@ -12,7 +12,7 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.autoencoder import Autoencoder
-from mmppl.models.common.declare import autoencoders, likelihood, weights
+from mmppl.models.common.declare import autoencoders, weights
 from mmppl.models.common.score_options import ScoreOptions
 from mmppl.models.common.score_registry import score_net
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
@@ -120,7 +120,7 @@ class LatentScore:
     def observe(self, name: str, z: Any, batch: Batch) -> None:
         """Decodes a modality and scores it."""
         output = self.ppl.net(f"{name}.decoder", self.nets[f"{name}.decoder"])(z)
-        self.ppl.observe(name, likelihood(self.ppl, self.modalities[name], output), batch)
+        self.ppl.observe(name, self.ppl.likelihood(self.modalities[name], output), batch)
 
     def coordinates(self) -> Standardization | Whitening:
         """Coordinates of the score, as parameters."""

@@ -5,7 +5,6 @@ from typing import Any
 
 from mmppl.batch import Batch, Modality
 from mmppl.inference.host import Face
-from mmppl.models.common.declare import likelihood
 from mmppl.models.common.latent_priors import latent_prior
 
 __all__ = ["one_latent"]
@@ -47,7 +46,7 @@ def one_latent(
             z = ppl.host.sample("z", p)
             for name in batch.modalities:
                 output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, likelihood(ppl, modalities[name], output), batch)
+                ppl.observe(name, ppl.likelihood(modalities[name], output), batch)
 
     def guide(batch: Batch) -> None:
         with ppl.plate(batch):

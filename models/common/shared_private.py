@@ -7,7 +7,6 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
-from mmppl.models.common.declare import likelihood
 from mmppl.nets import decoder, encoder
 
 __all__ = ["SharedPrivate"]
@@ -83,7 +82,7 @@ class SharedPrivate:
                     w = sample(f"{name}.w", dist.Laplace(zeros(self.private_dim), 1.0).to_event(1))
                     if name in batch.modalities:
                         output = self.net(f"{name}.decoder")(get_backend(z).xp.concat([z, w], axis=-1))
-                        self.ppl.observe(name, likelihood(self.ppl, modality, output), batch)
+                        self.ppl.observe(name, self.ppl.likelihood(modality, output), batch)
 
         return model
 

@@ -47,7 +47,9 @@ def test_mnist_svhn_pairs_classes(house_numbers):
     assert (data.name, len(data.train), len(data.test)) == ("mnist_svhn", 24, 8)
     assert data.train["svhn"].shape == (24, 3, 32, 32)
     assert data.train["mnist"].shape == (24, 1, 28, 28)
-    assert data.modalities["mnist"].weight == 3072 / 784
+    assert data.published["mnist"].weight == 3072 / 784
+    assert (data.published["svhn"].likelihood, data.published["svhn"].scale) == ("laplace", 0.75)
+    assert data.modalities["mnist"].weight == 1.0
     for part in (data.train, data.test):
         _check_pairs(part)
     assert not np.array_equal(data.train.label, np.sort(data.train.label))
@@ -219,9 +221,14 @@ def faces(tmp_path):
 def test_celebamask_hq_is_aligned(faces):
     data = load("celebamask_hq", root=faces, side=8)
     assert {name: (m.shape, m.likelihood) for name, m in data.modalities.items()} == {
-        "image": ((3, 8, 8), "laplace"),
+        "image": ((3, 8, 8), "discretized_logistic"),
         "mask": ((1, 8, 8), "bernoulli"),
         "attributes": ((18,), "bernoulli"),
+    }
+    assert {name: m.likelihood for name, m in data.published.items()} == {
+        "image": "laplace",
+        "mask": "bernoulli",
+        "attributes": "bernoulli",
     }
     seen = []
     for part in (data.train, data.test):

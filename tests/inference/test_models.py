@@ -35,7 +35,7 @@ def test_contract_of_a_system(small, ppl, name):
         progress=False,
     )
     backbone = [r["loss"] for r in fitted.history if r["stage"] in ("joint", "backbone", "autoencoders")]
-    assert backbone[-1] < 0.9 * backbone[0]
+    assert backbone[-1] < backbone[0] - 0.1  # of data that are standardised from the start
     # The names of the run folder: a net for each modality and role, and an energy where there is one.
     heads = {weight.split(".layers")[0] for weight in fitted.weights} - {"energy.chains"}
     expected = {f"{m}.{role}" for m in "ab" for role in ("encoder", "decoder")}

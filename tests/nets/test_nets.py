@@ -15,8 +15,10 @@ from mmppl.nets import (
     LocScale,
     PatchDecoder,
     PatchEncoder,
+    Standardized,
     TokenDecoder,
     TokenEncoder,
+    Unstandardized,
     decoder,
     encoder,
     energy,
@@ -78,14 +80,19 @@ def test_zero_last_zeroes_the_last_layer_only():
 def test_defaults_follow_the_modality(modality, kind, out_shape):
     head, mirror = encoder(modality, 7, hidden=32, family="laplace"), decoder(modality, 7, hidden=32)
     assert isinstance(head, LocScale)
-    assert type(head.body) is kind
+    seen = head.body
+    if modality.kind != "tokens":
+        assert isinstance(seen, Standardized)
+        assert isinstance(mirror, Unstandardized)
+        seen = seen.body
+    assert type(seen) is kind
     assert (head.in_shape, head.out_shape, head.family) == (modality.shape, (7,), "laplace")
     assert (mirror.in_shape, mirror.out_shape) == ((7,), out_shape)
 
 
 @pytest.mark.parametrize(("side", "size"), [(28, 4), (32, 4), (64, 8), (128, 16), (256, 16), (36, 4)])
 def test_large_images_get_few_patches(side, size):
-    assert encoder(Modality((3, side, side), kind="image"), 4).body.size == size
+    assert encoder(Modality((3, side, side), kind="image"), 4).body.body.size == size
 
 
 def test_default_energy_is_a_plain_mlp():

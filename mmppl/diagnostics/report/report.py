@@ -19,7 +19,14 @@ from mmppl.diagnostics.report.diagnosis_plots import diagnosis_charts
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
-from mmppl.diagnostics.report.tables import cross_rows, energy_texts, estimate_text, likelihood_text
+from mmppl.diagnostics.report.tables import (
+    JUDGED,
+    cross_rows,
+    energy_texts,
+    estimate_text,
+    frechet_row,
+    likelihood_text,
+)
 from mmppl.diagnostics.summary import (
     read_posterior,
     sample_posterior,
@@ -167,11 +174,10 @@ def _term(name: str) -> str:
 
 
 def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
-    draws = generate(fitted, num=COLUMNS, mean=True, seed=seed)
+    draws = generate(fitted, num=COLUMNS, seed=seed)
     rows = [(name, cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
     return paragraph(
-        "All modalities from one draw of the latents from the prior: a column is one sample. Shown are the "
-        "likelihood's means, without its noise."
+        "All modalities from one draw of the latents from the prior: a column is one sample, a draw of the likelihood."
     ) + grid("Joint samples", ["", *(str(i + 1) for i in range(COLUMNS))], rows)
 
 
@@ -182,7 +188,7 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
         if not has.size:
             continue
         rows = dataset.test[has]
-        draws = generate(fitted, rows.only(source), num=1, mean=True, seed=seed)
+        draws = generate(fitted, rows.only(source), num=1, seed=seed)
         lines = [(f"given {source}", cells(dataset, source, np.asarray(rows[source]), "given, tuple"), True)]
         for name in dataset.modalities:
             if name != source:
@@ -198,12 +204,15 @@ def _numbers(result: dict[str, Any]) -> str:
         parts.append(paragraph(result["skipped"]))
     value = result["log_likelihood"]
     rows = []
-    if result["coherence"]:
-        rows.append(["Joint coherence of all modalities", estimate_text(result["coherence"]["joint"])])
-    if result["cross_coherence"]:
-        rows.append(["Cross coherence, mean", estimate_text(result["cross_coherence"]["mean"])])
-    if result["leave_one_out_coherence"]:
-        rows.append(["Coherence given all others, mean", estimate_text(result["leave_one_out_coherence"]["mean"])])
+    for kind in JUDGED:
+        if result["coherence"]:
+            joint = result["coherence"][kind]["joint"]
+            rows.append([f"Joint coherence of all modalities, {kind}", estimate_text(joint)])
+        if result["cross_coherence"]:
+            rows.append([f"Cross coherence, {kind}", estimate_text(result["cross_coherence"][kind]["mean"])])
+        if result["leave_one_out_coherence"]:
+            left = result["leave_one_out_coherence"][kind]["mean"]
+            rows.append([f"Coherence given all others, {kind}", estimate_text(left)])
     if result["latent_probe"]:
         rows.append(["Latent probe, accuracy", estimate_text(result["latent_probe"])])
     text, why = ("–", "") if value is None else likelihood_text(value)
@@ -214,15 +223,16 @@ def _numbers(result: dict[str, Any]) -> str:
         rows.append(["PSIS k above 0.7, share of tuples", f"{100 * value['share_k_above_0.7']:.0f}%"])
     parts.append(table("Summary", ["Measure", "Value"], rows))
     if result["cross_coherence"]:
-        cross = result["cross_coherence"]
+        cross = result["cross_coherence"]["draws"]
         parts.append(table("Coherence: row given, column drawn", ["", *cross["names"]], cross_rows(cross)))
     by_name: list[list[str]] = []
-    if result["leave_one_out_coherence"]:
-        left = result["leave_one_out_coherence"]["accuracy"]
-        by_name.append(["Coherence given all others", *(estimate_text(left[name]) for name in result["frechet"])])
     if result["frechet"]:
-        names = list(result["frechet"])
-        by_name.append(["Frechet distance", *("–" if v is None else f"{v:.2f}" for v in result["frechet"].values())])
+        names = list(result["frechet"]["draws"])
+        for kind in JUDGED:
+            if result["leave_one_out_coherence"]:
+                left = result["leave_one_out_coherence"][kind]["accuracy"]
+                by_name.append([f"Coherence given all others, {kind}", *(estimate_text(left[n]) for n in names)])
+            by_name.append([f"Frechet distance, {kind}", *frechet_row(result["frechet"][kind])])
         if result["judges"]:
             accuracy = (result["judges"][name] for name in names)
             by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])

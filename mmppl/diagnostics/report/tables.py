@@ -7,7 +7,21 @@ from typing import Any
 from mmppl.inference.posterior.trust import LIMIT_R_HAT, trusted_k
 from mmppl.priors import LEAST_ESS
 
-__all__ = ["diagnosis_text", "energy_texts", "estimate_text", "evaluation_table", "likelihood_text", "posterior_table"]
+__all__ = [
+    "JUDGED",
+    "cross_rows",
+    "diagnosis_text",
+    "energy_texts",
+    "estimate_text",
+    "evaluation_table",
+    "frechet_row",
+    "likelihood_text",
+    "posterior_table",
+]
+
+# What is judged, the program's own claim first.
+JUDGED = ("draws", "means")
+MEASURES = ("coherence", "cross_coherence", "leave_one_out_coherence", "frechet")
 
 
 def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -54,22 +68,8 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     lines = [f"Split: {result['split']}"]
     if result["skipped"]:
         lines.append(result["skipped"])
-    if result["coherence"]:
-        joint = result["coherence"]["joint"]
-        lines.append(f"Joint coherence of all modalities: {estimate_text(joint)} ({joint['num']} samples)")
-    if result["cross_coherence"]:
-        cross = result["cross_coherence"]
-        lines += [f"Cross coherence, mean: {estimate_text(cross['mean'])}", "  row given, column generated:"]
-        lines += _grid(["", *cross["names"]], cross_rows(cross))
-    if result["leave_one_out_coherence"]:
-        left = result["leave_one_out_coherence"]
-        lines.append(f"Coherence given all others, mean: {estimate_text(left['mean'])}")
-        lines += _grid(list(left["accuracy"]), [[estimate_text(e) for e in left["accuracy"].values()]])
-    if result["frechet"]:
-        lines.append("Frechet distance of joint samples:")
-        lines += _grid(
-            list(result["frechet"]), [["–" if v is None else f"{v:.2f}" for v in result["frechet"].values()]]
-        )
+    for kind in JUDGED:
+        lines += _generated_lines(result, kind)
     if result["latent_probe"]:
         lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
     value = result["log_likelihood"]
@@ -81,6 +81,32 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         f"particles; PSIS k > 0.7 for {share:.0f}% of them{why and f': {why}'})"
     )
     return "\n".join(lines)
+
+
+def _generated_lines(result: Mapping[str, Any], kind: str) -> list[str]:
+    """Lines of the measures of draws, or of means."""
+    own = {name: (result[name] or {}).get(kind) for name in MEASURES}
+    lines = []
+    if own["coherence"]:
+        joint = own["coherence"]["joint"]
+        lines.append(f"Joint coherence of all modalities, {kind}: {estimate_text(joint)} ({joint['num']} samples)")
+    if own["cross_coherence"]:
+        cross = own["cross_coherence"]
+        lines += [f"Cross coherence, {kind}: {estimate_text(cross['mean'])}", "  row given, column generated:"]
+        lines += _grid(["", *cross["names"]], cross_rows(cross))
+    if own["leave_one_out_coherence"]:
+        left = own["leave_one_out_coherence"]
+        lines.append(f"Coherence given all others, {kind}: {estimate_text(left['mean'])}")
+        lines += _grid(list(left["accuracy"]), [[estimate_text(e) for e in left["accuracy"].values()]])
+    if own["frechet"]:
+        lines.append(f"Frechet distance of joint samples, {kind}:")
+        lines += _grid(list(own["frechet"]), [frechet_row(own["frechet"])])
+    return lines
+
+
+def frechet_row(distances: Mapping[str, float | None]) -> list[str]:
+    """Cells of Frechet distances by modality."""
+    return ["–" if v is None else f"{v:.2f}" for v in distances.values()]
 
 
 def cross_rows(cross: Mapping[str, Any]) -> list[list[str]]:

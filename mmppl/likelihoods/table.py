@@ -14,11 +14,13 @@ class Likelihood:
     Arguments:
         outputs: How many outputs of the decoder each value takes.
         scaled: Whether it has a scale.
+        located: Whether o is a location in the units of x, so that what is standardised can be scored in them.
         values: What x may be: ``"real"``, ``"unit"`` ([0, 1]), ``"open unit"`` ((0, 1)), ``"counts"`` or ``"tokens"``.
     """
 
     outputs: int = 1
     scaled: bool = False
+    located: bool = False
     values: str = "real"
 
     def wrong(self, x: np.ndarray) -> np.ndarray:
@@ -37,8 +39,9 @@ class Likelihood:
 
 
 LIKELIHOODS = {
-    "normal": Likelihood(scaled=True),
-    "laplace": Likelihood(scaled=True),
+    "normal": Likelihood(scaled=True, located=True),
+    "laplace": Likelihood(scaled=True, located=True),
+    "discretized_logistic": Likelihood(scaled=True, located=True, values="unit"),
     "bernoulli": Likelihood(values="unit"),
     "beta": Likelihood(scaled=True, values="open unit"),
     "poisson": Likelihood(values="counts"),

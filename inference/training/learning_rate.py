@@ -1,0 +1,38 @@
+"""Schedules of the learning rate over a stage."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mmppl._backend import get_backend
+
+Array = Any
+
+__all__ = ["SCHEDULES", "cosine"]
+
+
+def cosine(progress: Array) -> Array:
+    r"""Cosine annealing: the factor :math:`(1 + \cos \pi p) / 2` on the learning rate, p the share of steps done.
+
+    References:
+        | SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov & Hutter, 2017)
+        | https://arxiv.org/abs/1608.03983
+
+    Arguments:
+        progress: p in [0, 1], an array without axes.
+
+    Example:
+        >>> import numpy as np
+        >>> [round(float(cosine(np.array(p))), 3) for p in (0.0, 0.5, 1.0)]
+        [1.0, 0.5, 0.0]
+    """
+    xp = get_backend(progress).xp
+    return 0.5 * (1.0 + xp.cos(math.pi * xp.clip(progress, max=1.0)))
+
+
+def constant(progress: Array) -> Array:
+    """A factor of 1."""
+    return get_backend(progress).xp.ones_like(progress)
+
+
+SCHEDULES: dict[str, Callable[[Array], Array]] = {"cosine": cosine, "constant": constant}

@@ -1,0 +1,162 @@
+"""Specs of what stands between a network and data: standardised inputs, outputs in the data's units, scales."""
+
+from dataclasses import dataclass
+
+from mmppl.errors import OptionError
+from mmppl.nets.layers import Layer, Log1p, Scale, SplitScale, Standardize
+from mmppl.nets.spec import Spec
+
+__all__ = ["Heteroscedastic", "LogCounts", "Scaled", "Standardized", "Unstandardized"]
+
+
+@dataclass(frozen=True)
+class LogCounts:
+    """A body that sees counts x as log(1 + x), as is usual where they span orders of magnitude.
+
+    Arguments:
+        body: The net of the logarithms.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> LogCounts(MLP((3,), (8,))).out_shape
+        (8,)
+    """
+
+    body: Spec
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (Log1p(), *self.body.layers())
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """A body that sees x as (x - centre) / spread, which :func:`~mmppl.inference.fit` takes from the training data.
+
+    Arguments:
+        body: The net of the standardised values.
+        shape: Shape of centre and spread, which are kept with the weights and not trained; (C, 1, 1) for images.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Standardized(MLP((3,), (8,)), (3,)).layers()[0]
+        Standardize(shape=(3,), inverse=False)
+    """
+
+    body: Spec
+    shape: tuple[int, ...]
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (Standardize(tuple(self.shape)), *self.body.layers())
+
+
+@dataclass(frozen=True)
+class Unstandardized:
+    """A decoder whose output o becomes centre + spread o, and its scale s, if it has one, spread s.
+
+    The inverse of :class:`Standardized`: outputs are in the data's units, weights of the body are not.
+
+    Arguments:
+        body: The decoder of the standardised values.
+        shape: Shape of centre and spread.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Unstandardized(Scaled(MLP((8,), (3,)), (3,)), (3,)).layers()[-1]
+        Standardize(shape=(3,), inverse=True)
+    """
+
+    body: Spec
+    shape: tuple[int, ...]
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (*self.body.layers(), Standardize(tuple(self.shape), inverse=True))
+
+
+@dataclass(frozen=True)
+class Heteroscedastic:
+    """A decoder that gives each value a scale of its own: the net gives the pair (output, scale).
+
+    Arguments:
+        body: The decoder, with twice the outputs on the first axis of the event.
+        shape: Event shape of the output and of the scale.
+
+    Raises:
+        OptionError: If the body has another number of outputs.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Heteroscedastic(MLP((8,), (6,)), (3,)).out_shape
+        (3,)
+    """
+
+    body: Spec
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        wanted = (2 * self.shape[0], *self.shape[1:])
+        if tuple(self.body.out_shape) != wanted:
+            raise OptionError(f"Expected a body with out_shape {wanted}; got {self.body.out_shape}.")
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape)
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (*self.body.layers(), SplitScale(tuple(self.shape)))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A decoder with a learned scale beside its output: the net gives the pair (output, scale).
+
+    Arguments:
+        body: The decoder.
+        scale: Shape of the scale, ``()`` for a single one; it does not depend on the input.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Scaled(MLP((8,), (3,)), (3,)).layers()[-1]
+        Scale(shape=(3,))
+    """
+
+    body: Spec
+    scale: tuple[int, ...] = ()
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (*self.body.layers(), Scale(tuple(self.scale)))
