@@ -15,6 +15,7 @@ from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.run_folder import Run
+from mmppl.inference.training.short_run import warn_of_biased_chains
 
 __all__ = ["fit"]
 
@@ -67,6 +68,10 @@ def fit(
         RunError: If ``out`` exists, or is not this run.
         TrainingError: If a loss or gradient is not finite; its ``fitted`` holds the last good state, which is also
             what the run folder keeps.
+
+    Warns:
+        TrainingWarning: If short-run chains end before they reach an energy-tilted prior, see
+            :class:`~mmppl.priors.ChainBias`.
 
     Example:
         >>> import mmppl.numpyro as mm
@@ -166,7 +171,9 @@ def fit(
                 bar.update()
     finally:
         bar.close()
-    return Fitted(program, trainer.weights(), history, label)
+    fitted = Fitted(program, trainer.weights(), history, label)
+    warn_of_biased_chains(fitted, data)
+    return fitted
 
 
 def _epoch(
