@@ -14,6 +14,7 @@ from numpyro.distributions.util import validate_sample
 from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
+from mmppl.numpyro.declared import taken_apart
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
@@ -46,7 +47,8 @@ class EnergyTilted(Distribution):
         rng_key: Key for the negatives; taken from the enclosing ``seed`` handler by default.
 
     Raises:
-        OptionError: If the base has a batch shape or is not a vector.
+        OptionError: If the base has a batch shape or is not a vector; when drawing, if it does not declare to JAX all
+            that it needs.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -134,7 +136,8 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return self.base.sample(key, sample_shape)
         num = math.prod(sample_shape)
-        draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, self.kept, key, num)
+        with taken_apart(self.base):
+            draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, self.kept, key, num)
         return draws.reshape(*sample_shape, *self.event_shape)
 
     def log_normalizer(self, rng_key: jax.Array, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
@@ -148,7 +151,8 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return LogNormalizer(0.0, 0.0, float(num_chains))
         args = (self.chains, self.energy_params, self.energy_static, self.base, self.kept, rng_key)
-        return summarise(BACKEND.to_numpy(_anneal(*args, num_chains, num_temperatures)))
+        with taken_apart(self.base):
+            return summarise(BACKEND.to_numpy(_anneal(*args, num_chains, num_temperatures)))
 
     def chain_bias(self, rng_key: jax.Array, num_chains: int = 4000) -> ChainBias:
         """Bias of short-run chains, run as for a gradient: see :class:`~mmppl.priors.ChainBias`.
@@ -164,7 +168,8 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return ChainBias(0.0, 0.0, 0.0, float(num_chains))
         args = (self.chains, self.energy_params, self.energy_static, self.base, self.kept, rng_key)
-        return chain_bias(*map(BACKEND.to_numpy, _both_ends(*args, num_chains)))
+        with taken_apart(self.base):
+            return chain_bias(*map(BACKEND.to_numpy, _both_ends(*args, num_chains)))
 
     def _persist(self, energy: Any, key: jax.Array) -> jax.Array:
         """Advances the buffer, a mutable site of the program; dead code, and so free, where it is not trained."""
