@@ -89,12 +89,12 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("names", [("a",), ("b", "c")])
+@pytest.mark.parametrize("names", [("a",), ("b",)])
 @pytest.mark.parametrize("solver", ["flow", "diffusion"])
 def test_guidance_by_the_marginal(host, solver, names):
     """Classifier-free guidance of a joint score, w = 1."""
     solver, eta, slack = SOLVERS[solver]
-    number, w = 4000, 1.0
+    number, w = 16_000, 1.0
     known = np.isin(np.arange(4), [i for n in names for i in WIDE[n]])
     mean, cov = given(COV, OBSERVED, known, ~known)
     alone = COV[np.ix_(~known, ~known)]
@@ -126,7 +126,7 @@ JOINED += [("pyro", "flow", True, 0.0), ("pyro", "ancestral", True, 0.7), ("pyro
 def test_guidance_of_many_tasks(host, solver, told, strength):
     """Of the primary block c given b, with the third block absent: w = 1, as b joins or does not."""
     solver, eta, slack = (Ancestral(150), 1.0, 0.04) if solver == "ancestral" else SOLVERS[solver]
-    number, w, b = 1500, 1.0, np.array([0.9])
+    number, w, b = (1000 if eta else 5000), 1.0, np.array([0.9])
     space = SharedSpace(Blocks.of(TASKS), "c", strength, SDE)
     joins = space.shift(np.eye(5))[2:3, 3:].T  # E_b, (2, 1)
     mean, cov = given(TASK_COV, np.array([0, 0, 0.9, 0, 0]), np.arange(5) == 2, np.arange(5) > 2)
