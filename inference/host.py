@@ -154,6 +154,9 @@ class Runtime(Protocol):
     def log_normalizer(self, prior: Any, seed: int) -> Any:
         """The prior's log Z, from a seed."""
 
+    def chain_bias(self, prior: Any, seed: int) -> Any:
+        """Bias of the prior's short-run chains, from a seed."""
+
 
 class Host(ProgramHost, Runtime, Protocol):
     """Both: the module ``mmppl.<host>.host``."""

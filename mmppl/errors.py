@@ -29,6 +29,10 @@ class TrainingError(MMPPLError, RuntimeError):
     """Training stopped, for example on a loss that is not finite."""
 
 
+class TrainingWarning(UserWarning):
+    """A program was trained, and a diagnostic says not to trust it; the message says what to change."""
+
+
 class InferenceError(MMPPLError, RuntimeError):
     """A sampler cannot go on: every proposal is refused, or a log density is not a number."""
 

@@ -16,6 +16,7 @@ from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.run_folder import Run
+from mmppl.inference.training.short_run import warn_of_biased_chains
 from mmppl.inference.training.standardization import standardization
 
 __all__ = ["fit"]
@@ -71,6 +72,10 @@ def fit(
         RunError: If ``out`` exists, or is not this run.
         TrainingError: If a loss or gradient is not finite; its ``fitted`` holds the last good state, which is also
             what the run folder keeps.
+
+    Warns:
+        TrainingWarning: If short-run chains end before they reach an energy-tilted prior, see
+            :class:`~mmppl.priors.ChainBias`.
 
     Example:
         >>> import mmppl.numpyro as mm
@@ -175,7 +180,9 @@ def fit(
                 bar.update()
     finally:
         bar.close()
-    return Fitted(program, trainer.weights(), history, label)
+    fitted = Fitted(program, trainer.weights(), history, label)
+    warn_of_biased_chains(fitted, data)
+    return fitted
 
 
 def _epoch(

@@ -14,6 +14,8 @@ from numpyro.distributions.util import validate_sample
 from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
+from mmppl.numpyro.declared import taken_apart
+from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
 from mmppl.priors.energy.tilted import contrastive_zero
@@ -45,7 +47,8 @@ class EnergyTilted(Distribution):
         rng_key: Key for the negatives; taken from the enclosing ``seed`` handler by default.
 
     Raises:
-        OptionError: If the base has a batch shape or is not a vector.
+        OptionError: If the base has a batch shape or is not a vector; when drawing, if it does not declare to JAX all
+            that it needs.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -133,7 +136,8 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return self.base.sample(key, sample_shape)
         num = math.prod(sample_shape)
-        draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, self.kept, key, num)
+        with taken_apart(self.base):
+            draws = _draw(self.chains, self.energy_params, self.energy_static, self.base, self.kept, key, num)
         return draws.reshape(*sample_shape, *self.event_shape)
 
     def log_normalizer(self, rng_key: jax.Array, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
@@ -147,7 +151,25 @@ class EnergyTilted(Distribution):
         if self.energy_static is None and self.energy_params is None:
             return LogNormalizer(0.0, 0.0, float(num_chains))
         args = (self.chains, self.energy_params, self.energy_static, self.base, self.kept, rng_key)
-        return summarise(BACKEND.to_numpy(_anneal(*args, num_chains, num_temperatures)))
+        with taken_apart(self.base):
+            return summarise(BACKEND.to_numpy(_anneal(*args, num_chains, num_temperatures)))
+
+    def chain_bias(self, rng_key: jax.Array, num_chains: int = 4000) -> ChainBias:
+        """Bias of short-run chains, run as for a gradient: see :class:`~mmppl.priors.ChainBias`.
+
+        Arguments:
+            rng_key: Random key.
+            num_chains: Number of chains.
+
+        Raises:
+            OptionError: If chains are kept in a buffer.
+        """
+        self.chains.check_short_run()
+        if self.energy_static is None and self.energy_params is None:
+            return ChainBias(0.0, 0.0, 0.0, float(num_chains))
+        args = (self.chains, self.energy_params, self.energy_static, self.base, self.kept, rng_key)
+        with taken_apart(self.base):
+            return chain_bias(*map(BACKEND.to_numpy, _both_ends(*args, num_chains)))
 
     def _persist(self, energy: Any, key: jax.Array) -> jax.Array:
         """Advances the buffer, a mutable site of the program; dead code, and so free, where it is not trained."""
@@ -194,6 +216,17 @@ def _draw(
     return chains.run(
         BACKEND, second, lambda z: _log_density(params, static, base, z, kept), start, chains.draw_steps, adjusted=True
     )[0]
+
+
+@eqx.filter_jit
+def _both_ends(
+    chains: LangevinChains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
+) -> tuple[jax.Array, jax.Array]:
+    """Energies where chains start and where they end."""
+    first, second = jax.random.split(key)
+    start = base.sample(first, (num,))
+    end, _ = chains.run(BACKEND, second, lambda z: _log_density(params, static, base, z, kept), start)
+    return _energy(params, static, start, kept), _energy(params, static, end, kept)
 
 
 @eqx.filter_jit

@@ -95,6 +95,11 @@ def log_normalizer(prior: Any, seed: int) -> Any:
     return prior.log_normalizer(jax.random.key(seed))
 
 
+def chain_bias(prior: Any, seed: int) -> Any:
+    """Bias of the prior's short-run chains, from a seed."""
+    return prior.chain_bias(jax.random.key(seed))
+
+
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
     return np.array(_log_weights(Static((model, guide, objective)), as_batch(batch), jax.random.key(seed)))

@@ -2,6 +2,7 @@
 
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.coordinates import Whitening
+from mmppl.priors.energy.chain_bias import ChainBias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LEAST_ESS, LogNormalizer
 from mmppl.priors.multi_task.loss import MultiTaskLoss
@@ -17,6 +18,7 @@ from mmppl.priors.score.smc import TwistedSMC
 
 __all__ = [
     "Blocks",
+    "ChainBias",
     "LangevinChains",
     "Conditioning",
     "ProbabilityFlow",

@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from mmppl._backend.torch import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
+from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
 from mmppl.priors.energy.tilted import contrastive_zero
@@ -127,6 +128,23 @@ class EnergyTilted(TorchDistribution):
             uniform = BACKEND.uniform(None, (num_temperatures, num_chains), start)
             args = (self.base.log_prob, self.energy, start, noise, uniform, self.chains.step_size, self.chains.clip)
             return summarise(BACKEND.to_numpy(annealed_importance_sampling(BACKEND, *args)))
+
+    def chain_bias(self, num_chains: int = 4000) -> ChainBias:
+        """Bias of short-run chains, run as for a gradient: see :class:`~mmppl.priors.ChainBias`.
+
+        Arguments:
+            num_chains: Number of chains.
+
+        Raises:
+            OptionError: If chains are kept in a buffer.
+        """
+        self.chains.check_short_run()
+        if self.module is None:
+            return ChainBias(0.0, 0.0, 0.0, float(num_chains))
+        with torch.no_grad():
+            start = self.base.sample((num_chains,))
+            end, _ = self.chains.run(BACKEND, None, self._log_density, start)
+            return chain_bias(*(BACKEND.to_numpy(self.energy(z)) for z in (start, end)))
 
     def _log_density(self, z: torch.Tensor) -> torch.Tensor:
         return self.energy(z) + self.base.log_prob(z)

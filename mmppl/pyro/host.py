@@ -93,6 +93,12 @@ def log_normalizer(prior: Any, seed: int) -> Any:
         return prior.log_normalizer()
 
 
+def chain_bias(prior: Any, seed: int) -> Any:
+    """Bias of the prior's short-run chains, from a seed."""
+    with seeded(seed), evaluated():
+        return prior.chain_bias()
+
+
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
     batch = as_batch(batch)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import mmppl.numpyro as mm
+from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 
 LOC, LOG_SCALE, X = 1.2, 0.3, np.array([[0.7], [-0.4]])
@@ -108,6 +109,23 @@ def test_bases_that_hide_their_arrays(base):
 
     for way in ("jit within", "jit around"):
         np.testing.assert_allclose(WAYS[way](of_base)(AT), WAYS[way](exact)(AT), atol=2e-3)
+
+
+@pytest.mark.parametrize("wrap", [lambda fn: fn, lambda fn: fn.expand(()).mask(True)], ids=["plain", "within another"])
+def test_what_a_base_hides_is_told_when_it_is_drawn(wrap):
+    fn = mm.EnergyTilted(wrap(Undeclared(AT)), square, FEW)
+    for draw in (lambda: fn.sample(KEY, (2,)), lambda: fn.log_normalizer(KEY, 8, 2), lambda: fn.chain_bias(KEY, 8)):
+        with pytest.raises(OptionError, match=r"got Undeclared, which loses \['parts'\]. Name its arrays"):
+            draw()
+
+    class Wrong(Undeclared):
+        pytree_data_fields = ("parts",)
+
+        def sample(self, key, sample_shape=()):
+            return self.nothing
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mm.EnergyTilted(Wrong(AT), square, FEW).sample(KEY)
 
 
 class Nested(eqx.Module):

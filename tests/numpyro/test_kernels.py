@@ -74,6 +74,11 @@ class TestULA(KernelContract):
         return mm.ULA(model, step_size=0.8)
 
 
+class TestSGLD(TestULA):
+    def kernel(self, model):
+        return mm.SGLD(model, step_size=0.8, decay=0.0)
+
+
 class TestUnderdampedLangevin(KernelContract):
     """The kernel that keeps most: its momentum, learnt scales and step sizes."""
 

@@ -73,6 +73,11 @@ class TestULA(KernelContract):
         return mm.ULA(model, step_size=1.4)
 
 
+class TestSGLD(TestULA):
+    def kernel(self, model):
+        return mm.SGLD(model, step_size=1.4, decay=0.0)
+
+
 class TestUnderdampedLangevin(KernelContract):
     """The kernel that keeps most: its momentum, learnt scales and step sizes."""
 

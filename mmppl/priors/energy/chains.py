@@ -63,6 +63,14 @@ class LangevinChains:
         if not 0.0 <= self.restart <= 1.0:
             raise OptionError(f"Expected a restart share in [0, 1]; got {self.restart}.")
 
+    def check_short_run(self) -> None:
+        """Raises :class:`OptionError` if chains are kept in a buffer."""
+        if self.buffer:
+            raise OptionError(
+                f"Expected chains that start anew at every gradient; got a buffer of {self.buffer}, whose chains go "
+                "on. Take buffer=0."
+            )
+
     def run(
         self,
         backend: Backend,
