@@ -1,11 +1,11 @@
 """The algebra of bounds: from log densities per datum to a loss and its record."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmppl._backend import Backend, get_backend
+from mmppl.numerics import log_mean_exp
 
 Array = Any
 
@@ -73,7 +73,7 @@ def bound_and_record(
     if average:
         bound = log_w[0, ...] if log_w.shape[0] == 1 else xp.mean(log_w, axis=0)
     else:
-        bound = backend.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
+        bound = log_mean_exp(log_w)
     if objective.gradient == "dreg":
         share = backend.stop_gradient(parts.normalised_weights(backend, beta))
         bound = backend.stop_gradient(bound) + gradient_of(backend, xp.sum(share * log_w, axis=0))

@@ -9,6 +9,7 @@ from mmppl.diagnostics.best_normal import BestNormal
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.importance import weighted
 from mmppl.inference.posterior.likelihood import log_normalizer
+from mmppl.numerics import log_mean_exp
 
 __all__ = ["Gaps", "gaps", "guide_k", "subsets_of"]
 
@@ -106,8 +107,7 @@ def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed:
     host = fitted.program.ppl.host
     log_z = log_normalizer(fitted, seed=seed).value
     found = weighted(fitted, data, num, seed)
-    peak = found.log_weight.max(0)
-    evidence = np.log(np.mean(np.exp(found.log_weight - peak), axis=0)) + peak
+    evidence = log_mean_exp(found.log_weight)
     few = {name: z[: min(num, 64)] for name, z in found.draws.items()}
     draws = {n: np.asarray(z) for n, z in host.refine(fitted.model, few, data, BestNormal(), steps, seed).items()}
     log_lik, log_prior = host.scores(fitted.model, draws, data)

@@ -23,6 +23,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.numerics import systematic
 from mmppl.sde import SDE
 from mmppl.sde.solvers.ancestral import posterior
 from mmppl.sde.solvers.base import count, table
@@ -198,14 +199,9 @@ class TwistedSMC:
 
     def _resample(self, backend: Backend, log_weight: Array, u: Array) -> Array:
         """Ancestors of the particles, ``(P, *)``, by systematic resampling in an order turned at random."""
-        xp = backend.xp
-        upper = xp.cumulative_sum(xp.exp(backend.log_softmax(log_weight, axis=0)), axis=0)
         places = backend.asarray((np.arange(self.number) / self.number).tolist(), like=u)
-        points = xp.reshape(places, (self.number, *(1,) * u.ndim)) + u
-        points = points - xp.floor(points)
-        place = xp.sum(upper[None, ...] < points[:, None, ...], axis=1)
-        # Rounding may leave the last sum a little below 1.
-        return xp.where(place < self.number, place, self.number - 1)
+        points = backend.xp.reshape(places, (self.number, *(1,) * u.ndim)) + u
+        return systematic(log_weight, points - backend.xp.floor(points))
 
     def _stay(self, backend: Backend, log_weight: Array) -> Array:
         xp = backend.xp
