@@ -275,7 +275,7 @@ class Evaluation:
         latents = {n: site for n, site in sites.items() if not site.observed}
         local = {n: site for n, site in latents.items() if in_plate(site, plate) is not None}
         outside = {n: site for n, site in latents.items() if n not in local}
-        lost = [n for n, site in latents.items() if not site.reparametrised and not site.discrete]
+        lost = [n for n, site in latents.items() if not site.discrete and not site.reparametrised()]
         rows = {n: 0 if lead else site.batch_ndim + in_plate(site, plate).dim for n, site in local.items()}  # type: ignore
         beside = [site for site in sites.values() if in_plate(site, plate) is None]
         self.beside = self.beside or bool(beside)

@@ -31,7 +31,7 @@ class JointScore(ScorePrior, Distribution):
     arg_constraints: dict = {}
     support = constraints.real_vector
     pytree_data_fields = ("net_params", "energy_params", "coordinates", "known", "aux")
-    pytree_aux_fields = ("net_static", "energy_static", "options", "density")
+    pytree_aux_fields = ("net_static", "energy_static", "model", "density")
 
     def __init__(
         self,
@@ -46,37 +46,34 @@ class JointScore(ScorePrior, Distribution):
         rng_key: jax.Array | None = None,
         validate_args: bool | None = None,
     ):
-        options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
-        self.check(options, density, coordinates)
+        model = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
+        self.check(model, density, coordinates)
         module, energy = _modules(net), _modules(energy)
         key = ambient_key() if rng_key is None and density == "denoising" else rng_key
         params, static = eqx.partition(module, eqx.is_inexact_array)
         self.energy_params, self.energy_static = eqx.partition(energy, eqx.is_inexact_array)
         if coordinates is None:
-            width = (options.blocks.dim,)
+            width = (model.blocks.dim,)
             coordinates = Standardization(*(jnp.broadcast_to(jnp.asarray(x, float), width) for x in (loc, scale)))
         coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
-        self._settle(params, static, options, coordinates, density, key, None, validate_args)
+        self._settle(params, static, model, coordinates, density, key, None, validate_args)
 
-    def _settle(self, params, static, options, coordinates, density, key, known, validate_args):
-        self.net_params, self.net_static, self.options = params, static, options
+    def _settle(self, params, static, model, coordinates, density, key, known, validate_args):
+        self.net_params, self.net_static, self.model = params, static, model
         self.density, self.aux, self.known, self.coordinates = density, key, known, coordinates
         shape = () if known is None else jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
-        super().__init__(shape, (options.blocks.dim,), validate_args=validate_args)
+        super().__init__(shape, (model.blocks.dim,), validate_args=validate_args)
 
-    def _given(self, known: Condition, options: JointModel) -> "JointScore":
+    def _given(self, known: Condition, model: JointModel) -> "JointScore":
         new = object.__new__(type(self))
         new.energy_params, new.energy_static = self.energy_params, self.energy_static
-        args = (self.net_params, self.net_static, options, self.coordinates, self.density, self.aux, known)
+        args = (self.net_params, self.net_static, model, self.coordinates, self.density, self.aux, known)
         new._settle(*args, self._validate_args)
         return new
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         if self.density == "denoising":
-            states = self._known(()).states
-            present = states.diffused | states.clean
-            args = (self._net(), value, present, self.coordinates)
-            return self.options.bound(BACKEND, self.aux, *args)
+            return self.model.bound(self.aux, self._query(self._net()), value)
         self._check_states()
         return _log_density(self, value, False)[0]
 
@@ -170,13 +167,12 @@ def _modules(nets: Any) -> Any:
 
 @eqx.filter_jit
 def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
-    known, energy = prior._known(sample_shape), eqx.combine(prior.energy_params, prior.energy_static)
-    return prior.options.sample(BACKEND, key, prior._net(), known, prior.coordinates, energy)
+    energy = eqx.combine(prior.energy_params, prior.energy_static)
+    return prior.model.sample(key, prior._query(prior._net(), sample_shape, energy))
 
 
 @eqx.filter_jit
 def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.Array, jax.Array]:
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
-    known = prior._known(())
-    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.coordinates, check)
+    return prior.model.log_density(prior._query(eqx.combine(*net)), value, check)

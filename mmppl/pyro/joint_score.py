@@ -42,11 +42,11 @@ class JointScore(ScorePrior, TorchDistribution):
         density: str = "flow",
         validate_args: bool | None = None,
     ):
-        self.options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
+        self.model = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
         self.energy, self.density, self.known = energy, density, None
-        width = (self.options.blocks.dim,)
-        self.check(self.options, density, coordinates)
+        width = (self.model.blocks.dim,)
+        self.check(self.model, density, coordinates)
         if coordinates is None:
             coordinates = Standardization(*(_real(x).expand(width) for x in (loc, scale)))
         elif isinstance(coordinates, Whitening):
@@ -54,9 +54,9 @@ class JointScore(ScorePrior, TorchDistribution):
         self.coordinates = coordinates
         super().__init__(torch.Size(), torch.Size(width), validate_args=validate_args)
 
-    def _given(self, known: Condition, options: JointModel) -> "JointScore":
+    def _given(self, known: Condition, model: JointModel) -> "JointScore":
         new = copy.copy(self)
-        new.options, new.known = options, known
+        new.model, new.known = model, known
         new._batch_shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         return new
 
@@ -64,9 +64,7 @@ class JointScore(ScorePrior, TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         if self.density == "denoising":
-            states = self._known(()).states
-            present = states.diffused | states.clean
-            return self.options.bound(BACKEND, None, self.net, value, present, self.coordinates)
+            return self.model.bound(None, self._query(self.net), value)
         return self._log_density(value, False)[0]
 
     def log_density(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,7 +77,7 @@ class JointScore(ScorePrior, TorchDistribution):
 
     def _log_density(self, value: torch.Tensor, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
         self._check_states()
-        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.coordinates, check)
+        return self.model.log_density(self._query(self._frozen), value, check)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
         """The network without a gradient to its weights."""
@@ -93,8 +91,7 @@ class JointScore(ScorePrior, TorchDistribution):
 
     def _draw(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
-            known = self._known(tuple(sample_shape))
-            return self.options.sample(BACKEND, None, self.net, known, self.coordinates, self.energy)
+            return self.model.sample(None, self._query(self.net, tuple(sample_shape), self.energy))
 
 
 class Diffusion(JointScore):

@@ -5,9 +5,9 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
-from mmppl.priors.condition import BlockRoles, Condition, parse_condition
+from mmppl.priors.condition import BlockRoles, Condition, Query, parse_condition
 from mmppl.priors.coordinates import Coordinates
-from mmppl.priors.score.base import JointModel
+from mmppl.priors.score.base import JointModel, Overrides
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Solver
 
@@ -49,21 +49,21 @@ class ScorePrior:
     """
 
     backend: Backend
-    options: JointModel
+    model: JointModel
     coordinates: Coordinates
     known: Condition | None
     batch_shape: Any
 
-    def _given(self, known: Condition, options: JointModel) -> Any:
+    def _given(self, known: Condition, model: JointModel) -> Any:
         """The same network given something."""
         raise NotImplementedError
 
     @staticmethod
-    def check(options: JointModel, density: str, coordinates: Coordinates | None) -> None:
+    def check(model: JointModel, density: str, coordinates: Coordinates | None) -> None:
         """Raises :class:`OptionError` unless these fit together."""
         if density not in DENSITIES:
             raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
-        options.check(coordinates)
+        model.check(coordinates)
 
     def _draw(self, *args: Any) -> tuple[Array, Any]:
         """Draws, and the effective numbers of particles where there are any."""
@@ -71,7 +71,7 @@ class ScorePrior:
 
     def _known(self, sample_shape: tuple[int, ...]) -> Condition:
         """The condition, with leading axes; of a joint density, an empty one."""
-        xp, blocks = self.backend.xp, self.options.blocks
+        xp, blocks = self.backend.xp, self.model.blocks
         shape = (*sample_shape, *self.batch_shape)
         if self.known is None:
             loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*shape, blocks.dim)))
@@ -82,10 +82,14 @@ class ScorePrior:
         states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
         return Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
 
+    def _query(self, net: Any, sample_shape: tuple[int, ...] = (), energy: Any = None) -> Query:
+        """The query that this distribution is, of the network ``net``."""
+        return Query(self.backend, net, self._known(sample_shape), self.coordinates, energy)
+
     def _check_states(self) -> None:
         """Raises :class:`OptionError` if some row of a conditional has no density."""
         if self.known is not None:
-            self.options.check_states(self.backend, self.known.states)
+            self.model.check_states(self.backend, self.known.states)
 
     def sample_with_size(self, *args: Any) -> tuple[Array, Array]:
         """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
@@ -96,7 +100,7 @@ class ScorePrior:
         Raises:
             OptionError: If there are no particles.
         """
-        if self.options.particles is None:
+        if self.model.particles is None:
             raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
         return self._draw(*args)
 
@@ -126,9 +130,9 @@ class ScorePrior:
             OptionError: If nothing is given.
             DataError: If a value is not finite where it is present.
         """
-        known = parse_condition(self.backend, self.options.blocks, values, present, want)
+        known = parse_condition(self.backend, self.model.blocks, values, present, want)
         everywhere = {name: not present or name not in present for name in values}
-        return self._given(known, self.options.guided(guidance, solver, particles, everywhere))
+        return self._given(known, self.model.guided(Overrides(guidance, solver, particles), everywhere))
 
     def marginal(self, present: Mapping[str, Array]) -> Any:
         """The distribution of the blocks that are present in each row, without the others.
@@ -136,7 +140,7 @@ class ScorePrior:
         Arguments:
             present: Boolean ``(*,)`` for every block.
         """
-        there = self.options.blocks.stack(present)
+        there = self.model.blocks.stack(present)
         xp = self.backend.xp
-        loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.options.blocks.dim)))
-        return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.options)
+        loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.model.blocks.dim)))
+        return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
