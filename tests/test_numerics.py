@@ -6,15 +6,8 @@ from scipy import special
 
 from mmppl._backend import get_backend
 from mmppl.numerics import log_mean_exp, systematic
-from tests.test_backend import BACKENDS, mover
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(params=BACKENDS)
-def to(request, x64):
-    """Moves a numpy array to one of the frameworks, in double precision."""
-    return mover(request.param)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
