@@ -166,7 +166,7 @@ class Objective:
         self.check(batch.modalities)
         beta = self._beta(run, step)
         terms = self.terms(run.backend, batch, rng, run.like)
-        draws = self._draw(run, terms)
+        draws = run.draw(terms, self.particles, average=self.average)
         self.admit(draws, batch.modalities)
         if self.gradient == "dreg":
             parts = self._doubly_reparametrised(run, batch, terms, draws, beta)
@@ -179,7 +179,7 @@ class Objective:
     def log_weights(self, run: Evaluation, batch: Batch, rng: Any) -> Array:
         """Log p(x_T, z) - log q(z) of every particle, term and datum, ``(K, T, N)``, with beta 1."""
         terms = self.terms(run.backend, batch, rng, run.like)
-        draws = self._draw(run, terms)
+        draws = run.draw(terms, self.particles, average=self.average)
         return self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws)).log_weights(1.0)
 
     def _beta(self, run: Evaluation, step: Any) -> Any:
@@ -195,9 +195,6 @@ class Objective:
     def scored(self, batch: Batch) -> tuple[str, ...]:
         """The modalities that are scored."""
         return batch.modalities if self.score is None else self.score
-
-    def _draw(self, run: Evaluation, terms: Terms) -> Draws:
-        return run.draw(terms.encode, self.particles, average=self.average, several=terms.several())
 
     # The guide's density ------------------------------------------------------------------------------------------
     def _log_q(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference.objectives.runs import Layout, Program, Runs
-from mmppl.inference.objectives.terms import Draws, Scores
+from mmppl.inference.objectives.terms import Draws, Scores, Terms
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
 
 Array = Any
@@ -54,16 +54,16 @@ class Evaluation:
         """Layout of the sites of the program."""
         return self.runs.layout(self.model, self.guide, self.batch, self.names)
 
-    def draw(self, masks: Array, num: int, *, average: bool, several: bool = False) -> Draws:
-        """Draws ``num`` particles from the guide for each of the encoding masks ``(T, N, M)``.
+    def draw(self, terms: Terms, num: int, *, average: bool) -> Draws:
+        """Draws ``num`` particles from the guide for each of the terms.
 
         Arguments:
-            masks: E.
+            terms: The terms; where they ask the guide about several subsets, these share the batch's arrays.
             num: K.
             average: Whether particles are averaged. Where they are not, latents outside the plate are drawn once, and
                 the weights of each datum's particles are conditional on them.
-            several: Whether the guide is asked about several subsets, which then share the batch's arrays.
         """
+        masks, several = terms.encode, terms.several()
         shape = (num, masks.shape[0], len(self.batch))
         how = {"shape": shape, "linear": shape[1] == 1 and (num == 1 or average), "several": several}
         if several:

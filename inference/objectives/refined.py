@@ -104,7 +104,7 @@ class Refined(Objective):
         backend, beta = run.backend, self._beta(run, step)
         first, second = (None, None) if rng is None else backend.split(rng, 2)
         terms = self.terms(backend, batch, first, run.like)
-        draws = self._draw(run, terms)
+        draws = run.draw(terms, self.particles, average=True)
         self.admit(draws, batch.modalities)
         start = draws.pack(backend.xp)
 

@@ -262,7 +262,7 @@ def test_what_runs_with_parameters_held_fixed_moves_nothing():
     given = {**svi.get_params(before), **before.mutable_state}
     batch = mm.as_batch(DATA)
     run = Evaluation(Runs(given, jax.random.key(1)), svi.model, svi.guide, batch, NAMES)
-    draws = run.draw(jnp.ones((1, 96, 2), bool), 1, average=True)
+    draws = run.draw(mm.ELBO().terms(run.backend, batch, None, run.like), 1, average=True)
     run.score(draws, NAMES)
     moved = run.runs.moves.moved
     frozen = run.frozen()

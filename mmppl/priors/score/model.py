@@ -13,7 +13,7 @@ from mmppl.priors.coordinates import Coordinates, Whitening, restrict_network
 from mmppl.priors.score.base import JointModel, Overrides
 from mmppl.priors.score.conditioning import Conditioning
 from mmppl.priors.score.guidance import PairwiseGuidance
-from mmppl.priors.score.matching import MultiTimeScoreMatching, Net
+from mmppl.priors.score.matching import MultiTimeScoreMatching
 from mmppl.priors.score.probability_flow import ProbabilityFlow
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import DPMSolver, Solver
@@ -99,25 +99,21 @@ class ScoreModel(JointModel):
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """The random denoising bound of :class:`MultiTimeScoreMatching`, ``(*,)``, of the latents as they are."""
         backend, present = query.backend, query.present
+        net = restrict_network(query.net, query.coordinates.kept)
         z = query.coordinates.forward(value)
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
-        out = self.learning.bound(backend, self.blocks, _network(query), z, present, noise)
+        out = self.learning.bound(backend, self.blocks, net, z, present, noise)
         there = backend.xp.broadcast_to(present, (*z.shape[:-1], len(self.blocks)))
         return out + _log_volume(query, z, self.blocks.spread(there))
 
     def _predict(self, query: Query) -> Any:
         """The noise predicted at one time for all diffused blocks."""
-        backend, net = query.backend, _network(query)
+        backend, net = query.backend, restrict_network(query.net, query.coordinates.kept)
 
         def predict(states: BlockRoles, z: Array, t: Array) -> Array:
             return self.learning.noise(backend, self.blocks, net, states, z, t + backend.xp.zeros_like(z[..., :1]))
 
         return predict
-
-
-def _network(query: Query) -> Net:
-    """The network, confined to the coordinates that are kept."""
-    return restrict_network(query.net, query.coordinates.kept)
 
 
 def _log_volume(query: Query, z: Array, there: Array) -> Array:

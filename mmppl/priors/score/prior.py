@@ -69,22 +69,20 @@ class ScorePrior:
         """Draws, and the effective numbers of particles where there are any."""
         raise NotImplementedError
 
-    def _known(self, sample_shape: tuple[int, ...]) -> Condition:
-        """The condition, with leading axes; of a joint density, an empty one."""
+    def _query(self, net: Any, sample_shape: tuple[int, ...] = (), energy: Any = None) -> Query:
+        """The query that this distribution is, of the network ``net``; of a joint density, without a condition."""
         xp, blocks = self.backend.xp, self.model.blocks
         shape = (*sample_shape, *self.batch_shape)
         if self.known is None:
             loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*shape, blocks.dim)))
             everything = xp.broadcast_to(xp.isfinite(loc[..., :1]), (*shape, len(blocks)))
-            return Condition(loc, None, BlockRoles(everything, ~everything))
-        loc, scale, states = self.known
-        wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
-        states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
-        return Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
-
-    def _query(self, net: Any, sample_shape: tuple[int, ...] = (), energy: Any = None) -> Query:
-        """The query that this distribution is, of the network ``net``."""
-        return Query(self.backend, net, self._known(sample_shape), self.coordinates, energy)
+            known = Condition(loc, None, BlockRoles(everything, ~everything))
+        else:
+            loc, scale, states = self.known
+            wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
+            states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
+            known = Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+        return Query(self.backend, net, known, self.coordinates, energy)
 
     def _check_states(self) -> None:
         """Raises :class:`OptionError` if some row of a conditional has no density."""
