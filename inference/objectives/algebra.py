@@ -96,7 +96,7 @@ def bound_and_record(
     }
     if parts.outside is not None:
         loss = loss - parts.outside
-        # What is told per datum has its share of what all data have in common.
+        # A number per datum has its share of what all data have in common.
         record["outside"] = still(parts.outside) / (parts.scale * per_datum.shape[0])
         record["loss"] = record["loss"] - record["outside"]
     for name, value in parts.log_lik.items():

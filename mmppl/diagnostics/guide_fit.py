@@ -33,7 +33,7 @@ def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> di
     r"""PSIS k of the guide's weights :math:`p(x_S, z) / q(z \mid x_S)`, for each observed subset S and datum.
 
     Above 0.7 the guide is too far from that posterior to be corrected by weights; a large k under few subsets tells
-    which of them the guide has not learnt.
+    which of them the guide has not learned.
 
     Arguments:
         fitted: A fitted program.

@@ -1,4 +1,4 @@
-"""The NumPyro face: the same public names as :mod:`mmppl.pyro`, over NumPyro, JAX and Equinox."""
+"""mmppl on NumPyro: the same public names as :mod:`mmppl.pyro`, over NumPyro, JAX and Equinox."""
 
 try:
     import equinox  # noqa: F401

@@ -133,6 +133,7 @@ class MultiTask(JointScore):
         z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
 
     It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
+    Experimental.
 
     References:
         | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)

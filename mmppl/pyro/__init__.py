@@ -1,4 +1,4 @@
-"""The Pyro face: the same public names as :mod:`mmppl.numpyro`, over Pyro and torch."""
+"""mmppl on Pyro: the same public names as :mod:`mmppl.numpyro`, over Pyro and torch."""
 
 try:
     import pyro  # noqa: F401

@@ -193,7 +193,7 @@ class MultiTaskModel(JointModel):
         return xp.where(self.blocks.spread(query.present), z, xp.zeros_like(z)), size
 
     def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
-        """That of the primary block, by the probability flow, and of the others given it, by their heads.
+        """Log density of the primary block by the probability flow, and of the others given it by their heads.
 
         It is NaN where the primary block is absent, for what the others have without it is not known, and where
         :meth:`check_states` would have raised had it seen the values.

@@ -35,7 +35,7 @@ NUMBER, STEPS = 16, 60
 
 
 def blind_to(states: BlockRoles) -> BlockRoles:
-    """The states with nothing known."""
+    """The roles of the blocks without a condition."""
     return BlockRoles(states.diffused | states.clean, states.clean & ~states.clean)
 
 
@@ -55,7 +55,7 @@ def draw_primary(
         query: The network, and what each block is.
         space: The forward diffusion.
         learning: What the network predicts.
-        particles: How many, and how they go.
+        particles: Settings of the sampler.
         power: 1 + w.
         observed: Values of the known blocks, ``(*, D)``.
     """

@@ -55,7 +55,7 @@ class ScorePrior:
     batch_shape: Any
 
     def _given(self, known: Condition, model: JointModel) -> Any:
-        """The same network given something."""
+        """The same network under a condition, by a model."""
         raise NotImplementedError
 
     @staticmethod
