@@ -9,17 +9,15 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
 
 from mmppl._backend.jax import BACKEND
-from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Coordinates, Standardization
 from mmppl.priors.multi_task.model import MultiTaskModel
-from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.model import ScoreModel
-from mmppl.priors.score.prior import ScorePrior
+from mmppl.priors.score.prior import DiffusionPrior, MultiTaskPrior, ScorePrior
 
 __all__ = ["Diffusion", "JointScore", "MultiTask"]
 
@@ -96,67 +94,18 @@ class JointScore(ScorePrior, Distribution):
         return eqx.combine(self.net_params, self.net_static)
 
 
-class Diffusion(JointScore):
-    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
-
-    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"``
-    its random log density is a bound, so that encoders and prior may be learned together.
-
-    References:
-        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
-        | https://arxiv.org/abs/2106.05931
-
-    Arguments:
-        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
-        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
-        options: Those of :class:`JointScore`.
-
-    Raises:
-        OptionError: If there is more than one block.
-
-    Example:
-        >>> Diffusion(lambda x: 0.0 * x[..., :2], 2).event_shape
-        (2,)
-    """
+class Diffusion(DiffusionPrior, JointScore):
+    __doc__ = DiffusionPrior.__doc__
 
     def __init__(self, net: Any, dim: int | ScoreModel, **options: Any):
-        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
-        if len(model.blocks) != 1:
-            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
-        super().__init__(net, model, **options)
+        super().__init__(net, self.one_block(dim), **options)
 
 
-class MultiTask(JointScore):
-    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
-
-    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
-        z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
-
-    It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
-    Experimental.
-
-    References:
-        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
-        | https://openreview.net/forum?id=cbv0sBIZh9
-
-    Arguments:
-        net: Blocks and their codes ``(*, D + M)`` to ``(*, 2 D)``, as
-            ``mmppl.nets.ResidualScore(sizes, outputs=2 * D)``.
-        blocks: Dimensions by name of block, the first of which diffuses, or a
-            :class:`~mmppl.priors.MultiTaskModel`, which says besides how it is learned, solved and conditioned.
-        options: Those of :class:`JointScore`.
-
-    Raises:
-        OptionError: If there is one block alone.
-
-    Example:
-        >>> MultiTask(lambda x: 0.0 * x[..., jnp.zeros(6, int)], {"ink": 2, "word": 1}).event_shape
-        (3,)
-    """
+class MultiTask(MultiTaskPrior, JointScore):
+    __doc__ = MultiTaskPrior.__doc__
 
     def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
-        model = blocks if isinstance(blocks, MultiTaskModel) else MultiTaskModel(SharedSpace(Blocks.of(blocks)))
-        super().__init__(net, model, **options)
+        super().__init__(net, self.multi_task(blocks), **options)
 
 
 def _modules(nets: Any) -> Any:

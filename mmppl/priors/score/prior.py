@@ -5,15 +5,19 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Condition, Query, parse_condition
 from mmppl.priors.coordinates import Coordinates
+from mmppl.priors.multi_task.model import MultiTaskModel
+from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.base import JointModel, Overrides
+from mmppl.priors.score.model import ScoreModel
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Solver
 
 Array = Any
 
-__all__ = ["ScorePrior"]
+__all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior"]
 
 DENSITIES = ("flow", "denoising")
 
@@ -142,3 +146,61 @@ class ScorePrior:
         xp = self.backend.xp
         loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.model.blocks.dim)))
         return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
+
+
+class DiffusionPrior(ScorePrior):
+    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
+
+    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"``
+    its random log density is a bound, so that encoders and prior may be learned together.
+
+    References:
+        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
+        | https://arxiv.org/abs/2106.05931
+
+    Arguments:
+        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
+        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is more than one block.
+    """
+
+    @staticmethod
+    def one_block(dim: int | ScoreModel) -> ScoreModel:
+        """The model; raises :class:`OptionError` if it has several blocks."""
+        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
+        if len(model.blocks) != 1:
+            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
+        return model
+
+
+class MultiTaskPrior(ScorePrior):
+    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
+
+    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
+        z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
+
+    It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
+    Experimental.
+
+    References:
+        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
+        | https://openreview.net/forum?id=cbv0sBIZh9
+
+    Arguments:
+        net: Blocks and their codes ``(*, D + M)`` to ``(*, 2 D)``, as
+            ``mmppl.nets.ResidualScore(sizes, outputs=2 * D)``.
+        blocks: Dimensions by name of block, the first of which diffuses, or a
+            :class:`~mmppl.priors.MultiTaskModel`, which says besides how it is learned, solved and conditioned.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is one block alone.
+    """
+
+    @staticmethod
+    def multi_task(blocks: Mapping[str, int] | MultiTaskModel) -> MultiTaskModel:
+        """The model, also from dimensions by name of block."""
+        return blocks if isinstance(blocks, MultiTaskModel) else MultiTaskModel(SharedSpace(Blocks.of(blocks)))
