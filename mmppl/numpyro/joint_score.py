@@ -1,5 +1,6 @@
 """The joint score as a NumPyro distribution."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,27 +47,20 @@ class JointScore(ScorePrior, Distribution):
     ):
         model = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
         self.check(model, density, coordinates)
-        module, energy = _modules(net), _modules(energy)
-        key = ambient_key() if rng_key is None and density == "denoising" else rng_key
-        params, static = eqx.partition(module, eqx.is_inexact_array)
-        self.energy_params, self.energy_static = eqx.partition(energy, eqx.is_inexact_array)
+        self.net_params, self.net_static = eqx.partition(_modules(net), eqx.is_inexact_array)
+        self.energy_params, self.energy_static = eqx.partition(_modules(energy), eqx.is_inexact_array)
+        self.aux = ambient_key() if rng_key is None and density == "denoising" else rng_key
+        self.model, self.density, self.known = model, density, None
+        width = (model.blocks.dim,)
         if coordinates is None:
-            width = (model.blocks.dim,)
             coordinates = Standardization(*(jnp.broadcast_to(jnp.asarray(x, float), width) for x in (loc, scale)))
-        coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
-        self._settle(params, static, model, coordinates, density, key, None, validate_args)
-
-    def _settle(self, params, static, model, coordinates, density, key, known, validate_args):
-        self.net_params, self.net_static, self.model = params, static, model
-        self.density, self.aux, self.known, self.coordinates = density, key, known, coordinates
-        shape = () if known is None else jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
-        super().__init__(shape, (model.blocks.dim,), validate_args=validate_args)
+        self.coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
+        super().__init__((), width, validate_args=validate_args)
 
     def _given(self, known: Condition, model: JointModel) -> "JointScore":
-        new = object.__new__(type(self))
-        new.energy_params, new.energy_static = self.energy_params, self.energy_static
-        args = (self.net_params, self.net_static, model, self.coordinates, self.density, self.aux, known)
-        new._settle(*args, self._validate_args)
+        new = copy.copy(self)
+        new.model, new.known = model, known
+        new._batch_shape = jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         return new
 
     def log_prob(self, value: jax.Array) -> jax.Array:
