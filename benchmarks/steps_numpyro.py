@@ -84,9 +84,9 @@ def _same_loss(kind: str, setting: Setting) -> None:
 
     # The latents as the objective drew them, and the noise that the hand-written loss needs to draw the same.
     first, second = jax.random.split(key)
-    run = Evaluation(Runs(params, first), setting.model, setting.guide, setting.batch)
-    masks = setting.objective.terms(run.backend, setting.batch, second, run.like).encode
-    z = run.draw(masks, 1, setting.batch.modalities, average=False).latents["z"][0]
+    run = Evaluation(Runs(params, first), setting.model, setting.guide, setting.batch, setting.batch.modalities)
+    terms = setting.objective.terms(run.backend, setting.batch, second, run.like)
+    z = run.draw(terms, 1, average=False).latents["z"][0]
     experts = [params[f"{m}.encoder$params"](setting.batch[m]) for m in setting.modalities]
     loc, scale = (jnp.stack(parts) for parts in zip(*experts, strict=True))
     if kind == "MMVAE":

@@ -1,4 +1,4 @@
-"""Fitting, generating and judging: what a program is for."""
+"""Fitting programs, and generation, likelihoods and posteriors by them."""
 
 from mmppl.inference.generate import generate
 from mmppl.inference.posterior.infer import infer

@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+from mmppl._backend import get_backend
+
 Array = Any
 
-__all__ = ["HALF_LOG_2_PI", "normal_log_density"]
+__all__ = ["HALF_LOG_2_PI", "log_mean_exp", "normal_log_density", "systematic"]
 
 HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -22,3 +24,39 @@ def normal_log_density(unit: Array, log_scale: Array) -> Array:
         -0.9189
     """
     return -0.5 * unit * unit - log_scale - HALF_LOG_2_PI
+
+
+def log_mean_exp(x: Array, axis: int = 0) -> Array:
+    r"""Log of the mean of exponentials over an axis, :math:`\log \frac{1}{K} \sum_k \exp x_k`.
+
+    Example:
+        >>> import numpy as np
+        >>> float(log_mean_exp(np.array([700.0, 800.0])).round(4))
+        799.3069
+    """
+    return get_backend(x).logsumexp(x, axis=axis) - math.log(x.shape[axis])
+
+
+def systematic(log_weight: Array, points: Array) -> Array:
+    """Indices ``(n, *)`` of K draws, by systematic resampling with their normalised weights.
+
+    Arguments:
+        log_weight: Log weights ``(K, *)``, not normalised.
+        points: ``(n, *)``, in [0, 1): one uniform number shifts n points at distance 1 / n.
+
+    Example:
+        >>> import numpy as np
+        >>> systematic(np.log([0.25, 0.5, 0.25]), np.array([0.1, 0.35, 0.6, 0.85])).tolist()
+        [0, 1, 1, 2]
+    """
+    backend = get_backend(log_weight)
+    xp, last = backend.xp, log_weight.shape[0] - 1
+    upper = xp.cumulative_sum(xp.exp(backend.log_softmax(log_weight, axis=0)), axis=0)
+    # Bisection: the index is the number of upper ends below the point, found bit by bit. Rounding may leave the last
+    # upper end a little below 1, so the last draw takes what is above it.
+    index = xp.argmax(xp.zeros_like(points)[None, ...], axis=0)  # zeros, integers of the backend
+    for bit in reversed(range(last.bit_length())):
+        further = index + 2**bit
+        end = xp.take_along_axis(upper, xp.where(further <= last, further, last) - 1, axis=0)
+        index = xp.where((further <= last) & (end < points), further, index)
+    return index

@@ -55,7 +55,7 @@ class Site:
         observed: Whether it is observed; ``factor`` statements are.
         auxiliary: Whether it is a guide's site that stands for no latent of the model.
         discrete: Whether its support is discrete.
-        reparametrised: Whether its draws carry the gradients of what they were drawn with, where there are any.
+        reparametrised: Tells whether its draws carry the gradients of what they were drawn with, where there are any.
         plain: Gives its log density over its batch shape without scales and masks, that of what it was drawn from;
             None where that is the one above for the scale that is the argument.
     """
@@ -68,7 +68,7 @@ class Site:
     observed: bool
     auxiliary: bool
     discrete: bool
-    reparametrised: bool = True
+    reparametrised: Callable[[], bool] = lambda: True
     plain: Callable[[float], Array | None] = lambda over: None
 
 

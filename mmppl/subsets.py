@@ -13,7 +13,7 @@ NUM_PROPOSALS = 16
 
 
 def first_valid(backend: Backend, coins: Array, fits: Callable[[Array], Array], otherwise: Array) -> Array:
-    """The first throw that fits, for each row; ``otherwise`` where none of them does.
+    """The first valid proposal of each row; ``otherwise`` where none is.
 
     Fair coins give subsets that are uniform among those that fit.
 

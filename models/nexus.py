@@ -162,7 +162,7 @@ def nexus(
 
 
 def kept(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, Any]:
-    """Whose message is kept, by modality, ``(N,)``: what is present, less what is dropped at random.
+    """Mask of the messages kept, by modality, ``(N,)``: what is present, less what is dropped at random.
 
     With probability ``rate`` a datum with n modalities loses a number of them uniform on 1, ..., n - 1.
     """

@@ -21,7 +21,7 @@ def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, *
 
     A program of two modalities, ``"coarse"`` and ``"fine"``, both of the shape given: :func:`~mmppl.models.mld` of the
     values themselves, without autoencoders. It is fitted to :func:`coarse_pairs`, and then makes of what any system
-    generated a draw that looks like data.
+    generated a draw that looks like data. Experimental.
 
     References:
         | The second stage of images in the code of Score-Based Multimodal Autoencoder (Wesego & Rooshenas, 2024)

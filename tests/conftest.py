@@ -115,6 +115,20 @@ def x64():
         yield
 
 
+@pytest.fixture(params=["numpy", "jax", "torch"])
+def to(request, x64):
+    """Moves a numpy array to each of the backends, in double precision."""
+    if request.param == "numpy":
+        return np.asarray
+    if request.param == "jax":
+        import jax.numpy as jnp
+
+        return jnp.asarray
+    import torch
+
+    return torch.as_tensor
+
+
 @pytest.fixture(params=["numpyro", "pyro"])
 def host(request):
     """Each host's driver, in double precision."""

@@ -122,14 +122,19 @@ def test_a_likelihood_touches_two_files(tree):
     assert len(tree.touched) == 2
 
 
-def test_a_prior_touches_five_files(tree):
-    tree.copy("priors/conditional.py", "priors/newest.py")
+def test_a_prior_touches_three_files(tree):
+    tree.copy("priors/smoothed_laplace.py", "priors/newest.py")
     for host in HOSTS:
-        tree.copy(f"{host}/conditional.py", f"{host}/newest.py", Conditional="Newest")
-        line = f"from mmppl.{host}.conditional import Conditional\n"
+        text = (tree.folder / f"mmppl/{host}/priors.py").read_text()
+        own = re.search(r"class SmoothedLaplace\(.*?(?=\n\n\nclass |\Z)", text, re.DOTALL).group()
+        own = own.replace("SmoothedLaplace", "Newest").replace("smoothed_laplace", "newest").rstrip()
         tree.change(
-            f"{host}/__init__.py", (line, f"{line}from mmppl.{host}.newest import Newest\n"),
-            ('    "Conditional",\n', '    "Conditional",\n    "Newest",\n'),
+            f"{host}/priors.py", ("import smoothed_laplace\n", "import newest, smoothed_laplace\n"),
+            ('"GaussianMixture", ', '"GaussianMixture", "Newest", '),
+            ("\n\n\nclass GaussianMixture", f"\n\n\n{own}\n\n\nclass GaussianMixture"),
         )  # fmt: skip
-    assert tree.run("import mmppl.numpyro as mm\nprint(mm.Newest.__name__)") == "Newest"
-    assert len(tree.touched) == 5
+    code = "import mmppl.numpyro as mm\nfrom mmppl.priors import newest\n"
+    code += "newest.log_prob = lambda x, scale, delta: 7.0 * x\n"
+    code += "print(float(mm.Newest(1.0, 1.0).log_prob(3.0)), 'Newest' in mm.__all__)"
+    assert tree.run(code) == "14.0 True"
+    assert len(tree.touched) == 3

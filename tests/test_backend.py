@@ -8,27 +8,7 @@ from scipy import special
 
 from mmppl._backend import get_backend
 
-BACKENDS = ["numpy", "jax", "torch"]
 RTOL = 1e-10
-
-
-def mover(kind):
-    """Moves a numpy array to one of the frameworks."""
-    if kind == "numpy":
-        return np.asarray
-    if kind == "jax":
-        import jax.numpy as jnp
-
-        return jnp.asarray
-    import torch
-
-    return torch.as_tensor
-
-
-@pytest.fixture(params=BACKENDS)
-def to(request, x64):
-    """Moves a numpy array to one of the frameworks, in double precision."""
-    return mover(request.param)
 
 
 def close(value, wanted, rtol=RTOL):
@@ -329,9 +309,8 @@ def test_zero_with_gradient_takes_keys_and_integers_beside_the_parameters():
 # Dispatch --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", BACKENDS)
-def test_the_backend_is_found_from_the_arguments(kind):
-    x = mover(kind)(X)
+def test_the_backend_is_found_from_the_arguments(to, request):
+    x, kind = to(X), request.node.callspec.params["to"]
     assert get_backend(1.0, None, x) is get_backend(x)
     assert type(get_backend(x)).__module__ == f"mmppl._backend.{kind}"
 

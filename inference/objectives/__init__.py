@@ -1,4 +1,4 @@
-"""Objectives: rows of one table. Each face joins them to its host's ELBO class."""
+"""Objectives: rows of one table. Each host joins them to its own ELBO class."""
 
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.elbo import ELBO

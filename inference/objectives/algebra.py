@@ -1,11 +1,11 @@
 """The algebra of bounds: from log densities per datum to a loss and its record."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmppl._backend import Backend, get_backend
+from mmppl.numerics import log_mean_exp
 
 Array = Any
 
@@ -23,6 +23,7 @@ class Ingredients(NamedTuple):
         weights: Factors on modalities, floats.
         joint: Weights of terms whose particles belong together, ``(T, N)``; None where terms stand alone.
         outside: log p - log q of what lies outside the plate of the data, a scalar; None where nothing does.
+        scale: Factor of that plate, total over batch size.
     """
 
     log_lik: dict[str, Array]
@@ -32,6 +33,7 @@ class Ingredients(NamedTuple):
     weights: dict[str, float]
     joint: Array | None = None
     outside: Array | None = None
+    scale: Any = 1.0
 
     def log_weights(self, beta: Any) -> Array:
         """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``; summed over the terms where they are joint."""
@@ -59,7 +61,7 @@ class Ingredients(NamedTuple):
 
 
 def bound_and_record(
-    backend: Backend, objective: Any, terms: Any, parts: Ingredients, scale: Any, beta: Any
+    backend: Backend, objective: Any, terms: Any, parts: Ingredients, beta: Any
 ) -> tuple[Array, dict[str, Array]]:
     """The loss, summed over data, and a record of means per datum.
 
@@ -73,7 +75,7 @@ def bound_and_record(
     if average:
         bound = log_w[0, ...] if log_w.shape[0] == 1 else xp.mean(log_w, axis=0)
     else:
-        bound = backend.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
+        bound = log_mean_exp(log_w)
     if objective.gradient == "dreg":
         share = backend.stop_gradient(parts.normalised_weights(backend, beta))
         bound = backend.stop_gradient(bound) + gradient_of(backend, xp.sum(share * log_w, axis=0))
@@ -85,7 +87,7 @@ def bound_and_record(
     # A term of weight zero must not touch the loss even if its bound is not finite.
     bound = xp.where(factor > 0, bound, xp.zeros_like(bound))
     per_datum = xp.sum(factor * bound, axis=0)
-    loss = -xp.sum(scale * per_datum)
+    loss = -xp.sum(parts.scale * per_datum)
     still = backend.stop_gradient
     share = shares(weight)
     record = {
@@ -94,8 +96,8 @@ def bound_and_record(
     }
     if parts.outside is not None:
         loss = loss - parts.outside
-        # What is told per datum has its share of what all data have in common.
-        record["outside"] = still(parts.outside) / (scale * per_datum.shape[0])
+        # A number per datum has its share of what all data have in common.
+        record["outside"] = still(parts.outside) / (parts.scale * per_datum.shape[0])
         record["loss"] = record["loss"] - record["outside"]
     for name, value in parts.log_lik.items():
         scored = share * parts.masks[name]

@@ -15,7 +15,7 @@ from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.objectives.gradients import along, held, scaled
-from mmppl.inference.objectives.terms import Draws, Terms
+from mmppl.inference.objectives.terms import Draws, Scores, Terms
 
 Array = Any
 
@@ -166,7 +166,7 @@ class Objective:
         self.check(batch.modalities)
         beta = self._beta(run, step)
         terms = self.terms(run.backend, batch, rng, run.like)
-        draws = self._draw(run, batch, terms)
+        draws = run.draw(terms, self.particles, average=self.average)
         self.admit(draws, batch.modalities)
         if self.gradient == "dreg":
             parts = self._doubly_reparametrised(run, batch, terms, draws, beta)
@@ -174,12 +174,12 @@ class Objective:
             if self.gradient == "score":
                 draws = draws._replace(latents={k: run.backend.stop_gradient(z) for k, z in draws.latents.items()})
             parts = self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws))
-        return bound_and_record(run.backend, self, terms, parts, run.scale, beta)
+        return bound_and_record(run.backend, self, terms, parts, beta)
 
     def log_weights(self, run: Evaluation, batch: Batch, rng: Any) -> Array:
         """Log p(x_T, z) - log q(z) of every particle, term and datum, ``(K, T, N)``, with beta 1."""
         terms = self.terms(run.backend, batch, rng, run.like)
-        draws = self._draw(run, batch, terms)
+        draws = run.draw(terms, self.particles, average=self.average)
         return self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws)).log_weights(1.0)
 
     def _beta(self, run: Evaluation, step: Any) -> Any:
@@ -192,13 +192,9 @@ class Objective:
             )
         return self.beta(run.backend.asarray(step, like=run.like))
 
-    def _names(self, batch: Batch) -> tuple[str, ...]:
+    def scored(self, batch: Batch) -> tuple[str, ...]:
         """The modalities that are scored."""
         return batch.modalities if self.score is None else self.score
-
-    def _draw(self, run: Evaluation, batch: Batch, terms: Terms) -> Draws:
-        how = {"average": self.average, "several": terms.several()}
-        return run.draw(terms.encode, self.particles, self._names(batch), **how)
 
     # The guide's density ------------------------------------------------------------------------------------------
     def _log_q(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[Array, Array]:
@@ -215,7 +211,7 @@ class Objective:
         """The guide's densities at draws; ``own`` where the terms' own are known already."""
         xp = run.backend.xp
         owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
-        zero = xp.broadcast_to(run.like, run.shape)
+        zero = xp.broadcast_to(run.like, draws.shape)
         if self.density == "own":
             own = run.density(draws, terms.encode) if own is None else own
             log_q = self._total(xp, terms, owned, own, zero)
@@ -227,7 +223,7 @@ class Objective:
             own = run.density(draws, terms.encode)
         own = own or {}
         rest = self._total(xp, terms, owned, {site: own[site] for site in private}, zero)
-        mixture = mixed(run, [across[site] for site in across if site not in private], weight)
+        mixture = mixed(run, draws, [across[site] for site in across if site not in private], weight)
         component = sum((x for site, x in own.items() if site not in private), start=zero)
         return Densities(mixture + rest, sum(own.values(), start=zero), rest, component)
 
@@ -281,7 +277,7 @@ class Objective:
             drawn = live.component + live.rest
             if draws.uneven:
                 plain = run.density(still, terms.encode, plain=True)
-                drawn = self._total(xp, terms, owned, plain, xp.broadcast_to(run.like, run.shape))
+                drawn = self._total(xp, terms, owned, plain, xp.broadcast_to(run.like, draws.shape))
             log_q = log_q + gradient_of(backend, live.log_q - share * drawn)
         if self.density == "mixture":
             # 5. The slope of the share.
@@ -295,36 +291,32 @@ class Objective:
     ) -> Ingredients:
         xp = run.backend.xp
         owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
-        log_lik, prior, outside = self._score(run, batch, terms, draws)
-        pull = self._total(xp, terms, owned, prior, xp.broadcast_to(run.like, run.shape)) - log_q
+        scores = self._score(run, batch, terms, draws)
+        pull = self._total(xp, terms, owned, scores.log_prior, xp.broadcast_to(run.like, draws.shape)) - log_q
         if terms.reference is not None:
             across = run.density(draws, terms.reference.subsets, cross=True)
             others = sum(across.values()) - log_q[:, :, None, :]
             pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
-        masks = {site: factor(xp, terms, batch, site, log_q) for site in log_lik}
+        masks = {site: factor(xp, terms, batch, site, log_q) for site in scores.log_lik}
         joint = terms.weight if terms.joint else None
-        return Ingredients(log_lik, masks, pull, log_own, self.weights, joint, outside)
+        outside = scores.log_ratio_outside(draws)
+        return Ingredients(scores.log_lik, masks, pull, log_own, self.weights, joint, outside, scores.scale)
 
-    def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> tuple[dict, dict, Array | None]:
-        """Log likelihoods, log prior, and log p - log q of what lies outside the plate of the data.
-
-        Each modality is decoded for the terms alone that may score it.
-        """
-        names = self._names(batch)
+    def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> Scores:
+        """The model's log densities; each modality is decoded for the terms alone that may score it."""
         if terms.scored is None:
-            log_lik, prior, log_p = run.score(draws, names)
-            return log_lik, prior, run.outside(draws, log_p)
-        xp = run.backend.xp
-        log_lik, prior, log_p = run.score(draws, ())
-        for name in names:
+            return run.score(draws, run.names)
+        xp, scores = run.backend.xp, run.score(draws, ())
+        for name in run.names:
             which = terms.scored[batch.modalities.index(name)]
             own = run.score_terms(draws, name, which)
-            if own is None:
+            if name not in own.log_lik:
                 continue
-            unscored = xp.zeros_like(own[:, 0, ...])
-            rows = [own[:, which.index(t), ...] if t in which else unscored for t in range(run.shape[1])]
-            log_lik = {**log_lik, name: xp.stack(rows, axis=1)}
-        return log_lik, prior, run.outside(draws, log_p)
+            log_lik = own.log_lik[name]
+            unscored = xp.zeros_like(log_lik[:, 0, ...])
+            rows = [log_lik[:, which.index(t), ...] if t in which else unscored for t in range(draws.shape[1])]
+            scores = scores._replace(log_lik={**scores.log_lik, name: xp.stack(rows, axis=1)}, scale=own.scale)
+        return scores
 
 
 class Densities(NamedTuple):
@@ -354,14 +346,14 @@ def owner(site: str, modalities: tuple[str, ...]) -> int | None:
     return max(owners, key=lambda i: len(modalities[i]), default=None)
 
 
-def mixed(run: Evaluation, across: list[Array], weight: Array) -> Array:
+def mixed(run: Evaluation, draws: Draws, across: list[Array], weight: Array) -> Array:
     """The log density of the mixture over subsets by weight ``(U, N)``, ``(K, T, N)``."""
     backend, xp = run.backend, run.backend.xp
     total = xp.sum(weight, axis=0, keepdims=True)
     # A datum without a term gets even shares: its density is not used, but must be finite.
     share = xp.where(total > 0, weight / xp.where(total > 0, total, xp.ones_like(total)), 1.0 / weight.shape[0])
     log_share = xp.where(share > 0, xp.log(xp.where(share > 0, share, xp.ones_like(share))), -xp.inf)
-    none = xp.broadcast_to(run.like, (*run.shape[:2], 1, run.shape[2]))
+    none = xp.broadcast_to(run.like, (*draws.shape[:2], 1, draws.shape[2]))
     return backend.logsumexp(sum(across, start=none) + log_share, axis=2)
 
 

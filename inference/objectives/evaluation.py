@@ -4,14 +4,16 @@ The plate of the data is one plate. What lies in it has a value for each datum, 
 (global latents, other plates, factors) is drawn, scaled, masked and summed as the host does.
 """
 
-import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference.objectives.runs import Layout, Program, Runs
-from mmppl.inference.objectives.terms import Draws
+from mmppl.inference.objectives.terms import Draws, Scores, Terms
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
 
 Array = Any
@@ -19,6 +21,7 @@ Array = Any
 __all__ = ["Evaluation"]
 
 
+@dataclass(frozen=True)
 class Evaluation:
     """Draws from a guide, and the log densities of them under the guide and the model.
 
@@ -27,163 +30,153 @@ class Evaluation:
         model: The model.
         guide: The guide.
         batch: The batch, N rows, with arrays of the host.
+        names: The modalities that are scored.
     """
 
-    def __init__(self, runs: Runs, model: Program, guide: Program, batch: Batch):
-        self.runs, self.model, self.guide, self.batch = runs, model, guide, batch
-        self.backend, self.like = runs.backend, runs.like
-        self.several = False
-        self.scale: Any = 1.0  # of the plate of the data, total over batch size; known once the guide or model has run
-        self.beside = False  # whether anything lies outside that plate
-        self._layout: Layout | None = None
+    runs: Runs
+    model: Program
+    guide: Program
+    batch: Batch
+    names: tuple[str, ...]
 
-    def draw(self, masks: Array, num: int, names: tuple[str, ...], *, average: bool, several: bool = False) -> Draws:
-        """Draws ``num`` particles from the guide for each of the encoding masks ``(T, N, M)``.
+    @property
+    def backend(self) -> Backend:
+        """The backend of the arrays."""
+        return self.runs.backend
+
+    @property
+    def like(self) -> Array:
+        """An array of the parameters' floating type."""
+        return self.runs.like
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Layout of the sites of the program."""
+        return self.runs.layout(self.model, self.guide, self.batch, self.names)
+
+    def draw(self, terms: Terms, num: int, *, average: bool) -> Draws:
+        """Draws ``num`` particles from the guide for each of the terms.
 
         Arguments:
-            masks: E.
+            terms: The terms; where they ask the guide about several subsets, these share the batch's arrays.
             num: K.
-            names: The modalities that will be scored.
             average: Whether particles are averaged. Where they are not, latents outside the plate are drawn once, and
                 the weights of each datum's particles are conditional on them.
-            several: Whether the guide is asked about several subsets, which then share the batch's arrays.
         """
-        self.names, self.several = names, several
-        self.shape = (num, masks.shape[0], len(self.batch))
-        self.linear = masks.shape[0] == 1 and (num == 1 or average)
-        self.plain = self.shape[:2] == (1, 1)
-        if self.several:
+        masks, several = terms.encode, terms.several()
+        shape = (num, masks.shape[0], len(self.batch))
+        how = {"shape": shape, "linear": shape[1] == 1 and (num == 1 or average), "several": several}
+        if several:
             self.layout  # noqa: B018 - looked at before the step's own runs, whose networks it must not touch
-        if self.plain:
-            out = self._split(self._guided(masks[0, ...], rng=self.runs.keys(0, ()), role="draw"))
+        if shape[:2] == (1, 1):
+            out = self._split(self._guided(masks[0, ...], several, rng=self.runs.keys(0, ()), role="draw"), how)
             return out._replace(latents=_widen(out.latents), log_q=_widen(out.log_q), outside=_widen(out.outside))
         if self.layout.simple:
-            sites = self.runs.run(
-                self.guide, self._seen(masks), axes=self.shape[:2], rng=self.runs.keys(0, ()), role="draw"
-            )
-            self._note_scale(sites)
+            seen, key = self._seen(masks, several), self.runs.keys(0, ())
+            sites = self.runs.run(self.guide, seen, axes=shape[:2], rng=key, role="draw")
             if alone(sites.values(), self.layout.plate):
-                return self._split(sites, lead=True)
-            self._layout = Layout(self.layout.plate, False)
-        return self._drawn_one_by_one(masks)
+                return self._split(sites, how, lead=True)
+        return self._drawn_one_by_one(masks, how)
 
     def density(self, draws: Draws, masks: Array, *, cross: bool = False, plain: bool = False) -> dict[str, Array]:
         """The guide's log densities of draws under masks, by site: ``(K, T, N)``, or ``(K, T, U, N)`` across pairs.
 
         With ``plain`` without scales and masks: the densities of what was drawn from.
         """
-        xp = self.backend.xp
-        shape: tuple[int, ...] = self.shape
-        if cross and self.layout.simple:
+        xp, shape, several = self.backend.xp, draws.shape, draws.several
+        if cross and not draws.looped and self.layout.simple:
             # The plates of the program broadcast over the axes that the latents bring along.
-            shape = (*shape[:2], masks.shape[0], shape[2])
             values = {name: xp.expand_dims(z, axis=2) for name, z in draws.latents.items()}
-            return self._local(self.runs.run(self.guide, self._seen(masks), values, rng=self.runs.keys(0, ())), shape)
-        if not cross and not self.plain and self.layout.simple:
-            sites = self.runs.run(self.guide, self._seen(masks), draws.latents, rng=self.runs.keys(0, ()))
-            return self._local(sites, shape, plain)
+            sites = self.runs.run(self.guide, self._seen(masks, several), values, rng=self.runs.keys(0, ()))
+            return self._local(sites, (*shape[:2], masks.shape[0], shape[2]), draws.scale)
+        if not cross and not draws.single and not draws.looped and self.layout.simple:
+            sites = self.runs.run(self.guide, self._seen(masks, several), draws.latents, rng=self.runs.keys(0, ()))
+            return self._local(sites, shape, draws.scale, plain)
 
-        own, common = self._values(draws)
+        own, common = draws.by_particle()
         if not own:
             return {}  # nothing lies in the plate of the data
 
         def one(values: dict, mask: Array) -> dict:
-            return self._rows(self._guided(mask, {**common, **values}, rng=self.runs.keys(0, ())), plain)
+            sites = self._guided(mask, several, {**common, **values}, rng=self.runs.keys(0, ()))
+            return self._rows(sites, draws.scale, plain)
 
         if cross:
-            return self._each(lambda values: self.runs.map(lambda mask: one(values, mask), masks), own)
+            return self._each(shape, lambda values: self.runs.map(lambda mask: one(values, mask), masks), own)
         every = xp.broadcast_to(masks[None, ...], (shape[0], *masks.shape))
-        return self._each(one, own, every)
+        return self._each(shape, one, own, every)
 
-    def score(self, draws: Draws, names: tuple[str, ...], prior: bool = True) -> tuple[dict, dict, Array]:
-        """Log likelihood of what the model observes, and log prior of the latents, by site, all ``(K, T, N)``.
+    def score(self, draws: Draws, names: tuple[str, ...], prior: bool = True) -> Scores:
+        """Log likelihood of what the model observes, of the modalities only ``names``, and log prior of the latents.
 
-        Of the modalities only ``names`` are observed; without ``prior`` the second is empty. Third comes the log
-        density of what lies outside the plate of the data, a scalar.
+        Without ``prior`` the latter is empty.
         """
-        batch, how = (
-            self.batch.scoring(*names),
-            {"rng": self.runs.keys(1, ()), "role": "prior" if prior else "likelihood"},
-        )
-        if not self.plain and self.layout.simple:
+        batch = self.batch.scoring(*names)
+        how = {"rng": self.runs.keys(1, ()), "role": "prior" if prior else "likelihood"}
+        if not draws.single and not draws.looped and self.layout.simple:
             latents = {n: z for n, z in draws.latents.items() if n not in draws.auxiliary}
-            sites = self.runs.run(self.model, batch, latents, axes=self.shape[:2], **how)
-            self._check(sites, draws)
+            sites = self.runs.run(self.model, batch, latents, axes=draws.shape[:2], **how)
+            scale = self._check(sites, draws)
             if alone(sites.values(), self.layout.plate):
-                return self._sorted(self._local(sites, self.shape), sites, prior, 0.0)
-            self._layout = Layout(self.layout.plate, False)
+                parts = _sorted(self._local(sites, draws.shape, scale), sites, prior)
+                return Scores(*parts, 0.0, draws.beside, scale)
 
         xp = self.backend.xp
-        own, common = self._values(draws)
+        own, common = draws.by_particle()
+        beside, scale = draws.beside, draws.scale
 
         def one(values: dict) -> tuple[dict, dict, Array]:
+            nonlocal beside, scale
             sites = self.runs.run(self.model, batch, {**common, **values}, **how)
-            self._check(sites, draws)
+            scale = self._check(sites, draws)
             wanted = sites if prior else {n: site for n, site in sites.items() if site.observed}
             outside = [site for site in wanted.values() if in_plate(site, self.plate(sites)) is None]
-            self.beside = self.beside or bool(outside)
+            beside = beside or bool(outside)
             sums = sum((total(site) for site in outside), start=xp.zeros_like(self.like))
-            return self._sorted(self._rows(wanted), wanted, prior, sums)
+            return *_sorted(self._rows(wanted, scale), wanted, prior), sums
 
-        if self.plain:
+        if draws.single:
             log_lik, log_prior, outside = one({n: z[0, 0, ...] for n, z in own.items()})
-            return _widen(log_lik), _widen(log_prior), outside
-        if self.linear:
-            log_lik, log_prior, outside = self._each(one, own)
-            return log_lik, log_prior, xp.mean(outside)
+            return Scores(_widen(log_lik), _widen(log_prior), outside, beside, scale)
+        if draws.linear:
+            log_lik, log_prior, outside = self._each(draws.shape, one, own)
+            return Scores(log_lik, log_prior, xp.mean(outside), beside, scale)
 
         if not own:
             # Without latents in the plate of the data all particles and terms are one.
             log_lik, log_prior, outside = one({})
-            wide = [{n: xp.broadcast_to(x, self.shape) for n, x in part.items()} for part in (log_lik, log_prior)]
-            return wide[0], wide[1], outside
+            wide = [{n: xp.broadcast_to(x, draws.shape) for n, x in part.items()} for part in (log_lik, log_prior)]
+            return Scores(*wide, outside, beside, scale)
 
         def apart(values: dict) -> tuple[tuple, Array]:
             *parts, outside = one(values)
             return tuple(parts), outside
 
-        found = self._same(apart, own)
+        found = self._same(draws.shape, apart, own)
         if found is None:
             raise ObjectiveError(
                 f"Expected sites outside the plate of the data, '{self.layout.plate}', that do not depend on latents "
                 "inside it: with several particles or terms each datum is weighted by itself. Take one particle and "
                 "one term, or average=True, or put these sites into the plate."
             )
-        return (*found[0], found[1])
+        return Scores(*found[0], found[1], beside, scale)
 
-    def score_terms(self, draws: Draws, name: str, which: tuple[int, ...]) -> Array | None:
-        """Log likelihood of one modality under the draws of some terms, by number: ``(K, len(which), N)``.
-
-        None where the model does not score it.
-        """
-        part = copy.copy(self)
-        part.shape = (self.shape[0], len(which), self.shape[2])
-        part.plain = part.shape[:2] == (1, 1)
+    def score_terms(self, draws: Draws, name: str, which: tuple[int, ...]) -> Scores:
+        """Log likelihood of one modality under the draws of some terms, by number: ``(K, len(which), N)``."""
 
         def some(values: dict) -> dict:
             return {n: self.backend.xp.concat([z[:, t : t + 1, ...] for t in which], axis=1) for n, z in values.items()}
 
-        outside = some(draws.outside) if self.linear else draws.outside
-        return part.score(draws._replace(latents=some(draws.latents), outside=outside), (name,), prior=False)[0].get(
-            name
+        part = draws._replace(
+            latents=some(draws.latents),
+            outside=some(draws.outside) if draws.linear else draws.outside,
+            shape=(draws.shape[0], len(which), draws.shape[2]),
         )
-
-    def outside(self, draws: Draws, log_p: Array) -> Array | None:
-        """Log p - log q of what lies outside the plate of the data; None where nothing does."""
-        return log_p - draws.log_q_outside if self.beside else None
+        return self.score(part, (name,), prior=False)
 
     def frozen(self) -> "Evaluation":
         """The same, with the program's parameters held fixed."""
-        out = copy.copy(self)
-        out.runs = self.runs.frozen()
-        return out
-
-    @property
-    def layout(self) -> Layout:
-        """Layout of the sites of the program."""
-        if self._layout is None:
-            self._layout = self.runs.layout(self.model, self.guide, self.batch, self.names)
-        return self._layout
+        return replace(self, runs=self.runs.frozen())
 
     def plate(self, sites: Mapping[str, Site]) -> str | None:
         """The plate of the data; the program is not run once more where ``mm.plate`` has made it."""
@@ -191,31 +184,29 @@ class Evaluation:
         return data_plate(sites, (), len(self.batch)) if marked else self.layout.plate
 
     # Runs ---------------------------------------------------------------------------------------------------------
-    def _seen(self, masks: Array) -> Batch:
+    def _seen(self, masks: Array, several: bool) -> Batch:
         """The batch as the terms see it; a single subset hides values, several share them (see :class:`Batch`)."""
         batch = self.batch
         present = {name: masks[..., i] & batch.present[name] for i, name in enumerate(batch.modalities)}
         if masks.ndim == 3 and masks.shape[0] == 1:
             present = {name: mask[0, ...] for name, mask in present.items()}
-        if not self.several and next(iter(present.values())).ndim == 1:
+        if not several and next(iter(present.values())).ndim == 1:
             return batch.with_present(present)
         return Batch.trusted(batch.values, present, batch.label, len(batch))
 
     def _guided(
-        self, mask: Array, values: Mapping | None = None, *, rng: Any, role: str = "density"
+        self, mask: Array, several: bool, values: Mapping | None = None, *, rng: Any, role: str = "density"
     ) -> dict[str, Site]:
         """The sites of the guide for one mask ``(N, M)``."""
-        sites = self.runs.run(self.guide, self._seen(mask), values, rng=rng, role=role)
-        self._note_scale(sites)
-        return sites
+        return self.runs.run(self.guide, self._seen(mask, several), values, rng=rng, role=role)
 
-    def _drawn_one_by_one(self, masks: Array) -> Draws:
+    def _drawn_one_by_one(self, masks: Array, how: Mapping[str, Any]) -> Draws:
         """One run of the guide for each particle and term."""
-        xp, known, log_q = self.backend.xp, {}, None
-        if not self.linear:
+        xp, shape, several, known, log_q = self.backend.xp, how["shape"], how["several"], {}, None
+        if not how["linear"]:
             # What lies outside the plate is drawn once, from what the whole batch says.
             every = xp.stack([self.batch.present[name] for name in self.batch.modalities], axis=-1)
-            first = self._split(self._guided(every, rng=self.runs.keys(0, ()), role="draw"))
+            first = self._split(self._guided(every, several, rng=self.runs.keys(0, ()), role="draw"), how)
             lost = [n for n in first.outside if n in first.auxiliary]
             if lost:
                 raise ObjectiveError(
@@ -227,93 +218,79 @@ class Evaluation:
         kinds: list[Draws] = []
 
         def one(mask: Array, key: Array) -> tuple:
-            out = self._split(self._guided(mask, known, rng=key, role="draw"))
+            out = self._split(self._guided(mask, several, known, rng=key, role="draw"), how)
             kinds.append(out)
             return out.latents, out.log_q, {} if known else out.outside, out.log_q_outside
 
-        every = xp.broadcast_to(masks[None, ...], (self.shape[0], *masks.shape))
-        latents, densities, outside, sums = self._each(one, every, self.runs.keys(0, self.shape[:2]))
+        every = xp.broadcast_to(masks[None, ...], (shape[0], *masks.shape))
+        latents, densities, outside, sums = self._each(shape, one, every, self.runs.keys(0, shape[:2]))
         return kinds[0]._replace(
             latents=latents,
             log_q=densities,
             outside=known or outside,
             log_q_outside=xp.mean(sums) if log_q is None else log_q,
+            looped=True,
         )
 
-    def _each(self, f: Callable, *trees: Any) -> Any:
+    def _each(self, shape: tuple[int, ...], f: Callable, *trees: Any) -> Any:
         """``f`` of every particle and term."""
-        num, terms = self.shape[:2]
-        found = self.runs.map(f, *(_tree(lambda x: x.reshape((num * terms, *x.shape[2:])), tree) for tree in trees))
-        return _tree(lambda x: x.reshape((num, terms, *x.shape[1:])), found)
+        found = self.runs.map(f, *(_flat(tree) for tree in trees))
+        return _tree(lambda x: x.reshape((*shape[:2], *x.shape[1:])), found)
 
-    def _same(self, f: Callable, *trees: Any) -> Any:
+    def _same(self, shape: tuple[int, ...], f: Callable, *trees: Any) -> Any:
         """The same, of pairs whose second part is the same for all; None where it is not."""
-        num, terms = self.shape[:2]
-        flat = (_tree(lambda x: x.reshape((num * terms, *x.shape[2:])), tree) for tree in trees)
-        found = self.runs.same(f, *flat)
+        found = self.runs.same(f, *(_flat(tree) for tree in trees))
         if found is None:
             return None
-        return _tree(lambda x: x.reshape((num, terms, *x.shape[1:])), found[0]), found[1]
-
-    def _values(self, draws: Draws) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Values of latents that differ between particles and terms, and of those that are the same for all."""
-        if self.linear:
-            return {**draws.latents, **draws.outside}, {}
-        return draws.latents, draws.outside
+        return _tree(lambda x: x.reshape((*shape[:2], *x.shape[1:])), found[0]), found[1]
 
     # Sites --------------------------------------------------------------------------------------------------------
-    def _note_scale(self, sites: Mapping[str, Site]) -> None:
+    def _scales(self, sites: Mapping[str, Site]) -> list[float]:
+        """Factors of the plate of the data, total over batch size, one for each site in it."""
         plate = self.plate(sites)
-        for site in sites.values():
-            frame = in_plate(site, plate)
-            if frame is not None:
-                self.scale = plate_scale(frame)
+        return [plate_scale(frame) for site in sites.values() if (frame := in_plate(site, plate)) is not None]
 
-    def _split(self, sites: Mapping[str, Site], lead: bool = False) -> Draws:
+    def _split(self, sites: Mapping[str, Site], how: Mapping[str, Any], lead: bool = False) -> Draws:
         """Draws of a run of the guide, with their log densities; ``lead`` where particles and terms have axes."""
-        plate = self.plate(sites)
+        plate, scale = self.plate(sites), (self._scales(sites) or [1.0])[-1]
         latents = {n: site for n, site in sites.items() if not site.observed}
         local = {n: site for n, site in latents.items() if in_plate(site, plate) is not None}
         outside = {n: site for n, site in latents.items() if n not in local}
-        lost = [n for n, site in latents.items() if not site.reparametrised and not site.discrete]
+        lost = [n for n, site in latents.items() if not site.discrete and not site.reparametrised()]
         rows = {n: 0 if lead else site.batch_ndim + in_plate(site, plate).dim for n, site in local.items()}  # type: ignore
         beside = [site for site in sites.values() if in_plate(site, plate) is None]
-        self.beside = self.beside or bool(beside)
         return Draws(
             {n: site.value for n, site in local.items()},
-            self._local(sites, self.shape) if lead else self._rows(sites),
+            self._local(sites, how["shape"], scale) if lead else self._rows(sites, scale),
             tuple(n for n, site in latents.items() if site.discrete),
             tuple(n for n, site in latents.items() if site.auxiliary),
             rows,
             {n: site.value for n, site in outside.items()},
             sum((total(site) for site in beside), start=self.backend.xp.zeros_like(self.like)),
             tuple(lost),
-            any(site.plain(self.scale) is not None for site in local.values()),
+            any(site.plain(scale) is not None for site in local.values()),
+            scale=scale,
+            beside=bool(beside),
+            **how,
         )
 
-    def _rows(self, sites: Mapping[str, Site], plain: bool = False) -> dict[str, Array]:
+    def _rows(self, sites: Mapping[str, Site], scale: float, plain: bool = False) -> dict[str, Array]:
         """Log densities ``(N,)`` of the sites in the plate of the data."""
         plate = self.plate(sites)
         frames = {name: in_plate(site, plate) for name, site in sites.items()}
-        return {
-            name: per_datum(sites[name], frame, self.scale, plain)
-            for name, frame in frames.items()
-            if frame is not None
-        }
+        return {n: per_datum(sites[n], frame, scale, plain) for n, frame in frames.items() if frame is not None}
 
-    def _local(self, sites: Mapping[str, Site], shape: tuple, plain: bool = False) -> dict[str, Array]:
+    def _local(
+        self, sites: Mapping[str, Site], shape: tuple[int, ...], scale: float, plain: bool = False
+    ) -> dict[str, Array]:
         """Log densities of sites that all lie in the plate of the data alone, with leading axes."""
         xp = self.backend.xp
-        found = {name: site.plain(self.scale) if plain else None for name, site in sites.items()}
-        found = {n: sites[n].log_density(self.scale) if own is None else own for n, own in found.items()}
+        found = {name: site.plain(scale) if plain else None for name, site in sites.items()}
+        found = {n: sites[n].log_density(scale) if own is None else own for n, own in found.items()}
         return {name: xp.broadcast_to(own, shape) for name, own in found.items()}
 
-    def _sorted(self, log_density: dict, sites: Mapping[str, Site], prior: bool, outside: Array) -> tuple:
-        observed = {n: x for n, x in log_density.items() if sites[n].observed}
-        return observed, {n: x for n, x in log_density.items() if prior and n not in observed}, outside
-
-    def _check(self, sites: Mapping[str, Site], draws: Draws) -> None:
-        """Raises unless guide and model have the same latents, in the same places."""
+    def _check(self, sites: Mapping[str, Site], draws: Draws) -> float:
+        """The plate's scale; raises unless guide and model have the same latents, in the same places."""
         plate = self.plate(sites)
         halves = [n for n in self.batch.modalities if n not in sites and f"{n}_observed" in sites]
         if halves:
@@ -333,23 +310,34 @@ class Evaluation:
                 "guide alone by infer={'is_auxiliary': True}."
             )
         moved = [n for n in drawn if (n in draws.latents) != (in_plate(latents[n], plate) is not None)]
-        if moved and not self.linear:
+        if moved and not draws.linear:
             raise ObjectiveError(
                 f"Latents {moved} lie in the plate of the data in only one of model and guide; several particles or "
                 "terms weigh each datum by itself. Put them into mm.plate(batch) in both."
             )
-        scales = {plate_scale(f) for site in sites.values() if (f := in_plate(site, plate)) is not None}
-        if draws.latents and scales and scales != {self.scale}:
+        scales = self._scales(sites)
+        if draws.latents and scales and set(scales) != {draws.scale}:
             raise ObjectiveError(
-                f"The plate of the data stands for {self.scale * len(self.batch):.0f} rows in the guide and "
-                f"{scales.pop() * len(self.batch):.0f} in the model. Give mm.plate(batch, size) the same size in both."
+                f"The plate of the data stands for {draws.scale * len(self.batch):.0f} rows in the guide and "
+                f"{scales[-1] * len(self.batch):.0f} in the model. Give mm.plate(batch, size) the same size in both."
             )
-        self._note_scale(sites)
+        return (scales or [draws.scale])[-1]
 
 
 def _widen(parts: dict[str, Array]) -> dict[str, Array]:
     """Arrays of one particle and term, with axes for them."""
     return {name: x[None, None, ...] for name, x in parts.items()}
+
+
+def _sorted(log_density: dict[str, Array], sites: Mapping[str, Site], prior: bool) -> tuple[dict, dict]:
+    """Log densities of what is observed and, with ``prior``, of the latents."""
+    observed = {n: x for n, x in log_density.items() if sites[n].observed}
+    return observed, {n: x for n, x in log_density.items() if prior and n not in observed}
+
+
+def _flat(tree: Any) -> Any:
+    """Arrays with one axis for particles and terms."""
+    return _tree(lambda x: x.reshape((x.shape[0] * x.shape[1], *x.shape[2:])), tree)
 
 
 def _tree(f: Callable[[Array], Array], tree: Any) -> Any:

@@ -29,7 +29,7 @@ class MMVAE(Stratified):
     Arguments:
         particles: K.
         options: ``strata``, and those of :class:`~mmppl.inference.objectives.base.Objective`; ``density`` is
-            ``"mixture"`` unless told otherwise.
+            ``"mixture"`` by default.
 
     Example:
         >>> MMVAE(particles=4, gradient="dreg").density

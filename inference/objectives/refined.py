@@ -104,21 +104,21 @@ class Refined(Objective):
         backend, beta = run.backend, self._beta(run, step)
         first, second = (None, None) if rng is None else backend.split(rng, 2)
         terms = self.terms(backend, batch, first, run.like)
-        draws = self._draw(run, batch, terms)
+        draws = run.draw(terms, self.particles, average=True)
         self.admit(draws, batch.modalities)
         start = draws.pack(backend.xp)
 
         def ingredients(run: Evaluation, at: Draws) -> Ingredients:
             """Ingredients whose ``log_weights(beta)`` the steps climb and the model learns by."""
-            log_lik, prior, log_p = run.score(at, self._names(batch))
-            if run.outside(at, log_p) is not None:
+            scores = run.score(at, run.names)
+            if scores.beside:
                 raise ObjectiveError(
                     "Refined moves the latents of each datum by themselves; got sites outside the plate of the data. "
                     "Use the objective within alone, or put them into mm.plate(batch)."
                 )
-            pull = sum(prior.values())
-            masks = {name: factor(backend.xp, terms, batch, name, pull) for name in log_lik}
-            return Ingredients(log_lik, masks, pull, pull, self.weights)
+            pull = sum(scores.log_prior.values())
+            masks = {name: factor(backend.xp, terms, batch, name, pull) for name in scores.log_lik}
+            return Ingredients(scores.log_lik, masks, pull, pull, self.weights, scale=scores.scale)
 
         if draws.auxiliary:
             raise ObjectiveError(f"Refined cannot move the guide's auxiliary sites {list(draws.auxiliary)}.")
@@ -131,7 +131,8 @@ class Refined(Objective):
             begin = langevin.init(log_density, backend.stop_gradient(start))
             end = self.chains.run(backend, second, log_density, begin.position)[0]
         moved = draws.unpack(backend.xp, backend.stop_gradient(end))
-        loss, record = bound_and_record(backend, self, terms, ingredients(run, moved), run.scale, beta)
+        parts = ingredients(run, moved)
+        loss, record = bound_and_record(backend, self, terms, parts, beta)
         xp, log_q = backend.xp, self.log_q(run, terms, moved)
         if self.encoder == "amortised":
             guided = log_q
@@ -142,11 +143,11 @@ class Refined(Objective):
         kl = record["kl"] + xp.mean(
             xp.sum(shares(terms.weight) * backend.stop_gradient(xp.mean(log_q, axis=0)), axis=0)
         )
-        return loss - xp.sum(run.scale * gradient_of(backend, guided)), {**record, "kl": kl}
+        return loss - xp.sum(parts.scale * gradient_of(backend, guided)), {**record, "kl": kl}
 
     def log_q(self, run: Evaluation, terms: Terms, draws: Draws) -> Array:
         """The guide's log density of draws, ``(K, T, N)``: of each term's own, or of the mixture over terms."""
         if self.density == "mixture":
             subsets, weight = terms.mixture or (terms.encode, terms.weight)
-            return mixed(run, list(run.density(draws, subsets, cross=True).values()), weight)
+            return mixed(run, draws, list(run.density(draws, subsets, cross=True).values()), weight)
         return sum(run.density(draws, terms.encode).values())

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 Array = Any
 
-__all__ = ["Draws", "References", "Terms"]
+__all__ = ["Draws", "References", "Scores", "Terms"]
 
 
 class References(NamedTuple):
@@ -72,6 +72,12 @@ class Draws(NamedTuple):
         fixed: Sites whose draws carry no gradient although their density asks for one.
         uneven: Whether some latent counts otherwise than once in the guide's density, by a scale, a mask or a plate
             that is sub-sampled.
+        shape: ``(K, T, N)``.
+        linear: Whether each particle has its own latents outside the plate: there is one term, of averaged particles.
+        several: Whether the guide was asked about several subsets of a datum, which then share the batch's arrays.
+        looped: Whether the guide was run for each particle and term, as its sites bear no axes of them.
+        scale: Factor of the plate of the data, total over batch size.
+        beside: Whether the guide has a site outside that plate.
     """
 
     latents: dict[str, Array]
@@ -83,6 +89,21 @@ class Draws(NamedTuple):
     log_q_outside: Array
     fixed: tuple[str, ...] = ()
     uneven: bool = False
+    shape: tuple[int, ...] = (1, 1, 1)
+    linear: bool = True
+    several: bool = False
+    looped: bool = False
+    scale: float = 1.0
+    beside: bool = False
+
+    @property
+    def single(self) -> bool:
+        """Tells whether there is one particle of one term."""
+        return self.shape[:2] == (1, 1)
+
+    def by_particle(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Latents that differ between particles and terms, and those that are the same for all."""
+        return ({**self.latents, **self.outside}, {}) if self.linear else (self.latents, self.outside)
 
     def pack(self, xp: Any) -> Array:
         """The latents in the plate side by side, ``(K, T, N, D)``; ``(1, 1, 1, 0)`` where there are none."""
@@ -100,3 +121,25 @@ class Draws(NamedTuple):
             begin, end = end, end + math.prod(rest)
             latents[name] = xp.moveaxis(position[..., begin:end].reshape((*position.shape[:3], *rest)), 2, axis)
         return self._replace(latents=latents)
+
+
+class Scores(NamedTuple):
+    """Log densities of the model at draws, by site, ``(K, T, N)`` each.
+
+    Arguments:
+        log_lik: Of what is observed in the plate of the data.
+        log_prior: Of the latents in it.
+        outside: Of what lies outside it, a scalar.
+        beside: Whether anything lies outside it, in the guide or in the model.
+        scale: Factor of the plate, total over batch size.
+    """
+
+    log_lik: dict[str, Array]
+    log_prior: dict[str, Array]
+    outside: Array
+    beside: bool
+    scale: float
+
+    def log_ratio_outside(self, draws: Draws) -> Array | None:
+        """Log p - log q of what lies outside the plate of the data; None where nothing does."""
+        return self.outside - draws.log_q_outside if self.beside else None

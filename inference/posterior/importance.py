@@ -8,6 +8,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.inference.posterior.likelihood import pareto_k, smooth
 from mmppl.inference.training.fitted import Fitted
+from mmppl.numerics import systematic
 
 __all__ = ["Weighted", "resample", "weighted"]
 
@@ -59,15 +60,12 @@ def resample(found: Weighted, num: int, smoothed: bool, seed: int) -> dict[str, 
     """
     rng = np.random.default_rng(seed)
     log_weight = smooth(found.log_weight) if smoothed else found.log_weight
-    weight = np.exp(log_weight - log_weight.max(0))
-    edges = np.cumsum(weight, axis=0) / weight.sum(0)
-    points = (np.arange(num)[:, None] + rng.random(weight.shape[1])) / num
-    index = np.stack([np.searchsorted(edge, p) for edge, p in zip(edges.T, points.T, strict=True)], axis=1)
-    index = rng.permuted(np.minimum(index, len(weight) - 1), axis=0)
-    rows = np.arange(weight.shape[1])
+    points = (np.arange(num)[:, None] + rng.random(log_weight.shape[1])) / num
+    index = rng.permuted(systematic(log_weight, points), axis=0)
+    rows = np.arange(log_weight.shape[1])
     out = {}
     for name, z in found.draws.items():
-        if weight.shape[1] == 1:  # all data are weighted together
+        if log_weight.shape[1] == 1:  # all data are weighted together
             out[name] = z[index[:, 0]]
         elif name in found.rows:
             axis = 1 + found.rows[name]

@@ -13,6 +13,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
 from mmppl.inference.training.fitted import Fitted, example
+from mmppl.numerics import log_mean_exp
 from mmppl.priors import LogNormalizer
 
 # Draws of each datum by default, by method.
@@ -171,11 +172,9 @@ def _log_weights(fitted: Fitted, data: Batch, how: tuple[str, int, int, int], se
 
 def _summarise(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log mean, its delta-method standard error and PSIS k of weights ``(K, N)``."""
-    peak = log_weight.max(axis=0)
-    weight = np.exp(log_weight - peak)
-    mean = weight.mean(axis=0)
-    error = weight.std(axis=0, ddof=1) / (np.sqrt(len(weight)) * mean)
-    return np.log(mean) + peak, error, pareto_k(log_weight)
+    value = log_mean_exp(log_weight)
+    error = np.exp(log_weight - value).std(axis=0, ddof=1) / np.sqrt(len(log_weight))
+    return value, error, pareto_k(log_weight)
 
 
 def pareto_k(log_weight: np.ndarray) -> np.ndarray:

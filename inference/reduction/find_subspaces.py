@@ -28,6 +28,7 @@ def find_subspaces(
 
     Latents are whitened block by block, the ratio is learned from some rows, and the diagnostic matrices
     :math:`\mathbb{E}[s_m s_m^T]` are those of the others. Rows with missing blocks are left out.
+    Experimental.
 
     Because the ratio is learned, what is found has an ``estimate`` of the loss and no ``certificate``, unless all is
     kept: see :class:`~mmppl.priors.Subspaces` for the conditions of a bound, and ``Subspaces.fit`` for a ratio that is

@@ -1,4 +1,4 @@
-"""The seam: one small protocol, three backends, found from the type of the arguments."""
+"""The backends of arrays: one small protocol, and NumPy, torch or JAX by the type of the arguments."""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,4 @@
-"""The JAX backend. Entry points of the NumPyro face are jitted; nothing here is."""
+"""The JAX backend. Entry points of :mod:`mmppl.numpyro` are jitted; nothing here is."""
 
 import jax
 import jax.numpy as jnp

@@ -15,7 +15,7 @@ Tree = Any
 
 
 class Backend(Protocol):
-    """The functions of the seam."""
+    """The functions of a backend."""
 
     @property
     def xp(self) -> ModuleType:

@@ -9,7 +9,7 @@ from mmppl.errors import ModalityError, OptionError
 
 Array = Any
 
-__all__ = ["FAMILIES", "Experts", "stack_experts", "stack_features"]
+__all__ = ["FAMILIES", "Experts", "OneComponent", "stack_experts", "stack_features"]
 
 FAMILIES = ("normal", "laplace")
 
@@ -43,6 +43,25 @@ class Experts:
     def dim(self) -> int:
         """The number of latent dimensions D."""
         return self.loc.shape[-1]
+
+
+class OneComponent:
+    """Base of an aggregation that is one distribution; a subclass sets ``component``, ``batch_shape`` and ``dim``."""
+
+    component: Any
+    batch_shape: tuple[int, ...]
+    dim: int
+
+    def log_prob(self, z: Array) -> Array:
+        """The log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
+        return self.component.log_prob(z)
+
+    def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Reparametrised samples of shape ``(*sample_shape, *batch_shape, D)``."""
+        backend = get_backend(self.component[0])
+        return self.component.sample(self.component.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
+
+    stratified = sample
 
 
 def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], family: str | None = None) -> Experts:

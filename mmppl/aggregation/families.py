@@ -65,13 +65,16 @@ class LaplaceProduct(NamedTuple):
     def _pieces(self) -> tuple[Array, Array, Array, Array]:
         """Log density at the knots, slopes of the J + 1 segments, widths of the J - 1 inner ones, log masses."""
         xp = get_backend(self.knots).xp
+        # 1. The log density at each knot.
         total = xp.sum(self.rates, axis=-1, keepdims=True)
         height = -xp.sum(
             self.rates[..., None, :] * xp.abs(self.knots[..., :, None] - self.knots[..., None, :]), axis=-1
         )
+        # 2. Its slope on each segment: from +total on the far left it falls by 2 r_m at each knot.
         below = xp.cumulative_sum(self.rates, axis=-1)
         slopes = xp.concat([total, total - 2.0 * below], axis=-1)
         width = self.knots[..., 1:] - self.knots[..., :-1]
+        # 3. The mass of each segment, from its higher end down; the two tails are exponential.
         peak = xp.maximum(height[..., 1:], height[..., :-1])
         inner = peak + _log_integral(xp.abs(slopes[..., 1:-1]), width, xp)
         tail = -xp.log(total)
@@ -94,18 +97,21 @@ class LaplaceProduct(NamedTuple):
         backend = get_backend(noise)
         xp = backend.xp
         height, slopes, width, masses = self._pieces()
+        # 1. Find the segment in whose share of [0, 1) the noise lies, one-hot.
         mass = xp.exp(backend.log_softmax(masses, axis=-1))
         upper = xp.cumulative_sum(mass, axis=-1)
         noise = _open(noise, xp)[..., None]
         before = xp.concat([xp.zeros_like(upper[..., :1]), upper[..., :-1]], axis=-1)
         last = xp.concat([upper[..., :-1], xp.ones_like(upper[..., -1:]) + 1.0], axis=-1)
         chosen = xp.astype((noise >= before) & (noise < last), mass.dtype)
+        # 2. Find how far into that segment's mass it lies, v.
         # Only the chosen segment's v lies in (0, 1); the others are moved to 1/2 so that no gradient is NaN.
         v = xp.where(
             chosen > 0, (noise - before) / xp.where(mass > 0, mass, xp.ones_like(mass)), 0.5 * xp.ones_like(mass)
         )
         tiny = 1e-7
         v = xp.clip(v, tiny, 1.0 - tiny)
+        # 3. Invert the distribution function within: of the tails, of the segments between knots.
         total = slopes[..., :1]
         left = self.knots[..., :1] + xp.log(v[..., :1]) / total
         right = self.knots[..., -1:] - xp.log1p(-v[..., -1:]) / total

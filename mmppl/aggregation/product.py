@@ -1,9 +1,8 @@
 """Product of experts."""
 
 from mmppl._backend import get_backend
-from mmppl.aggregation.base import Experts
+from mmppl.aggregation.base import Experts, OneComponent
 from mmppl.aggregation.families import product
-from mmppl.aggregation.one_component import OneComponent
 
 __all__ = ["Product"]
 

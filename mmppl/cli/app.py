@@ -1,4 +1,4 @@
-"""The commands together, and what becomes of errors: one line on stderr and exit code 2, never a traceback."""
+"""The commands together; an error is one line on stderr and exit code 2, never a traceback."""
 
 import sys
 import warnings

@@ -14,7 +14,8 @@ def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(metavar="test|train", help="The rows to evaluate on.")] = "test",
     judges: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Judges saved by Judges.save; trained, once, by default.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Saved by Classifiers.save; trained, once, by default."),
     ] = None,
     seed: Seed = 0,
     force: Force = False,

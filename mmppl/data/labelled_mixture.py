@@ -5,6 +5,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.data.dataset import Dataset
 from mmppl.errors import ModalityError, OptionError
+from mmppl.numerics import log_mean_exp
 
 __all__ = ["LabelledMixture", "labelled_mixture"]
 
@@ -104,7 +105,7 @@ class LabelledMixture:
             ModalityError: If the batch has other modalities.
         """
         # Imported here: SciPy changes warning filters when it is loaded.
-        from scipy.special import logsumexp, ndtri
+        from scipy.special import ndtri
         from scipy.stats import qmc
 
         if set(batch.modalities) != {"x", "label"}:
@@ -118,8 +119,8 @@ class LabelledMixture:
             z, log_det = self.inverse(np.asarray(batch["x"])[row] - noise)
             unit = (z[:, None] - self.loc) / self.scale
             log_prob = -0.5 * (unit**2 + np.log(2.0 * np.pi)).sum(-1) - np.log(self.scale).sum(-1) + log_det[:, None]
-            given = logsumexp(log_prob, axis=0) - np.log(points)
-            out[row] += given[label[row]] if there[row] else logsumexp(given) - np.log(self.labels)
+            given = log_mean_exp(log_prob)
+            out[row] += given[label[row]] if there[row] else log_mean_exp(given)
         return out
 
 

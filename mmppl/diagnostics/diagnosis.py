@@ -109,7 +109,7 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
         if abs(h["gap"]) > max(4 * (h["gap_error"] or 0.0), 0.5 * h["spread"]):
             out.append(
                 f"The energy of '{site}' differs by {h['gap']:.2f} between posterior and prior draws: the prior has "
-                "not learnt its posterior. Fit longer, or with more Langevin steps (--set steps=...)."
+                "not learned its posterior. Fit longer, or with more Langevin steps (--set steps=...)."
             )
         if h["r_hat"] is None or not h["r_hat"] <= LIMIT_R_HAT:
             shown = "not known" if h["r_hat"] is None else f"{h['r_hat']:.2f}"

@@ -51,7 +51,7 @@ class EnergyHealth(NamedTuple):
     r"""Health of an energy-tilted prior: what it has learned, and whether its chains can be trusted.
 
     Arguments:
-        gap: :math:`E_q f - E_p f`, posterior draws less prior draws; 0 where the prior has learnt the posterior.
+        gap: :math:`E_q f - E_p f`, posterior draws less prior draws; 0 where the prior has learned the posterior.
         gap_error: Its standard error; NaN where chains on the prior do not mix, :math:`\hat R` being above 1.1.
         spread: Standard deviation of f over prior draws, the measure of the gap.
         r_hat: The largest :math:`\hat R` of chains on the prior.

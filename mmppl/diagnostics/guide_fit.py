@@ -9,6 +9,7 @@ from mmppl.diagnostics.best_normal import BestNormal
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.importance import weighted
 from mmppl.inference.posterior.likelihood import log_normalizer
+from mmppl.numerics import log_mean_exp
 
 __all__ = ["Gaps", "gaps", "guide_k", "subsets_of"]
 
@@ -32,7 +33,7 @@ def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> di
     r"""PSIS k of the guide's weights :math:`p(x_S, z) / q(z \mid x_S)`, for each observed subset S and datum.
 
     Above 0.7 the guide is too far from that posterior to be corrected by weights; a large k under few subsets tells
-    which of them the guide has not learnt.
+    which of them the guide has not learned.
 
     Arguments:
         fitted: A fitted program.
@@ -106,8 +107,7 @@ def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed:
     host = fitted.program.ppl.host
     log_z = log_normalizer(fitted, seed=seed).value
     found = weighted(fitted, data, num, seed)
-    peak = found.log_weight.max(0)
-    evidence = np.log(np.mean(np.exp(found.log_weight - peak), axis=0)) + peak
+    evidence = log_mean_exp(found.log_weight)
     few = {name: z[: min(num, 64)] for name, z in found.draws.items()}
     draws = {n: np.asarray(z) for n, z in host.refine(fitted.model, few, data, BestNormal(), steps, seed).items()}
     log_lik, log_prior = host.scores(fitted.model, draws, data)

@@ -1,4 +1,4 @@
-"""Coherence: whether generated modalities show the same thing, as judges see it."""
+"""Coherence: whether generated modalities show the same thing, as classifiers see it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

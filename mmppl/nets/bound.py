@@ -69,7 +69,7 @@ def evaluated_anew() -> Iterator[None]:
 
 @contextmanager
 def registered_in(memory: dict) -> Iterator[None]:
-    """Within, the weights of a network become parameters of the host once; ``memory`` holds what that gave."""
+    """Registers the weights of a network with the host once within the context; ``memory`` holds what that gave."""
     token = _REGISTERED.set(memory)
     try:
         yield

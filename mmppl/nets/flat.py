@@ -1,4 +1,4 @@
-"""Nothing but another shape."""
+"""An event in another shape, without weights."""
 
 from dataclasses import dataclass
 from math import prod

@@ -1,4 +1,4 @@
-"""The NumPyro face: the same public names as :mod:`mmppl.pyro`, over NumPyro, JAX and Equinox."""
+"""mmppl on NumPyro: the same public names as :mod:`mmppl.pyro`, over NumPyro, JAX and Equinox."""
 
 try:
     import equinox  # noqa: F401
@@ -9,22 +9,20 @@ except ImportError as error:
     raise HostError("NumPyro is not installed; run: pip install 'mmppl[numpyro]'") from error
 
 from mmppl.inference.objectives import WarmUp
-from mmppl.numpyro import host, kernels, objectives
+from mmppl.numpyro import host, kernels, objectives, priors
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
-from mmppl.numpyro.conditional import Conditional
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.numpyro.kernels import *  # noqa: F403
-from mmppl.numpyro.mixture import GaussianMixture, VampPrior
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import *  # noqa: F403
 from mmppl.numpyro.observed import likelihood
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.pooled import Pooled, private_posteriors
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate
+from mmppl.numpyro.priors import *  # noqa: F403
 from mmppl.numpyro.reduced import Reduced
-from mmppl.numpyro.smoothed import SmoothedLaplace
 from mmppl.priors import (
     Conditioning,
     LangevinChains,
@@ -43,17 +41,14 @@ from mmppl.priors import (
 __all__ = [
     *kernels.__all__,
     *objectives.__all__,
-    "LangevinChains",
-    "Conditional",
+    *priors.__all__,
     "Conditioning",
     "Diffusion",
     "DiscretizedLogistic",
     "EnergyTilted",
-    "ProbabilityFlow",
-    "Whitening",
-    "GaussianMixture",
     "GeometricMean",
     "JointScore",
+    "LangevinChains",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MultiTask",
@@ -63,16 +58,16 @@ __all__ = [
     "NormalizingFlow",
     "PaddedCategorical",
     "PairwiseGuidance",
-    "TwistedSMC",
     "Pooled",
+    "ProbabilityFlow",
     "Product",
     "Reduced",
     "ScoreModel",
-    "SmoothedLaplace",
     "SharedSpace",
     "Subspaces",
-    "VampPrior",
+    "TwistedSMC",
     "WarmUp",
+    "Whitening",
     "as_batch",
     "build",
     "host",

@@ -39,10 +39,9 @@ class _Aggregated(Distribution):
     def shared(self) -> Any:
         """The framework-free posterior behind this distribution."""
         experts = shared.Experts(self.loc, self.scale, self.present, self.family)
-        if isinstance(self, GeometricMean):
-            return shared.GeometricMean(experts)
-        if isinstance(self, Product):
-            return shared.Product(experts, self.prior_expert)
+        return self._posterior(experts)
+
+    def _posterior(self, experts: Any) -> Any:
         return shared.Mixture(experts, None if self.subsets is None else np.array(self.subsets), self.prior_expert)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
@@ -61,9 +60,15 @@ class Product(_Aggregated):
     __doc__ = shared.Product.__doc__
     prior_expert = True
 
+    def _posterior(self, experts: Any) -> Any:
+        return shared.Product(experts, self.prior_expert)
+
 
 class GeometricMean(_Aggregated):
     __doc__ = shared.GeometricMean.__doc__
+
+    def _posterior(self, experts: Any) -> Any:
+        return shared.GeometricMean(experts)
 
 
 class MixtureOfExperts(_Aggregated):

@@ -109,7 +109,7 @@ def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, 
 def _log_weights(program: Any, batch: Batch, key: jax.Array) -> jax.Array:
     model, guide, objective = program.value
     first, second = jax.random.split(key)
-    run = Evaluation(Runs({}, first), model, guide, batch)
+    run = Evaluation(Runs({}, first), model, guide, batch, objective.scored(batch))
     return objective.log_weights(run, batch, second)[:, 0, :]
 
 

@@ -1,5 +1,6 @@
 """The joint score as a NumPyro distribution."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +10,15 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
 
 from mmppl._backend.jax import BACKEND
-from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Coordinates, Standardization
 from mmppl.priors.multi_task.model import MultiTaskModel
-from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.model import ScoreModel
-from mmppl.priors.score.prior import ScorePrior
+from mmppl.priors.score.prior import DiffusionPrior, MultiTaskPrior, ScorePrior
 
 __all__ = ["Diffusion", "JointScore", "MultiTask"]
 
@@ -31,7 +30,7 @@ class JointScore(ScorePrior, Distribution):
     arg_constraints: dict = {}
     support = constraints.real_vector
     pytree_data_fields = ("net_params", "energy_params", "coordinates", "known", "aux")
-    pytree_aux_fields = ("net_static", "energy_static", "options", "density")
+    pytree_aux_fields = ("net_static", "energy_static", "model", "density")
 
     def __init__(
         self,
@@ -46,37 +45,27 @@ class JointScore(ScorePrior, Distribution):
         rng_key: jax.Array | None = None,
         validate_args: bool | None = None,
     ):
-        options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
-        self.check(options, density, coordinates)
-        module, energy = _modules(net), _modules(energy)
-        key = ambient_key() if rng_key is None and density == "denoising" else rng_key
-        params, static = eqx.partition(module, eqx.is_inexact_array)
-        self.energy_params, self.energy_static = eqx.partition(energy, eqx.is_inexact_array)
+        model = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
+        self.check(model, density, coordinates)
+        self.net_params, self.net_static = eqx.partition(_modules(net), eqx.is_inexact_array)
+        self.energy_params, self.energy_static = eqx.partition(_modules(energy), eqx.is_inexact_array)
+        self.aux = ambient_key() if rng_key is None and density == "denoising" else rng_key
+        self.model, self.density, self.known = model, density, None
+        width = (model.blocks.dim,)
         if coordinates is None:
-            width = (options.blocks.dim,)
             coordinates = Standardization(*(jnp.broadcast_to(jnp.asarray(x, float), width) for x in (loc, scale)))
-        coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
-        self._settle(params, static, options, coordinates, density, key, None, validate_args)
+        self.coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
+        super().__init__((), width, validate_args=validate_args)
 
-    def _settle(self, params, static, options, coordinates, density, key, known, validate_args):
-        self.net_params, self.net_static, self.options = params, static, options
-        self.density, self.aux, self.known, self.coordinates = density, key, known, coordinates
-        shape = () if known is None else jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
-        super().__init__(shape, (options.blocks.dim,), validate_args=validate_args)
-
-    def _given(self, known: Condition, options: JointModel) -> "JointScore":
-        new = object.__new__(type(self))
-        new.energy_params, new.energy_static = self.energy_params, self.energy_static
-        args = (self.net_params, self.net_static, options, self.coordinates, self.density, self.aux, known)
-        new._settle(*args, self._validate_args)
+    def _given(self, known: Condition, model: JointModel) -> "JointScore":
+        new = copy.copy(self)
+        new.model, new.known = model, known
+        new._batch_shape = jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         return new
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         if self.density == "denoising":
-            states = self._known(()).states
-            present = states.diffused | states.clean
-            args = (self._net(), value, present, self.coordinates)
-            return self.options.bound(BACKEND, self.aux, *args)
+            return self.model.bound(self.aux, self._query(self._net()), value)
         self._check_states()
         return _log_density(self, value, False)[0]
 
@@ -99,66 +88,18 @@ class JointScore(ScorePrior, Distribution):
         return eqx.combine(self.net_params, self.net_static)
 
 
-class Diffusion(JointScore):
-    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
-
-    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"``
-    its random log density is a bound, so that encoders and prior may be learned together.
-
-    References:
-        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
-        | https://arxiv.org/abs/2106.05931
-
-    Arguments:
-        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
-        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
-        options: Those of :class:`JointScore`.
-
-    Raises:
-        OptionError: If there is more than one block.
-
-    Example:
-        >>> Diffusion(lambda x: 0.0 * x[..., :2], 2).event_shape
-        (2,)
-    """
+class Diffusion(DiffusionPrior, JointScore):
+    __doc__ = DiffusionPrior.__doc__
 
     def __init__(self, net: Any, dim: int | ScoreModel, **options: Any):
-        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
-        if len(model.blocks) != 1:
-            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
-        super().__init__(net, model, **options)
+        super().__init__(net, self.one_block(dim), **options)
 
 
-class MultiTask(JointScore):
-    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
-
-    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
-        z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
-
-    It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
-
-    References:
-        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
-        | https://openreview.net/forum?id=cbv0sBIZh9
-
-    Arguments:
-        net: Blocks and their codes ``(*, D + M)`` to ``(*, 2 D)``, as
-            ``mmppl.nets.ResidualScore(sizes, outputs=2 * D)``.
-        blocks: Dimensions by name of block, the first of which diffuses, or a
-            :class:`~mmppl.priors.MultiTaskModel`, which says besides how it is learned, solved and conditioned.
-        options: Those of :class:`JointScore`.
-
-    Raises:
-        OptionError: If there is one block alone.
-
-    Example:
-        >>> MultiTask(lambda x: 0.0 * x[..., jnp.zeros(6, int)], {"ink": 2, "word": 1}).event_shape
-        (3,)
-    """
+class MultiTask(MultiTaskPrior, JointScore):
+    __doc__ = MultiTaskPrior.__doc__
 
     def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
-        model = blocks if isinstance(blocks, MultiTaskModel) else MultiTaskModel(SharedSpace(Blocks.of(blocks)))
-        super().__init__(net, model, **options)
+        super().__init__(net, self.multi_task(blocks), **options)
 
 
 def _modules(nets: Any) -> Any:
@@ -170,13 +111,12 @@ def _modules(nets: Any) -> Any:
 
 @eqx.filter_jit
 def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
-    known, energy = prior._known(sample_shape), eqx.combine(prior.energy_params, prior.energy_static)
-    return prior.options.sample(BACKEND, key, prior._net(), known, prior.coordinates, energy)
+    energy = eqx.combine(prior.energy_params, prior.energy_static)
+    return prior.model.sample(key, prior._query(prior._net(), sample_shape, energy))
 
 
 @eqx.filter_jit
 def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.Array, jax.Array]:
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
-    known = prior._known(())
-    return prior.options.log_density(BACKEND, eqx.combine(*net), value, known, prior.coordinates, check)
+    return prior.model.log_density(prior._query(eqx.combine(*net)), value, check)

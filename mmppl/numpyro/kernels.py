@@ -41,7 +41,7 @@ class HostState(NamedTuple):
         diverging: Whether the last step diverged, ``(N,)``.
         step_size: Step size of the next step, ``(N,)``.
         adapt_state: What adaptation of the step size remembers; None where step sizes are kept.
-        mass: The learnt scales of the coordinates; None where the kernel learns none.
+        mass: The learned scales of the coordinates; None where the kernel learns none.
         own: What else the kernel keeps of each chain, such as its momentum.
         rng_key: Random key.
     """

@@ -30,7 +30,7 @@ class HostObjective(host_elbo.ELBO):
         batch = as_batch(batch)
         runs = Runs(param_map, first, args, kwargs)
         with evaluated_once():
-            loss, record = self.evaluate(Evaluation(runs, model, guide, batch), batch, second, step)
+            loss, record = self.evaluate(Evaluation(runs, model, guide, batch, self.scored(batch)), batch, second, step)
         return loss, record, runs.moves
 
     def loss_with_mutable_state(self, rng_key, param_map, model, guide, batch, *args, step=None, **kwargs):

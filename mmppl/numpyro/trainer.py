@@ -1,4 +1,4 @@
-"""Trains programs of this face, for :mod:`mmppl.inference`."""
+"""Training of programs on NumPyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,15 +1,17 @@
-"""Conditions of a joint density of blocks."""
+"""Conditions of a joint density of blocks, and queries of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.errors import DataError, OptionError
 from mmppl.priors.blocks import Blocks
+from mmppl.priors.coordinates import Coordinates
 
 Array = Any
 
-__all__ = ["Condition", "BlockRoles", "parse_condition"]
+__all__ = ["BlockRoles", "Condition", "Query", "parse_condition"]
 
 
 class BlockRoles(NamedTuple):
@@ -31,6 +33,39 @@ class Condition(NamedTuple):
     loc: Array
     scale: Array | None
     states: BlockRoles
+
+
+@dataclass(frozen=True)
+class Query:
+    """Query of a joint density: a condition, and all that answers it.
+
+    Arguments:
+        backend: The backend of the arrays.
+        net: The network, ``(*, D + M)``, blocks and times.
+        condition: Which blocks are asked for and which are known, and their values.
+        coordinates: Coordinates that the network works in.
+        energy: The network of the pairwise guidance, if any.
+    """
+
+    backend: Backend
+    net: Callable[[Array], Array]
+    condition: Condition
+    coordinates: Coordinates
+    energy: Any = None
+
+    @property
+    def states(self) -> BlockRoles:
+        """Roles of the blocks: asked for, known or absent, ``(*, M)``."""
+        return self.condition.states
+
+    @property
+    def present(self) -> Array:
+        """Blocks that are asked for or known, boolean ``(*, M)``."""
+        return self.states.diffused | self.states.clean
+
+    def with_states(self, states: BlockRoles) -> "Query":
+        """The same, with other roles of the blocks."""
+        return replace(self, condition=self.condition._replace(states=states))
 
 
 def parse_condition(

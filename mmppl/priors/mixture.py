@@ -1,4 +1,4 @@
-"""Requirements of priors that are mixtures on their parts."""
+"""Checks of the parts of priors that are mixtures."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The Pyro face: the same public names as :mod:`mmppl.numpyro`, over Pyro and torch."""
+"""mmppl on Pyro: the same public names as :mod:`mmppl.numpyro`, over Pyro and torch."""
 
 try:
     import pyro  # noqa: F401
@@ -23,37 +23,32 @@ from mmppl.priors import (
     TwistedSMC,
     Whitening,
 )
-from mmppl.pyro import host, kernels, objectives
+from mmppl.pyro import host, kernels, objectives, priors
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
-from mmppl.pyro.conditional import Conditional
 from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.pyro.kernels import *  # noqa: F403
-from mmppl.pyro.mixture import GaussianMixture, VampPrior
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import *  # noqa: F403
 from mmppl.pyro.observed import likelihood
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.pooled import Pooled, private_posteriors
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate
+from mmppl.pyro.priors import *  # noqa: F403
 from mmppl.pyro.reduced import Reduced
-from mmppl.pyro.smoothed import SmoothedLaplace
 
 __all__ = [
     *kernels.__all__,
     *objectives.__all__,
-    "LangevinChains",
-    "Conditional",
+    *priors.__all__,
     "Conditioning",
     "Diffusion",
     "DiscretizedLogistic",
     "EnergyTilted",
-    "ProbabilityFlow",
-    "Whitening",
-    "GaussianMixture",
     "GeometricMean",
     "JointScore",
+    "LangevinChains",
     "MixtureOfExperts",
     "MixtureOfProducts",
     "MultiTask",
@@ -63,16 +58,16 @@ __all__ = [
     "NormalizingFlow",
     "PaddedCategorical",
     "PairwiseGuidance",
-    "TwistedSMC",
     "Pooled",
+    "ProbabilityFlow",
     "Product",
     "Reduced",
     "ScoreModel",
-    "SmoothedLaplace",
     "SharedSpace",
     "Subspaces",
-    "VampPrior",
+    "TwistedSMC",
     "WarmUp",
+    "Whitening",
     "as_batch",
     "build",
     "host",

@@ -26,20 +26,14 @@ class _Aggregated(TorchDistribution):
         self.family = stacked.family
         self.prior_expert = type(self).prior_expert if prior_expert is None else prior_expert
         self.subsets = self._rows(len(experts), subsets)
+        self.shared = self._posterior(stacked)  # the framework-free posterior behind this distribution
         super().__init__(torch.Size(stacked.batch_shape), torch.Size((stacked.dim,)), validate_args=validate_args)
 
     @staticmethod
     def _rows(num: int, subsets: Any) -> tuple | None:
         return None if subsets is None else tuple(tuple(bool(b) for b in row) for row in subsets)
 
-    @property
-    def shared(self) -> Any:
-        """The framework-free posterior behind this distribution."""
-        experts = shared.Experts(self.loc, self.scale, self.present, self.family)
-        if isinstance(self, GeometricMean):
-            return shared.GeometricMean(experts)
-        if isinstance(self, Product):
-            return shared.Product(experts, self.prior_expert)
+    def _posterior(self, experts: Any) -> Any:
         return shared.Mixture(experts, None if self.subsets is None else np.array(self.subsets), self.prior_expert)
 
     def rsample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
@@ -59,9 +53,15 @@ class Product(_Aggregated):
     __doc__ = shared.Product.__doc__
     prior_expert = True
 
+    def _posterior(self, experts: Any) -> Any:
+        return shared.Product(experts, self.prior_expert)
+
 
 class GeometricMean(_Aggregated):
     __doc__ = shared.GeometricMean.__doc__
+
+    def _posterior(self, experts: Any) -> Any:
+        return shared.GeometricMean(experts)
 
 
 class MixtureOfExperts(_Aggregated):

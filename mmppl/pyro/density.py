@@ -97,7 +97,7 @@ def log_jacobian(site: dict, to_real: Transform, unconstrained: torch.Tensor) ->
 
 
 class frozen(Messenger):
-    """Within, the parameters of a program ask for no gradient, so that no graph is kept for them.
+    """Freezes the parameters of a program within the context, so that no graph is kept for them.
 
     One object may be entered again and again, for a program whose parameters stay as they are: networks are then
     registered once.

@@ -103,9 +103,8 @@ def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, 
     """The objective's log importance weights of its first term, ``(K, N)``."""
     batch = as_batch(batch)
     with seeded(seed), torch.no_grad():
-        return BACKEND.to_numpy(
-            objective.log_weights(Evaluation(Runs(batch), model, guide, batch), batch, None)[:, 0, :]
-        )
+        run = Evaluation(Runs(batch), model, guide, batch, objective.scored(batch))
+        return BACKEND.to_numpy(objective.log_weights(run, batch, None)[:, 0, :])
 
 
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:

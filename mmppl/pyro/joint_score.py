@@ -8,16 +8,14 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 
 from mmppl._backend.torch import BACKEND
-from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Coordinates, Standardization, Whitening
 from mmppl.priors.multi_task.model import MultiTaskModel
-from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.model import ScoreModel
-from mmppl.priors.score.prior import ScorePrior
+from mmppl.priors.score.prior import DiffusionPrior, MultiTaskPrior, ScorePrior
 
 __all__ = ["Diffusion", "JointScore", "MultiTask"]
 
@@ -42,11 +40,11 @@ class JointScore(ScorePrior, TorchDistribution):
         density: str = "flow",
         validate_args: bool | None = None,
     ):
-        self.options = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
+        self.model = blocks if isinstance(blocks, JointModel) else ScoreModel(Blocks.of(blocks))
         self.net = net.module if isinstance(net, BoundNet) else net
         self.energy, self.density, self.known = energy, density, None
-        width = (self.options.blocks.dim,)
-        self.check(self.options, density, coordinates)
+        width = (self.model.blocks.dim,)
+        self.check(self.model, density, coordinates)
         if coordinates is None:
             coordinates = Standardization(*(_real(x).expand(width) for x in (loc, scale)))
         elif isinstance(coordinates, Whitening):
@@ -54,9 +52,9 @@ class JointScore(ScorePrior, TorchDistribution):
         self.coordinates = coordinates
         super().__init__(torch.Size(), torch.Size(width), validate_args=validate_args)
 
-    def _given(self, known: Condition, options: JointModel) -> "JointScore":
+    def _given(self, known: Condition, model: JointModel) -> "JointScore":
         new = copy.copy(self)
-        new.options, new.known = options, known
+        new.model, new.known = model, known
         new._batch_shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
         return new
 
@@ -64,9 +62,7 @@ class JointScore(ScorePrior, TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         if self.density == "denoising":
-            states = self._known(()).states
-            present = states.diffused | states.clean
-            return self.options.bound(BACKEND, None, self.net, value, present, self.coordinates)
+            return self.model.bound(None, self._query(self.net), value)
         return self._log_density(value, False)[0]
 
     def log_density(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,7 +75,7 @@ class JointScore(ScorePrior, TorchDistribution):
 
     def _log_density(self, value: torch.Tensor, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
         self._check_states()
-        return self.options.log_density(BACKEND, self._frozen, value, self._known(()), self.coordinates, check)
+        return self.model.log_density(self._query(self._frozen), value, check)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
         """The network without a gradient to its weights."""
@@ -93,70 +89,21 @@ class JointScore(ScorePrior, TorchDistribution):
 
     def _draw(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
-            known = self._known(tuple(sample_shape))
-            return self.options.sample(BACKEND, None, self.net, known, self.coordinates, self.energy)
+            return self.model.sample(None, self._query(self.net, tuple(sample_shape), self.energy))
 
 
-class Diffusion(JointScore):
-    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
-
-    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"``
-    its random log density is a bound, so that encoders and prior may be learned together.
-
-    References:
-        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
-        | https://arxiv.org/abs/2106.05931
-
-    Arguments:
-        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
-        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
-        options: Those of :class:`JointScore`.
-
-    Raises:
-        OptionError: If there is more than one block.
-
-    Example:
-        >>> Diffusion(lambda x: 0.0 * x[..., :2], 2).event_shape
-        torch.Size([2])
-    """
+class Diffusion(DiffusionPrior, JointScore):
+    __doc__ = DiffusionPrior.__doc__
 
     def __init__(self, net: Any, dim: int | ScoreModel, **options: Any):
-        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
-        if len(model.blocks) != 1:
-            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
-        super().__init__(net, model, **options)
+        super().__init__(net, self.one_block(dim), **options)
 
 
-class MultiTask(JointScore):
-    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
-
-    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
-        z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
-
-    It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
-
-    References:
-        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
-        | https://openreview.net/forum?id=cbv0sBIZh9
-
-    Arguments:
-        net: Blocks and their codes ``(*, D + M)`` to ``(*, 2 D)``, as
-            ``mmppl.nets.ResidualScore(sizes, outputs=2 * D)``.
-        blocks: Dimensions by name of block, the first of which diffuses, or a
-            :class:`~mmppl.priors.MultiTaskModel`, which says besides how it is learned, solved and conditioned.
-        options: Those of :class:`JointScore`.
-
-    Raises:
-        OptionError: If there is one block alone.
-
-    Example:
-        >>> MultiTask(lambda x: 0.0 * x[..., [0] * 6], {"ink": 2, "word": 1}).event_shape
-        torch.Size([3])
-    """
+class MultiTask(MultiTaskPrior, JointScore):
+    __doc__ = MultiTaskPrior.__doc__
 
     def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
-        model = blocks if isinstance(blocks, MultiTaskModel) else MultiTaskModel(SharedSpace(Blocks.of(blocks)))
-        super().__init__(net, model, **options)
+        super().__init__(net, self.multi_task(blocks), **options)
 
 
 def _real(x: Any) -> torch.Tensor:

@@ -21,7 +21,7 @@ _TAKE: ContextVar[Callable[[Module], None] | None] = ContextVar("mmppl_take", de
 
 
 class Buffers:
-    """Buffers of modules as they stand, to be given back in their place, so that what shares them shares on."""
+    """Buffers of modules as they are, restored in place, so that modules that share one still do."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.held: list[tuple[Module, dict[str, tuple]]] = []
@@ -44,7 +44,7 @@ class Buffers:
 
 @contextmanager
 def resting(modules: Iterable[Module]) -> Iterator[None]:
-    """Within, these modules are in evaluation mode."""
+    """Puts modules in evaluation mode within the context."""
     modules = [module for module in modules if module.training]
     for module in modules:
         module.training = False
@@ -57,7 +57,7 @@ def resting(modules: Iterable[Module]) -> Iterator[None]:
 
 @contextmanager
 def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
-    """Within, every network that is called runs in evaluation mode; afterwards each has its own mode again.
+    """Runs every network in evaluation mode within the context; afterwards each has its own mode again.
 
     Modules are met as they are called, so that those count too that a program gives to ``pyro.module`` itself.
 
@@ -92,7 +92,7 @@ def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
 
 @contextmanager
 def unmoved() -> Iterator[None]:
-    """Within, networks run in their own mode on copies of their buffers; afterwards each has its own buffers again.
+    """Runs networks on copies of their buffers within the context; afterwards each has its own buffers again.
 
     The buffers are not written back in place: a gradient may hold them.
     """
@@ -118,7 +118,7 @@ def unmoved() -> Iterator[None]:
 
 @contextmanager
 def _called(take: Callable[[Module], None]) -> Iterator[None]:
-    """Within, ``take`` meets every module before it runs."""
+    """Calls ``take`` with every module before it runs, within the context."""
 
     def on_call(module: Module, _: Any) -> None:
         # A hook is the whole process's, where another thread may be training.

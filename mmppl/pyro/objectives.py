@@ -30,7 +30,7 @@ class HostObjective(host_elbo.ELBO):
         """The loss as a tensor that can be differentiated."""
         batch = as_batch(batch)
         with evaluated_once():
-            run = Evaluation(Runs(batch, args, kwargs), model, guide, batch)
+            run = Evaluation(Runs(batch, args, kwargs), model, guide, batch, self.scored(batch))
             loss, self.record = self.evaluate(run, batch, None, step)
         return loss
 

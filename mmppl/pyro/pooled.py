@@ -32,13 +32,10 @@ class Pooled(TorchDistribution):
         parts = shared.pool(features, present, net, empty)
         self.loc, self.scale, self.logits = parts if len(parts) == 3 else (*parts, None)
         self.family = family
+        # The framework-free posterior behind this distribution.
+        self.shared = shared.Pooled(self.loc, self.scale, self.logits, self.family)
         batch, event = torch.Size(self.shared.batch_shape), torch.Size((self.shared.dim,))
         super().__init__(batch, event, validate_args=validate_args)
-
-    @property
-    def shared(self) -> Any:
-        """The framework-free posterior behind this distribution."""
-        return shared.Pooled(self.loc, self.scale, self.logits, self.family)
 
     def rsample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         return self.shared.sample(None, tuple(sample_shape))

@@ -81,7 +81,7 @@ def _register(name: str, module: torch.nn.Module) -> torch.nn.Module:
 
 @contextmanager
 def own_modules(modules: dict[str, torch.nn.Module]) -> Iterator[None]:
-    """Within, networks are copies, kept by name in the dictionary given, and those of the program stay as they are."""
+    """Copies networks within the context, by name in the dictionary given; those of the program stay as they are."""
     token = _OWN.set(modules)
     try:
         yield

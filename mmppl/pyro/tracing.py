@@ -96,7 +96,7 @@ def _site(name: str, node: dict) -> Site:
         not latent,
         bool(node["infer"].get("is_auxiliary", False)),
         latent and bool(fn.support.is_discrete),
-        not latent or _carries_gradients(node),
+        lambda: _carries_gradients(node),
         lambda over: plain_log_density(node, over),
     )
 

@@ -1,4 +1,4 @@
-"""Trains programs of this face, for :mod:`mmppl.inference`."""
+"""Training of programs on Pyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,7 +97,7 @@ class Trainer:
     @contextmanager
     def _training(self) -> Iterator[None]:
         known = registered_in(self.store.known)
-        # Pyro's validation would raise on the first NaN; here it is told by the loss.
+        # Pyro's validation would raise on the first NaN; here the loss shows it.
         with torch.random.fork_rng(), self.store.open(), known, resting(self.resting), pyro.validation_enabled(False):
             yield
 

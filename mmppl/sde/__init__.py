@@ -1,4 +1,4 @@
-"""Stochastic dynamics: Langevin steps, linear diffusions and the solvers of their reversal."""
+"""Linear diffusions, and the solvers of their reversal."""
 
 from mmppl.sde.base import SDE
 from mmppl.sde.sub_vp import SubVP

@@ -126,7 +126,7 @@ class ObjectiveContract(Contract):
 
     def stepper(self, truth: LinearGaussian, particles: int, size: int | None = None) -> Any:
         """Evaluates the objective on the program; kept, for the sake of hosts that compile."""
-        key = (type(self), particles, size)
+        key = (type(self), self.host, particles, size)
         if key not in _STEPPERS:
             program = LinearProgram(self.driver, truth, size)
             _STEPPERS[key] = self.driver.stepper(self.objective(particles), program.model, program.guide)

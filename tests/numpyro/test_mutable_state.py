@@ -261,8 +261,8 @@ def test_what_runs_with_parameters_held_fixed_moves_nothing():
     svi, before, _ = updated(mm.ELBO(), decode=by_flax)
     given = {**svi.get_params(before), **before.mutable_state}
     batch = mm.as_batch(DATA)
-    run = Evaluation(Runs(given, jax.random.key(1)), svi.model, svi.guide, batch)
-    draws = run.draw(jnp.ones((1, 96, 2), bool), 1, NAMES, average=True)
+    run = Evaluation(Runs(given, jax.random.key(1)), svi.model, svi.guide, batch, NAMES)
+    draws = run.draw(mm.ELBO().terms(run.backend, batch, None, run.like), 1, average=True)
     run.score(draws, NAMES)
     moved = run.runs.moves.moved
     frozen = run.frozen()

@@ -92,10 +92,11 @@ def algebra(objective):
             to(draw(size=(4, 2, 5))),
             to(draw(size=(4, 2, 5))),
             {"b": 0.5},
+            scale=7.0,
         )
         weight = to(np.array([[1.0, 0.5, 0.0, 1.0, 2.0], [0.0, 0.5, 0.0, 0.3, 1.0]]))
         terms = Terms(None, None, weight)
-        loss, record = bound_and_record(get_backend(weight), objective, terms, parts, 7.0, objective.beta)
+        loss, record = bound_and_record(get_backend(weight), objective, terms, parts, objective.beta)
         return [loss, *(record[name] for name in sorted(record))]
 
     return run

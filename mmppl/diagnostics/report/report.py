@@ -135,7 +135,7 @@ def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
         ("Data", f"{Path(info['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
         ("Host", info["backend"]),
         ("Training", f"{len(fitted.history)} of {info['epochs']} epochs, {training}, {seconds:.0f} s"),
-        ("Numbers learnt", f"{weights:,}"),
+        ("Numbers learned", f"{weights:,}"),
         ("Versions", versions),
         ("Commit", info.get("commit") or "not under git"),
     ]
@@ -291,7 +291,7 @@ def _diagnosis(found: dict[str, Any]) -> str:
         header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]
         parts.append(table("Health of the energy", header, rows))
         parts.append(
-            paragraph("The gap is 0 where the prior has learnt its posterior; R-hat is at most 1.1 where chains mix.")
+            paragraph("The gap is 0 where the prior has learned its posterior; R-hat is at most 1.1 where chains mix.")
         )
     return "".join(parts)
 
@@ -305,5 +305,5 @@ def _energy(fitted: Fitted, dataset: Dataset, seed: int) -> str:
         charts.append(chart(energy_histogram(posterior, prior), what, what + ".", "wide"))
     if not charts:
         return ""
-    note = "A prior that has learnt its posterior draws gives both the same energies."
+    note = "A prior that has learned its posterior draws gives both the same energies."
     return paragraph(note) + "".join(charts)

@@ -23,16 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import Backend, get_backend
+from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import BlockRoles
+from mmppl.priors.condition import BlockRoles, Query
 from mmppl.priors.coordinates import Coordinates, Whitening
 from mmppl.priors.multi_task.loss import Answer, MultiTaskLoss
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.multi_task.smc import NUMBER, STEPS, blind_to, draw_primary
-from mmppl.priors.score.base import JointModel
-from mmppl.priors.score.matching import Net
+from mmppl.priors.score.base import JointModel, Overrides
 from mmppl.priors.score.probability_flow import ProbabilityFlow
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Ancestral, Solver
@@ -95,13 +94,8 @@ class MultiTaskModel(JointModel):
         if isinstance(coordinates, Whitening):
             raise OptionError("Expected latents standardised by loc and scale; got a whitening that drops coordinates.")
 
-    def guided(
-        self,
-        guidance: float | None,
-        solver: Solver | None,
-        particles: int | TwistedSMC | None,
-        given: Mapping[str, bool],
-    ) -> "MultiTaskModel":
+    def guided(self, by: Overrides, given: Mapping[str, bool]) -> "MultiTaskModel":
+        guidance, solver, particles = by
         if particles is not None and self.learning.conditional:
             raise OptionError("Expected particles=None: a conditional network needs none; got some.")
         new = self if guidance is None else replace(self, guidance=guidance)
@@ -133,22 +127,20 @@ class MultiTaskModel(JointModel):
         several = xp.sum(xp.where(known, 1, 0), axis=-1) > 1
         return several & states.diffused[..., self.space.place] & (not self.learning.conditional)
 
-    def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
-    ) -> Array:
+    def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """Minus the loss of :class:`MultiTaskLoss` of each datum, ``(*,)``."""
-        z = coordinates.forward(value)
+        backend, z = query.backend, query.coordinates.forward(value)
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
-        states = self.learning.states(self.space, noise, backend.xp.broadcast_to(present, noise.known.shape))
-        return -backend.xp.sum(self.learning.losses(backend, self.space, net, z, states, noise), axis=-1)
+        states = self.learning.states(self.space, noise, backend.xp.broadcast_to(query.present, noise.known.shape))
+        return -backend.xp.sum(self.learning.losses(backend, self.space, query.net, z, states, noise), axis=-1)
 
-    def answer(self, backend: Backend, net: Net, states: BlockRoles, z: Array, t: Array) -> Answer:
+    def answer(self, query: Query, z: Array, t: Array) -> Answer:
         """The network's answer at a time, given the clean blocks: as its conditions, or by their heads' gradients."""
-        xp, space = backend.xp, self.space
+        backend, xp, states, space = query.backend, query.backend.xp, query.states, self.space
         times = t + xp.zeros_like(z[..., :1])
 
         def ask(states: BlockRoles, z: Array) -> Answer:
-            return self.learning.answer(backend, space, net, states, z, times)
+            return self.learning.answer(backend, space, query.net, states, z, times)
 
         blind = blind_to(states)
         if self.learning.conditional:
@@ -165,7 +157,7 @@ class MultiTaskModel(JointModel):
         slope = backend.vjp(heads, z, xp.ones_like(z[..., 0]))[1]
         return answer._replace(noise=answer.noise - (1.0 + self.guidance) * space.sde.scale(times) * slope)
 
-    def score(self, backend: Backend, net: Net, states: BlockRoles, joined: bool = True) -> Score:
+    def score(self, query: Query, joined: bool = True) -> Score:
         r"""The score s of the primary block, or with ``joined`` the one by which the probability flow is right.
 
         .. math:: \frac{dz}{dt} = f z + c \sum_i E_i \hat x_i - \tfrac12 g^2 s
@@ -173,103 +165,83 @@ class MultiTaskModel(JointModel):
 
         with :math:`\hat x_i` what is known, or the mean of the head.
         """
-        xp, space = backend.xp, self.space
+        xp, space = query.backend.xp, self.space
 
         def score(z: Array, t: Array, xi: Array | None = None) -> Array:
-            answer = self.answer(backend, net, states, z, t)
+            answer = self.answer(query, z, t)
             out = -answer.noise / space.sde.scale(t)
             if joined:
-                out = out - space.flow_weight(t) * space.shift(self._others(backend, states, z, answer.loc))
-            return xp.where(self.blocks.spread(space.is_primary(states)), out, xp.zeros_like(z))
+                out = out - space.flow_weight(t) * space.shift(self._others(query, z, answer.loc))
+            return xp.where(self.blocks.spread(space.is_primary(query.states)), out, xp.zeros_like(z))
 
         return score
 
-    def draw(
-        self,
-        backend: Backend,
-        rng: Any,
-        net: Net,
-        states: BlockRoles,
-        observed: Array,
-        coordinates: Coordinates,
-        energy: Any,
-    ) -> tuple[Array, Array | None]:
-        xp, size = backend.xp, None
+    def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
+        backend, xp, states, size = query.backend, query.backend.xp, query.states, None
         first, second, third = backend.split(rng, 3)
         moves = self.blocks.spread(self.space.is_primary(states)) & ~self.blocks.spread(states.clean)
         if self.particles is not None:
-            args = (self.learning, self.particles, 1.0 + self.guidance, net, states, observed)
-            z, size = draw_primary(backend, first, self.space, *args)
+            args = (self.learning, self.particles, 1.0 + self.guidance, observed)
+            z, size = draw_primary(first, query, self.space, *args)
         elif isinstance(self.solver, Ancestral):
-            z = self._ancestral(backend, first, second, net, states, observed, moves)
+            z = self._ancestral(first, second, query, observed, moves)
         else:
-            z = self.solver.sample(backend, first, self.space.sde, self.score(backend, net, states), observed, moves)
+            z = self.solver.sample(backend, first, self.space.sde, self.score(query), observed, moves)
         t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
-        for states_then, block in self._turns(states):
-            z = xp.where(block, self.answer(backend, net, states_then, z, t).draw(backend, xi), z)
-        there = self.blocks.spread(states.diffused | states.clean)
-        return xp.where(there, z, xp.zeros_like(z)), size
+        for turn, block in self._turns(query):
+            z = xp.where(block, self.answer(turn, z, t).draw(backend, xi), z)
+        return xp.where(self.blocks.spread(query.present), z, xp.zeros_like(z)), size
 
-    def density(
-        self,
-        backend: Backend,
-        net: Net,
-        value: Array,
-        states: BlockRoles,
-        coordinates: Coordinates,
-        check: bool,
-    ) -> tuple[Array, Array]:
-        """That of the primary block, by the probability flow, and of the others given it, by their heads.
+    def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
+        """Log density of the primary block by the probability flow, and of the others given it by their heads.
 
         It is NaN where the primary block is absent, for what the others have without it is not known, and where
         :meth:`check_states` would have raised had it seen the values.
         """
-        xp, still = backend.xp, backend.stop_gradient
-        z, asked = coordinates.forward(value), self.blocks.spread(states.diffused)
+        backend, xp, still, states = query.backend, query.backend.xp, query.backend.stop_gradient, query.states
+        z, asked = query.coordinates.forward(value), self.blocks.spread(states.diffused)
         frozen, moves = still(z), xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(states)), z.shape)
-        score = self.score(backend, net, states)
-        out, error = self.flow.log_density(backend, self.space.sde, score, frozen, moves, check)
+        out, error = self.flow.log_density(backend, self.space.sde, self.score(query), frozen, moves, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
-        slope = still(self.score(backend, net, states, joined=False)(frozen, t, None))
+        slope = still(self.score(query, joined=False)(frozen, t, None))
         parts = slope * (z - frozen)
-        for states_then, block in self._turns(states):
-            parts = xp.where(block, self.answer(backend, net, states_then, z, t).log_prob(backend, z), parts)
-        parts = coordinates.log_abs_det(backend) + parts
+        for turn, block in self._turns(query):
+            parts = xp.where(block, self.answer(turn, z, t).log_prob(backend, z), parts)
+        parts = query.coordinates.log_abs_det(backend) + parts
         out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
-        there = (states.diffused | states.clean)[..., self.space.place] & ~self._lost(backend, states)
+        there = query.present[..., self.space.place] & ~self._lost(backend, states)
         return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
 
-    def _others(self, backend: Backend, states: BlockRoles, z: Array, x: Array) -> Array:
+    def _others(self, query: Query, z: Array, x: Array) -> Array:
         """The other blocks: known ones as in ``z``, those asked for as in ``x``; 0 elsewhere."""
-        xp, others = backend.xp, self.space.others(states)
+        xp, others = query.backend.xp, self.space.others(query.states)
         known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
 
-    def _turns(self, states: BlockRoles) -> list[tuple[BlockRoles, Array]]:
-        """Masks of what is known when blocks are read off the primary one, and of what is read, boolean ``(*, D)``."""
+    def _turns(self, query: Query) -> list[tuple[Query, Array]]:
+        """Queries by which blocks are read off the primary one, and masks of what each reads, boolean ``(*, D)``."""
+        states, backend = query.states, query.backend
         asked = self.space.others(states).diffused
         if not self.learning.conditional:
-            return [(states, self.blocks.spread(asked))]
-        out, backend = [], get_backend(asked)
+            return [(query, self.blocks.spread(asked))]
+        out = []
         for i in range(len(self.blocks)):
             if i != self.space.place:
                 one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
-                out.append((states, self.blocks.spread(one)))
+                out.append((query.with_states(states), self.blocks.spread(one)))
                 states = BlockRoles(states.diffused & ~one, states.clean | one)
         return out
 
-    def _ancestral(
-        self, backend: Backend, first: Any, second: Any, net: Net, states: BlockRoles, observed: Array, moves: Array
-    ) -> Array:
+    def _ancestral(self, first: Any, second: Any, query: Query, observed: Array, moves: Array) -> Array:
         """The primary block, down the solver's grid; the others as they are."""
-        grid, space, shape = self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]
+        backend, grid, space, shape = query.backend, self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             i, t, own, pull, spread, now, then = xs
             # One draw serves the step in the primary block and the heads in the others.
             xi = backend.normal(backend.fold_in(second, i), shape, z)
-            answer = self.answer(backend, net, states, z, t)
-            shift = space.shift(self._others(backend, states, z, answer.draw(backend, xi)))
+            answer = self.answer(query, z, t)
+            shift = space.shift(self._others(query, z, answer.draw(backend, xi)))
             y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t) + spread * xi
             return backend.xp.where(moves, y + then * shift, z), None
 

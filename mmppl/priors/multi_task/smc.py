@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import Backend
-from mmppl.priors.condition import BlockRoles
+from mmppl.priors.condition import BlockRoles, Query
 from mmppl.priors.multi_task.loss import Answer, MultiTaskLoss
 from mmppl.priors.multi_task.shared_space import SharedSpace
-from mmppl.priors.score.matching import Net
 from mmppl.priors.score.smc import Twist, TwistedSMC
 
 Array = Any
@@ -37,35 +35,32 @@ NUMBER, STEPS = 16, 60
 
 
 def blind_to(states: BlockRoles) -> BlockRoles:
-    """The states with nothing known."""
+    """The roles of the blocks without a condition."""
     return BlockRoles(states.diffused | states.clean, states.clean & ~states.clean)
 
 
 def draw_primary(
-    backend: Backend,
     rng: Any,
+    query: Query,
     space: SharedSpace,
     learning: MultiTaskLoss,
     particles: TwistedSMC,
     power: float,
-    net: Net,
-    states: BlockRoles,
     observed: Array,
 ) -> tuple[Array, Array]:
     """Draws ``(*, D)`` of the primary block, the others as they are, and effective numbers of particles ``(*,)``.
 
     Arguments:
-        backend: The backend of the arrays.
         rng: A random handle.
+        query: The network, and what each block is.
         space: The forward diffusion.
         learning: What the network predicts.
-        particles: How many, and how they go.
+        particles: Settings of the sampler.
         power: 1 + w.
-        net: The network.
-        states: What each block is.
         observed: Values of the known blocks, ``(*, D)``.
     """
-    xp, blind, place = backend.xp, blind_to(states), space.place
+    backend, states, place = query.backend, query.states, space.place
+    xp, blind = backend.xp, blind_to(states)
     still = states.clean[..., place : place + 1]
     moves = space.blocks.spread(space.is_primary(states) & ~states.clean)
     joins = space.blocks.spread(space.others(blind).diffused)
@@ -74,7 +69,7 @@ def draw_primary(
     excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.blocks.sizes[place]
 
     def ask(z: Array, t: Array) -> Answer:
-        return learning.answer(backend, space, net, blind, z, t + xp.zeros_like(z[..., :1]))
+        return learning.answer(backend, space, query.net, blind, z, t + xp.zeros_like(z[..., :1]))
 
     def twist(z: Array, t: Array, xi: Array) -> Twist:
         scale = space.sde.scale(t) ** 2

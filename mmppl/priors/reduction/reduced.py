@@ -20,6 +20,7 @@ class ReducedPrior:
     .. math:: \pi_r(z) = p(y)\ \rho(y_\perp)\ |\det U^T L^T|, \qquad (y, y_\perp) = U^T L^T (z - \mu)
 
     with :math:`\rho` the standard normal reference, or a complement that was learned, :math:`\rho(y_\perp \mid y)`.
+    Experimental.
 
     References:
         | Dimension reduction via score ratio matching (Baptista, Brennan & Marzouk, 2024)
@@ -42,7 +43,7 @@ class ReducedPrior:
     subspaces: Any
 
     def _given(self, prior: Any, known: Condition) -> Any:
-        """The same subspaces with a prior that knows something."""
+        """The same subspaces with a conditional of the prior."""
         raise NotImplementedError
 
     @staticmethod

@@ -37,6 +37,8 @@ class Subspaces:
 
     .. math:: y = U^T L^T (z - \mu)
 
+    Experimental.
+
     Arguments:
         blocks: The blocks of the latent.
         ranks: Number of coordinates kept of each.

@@ -2,20 +2,33 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.numerics import normal_log_density
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import BlockRoles, Condition
+from mmppl.priors.condition import BlockRoles, Query
 from mmppl.priors.coordinates import Coordinates
-from mmppl.priors.score.matching import Net
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Solver
 
 Array = Any
 
-__all__ = ["JointModel"]
+__all__ = ["JointModel", "Overrides"]
+
+
+class Overrides(NamedTuple):
+    """Settings of a conditional in place of the model's, where they are not None.
+
+    Arguments:
+        guidance: Strength of the guidance.
+        solver: The solver.
+        particles: The particles, or their number.
+    """
+
+    guidance: float | None = None
+    solver: Solver | None = None
+    particles: int | TwistedSMC | None = None
 
 
 class JointModel(ABC):
@@ -37,98 +50,54 @@ class JointModel(ABC):
         return None
 
     @abstractmethod
-    def guided(
-        self,
-        guidance: float | None,
-        solver: Solver | None,
-        particles: int | TwistedSMC | None,
-        given: Mapping[str, bool],
-    ) -> "JointModel":
-        """With another strength of guidance, solver or number of particles, where they are not None.
+    def guided(self, by: Overrides, given: Mapping[str, bool]) -> "JointModel":
+        """The model of a conditional, with other settings.
 
         Arguments:
-            guidance: The strength.
-            solver: The solver.
-            particles: The particles, or their number.
+            by: Those settings.
             given: The blocks that are known, and whether everywhere.
         """
 
     @abstractmethod
-    def draw(
-        self,
-        backend: Backend,
-        rng: Any,
-        net: Net,
-        states: BlockRoles,
-        observed: Array,
-        coordinates: Coordinates,
-        energy: Any,
-    ) -> tuple[Array, Array | None]:
-        """Draws ``(*, D)``, in these coordinates, of diffused blocks given clean ones; absent ones are 0.
+    def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
+        """Draws ``(*, D)`` of diffused blocks given clean ones ``observed``, in the query's coordinates.
 
-        The second is that of :meth:`sample`.
+        Absent blocks are 0. The second is that of :meth:`sample`.
         """
 
     @abstractmethod
-    def density(
-        self,
-        backend: Backend,
-        net: Net,
-        value: Array,
-        states: BlockRoles,
-        coordinates: Coordinates,
-        check: bool,
-    ) -> tuple[Array, Array]:
+    def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
         """The log density of the diffused blocks given the clean ones, and its error, ``(*,)`` each."""
 
     @abstractmethod
-    def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
-    ) -> Array:
-        """Stochastic training objective of each datum, ``(*,)``, of the latents as they are."""
+    def bound(self, rng: Any, query: Query, value: Array) -> Array:
+        """Stochastic training objective of each datum, ``(*,)``, over the blocks that are there."""
 
-    def sample(
-        self,
-        backend: Backend,
-        rng: Any,
-        net: Net,
-        known: Condition,
-        coordinates: Coordinates,
-        energy: Any = None,
-    ) -> tuple[Array, Array | None]:
+    def sample(self, rng: Any, query: Query) -> tuple[Array, Array | None]:
         """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
 
         With particles, also the smallest effective number of them on the way of each draw, ``(*,)``.
         """
-        xp = backend.xp
+        backend, xp, (exact, scale, states) = query.backend, query.backend.xp, query.condition
         first, second = backend.split(rng, 2)
-        exact = known.loc
-        if known.scale is not None:
-            exact = exact + known.scale * backend.normal(first, tuple(exact.shape), exact)
-        clean = self.blocks.spread(known.states.clean)
+        if scale is not None:
+            exact = exact + scale * backend.normal(first, tuple(exact.shape), exact)
+        clean = self.blocks.spread(states.clean)
         exact = xp.where(clean, exact, xp.zeros_like(exact))
-        z, size = self.draw(backend, second, net, known.states, coordinates.forward(exact), coordinates, energy)
-        return xp.where(clean, exact, coordinates.inverse(z)), size
+        z, size = self.draw(second, query, query.coordinates.forward(exact))
+        return xp.where(clean, exact, query.coordinates.inverse(z)), size
 
-    def log_density(
-        self,
-        backend: Backend,
-        net: Net,
-        value: Array,
-        known: Condition,
-        coordinates: Coordinates,
-        check: bool = False,
-    ) -> tuple[Array, Array]:
+    def log_density(self, query: Query, value: Array, check: bool = False) -> tuple[Array, Array]:
         """The log density of the blocks asked for given those known, and its error.
 
         With ``check`` the error knows the integrator's beside that of the probes. With draws of Normals for known
         blocks, their own density is added.
         """
-        xp = backend.xp
-        out, error = self.density(backend, net, value, known.states, coordinates, check)
-        if known.scale is not None:
-            clean = self.blocks.spread(known.states.clean)
-            width = xp.where(clean, known.scale, xp.ones_like(known.scale))
-            normal = normal_log_density((value - known.loc) / width, xp.log(width))
+        xp, (loc, scale, states) = query.backend.xp, query.condition
+        out, error = self.density(query, value, check)
+        if scale is not None:
+            clean = self.blocks.spread(states.clean)
+            width = xp.where(clean, scale, xp.ones_like(scale))
+            normal = normal_log_density((value - loc) / width, xp.log(width))
             out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
         return out, error

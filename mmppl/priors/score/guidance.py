@@ -5,7 +5,7 @@ With :math:`E(z_i, z_j, t)` trained on diffused latents, by
 .. math:: \mathrm{softplus}(E_\text{real}) + \tfrac12 \big[\mathrm{softplus}(-E_\text{mismatched})
     + \mathrm{softplus}(-E_\text{noise})\big]
 
-where both halves of a real or mismatched pair are diffused to the time that the energy is told, and noise is that of
+where both halves of a real or mismatched pair are diffused to the time that the energy is given, and noise is that of
 the diffusion's end at every time. The energy that minimises it is
 
 .. math:: E^*(z_i, z_j, t) = \log \frac{\tfrac12 \big[p_t(z_i)\, p_t(z_j) + \mathcal{N}(z_i)\, \mathcal{N}(z_j)\big]}

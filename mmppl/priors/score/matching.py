@@ -139,9 +139,11 @@ class MultiTimeScoreMatching:
     def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
         xp = backend.xp
+        # 1. Hide some blocks, with p_marginal: of the proposed subsets the first that leaves something to see.
         coins = noise.hide[1:, ...] < 0.5
         seen = first_valid(backend, coins & present, lambda coin: xp.any(coin, axis=-1), present)
         seen = xp.where(noise.hide[0, ...][..., :1] < self.p_marginal, seen, present)
+        # 2. Of those seen, make some conditions, with p_conditional: the first proposal that leaves some to predict.
         coins = (noise.condition[1:, ...] < 0.5) & seen
 
         def leaves_some(coin: Array) -> Array:
@@ -165,21 +167,25 @@ class MultiTimeScoreMatching:
             noise: What :meth:`draw` gives.
         """
         xp = backend.xp
+        # 1. A time for each block, or one for all, with its weight.
         uniform = noise.time if self.independent else noise.time[..., :1] + xp.zeros_like(noise.time)
         times, weights = draw_times(self.sde, uniform, self.time_sampling, self.first)
         weights = weights + xp.zeros_like(times)
+        # 2. Diffuse the diffused blocks; conditions stay clean.
         moves, wide = blocks.spread(states.diffused), blocks.spread(times)
         noisy = xp.where(moves, self.sde.diffuse(z, wide, noise.noise), z)
 
         def predict(z: Array) -> Array:
             return self.noise(backend, blocks, net, states, z, times)
 
+        # 3. The error of the noise, or of what is predicted in its place.
         if noise.along is not None:
             error = _implicit(backend, predict, noisy, self.sde.scale(wide), moves, noise.along)
         else:
             error = (noise.noise - predict(noisy)) ** 2
             if self.time_sampling == "uniform" and self.predict != "noise":
                 error = error / self._parts(wide)[1] ** 2
+        # 4. Weigh it by time, and by D / |A|: each datum counts alike, however much of it is diffused.
         error = blocks.spread(weights) * error
         sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
         number = xp.sum(xp.where(states.diffused, sizes, xp.zeros_like(sizes)), axis=-1)

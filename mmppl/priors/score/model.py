@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
-from mmppl.priors.condition import BlockRoles
+from mmppl.priors.condition import BlockRoles, Query
 from mmppl.priors.coordinates import Coordinates, Whitening, restrict_network
-from mmppl.priors.score.base import JointModel
+from mmppl.priors.score.base import JointModel, Overrides
 from mmppl.priors.score.conditioning import Conditioning
 from mmppl.priors.score.guidance import PairwiseGuidance
-from mmppl.priors.score.matching import MultiTimeScoreMatching, Net
+from mmppl.priors.score.matching import MultiTimeScoreMatching
 from mmppl.priors.score.probability_flow import ProbabilityFlow
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import DPMSolver, Solver
@@ -50,20 +49,14 @@ class ScoreModel(JointModel):
     pairwise: PairwiseGuidance | None = None
     particles: TwistedSMC | None = None
 
-    def guided(
-        self,
-        guidance: float | None,
-        solver: Solver | None,
-        particles: int | TwistedSMC | None,
-        given: Mapping[str, bool],
-    ) -> "ScoreModel":
+    def guided(self, by: Overrides, given: Mapping[str, bool]) -> "ScoreModel":
         new = self
-        if particles is not None:
-            exact = particles if isinstance(particles, TwistedSMC) else TwistedSMC(particles)
+        if by.particles is not None:
+            exact = by.particles if isinstance(by.particles, TwistedSMC) else TwistedSMC(by.particles)
             new = replace(new, particles=exact)
-        if guidance is not None:
-            new = replace(new, conditioning=replace(new.conditioning, guidance=guidance))
-        return new if solver is None else replace(new, solver=solver)
+        if by.guidance is not None:
+            new = replace(new, conditioning=replace(new.conditioning, guidance=by.guidance))
+        return new if by.solver is None else replace(new, solver=by.solver)
 
     def check(self, coordinates: Coordinates | None) -> None:
         if isinstance(coordinates, Whitening) and self.learning.predict != "velocity":
@@ -72,22 +65,13 @@ class ScoreModel(JointModel):
                 f"{self.learning.predict!r}."
             )
 
-    def draw(
-        self,
-        backend: Backend,
-        rng: Any,
-        net: Net,
-        states: BlockRoles,
-        observed: Array,
-        coordinates: Coordinates,
-        energy: Any,
-    ) -> tuple[Array, Array | None]:
-        xp = backend.xp
-        sde, predict = self.learning.sde, self._predict(backend, restrict_network(net, coordinates.kept))
+    def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
+        backend, xp, states = query.backend, query.backend.xp, query.states
+        sde, predict = self.learning.sde, self._predict(query)
         if self.particles is None:
             pull = None
-            if self.pairwise is not None and energy is not None:
-                pull = self.pairwise.pull(backend, energy, states)
+            if self.pairwise is not None and query.energy is not None:
+                pull = self.pairwise.pull(backend, query.energy, states)
             args = (self.solver, sde, self.blocks, predict, states, observed, pull)
             return self.conditioning.sample(backend, rng, *args), None
 
@@ -95,50 +79,44 @@ class ScoreModel(JointModel):
             everything = xp.ones_like(states.clean)
             return predict(BlockRoles(everything, ~everything), z, t)
 
-        clean = self.blocks.spread(states.clean)
-        z, size = self.particles.sample(backend, rng, sde, noise_of, observed, clean)
-        there = self.blocks.spread(states.diffused) | clean
-        return xp.where(there, z, xp.zeros_like(z)), size
+        known = self.blocks.spread(states.clean)
+        z, size = self.particles.sample(backend, rng, sde, noise_of, observed, known)
+        return xp.where(self.blocks.spread(query.present), z, xp.zeros_like(z)), size
 
-    def density(
-        self,
-        backend: Backend,
-        net: Net,
-        value: Array,
-        states: BlockRoles,
-        coordinates: Coordinates,
-        check: bool,
-    ) -> tuple[Array, Array]:
+    def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
         """By the probability flow; the gradient with respect to the value is the score at the flow's first time."""
-        xp, still = backend.xp, backend.stop_gradient
-        states = self.conditioning.diffused(backend, states)
-        moves = self.blocks.spread(states.diffused)
-        z = coordinates.forward(value)
-        predict = self._predict(backend, restrict_network(net, coordinates.kept))
+        backend, xp, still = query.backend, query.backend.xp, query.backend.stop_gradient
+        states = self.conditioning.diffused(backend, query.states)
+        moves, z, predict = self.blocks.spread(states.diffused), query.coordinates.forward(value), self._predict(query)
         score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
         frozen, moves = still(z), xp.broadcast_to(moves, z.shape)
         out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = still(score(frozen, t, None))
         out = still(out) + xp.sum(slope * (z - frozen), axis=-1)
-        out = out + xp.sum(xp.where(moves, coordinates.log_abs_det(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
-        return out, still(error)
+        return out + _log_volume(query, z, moves), still(error)
 
-    def _predict(self, backend: Backend, net: Net) -> Any:
+    def bound(self, rng: Any, query: Query, value: Array) -> Array:
+        """The random denoising bound of :class:`MultiTimeScoreMatching`, ``(*,)``, of the latents as they are."""
+        backend, present = query.backend, query.present
+        net = restrict_network(query.net, query.coordinates.kept)
+        z = query.coordinates.forward(value)
+        noise = self.learning.draw(backend, rng, z, len(self.blocks))
+        out = self.learning.bound(backend, self.blocks, net, z, present, noise)
+        there = backend.xp.broadcast_to(present, (*z.shape[:-1], len(self.blocks)))
+        return out + _log_volume(query, z, self.blocks.spread(there))
+
+    def _predict(self, query: Query) -> Any:
         """The noise predicted at one time for all diffused blocks."""
+        backend, net = query.backend, restrict_network(query.net, query.coordinates.kept)
 
         def predict(states: BlockRoles, z: Array, t: Array) -> Array:
             return self.learning.noise(backend, self.blocks, net, states, z, t + backend.xp.zeros_like(z[..., :1]))
 
         return predict
 
-    def bound(
-        self, backend: Backend, rng: Any, net: Net, value: Array, present: Array, coordinates: Coordinates
-    ) -> Array:
-        """The random denoising bound of :class:`MultiTimeScoreMatching`, ``(*,)``, of the latents as they are."""
-        xp = backend.xp
-        z = coordinates.forward(value)
-        noise = self.learning.draw(backend, rng, z, len(self.blocks))
-        out = self.learning.bound(backend, self.blocks, restrict_network(net, coordinates.kept), z, present, noise)
-        there = self.blocks.spread(xp.broadcast_to(present, (*z.shape[:-1], present.shape[-1])))
-        return out + xp.sum(xp.where(there, coordinates.log_abs_det(backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)
+
+def _log_volume(query: Query, z: Array, there: Array) -> Array:
+    """Log volume of the change of coordinates, summed over some of them, ``(*,)``."""
+    xp = query.backend.xp
+    return xp.sum(xp.where(there, query.coordinates.log_abs_det(query.backend) + 0.0 * z, xp.zeros_like(z)), axis=-1)

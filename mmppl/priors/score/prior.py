@@ -5,15 +5,19 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
-from mmppl.priors.condition import BlockRoles, Condition, parse_condition
+from mmppl.priors.blocks import Blocks
+from mmppl.priors.condition import BlockRoles, Condition, Query, parse_condition
 from mmppl.priors.coordinates import Coordinates
-from mmppl.priors.score.base import JointModel
+from mmppl.priors.multi_task.model import MultiTaskModel
+from mmppl.priors.multi_task.shared_space import SharedSpace
+from mmppl.priors.score.base import JointModel, Overrides
+from mmppl.priors.score.model import ScoreModel
 from mmppl.priors.score.smc import TwistedSMC
 from mmppl.sde.solvers import Solver
 
 Array = Any
 
-__all__ = ["ScorePrior"]
+__all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior"]
 
 DENSITIES = ("flow", "denoising")
 
@@ -49,43 +53,45 @@ class ScorePrior:
     """
 
     backend: Backend
-    options: JointModel
+    model: JointModel
     coordinates: Coordinates
     known: Condition | None
     batch_shape: Any
 
-    def _given(self, known: Condition, options: JointModel) -> Any:
-        """The same network given something."""
+    def _given(self, known: Condition, model: JointModel) -> Any:
+        """The same network under a condition, by a model."""
         raise NotImplementedError
 
     @staticmethod
-    def check(options: JointModel, density: str, coordinates: Coordinates | None) -> None:
+    def check(model: JointModel, density: str, coordinates: Coordinates | None) -> None:
         """Raises :class:`OptionError` unless these fit together."""
         if density not in DENSITIES:
             raise OptionError(f"Expected a density among {DENSITIES}; got {density!r}.")
-        options.check(coordinates)
+        model.check(coordinates)
 
     def _draw(self, *args: Any) -> tuple[Array, Any]:
         """Draws, and the effective numbers of particles where there are any."""
         raise NotImplementedError
 
-    def _known(self, sample_shape: tuple[int, ...]) -> Condition:
-        """The condition, with leading axes; of a joint density, an empty one."""
-        xp, blocks = self.backend.xp, self.options.blocks
+    def _query(self, net: Any, sample_shape: tuple[int, ...] = (), energy: Any = None) -> Query:
+        """The query that this distribution is, of the network ``net``; of a joint density, without a condition."""
+        xp, blocks = self.backend.xp, self.model.blocks
         shape = (*sample_shape, *self.batch_shape)
         if self.known is None:
             loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*shape, blocks.dim)))
             everything = xp.broadcast_to(xp.isfinite(loc[..., :1]), (*shape, len(blocks)))
-            return Condition(loc, None, BlockRoles(everything, ~everything))
-        loc, scale, states = self.known
-        wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
-        states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
-        return Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+            known = Condition(loc, None, BlockRoles(everything, ~everything))
+        else:
+            loc, scale, states = self.known
+            wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
+            states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
+            known = Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+        return Query(self.backend, net, known, self.coordinates, energy)
 
     def _check_states(self) -> None:
         """Raises :class:`OptionError` if some row of a conditional has no density."""
         if self.known is not None:
-            self.options.check_states(self.backend, self.known.states)
+            self.model.check_states(self.backend, self.known.states)
 
     def sample_with_size(self, *args: Any) -> tuple[Array, Array]:
         """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
@@ -96,7 +102,7 @@ class ScorePrior:
         Raises:
             OptionError: If there are no particles.
         """
-        if self.options.particles is None:
+        if self.model.particles is None:
             raise OptionError("Expected a conditional with particles; got none. Call conditional(..., particles=P).")
         return self._draw(*args)
 
@@ -126,9 +132,9 @@ class ScorePrior:
             OptionError: If nothing is given.
             DataError: If a value is not finite where it is present.
         """
-        known = parse_condition(self.backend, self.options.blocks, values, present, want)
+        known = parse_condition(self.backend, self.model.blocks, values, present, want)
         everywhere = {name: not present or name not in present for name in values}
-        return self._given(known, self.options.guided(guidance, solver, particles, everywhere))
+        return self._given(known, self.model.guided(Overrides(guidance, solver, particles), everywhere))
 
     def marginal(self, present: Mapping[str, Array]) -> Any:
         """The distribution of the blocks that are present in each row, without the others.
@@ -136,7 +142,65 @@ class ScorePrior:
         Arguments:
             present: Boolean ``(*,)`` for every block.
         """
-        there = self.options.blocks.stack(present)
+        there = self.model.blocks.stack(present)
         xp = self.backend.xp
-        loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.options.blocks.dim)))
-        return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.options)
+        loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.model.blocks.dim)))
+        return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
+
+
+class DiffusionPrior(ScorePrior):
+    r"""A diffusion prior on one latent: :class:`JointScore` with a single block.
+
+    With ``density="denoising"`` and :class:`~mmppl.priors.MultiTimeScoreMatching` with ``time_sampling="importance"``
+    its random log density is a bound, so that encoders and prior may be learned together.
+
+    References:
+        | Score-based Generative Modeling in Latent Space (Vahdat et al., 2021), theorem 1
+        | https://arxiv.org/abs/2106.05931
+
+    Arguments:
+        net: The network, ``(*, D + 1)``, latent and time, to ``(*, D)``.
+        dim: D, or a :class:`~mmppl.priors.ScoreModel` with one block.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is more than one block.
+    """
+
+    @staticmethod
+    def one_block(dim: int | ScoreModel) -> ScoreModel:
+        """The model; raises :class:`OptionError` if it has several blocks."""
+        model = dim if isinstance(dim, ScoreModel) else ScoreModel(Blocks.of({"z": dim}))
+        if len(model.blocks) != 1:
+            raise OptionError(f"Expected one block; got {list(model.blocks.names)}. Use JointScore for several.")
+        return model
+
+
+class MultiTaskPrior(ScorePrior):
+    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
+
+    .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
+        z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
+
+    It is conditioned, sampled and scored as :class:`JointScore` is; see :class:`~mmppl.priors.MultiTaskModel`.
+    Experimental.
+
+    References:
+        | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024)
+        | https://openreview.net/forum?id=cbv0sBIZh9
+
+    Arguments:
+        net: Blocks and their codes ``(*, D + M)`` to ``(*, 2 D)``, as
+            ``mmppl.nets.ResidualScore(sizes, outputs=2 * D)``.
+        blocks: Dimensions by name of block, the first of which diffuses, or a
+            :class:`~mmppl.priors.MultiTaskModel`, which says besides how it is learned, solved and conditioned.
+        options: Those of :class:`JointScore`.
+
+    Raises:
+        OptionError: If there is one block alone.
+    """
+
+    @staticmethod
+    def multi_task(blocks: Mapping[str, int] | MultiTaskModel) -> MultiTaskModel:
+        """The model, also from dimensions by name of block."""
+        return blocks if isinstance(blocks, MultiTaskModel) else MultiTaskModel(SharedSpace(Blocks.of(blocks)))

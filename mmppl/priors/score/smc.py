@@ -23,6 +23,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.numerics import systematic
 from mmppl.sde import SDE
 from mmppl.sde.solvers.ancestral import posterior
 from mmppl.sde.solvers.base import count, table
@@ -155,15 +156,19 @@ class TwistedSMC:
             (z, log_weight, least), (i, t, own, pull, spread, now, then) = carry, xs
             xi = backend.normal(backend.fold_in(second, i), shape, start)
             u = backend.uniform(backend.fold_in(third, i), tuple(start.shape[:-1]), start)
+            # 1. Weigh: the twisting function here, over the one of the step before, which is taken off in 2.
             at = twist(z, t, xi)
             log_weight = log_weight + at.value
+            # 2. Resample, where few particles still count; else everyone stays.
             size = self._size(backend, log_weight)
             poor = size < self.threshold * self.number
             order = xp.where(poor, self._resample(backend, log_weight, u), self._stay(backend, log_weight))
             z, at = self._take(backend, order, z), Twist(*(self._take(backend, order, x) for x in at))
             log_weight = xp.where(poor, xp.zeros_like(log_weight), log_weight) - at.value
+            # 3. Propose: a step of the reverse diffusion, its mean shifted by the slope of the twisting function.
             shift = pull * at.slope / spread
             new = own * (z - now * at.joined) + then * at.joined + pull * (at.score + at.slope) + spread * xi
+            # 4. Weigh by the density of the reverse step over that of the proposal.
             log_weight = log_weight - xp.sum(shift * (0.5 * shift + xi), axis=-1)
             return (xp.where(moves, new, z), log_weight, xp.where(size < least, size, least)), None
 
@@ -176,6 +181,7 @@ class TwistedSMC:
         zero = xp.zeros_like(begin[..., 0])
         carry = (begin, zero, xp.zeros_like(start[..., 0]) + float(self.number))
         (z, log_weight, least), _ = backend.scan(step, carry, (count(backend, self.steps), *columns))
+        # The last weights, and one particle drawn by them.
         end = backend.asarray(np.asarray(self.last), like=start)
         at = twist(z, end, backend.normal(backend.fold_in(second, self.steps), shape, start))
         log_weight = log_weight + at.value
@@ -198,14 +204,9 @@ class TwistedSMC:
 
     def _resample(self, backend: Backend, log_weight: Array, u: Array) -> Array:
         """Ancestors of the particles, ``(P, *)``, by systematic resampling in an order turned at random."""
-        xp = backend.xp
-        upper = xp.cumulative_sum(xp.exp(backend.log_softmax(log_weight, axis=0)), axis=0)
         places = backend.asarray((np.arange(self.number) / self.number).tolist(), like=u)
-        points = xp.reshape(places, (self.number, *(1,) * u.ndim)) + u
-        points = points - xp.floor(points)
-        place = xp.sum(upper[None, ...] < points[:, None, ...], axis=1)
-        # Rounding may leave the last sum a little below 1.
-        return xp.where(place < self.number, place, self.number - 1)
+        points = backend.xp.reshape(places, (self.number, *(1,) * u.ndim)) + u
+        return systematic(log_weight, points - backend.xp.floor(points))
 
     def _stay(self, backend: Backend, log_weight: Array) -> Array:
         xp = backend.xp

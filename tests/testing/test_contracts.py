@@ -2,18 +2,32 @@
 
 from functools import cache
 
-import equinox as eqx
 import numpy as np
 import pytest
 
 from mmppl._backend import get_backend
-from mmppl.nets import SetTransformer
-from mmppl.nets.equinox import build
+from mmppl.nets import DeepSets, SetTransformer
 from mmppl.priors import LangevinChains
-from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract
+from mmppl.testing import AggregationContract, ObjectiveContract, PriorContract, driver
 
-HOST = "numpyro"
 SHORT = LangevinChains(number=500, steps=60, step_size=0.7, adjusted=True, draw_steps=60)
+
+
+class OnBothHosts:
+    """A contract's host is a parameter here, not an attribute."""
+
+    def setup_method(self):
+        """The fixture below starts the driver."""
+
+    def teardown_method(self):
+        """The fixture below ends it."""
+
+    @pytest.fixture(autouse=True, params=["numpyro", "pyro"])
+    def drive(self, request):
+        self.host = request.param
+        self.driver = driver(self.host)
+        with self.driver.double():
+            yield
 
 
 def energy(z):
@@ -47,8 +61,8 @@ PRIORS = {
 
 
 @pytest.mark.parametrize("case", PRIORS.values(), ids=PRIORS)
-class TestPrior(PriorContract):
-    host, dim = HOST, 2
+class TestPrior(OnBothHosts, PriorContract):
+    dim = 2
 
     @pytest.fixture(autouse=True)
     def choose(self, case):
@@ -62,13 +76,15 @@ AGGREGATIONS = {
     f"{name}, {family}": (name, {"family": family, **options})
     for family in ("normal", "laplace")
     for name, options in (("Product", {}), ("MixtureOfExperts", {}), ("MixtureOfProducts", {"prior_expert": True}))
-} | {"Product without prior": ("Product", {"prior_expert": False}), "MixtureOfProducts": ("MixtureOfProducts", {})}
+} | {
+    "Product without prior": ("Product", {"prior_expert": False}),
+    "MixtureOfProducts": ("MixtureOfProducts", {}),
+    "GeometricMean, laplace": ("GeometricMean", {"family": "laplace"}),
+}
 
 
 @pytest.mark.parametrize("case", AGGREGATIONS.values(), ids=AGGREGATIONS)
-class TestAggregation(AggregationContract):
-    host = HOST
-
+class TestAggregation(OnBothHosts, AggregationContract):
     @pytest.fixture(autouse=True)
     def choose(self, case):
         self.case = case
@@ -79,14 +95,16 @@ class TestAggregation(AggregationContract):
 
 
 POOLED = {
+    "deep sets": (DeepSets, {}, {}),
+    "deep sets, laplace, prior": (DeepSets, {}, {"family": "laplace", "empty": "prior"}),
+    "deep sets, mixture": (DeepSets, {"components": 3}, {}),
+    "set transformer": (SetTransformer, {"heads": 2}, {}),
     "set transformer, mixture, prior": (SetTransformer, {"heads": 2, "components": 2}, {"empty": "prior"}),
 }
 
 
 @pytest.mark.parametrize("case", POOLED.values(), ids=POOLED)
-class TestPooled(AggregationContract):
-    host = HOST
-
+class TestPooled(OnBothHosts, AggregationContract):
     @pytest.fixture(autouse=True)
     def choose(self, case):
         self.case = case
@@ -95,33 +113,35 @@ class TestPooled(AggregationContract):
         spec, sizes, options = self.case
         features = {name: get_backend(*pair).xp.concat(pair, axis=-1) for name, pair in experts.items()}
         dim = features["a"].shape[-1]
-        net = compiled(spec(dim, dim // 2, width=8, depth=1, **sizes))
+        net = built(self.host, spec(dim, dim // 2, width=8, depth=1, **sizes))
         return self.driver.mm.Pooled(features, present, net, **options)
 
 
 @cache
-def compiled(spec):
-    """The network, compiled: operation by operation it takes seconds."""
-    return eqx.filter_jit(build(spec, 3, "float64"))
+def built(host, spec):
+    """The network of a host."""
+    if host == "pyro":
+        from mmppl.nets.torch import build
+
+        return build(spec, 3, "float64")
+    import equinox as eqx
+
+    from mmppl.nets.equinox import build
+
+    return eqx.filter_jit(build(spec, 3, "float64"))  # operation by operation it takes seconds
 
 
-class TestELBO(ObjectiveContract):
-    host = HOST
-
+class TestELBO(OnBothHosts, ObjectiveContract):
     def objective(self, particles):
         return self.driver.mm.ELBO(particles)
 
 
-class TestSticking(ObjectiveContract):
-    host = HOST
-
+class TestSticking(OnBothHosts, ObjectiveContract):
     def objective(self, particles):
         return self.driver.mm.ELBO(particles, gradient="stl")
 
 
-class TestMVAE(ObjectiveContract):
-    host = HOST
-
+class TestMVAE(OnBothHosts, ObjectiveContract):
     def objective(self, particles):
         return self.driver.mm.MVAE(particles, random=0)
 
@@ -129,23 +149,21 @@ class TestMVAE(ObjectiveContract):
         return truth.evidence(batch) + sum(truth.evidence(batch.only(name)) for name in batch.modalities)
 
 
-class TestMMVAE(ObjectiveContract):
-    host, exact = HOST, False
+class TestMMVAE(OnBothHosts, ObjectiveContract):
+    exact = False
 
     def objective(self, particles):
         return self.driver.mm.MMVAE(particles)
 
 
-class TestMoPoE(ObjectiveContract):
-    host, exact = HOST, False
+class TestMoPoE(OnBothHosts, ObjectiveContract):
+    exact = False
 
     def objective(self, particles):
         return self.driver.mm.MoPoE(particles)
 
 
-class TestMVTCAE(ObjectiveContract):
-    host = HOST
-
+class TestMVTCAE(OnBothHosts, ObjectiveContract):
     def objective(self, particles):
         return self.driver.mm.MVTCAE(particles, alpha=0.6)
 
@@ -154,8 +172,6 @@ class TestMVTCAE(ObjectiveContract):
         return truth.evidence(batch) - 0.6 / number * sum(truth.evidence(batch.only(name)) for name in batch.modalities)
 
 
-class TestMasked(ObjectiveContract):
-    host = HOST
-
+class TestMasked(OnBothHosts, ObjectiveContract):
     def objective(self, particles):
         return self.driver.mm.Masked(particles)
