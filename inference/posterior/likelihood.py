@@ -9,6 +9,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
+from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
@@ -79,7 +80,7 @@ def log_likelihood(
     if num < 2:
         raise OptionError(f"Expected num >= 2; got {num}.")
     fitted.program.need_density()
-    data = data.validate(fitted.program.modalities)
+    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     weights = _log_weights(fitted, data, num, seed, chunk)
     value, error, pareto_k = _summarise(weights)
     if given:

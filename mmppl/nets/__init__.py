@@ -10,10 +10,11 @@ from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
-from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
+from mmppl.nets.spec import MLP, Classes, Energy, LocScale, LogCounts, Scaled, Spec
 
 __all__ = [
     "MLP",
+    "Classes",
     "DeepSets",
     "Energy",
     "EquivariantDeepSets",

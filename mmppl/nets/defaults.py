@@ -4,7 +4,7 @@ from math import prod
 
 from mmppl.batch import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.spec import MLP, Energy, LocScale, LogCounts, Scaled, Spec
+from mmppl.nets.spec import MLP, Classes, Energy, LocScale, LogCounts, Scaled, Spec
 
 __all__ = ["decoder", "encoder", "energy"]
 
@@ -19,7 +19,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
 
     Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
     (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder. Counts are
-    seen as log(1 + x).
+    seen as log(1 + x), categories one-hot.
 
     Arguments:
         modality: The modality.
@@ -39,6 +39,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     body: Spec
     if modality.vocabulary:
         body = TokenEncoder(modality.shape[0], modality.vocabulary, out, width=_width(hidden))
+    elif modality.categories:
+        body = Classes(modality.categories, MLP((hidden,), out, (hidden,)))
     elif size:
         body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
     else:
@@ -51,8 +53,8 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """A decoder of a modality: latents ``(*, latent_dim)`` to what its likelihood takes, ``(*, *modality.shape)``.
 
     Where a likelihood takes several outputs for each value, they lie behind each other on the first axis of the event.
-    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed. A learned
-    scale is a second output, without batch axes.
+    Token texts get logits ``(*, L, V)`` and categories ``(*, K)``. Nets are chosen as in :func:`encoder`; outputs
+    are not squashed. A learned scale is a second output, without batch axes.
 
     Arguments:
         modality: The modality.
@@ -70,6 +72,8 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     shape = modality.shape and (modality.scoring.outputs * modality.shape[0], *modality.shape[1:])
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
+    if modality.categories:
+        return MLP((latent_dim,), (modality.categories,), (hidden, hidden))
     if size:
         body = PatchDecoder((latent_dim,), shape, size, _width(hidden))  # type: ignore[arg-type]
     else:

@@ -8,9 +8,9 @@ from math import prod
 from typing import Protocol
 
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Activation, Layer, Linear, Log1p, Norm, Reshape, Scale, Split
+from mmppl.nets.layers import Activation, Embed, Layer, Linear, Log1p, Norm, Reshape, Scale, Split
 
-__all__ = ["MLP", "Energy", "LocScale", "LogCounts", "Scaled", "Spec"]
+__all__ = ["MLP", "Classes", "Energy", "LocScale", "LogCounts", "Scaled", "Spec"]
 
 FAMILIES = ("normal", "laplace")
 
@@ -187,6 +187,44 @@ class LogCounts:
 
     def layers(self) -> tuple[Layer, ...]:
         return (Log1p(), *self.body.layers())
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A body that sees a class as a vector: a linear map of its one-hot code, and an activation.
+
+    Arguments:
+        categories: Number K of classes, 0, ..., K - 1.
+        body: The net of the vectors, of ``in_shape == (width,)``.
+        activation: As in :class:`MLP`.
+
+    Raises:
+        OptionError: If the activation is unknown.
+
+    Example:
+        >>> Classes(3, MLP((16,), (8,))).in_shape
+        ()
+    """
+
+    categories: int
+    body: Spec
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        self.layers()
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        # The row of a table is the product of a matrix and a one-hot code.
+        width = self.body.in_shape[0] or 1
+        return (Embed(self.categories, width), Activation(self.activation), *self.body.layers())
 
 
 @dataclass(frozen=True)
