@@ -10,6 +10,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import Dataset
 from mmppl.diagnostics import evaluate
 from mmppl.diagnostics.calibration import coverage
+from mmppl.diagnostics.report.pictures import cell
 from mmppl.inference import Fitted, fit, generate, infer, log_likelihood, to_arviz
 from mmppl.models.common.declare import likelihood
 
@@ -122,6 +123,12 @@ def test_the_score_of_a_class_and_of_counts_is_the_closed_form(ppl, learned):
     scale = np.exp(fitted.weights["rna.decoder.layers.7.weight"])
     want = nbinom.logpmf(batch["rna"], scale, scale / (scale + mean)).sum(-1)
     np.testing.assert_allclose(scores["rna"][0], want, rtol=1e-4)
+
+
+def test_a_report_shows_classes_by_name():
+    assert ">bee<" in cell(KINDS["label"], np.int64(1), "label")
+    assert ">1<" in cell(Modality((), kind="category", categories=3), np.int64(1), "label")
+    assert 'alt="rna: 3.00, 0.00, 1.00, 7.00"' in cell(KINDS["rna"], np.array([3, 0, 1, 7]), "rna")
 
 
 def test_counts_may_be_integers_or_floats(ppl, learned):
