@@ -67,7 +67,7 @@ def batch_of(
             raise ModalityError(f"Expected arrays of modalities among {list(known)}; got {unknown}. Leave them out.")
     said |= kinds or {}
     check_kinds(said, list(arrays))
-    label = None if label is None else numpy_of(label)
+    label = None if label is None else np.array(numpy_of(label))  # one that may be written to, or torch warns
     if label is not None and label.ndim != 1:
         raise DataError(f"Expected '{LABEL}' of shape (N,) in {where}; got {label.shape}.")
     values, present, out = {}, {}, {}

@@ -203,7 +203,7 @@ def label_array(column: Any) -> np.ndarray:
     if column.isna().any():
         row = int(np.flatnonzero(column.isna())[0])
         raise DataError(f"Expected a label in every row; column {column.name!r} has none in row {row}.")
-    values = np.asarray(column.to_numpy())
+    values = np.array(column.to_numpy())  # pandas gives arrays that may not be written to, of which torch warns
     return np.array([str(x) for x in values]) if values.dtype.kind in "OU" else values
 
 

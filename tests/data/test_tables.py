@@ -57,6 +57,7 @@ def test_a_frame_comes_back_as_it_was(frame):
     np.testing.assert_array_equal(data.rows["size"][:, 1], frame["size/y"])
     assert data.rows.present["mass"].tolist() == [True, False, True] * 4
     assert data.rows.label.tolist() == ["x", "y", "x"] * 4
+    assert from_pandas(frame, label="year").rows.label.flags.writeable
     assert sorted([*data.train.label, *data.test.label]) == sorted(data.rows.label)
     assert (len(data.train), len(data.test)) == (10, 2)
     pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame[VALUES], check_exact=True)
