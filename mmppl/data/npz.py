@@ -116,7 +116,7 @@ def write_npz(
         raise DataError(f"Expected a new path; got {path}, which exists. Pass force (--force) to replace it.")
     if not path.parent.is_dir():
         raise DataError(f"Expected a path in a folder that exists; got {path}. Make the folder first.")
-    arrays = {key: get_backend(value).to_numpy(value) for key, value in _columns(data).items()}
+    arrays: dict[str, Any] = {key: get_backend(value).to_numpy(value) for key, value in _columns(data).items()}
     arrays = named(arrays, modalities or {})
     arrays |= {f"{name}__kind": np.array(m.kind) for name, m in (modalities or {}).items() if name in arrays}
     for key, value in arrays.items():

@@ -185,7 +185,7 @@ def _columns(view: str, frame: Any, names: Sequence[Any]) -> np.ndarray:
     gone = np.isnan(out) if out.dtype.kind == "f" else np.zeros(out.shape, bool)
     some = gone.any(1) & ~gone.all(1)
     if some.any():
-        lacking = [c for c, missing in zip(names, gone[some].any(0), strict=True) if missing]
+        lacking = [c for c, missing in zip(names, np.atleast_1d(gone[some].any(0)), strict=True) if missing]
         rows = ", ".join(map(str, np.flatnonzero(some)[:5]))
         raise DataError(
             f"View '{view}': rows {rows} lack columns {lacking[:5]} and have others. Make a view of its own of each "

@@ -141,7 +141,7 @@ def as_read(value: np.ndarray, there: np.ndarray, modality: Modality, dtype: Any
     return np.where(rows, value, np.nan).astype(dtype)
 
 
-def named(values: Mapping[str, np.ndarray], modalities: Mapping[str, Modality]) -> dict[str, np.ndarray]:
+def named(values: Mapping[str, np.ndarray], modalities: Mapping[str, Modality]) -> dict[str, Any]:
     """Values by modality, classes that have names under these.
 
     Example:
