@@ -1,5 +1,7 @@
 """`mmppl fit`."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +59,9 @@ def fit(
     dataset = open_data(data, data_root, kinds)
     program = models.make(model, dataset.modalities, ppl=ppl, seed=seed, **options)
     if dataset.rows is not None:
+        # What cannot be fitted or written is refused without a table.
+        dataset.train.validate(program.modalities)
+        _check_out(out, resume, force)
         print(kinds_table(program.modalities, dataset.rows))
     info = run_info(data, data_root, kinds)
     fitted = inference.fit(
@@ -74,3 +79,14 @@ def fit(
     print(f"Fitted {model} to {dataset.name} ({len(dataset.train)} tuples) with {backend}: epoch {last['epoch']}.")
     print("  ".join(f"{k}={v:.4g}" for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")))
     print(f"Run folder: {out}")
+
+
+def _check_out(out: Path, resume: bool, force: bool) -> None:
+    """Refuses a folder that fitting would refuse."""
+    from mmppl.inference import Run
+
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    if not resume:
+        Run(out).check_free(force=force)

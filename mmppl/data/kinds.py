@@ -158,6 +158,11 @@ def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _guess(name: str, known: np.ndarray) -> str:
     rank, integer = known.ndim, known.dtype.kind in "iu"
+    if rank > 4:
+        raise DataError(
+            f"Modality '{name}': expected an image (N, C, H, W) or (N, H, W), or numbers of at most four axes; got "
+            f"dtype {known.dtype} and shape {known.shape}. Say its kind, or lay axes together."
+        )
     if _text(known):
         return "category"
     if known.dtype == np.uint8 and rank in (3, 4):
