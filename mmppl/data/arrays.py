@@ -64,7 +64,9 @@ def batch_of(
     if modalities is not None:
         unknown = [name for name in arrays if name not in known]
         if unknown:
-            raise ModalityError(f"Expected arrays of modalities among {list(known)}; got {unknown}. Leave them out.")
+            raise ModalityError(
+                f"Unknown modality '{unknown[0]}' in {where}; the program has {', '.join(known)}. Leave it out."
+            )
     said |= kinds or {}
     check_kinds(said, list(arrays))
     label = None if label is None else np.array(numpy_of(label))  # one that may be written to, or torch warns

@@ -79,12 +79,19 @@ def fit_to(name: str, value: Any, modality: Modality) -> tuple[np.ndarray, np.nd
 
     Raises:
         DataError: If it is of another kind, or a class is unknown.
+        ModalityError: If it is of another shape.
 
     Example:
         >>> fit_to("pet", np.array(["dog", "cat"]), Modality((), kind="category", names=("cat", "dog")))[0]
         array([1, 0])
     """
     value, there = _rows(name, value)
+    grey = modality.kind == "image" and modality.shape[0] == 1 and value.shape[1:] == modality.shape[1:]
+    single = modality.kind == "category" and value.shape[1:] == (1,)
+    if value.shape[1:] != modality.shape and not grey and not single:
+        raise ModalityError(
+            f"Modality '{name}': expected shape (N, {', '.join(map(str, modality.shape))}); got {value.shape}."
+        )
     if _text(value) and modality.kind == "category" and modality.names is None:
         raise DataError(f"Modality '{name}': expected ids of classes below {modality.categories}; got texts.")
     return _AS[modality.kind](name, value, there, modality.names), there
@@ -223,7 +230,7 @@ def _image(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.nd
 def _tokens(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.ndarray:
     if value.ndim != 2 or value.dtype.kind not in "iu":
         raise DataError(
-            f"Modality '{name}': expected token ids, integers (N, L); got dtype {value.dtype} and shape {value.shape}."
+            f"Modality '{name}': expected integer token ids; got dtype {value.dtype} and shape {value.shape}."
         )
     return value.astype(np.int64, copy=False)
 

@@ -122,7 +122,10 @@ def test_rows_for_a_program_take_its_classes():
         fit_to("pet", np.array(["dog"]), Modality((), kind="category", categories=2))
     with pytest.raises(DataError, match=r"Modality 'pet': categories outside \[0, 2\) where present, in rows 0"):
         batch_of({"pet": np.array([2, 1])}, modalities={"pet": pet})
-    with pytest.raises(ModalityError, match=r"Expected arrays of modalities among \['pet'\]; got \['x'\]"):
+    with pytest.raises(ModalityError, match=r"Modality 'v': expected shape \(N, 3\); got \(4, 2\)"):
+        fit_to("v", np.ones((4, 2)), Modality((3,)))
+    assert fit_to("g", np.ones((4, 2, 3)), Modality((1, 2, 3), kind="image"))[0].shape == (4, 1, 2, 3)
+    with pytest.raises(ModalityError, match="Unknown modality 'x' in arrays; the program has pet. Leave it out"):
         batch_of({"x": np.ones((2, 2))}, modalities={"pet": pet})
 
 
