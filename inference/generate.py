@@ -1,11 +1,13 @@
 """Any modality from any subset of the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
+from mmppl.data.arrays import taken
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import refine_draws
@@ -18,7 +20,7 @@ STEPS = 200
 
 def generate(
     fitted: Fitted,
-    given: Batch | None = None,
+    given: Batch | Mapping[str, Any] | None = None,
     num: int = 1,
     *,
     want: Sequence[str] | None = None,
@@ -38,19 +40,20 @@ def generate(
 
     Arguments:
         fitted: A fitted program.
-        given: A batch; each row may have another pattern of present modalities. None draws from the prior.
+        given: A batch, or arrays by name; each row may have another pattern of present modalities. None draws from the
+            prior.
         num: Number of draws K for each row.
         want: Modalities to return; all by default.
-        mean: Whether to return the likelihood's mean (the most likely token for texts) instead of a draw.
+        mean: Whether to return the likelihood's mean (the most likely token or category) instead of a draw.
         sampler: None for the guide's draws, or a kernel by name, such as ``"mala"``, for 200 steps.
         seed: Random seed.
         chunk: Most rows times draws at once.
         progress: Whether to show a progress bar.
 
     Returns:
-        For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``: token ids as int64, numbers
-        as the host drew them, in float32 but for a program in double precision. Observed values come back unchanged;
-        where they are finer than the draws beside them the array is as fine as they are.
+        For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``: token ids, categories and
+        counts as int64, numbers as the host drew them, in float32 but for a program in double precision. Observed
+        values come back unchanged; where they are finer than the draws beside them the array is as fine as they are.
 
     Raises:
         ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
@@ -76,9 +79,10 @@ def generate(
     return _rows(fitted, given, num, names, mean, sampler, seed, chunk, progress)
 
 
-def complete(given: Batch, fitted: Fitted) -> Batch:
+def complete(given: Batch | Mapping[str, Any], fitted: Fitted) -> Batch:
     """A modality that the batch does not hold at all is missing in every row."""
     modalities = fitted.program.modalities
+    given = taken(given, modalities)
     unknown = [n for n in given.modalities if n not in modalities]
     if unknown:
         raise ModalityError(f"Expected given modalities among {list(modalities)}; got {unknown}. Leave them out.")
@@ -110,7 +114,7 @@ def _rows(
         if sampler is not None:
             hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
         draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
-        parts.append({n: keep(fitted.program.modalities[n].typed(draws[n]), rows, n) for n in names})
+        parts.append({n: keep(fitted.program.modalities[n].typed(draws[n], mean), rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
 
 

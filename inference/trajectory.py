@@ -65,4 +65,4 @@ def trajectory(
                 fitted, rows, hidden, seed=again, kernel=kernel, steps=every, step_size=step_size, **options
             )
         pictures.append(host.decode(fitted.model, hidden, rows, seed, True))
-    return {n: m.typed(np.concatenate([picture[n] for picture in pictures])) for n, m in modalities.items()}
+    return {n: m.typed(np.concatenate([picture[n] for picture in pictures]), True) for n, m in modalities.items()}

@@ -15,6 +15,7 @@ Array = Any
 
 __all__ = ["Batch", "Modality"]
 
+_IDS = {"tokens": "token ids", "category": "categories"}
 NO_NUMBERS = tuple("USTOMm")  # numpy's kinds of texts, objects and times
 
 
@@ -196,13 +197,16 @@ class Batch:
                 raise ModalityError(
                     f"Modality '{name}': expected shape (N, {', '.join(map(str, modality.shape))}); got {value.shape}."
                 )
-            integer = np.issubdtype(value.dtype, np.integer)
-            if integer != (modality.kind == "tokens") or value.dtype == bool:
-                wanted = "integer token ids" if modality.kind == "tokens" else "floats"
+            integer, floating = (np.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
+            if modality.ids:
+                fits, wanted = integer, f"integer {_IDS[modality.kind]}"
+            else:
+                fits, wanted = (floating, "floats") if modality.kind != "counts" else (integer or floating, "counts")
+            if not fits:
                 raise ModalityError(f"Modality '{name}': expected {wanted}; got dtype {value.dtype}.")
-            if integer:
-                bad = (value < 0) | (value >= modality.vocabulary)
-                what = f"token ids outside [0, {modality.vocabulary})"
+            if modality.ids:
+                bad = (value < 0) | (value >= modality.ids)
+                what = f"{_IDS[modality.kind]} outside [0, {modality.ids})"
             else:
                 bad, what = ~np.isfinite(value), "NaN or Inf"
             rows = np.flatnonzero(bad.reshape(len(value), -1).any(1) & mask)

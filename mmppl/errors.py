@@ -43,3 +43,7 @@ class PosteriorWarning(UserWarning):
 
 class HostError(MMPPLError, ImportError):
     """A host (Pyro or NumPyro) is not installed."""
+
+
+class PackageError(MMPPLError, ImportError):
+    """A package is not installed that only some readers need; the message names the extra that has it."""

@@ -10,17 +10,19 @@ import numpy as np
 from mmppl.errors import ModalityError
 from mmppl.likelihoods import LIKELIHOODS, Likelihood
 
-__all__ = ["Modality"]
+__all__ = ["KINDS", "Modality"]
 
-KINDS = ("vector", "image", "tokens")
+KINDS = ("vector", "image", "tokens", "category", "counts")
+AXES = {"image": 3, "tokens": 1, "category": 0}
 SCALES = ("learned", "heteroscedastic")
 # Likelihood and scale of each kind, where nothing else is said.
 CALIBRATED: dict[str, tuple[str, float | str]] = {
     "vector": ("normal", "learned"),
     "image": ("discretized_logistic", "heteroscedastic"),
     "tokens": ("categorical", 1.0),
+    "category": ("categorical", 1.0),
+    "counts": ("negative_binomial", "learned"),
 }
-AXES = {"image": 3, "tokens": 1}
 
 
 @dataclass(frozen=True)
@@ -36,34 +38,41 @@ class Modality:
     * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
       inside (0, 1);
     * ``"poisson"`` with rate :math:`e^o`, ``"negative_binomial"`` with mean :math:`\mu = e^o` and variance
-      :math:`\mu + \mu^2 / s`, of counts, given as floats;
+      :math:`\mu + \mu^2 / s`, of counts;
     * ``"zero_inflated_poisson"`` and ``"zero_inflated_negative_binomial"``, the same with probability
       :math:`1 - \operatorname{sigmoid}(o')`, and 0 otherwise;
-    * ``"categorical"`` with logits o, of tokens and of nothing else.
+    * ``"categorical"`` with logits o, of tokens and categories and of nothing else.
 
     Arguments:
-        shape: Event shape of one datum: ``(D,)`` for vectors, ``(C, H, W)`` for images, ``(L,)`` for token texts.
-        kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first) or ``"tokens"`` (integer ids).
+        shape: Event shape of one datum: ``(D,)`` for vectors and counts, ``(C, H, W)`` for images, ``(L,)`` for token
+            texts, ``()`` for single numbers and categories.
+        kind: ``"vector"``, ``"image"`` (floats in [0, 1], channels first), ``"tokens"`` (integer ids), ``"category"``
+            (one integer, which of several classes) or ``"counts"`` (0, 1, 2, ..., as integers or as floats).
         vocabulary: Number of token ids, for tokens.
-        likelihood: One of the above; tokens are always categorical. None for that of the kind: ``"normal"`` of
-            vectors, ``"discretized_logistic"`` of images.
+        likelihood: One of the above; tokens and categories are always categorical. None for that of the kind:
+            ``"normal"`` of vectors, ``"discretized_logistic"`` of images, ``"negative_binomial"`` of counts.
         scale: s, in data units where o is. ``"learned"`` for a parameter of the decoder, one for each channel of an
             image and for each coordinate of a vector; ``"heteroscedastic"`` for one that the decoder gives to each
             value. None for ``"heteroscedastic"`` where an image's likelihood is its kind's, else ``"learned"``.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
         padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
             given, and a draw has tokens everywhere. None scores it like any other token.
+        categories: Number K of classes, for a category: its values are 0, ..., K - 1.
+        names: Names of the classes, in their order, where they have any; they say how many there are.
 
     Raises:
         ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
-            numbers >= 1 with as many axes as the kind has, tokens come without a vocabulary or other kinds with one, a
-            scale or weight is out of range or no number, or padding is no token id.
+            numbers >= 1 with as many axes as the kind has, tokens come without a vocabulary or other kinds with one,
+            categories without their number or with other names than that, a scale or weight is out of range or no
+            number, or padding is no token id.
 
     Example:
         >>> Modality((1, 16, 16), kind="image").shape
         (1, 16, 16)
         >>> Modality((2000,), likelihood="negative_binomial", scale="learned").scoring.values
         'counts'
+        >>> Modality((), kind="category", names=("cat", "dog")).categories
+        2
     """
 
     shape: tuple[int, ...]
@@ -73,11 +82,14 @@ class Modality:
     scale: float | str | None = None
     weight: float = 1.0
     padding: int | None = None
+    categories: int | None = None
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
         object.__setattr__(self, "shape", _shape(self.shape, self.kind))
+        _name_classes(self)
         if self.kind == "tokens" and not (_whole(self.vocabulary) and self.vocabulary >= 1):  # type: ignore[operator]
             raise ModalityError(
                 "A modality of kind 'tokens' needs vocabulary=, the number of token ids, a whole number >= 1; got "
@@ -92,8 +104,17 @@ class Modality:
             object.__setattr__(self, "scale", scale if self.likelihood == usual else "learned")
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
             raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
-        if self.likelihood == "categorical" and self.kind != "tokens":
-            raise ModalityError(f"Expected kind 'tokens' for a categorical likelihood; got '{self.kind}'.")
+        if self.likelihood == "categorical" and not self.ids:
+            raise ModalityError(
+                f"Expected kind 'tokens' or 'category' for a categorical likelihood; got '{self.kind}'."
+            )
+        if self.kind == "category" and self.likelihood != "categorical":
+            raise ModalityError(f"Expected likelihood 'categorical' for kind 'category'; got '{self.likelihood}'.")
+        if self.kind == "counts" and self.scoring.values != "counts":
+            raise ModalityError(
+                f"Expected a likelihood of counts for kind 'counts', such as 'poisson'; got '{self.likelihood}'. Take "
+                "kind 'vector' to score counts as numbers."
+            )
         named = isinstance(self.scale, str) and self.scale in SCALES
         if not (named or (_number(self.scale) and 0 < self.scale < float("inf"))):  # type: ignore[operator]
             raise ModalityError(f"Expected a scale > 0, 'learned' or 'heteroscedastic'; got {self.scale!r}.")
@@ -114,37 +135,43 @@ class Modality:
         if self.scoring.outputs > 1 and not self.shape:
             raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
         # As Python's own numbers, which a run folder can hold.
-        plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float}
+        plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int}
         for name, kind in plain.items():
             value = getattr(self, name)
             if _number(value):
                 object.__setattr__(self, name, kind(value))
 
     @property
+    def ids(self) -> int | None:
+        """Number of values of an element where they are the ids of tokens or classes; None for numbers."""
+        return {"tokens": self.vocabulary, "category": self.categories}.get(self.kind)
+
+    @property
     def scoring(self) -> Likelihood:
         """Requirements of its likelihood."""
-        return LIKELIHOODS["categorical" if self.kind == "tokens" else str(self.likelihood)]
+        return LIKELIHOODS["categorical" if self.ids else str(self.likelihood)]
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of its data where nothing else is said: int64 for token ids, float32 for numbers."""
-        return np.dtype(np.int64 if self.kind == "tokens" else np.float32)
+        """Type of its data where nothing else is said: int64 for ids and for counts of that kind, else float32."""
+        return np.dtype(np.int64 if self.kind in ("tokens", "category", "counts") else np.float32)
 
-    def typed(self, draws: np.ndarray) -> np.ndarray:
-        """Draws as data: token ids as int64, numbers as floats in the precision that they were drawn in.
+    def typed(self, draws: np.ndarray, mean: bool = False) -> np.ndarray:
+        """Draws as data: ids and counts as int64, numbers as floats in the precision that they were drawn in.
 
-        A host draws counts, say, as integers or as floats, as it likes, and data never say what draws of them are.
+        A host draws counts, say, as integers or as floats, as it likes, and data never say what draws of them are. Of a
+        vector that is scored as counts they are floats, as its data are. Means of counts are floats.
 
         Example:
             >>> Modality((2,), likelihood="poisson").typed(np.array([[3, 0]], np.int32)).dtype
             dtype('float32')
         """
-        floats = np.issubdtype(draws.dtype, np.floating) and self.kind != "tokens"
+        floats = np.issubdtype(draws.dtype, np.floating) and (mean or self.kind != "counts") and not self.ids
         return draws if floats else draws.astype(self.dtype, copy=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields as JSON can hold them; ``Modality(**m.as_dict()) == m``."""
-        return asdict(self) | {"shape": list(self.shape)}
+        return asdict(self) | {"shape": list(self.shape), "names": None if self.names is None else list(self.names)}
 
     @property
     def learns_scale(self) -> bool:
@@ -162,6 +189,30 @@ class Modality:
         return (self.shape[0], 1, 1) if self.kind == "image" else self.shape
 
 
+def _name_classes(modality: Modality) -> None:
+    """Checks the number of classes and their names, the one of which may say the other."""
+    kind, number, names = modality.kind, modality.categories, modality.names
+    if kind != "category":
+        if number is not None or names is not None:
+            raise ModalityError(f"Expected kind 'category' with categories={number!r}, names={names!r}; got '{kind}'.")
+        return
+    if names is not None:
+        texts = isinstance(names, Iterable) and not isinstance(names, str)
+        plain = tuple(str(name) for name in names if isinstance(name, str)) if texts else ()
+        if not plain or len(plain) != len(tuple(names)) or len(set(plain)) != len(plain):
+            raise ModalityError(f"Expected names of classes that are texts, each another; got {names!r}.")
+        object.__setattr__(modality, "names", plain)
+        number = len(plain) if number is None else number
+    if not (_whole(number) and number >= 1):  # type: ignore[operator]
+        raise ModalityError(
+            "A modality of kind 'category' needs categories=, the number of classes, a whole number >= 1; got "
+            f"{number!r}."
+        )
+    if names is not None and len(modality.names or ()) != number:
+        raise ModalityError(f"Expected {number} names of classes; got {len(modality.names or ())}.")
+    object.__setattr__(modality, "categories", number)
+
+
 def _whole(x: Any) -> bool:
     return isinstance(x, Integral) and not isinstance(x, bool)
 
@@ -177,6 +228,6 @@ def _shape(shape: Any, kind: str) -> tuple[int, ...]:
             f"Expected an event shape of whole numbers >= 1, such as (16,) or (3, 32, 32); got {shape!r}."
         )
     if len(sizes) != AXES.get(kind, len(sizes)):
-        wanted = {"image": "(C, H, W)", "tokens": "(L,), where a single token is (1,)"}[kind]
+        wanted = {"image": "(C, H, W)", "tokens": "(L,), where a single token is (1,)", "category": "()"}[kind]
         raise ModalityError(f"Expected an event shape {wanted} for kind '{kind}'; got {sizes}.")
     return tuple(map(int, sizes))

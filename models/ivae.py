@@ -49,7 +49,7 @@ def ivae(
         | Hirt et al. (2024), section 5.2, https://arxiv.org/abs/2309.00380
 
     Arguments:
-        modalities: What each modality is, by name; one of them the label, one token.
+        modalities: What each modality is, by name; one of them the label, a category or one token.
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
@@ -65,18 +65,18 @@ def ivae(
         seed: Random seed of the initial weights.
 
     Raises:
-        ModalityError: If there is no such label, or it is not one token.
+        ModalityError: If there is no such label, or it is neither a category nor one token.
         OptionError: If an option is unknown.
     """
-    if label not in modalities or modalities[label].shape != (1,) or not modalities[label].vocabulary:
+    if label not in modalities or modalities[label].shape not in ((), (1,)) or not modalities[label].ids:
         raise ModalityError(
-            f"Expected a modality '{label}' of kind 'tokens' and shape (1,), the auxiliary label; got "
-            f"{list(modalities)}. Name it by label=."
+            f"Expected a modality '{label}' of kind 'category', or of kind 'tokens' and shape (1,), the auxiliary "
+            f"label; got {list(modalities)}. Name it by label=."
         )
     for given, known in ((prior, PRIORS), (aggregation, tuple(AGGREGATIONS)), (objective, ("masked", "elbo"))):
         if given not in known:
             raise OptionError(f"Expected one of {known}; got {given!r}.")
-    labels = modalities[label].vocabulary or 0
+    labels = modalities[label].ids or 0
     specs = {f"{m}.encoder": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
     decoded = {m: x for m, x in modalities.items() if m != label or prior == "normal"}
     specs |= {f"{m}.decoder": decoder(modality, latent_dim, hidden) for m, modality in decoded.items()}
@@ -106,7 +106,9 @@ def ivae(
                 if name in decoded:
                     fn = ppl.likelihood(modalities[name], ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z))
                 else:
-                    fn = dist.Categorical(logits=p.label_logits(z)[..., None, :]).to_event(1)
+                    logits = p.label_logits(z)
+                    event = len(modalities[name].shape)
+                    fn = dist.Categorical(logits=logits[..., None, :] if event else logits).to_event(event)
                 ppl.observe(name, fn, batch)
 
     def guide(batch):

@@ -36,7 +36,7 @@ def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, *
             both modalities together, else the velocity.
 
     Raises:
-        ModalityError: If the modality is a text.
+        ModalityError: If the modality is a text, a category or of counts.
 
     Example:
         Sharper pictures of a fitted program, of images made of noise or of other modalities::
@@ -46,8 +46,8 @@ def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, *
             made = generate(fitted, num=64, mean=True)["flower"]
             fine = generate(sharp, Batch({"coarse": made}), want=["fine"], mean=True)["fine"][0]
     """
-    if modality.kind == "tokens":
-        raise ModalityError("Expected an image or a vector to refine; got a text.")
+    if modality.kind not in ("image", "vector"):
+        raise ModalityError(f"Expected an image or a vector to refine; got kind '{modality.kind}'.")
     size = prod(modality.shape)
     # Values are the latents: what is drawn is what is shown.
     sharp = Modality(modality.shape, kind=modality.kind, scale=1e-3)

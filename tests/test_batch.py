@@ -232,11 +232,12 @@ def test_parts_that_do_not_fit_together():
 
 
 def test_modality_errors():
-    with pytest.raises(ModalityError, match=r"Expected a kind among \('vector', 'image', 'tokens'\); got 'video'"):
+    kinds = r"\('vector', 'image', 'tokens', 'category', 'counts'\)"
+    with pytest.raises(ModalityError, match=rf"Expected a kind among {kinds}; got 'video'"):
         Modality((3,), kind="video")
     with pytest.raises(ModalityError, match="needs vocabulary="):
         Modality((3,), kind="tokens")
-    with pytest.raises(ModalityError, match="Expected kind 'tokens' for a categorical likelihood; got 'vector'"):
+    with pytest.raises(ModalityError, match="'tokens' or 'category' for a categorical likelihood; got 'vector'"):
         Modality((3,), likelihood="categorical")
     with pytest.raises(ModalityError, match="Expected padding to be a token id in .0, 5., .*; got 5"):
         Modality((3,), kind="tokens", vocabulary=5, padding=5)

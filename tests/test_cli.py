@@ -14,7 +14,7 @@ from mmppl.errors import OptionError
 from mmppl.inference import Run
 
 COMMANDS = ("systems", "fit", "generate", "evaluate", "diagnose", "report")
-NAN = np.array([[0.0], [np.nan], [1.0], [2.0]])
+NAN = np.array([[0.0, 0.5], [np.nan, 0.5], [1.0, 0.5], [2.0, 0.5]])
 GOOD = np.arange(4.0)[:, None]
 
 
@@ -139,6 +139,7 @@ def test_bad_commands(refused):
     ("arrays", "line"),
     [
         ({"a": NAN}, "Modality 'a': NaN or Inf where present, in rows 1"),
+        ({"a": NAN[:, :1]}, "No modality is present in rows 1"),
         ({"a": GOOD, "a__present": np.zeros(4, bool)}, "No modality is present in rows"),
         ({"a": GOOD, "label": np.arange(3)}, "Expected 4 labels"),
         ({"a": GOOD, "b": GOOD[:3]}, "Expected 4 rows in modality 'b'; got 3"),

@@ -21,6 +21,10 @@ def test_an_example_runs(host, source):
     exec(compile(source, f"README.md, {host}", "exec"), names)
     if "mcmc" in names:
         assert names["mcmc"].get_samples()["z"].shape == (50, 4, 16)
+    elif "filled" in names:
+        assert names["filled"]["sex"].isin(["f", "m"]).all()
+        assert (names["filled"]["mass"] == names["birds"]["mass"]).all()
+        assert names["filled"]["eggs"].dtype == names["birds"]["eggs"].dtype
     else:
         assert names["images"]["ink"].shape == (4, 8, 1, 16, 16)
         if "evidence" in names:

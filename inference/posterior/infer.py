@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.data.arrays import taken
 from mmppl.errors import DataError, InferenceError, OptionError, PosteriorWarning
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.importance import resample, weighted
@@ -83,7 +84,7 @@ def infer(
         (1, 10, 4, 2)
     """
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
-    data = data.validate(fitted.program.modalities)
+    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)
     if num_samples < 1 or num_chains < 1 or num_warmup < 0:
         raise OptionError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
+from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
@@ -110,7 +111,7 @@ def log_likelihood(
                 "at every step; got 'annealed'."
             )
     how = (method, num, steps, chunk)
-    data = data.validate(fitted.program.modalities)
+    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     weights = _log_weights(fitted, data, how, seed)
     value, error, pareto_k = _summarise(weights)
     if given:

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.data import minibatches
+from mmppl.data.arrays import taken
 from mmppl.errors import OptionError, RunError, TrainingError
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.leakage import check_no_leakage
@@ -24,7 +25,7 @@ __all__ = ["fit"]
 
 def fit(
     program: Program,
-    data: Batch,
+    data: Batch | Mapping[str, Any],
     *,
     epochs: int = 30,
     batch_size: int = 128,
@@ -49,7 +50,8 @@ def fit(
     Arguments:
         program: What to fit. A published system starts from weights drawn from ``seed``; a user-defined program from
             the weights its networks have.
-        data: The training data, arrays of numpy; modalities may be missing, but not all of a row.
+        data: The training data, a batch or arrays by name, of numpy or any host; modalities may be missing, but not all
+            of a row.
         epochs: Passes over the data, all stages together.
         batch_size: Rows in a step.
         learning_rate: Adam's, times the stage's factor.
@@ -91,7 +93,7 @@ def fit(
         raise OptionError("Expected epochs >= 1, batch_size >= 1, learning_rate > 0, 0 <= ema < 1 and clip > 0.")
     if schedule not in SCHEDULES:
         raise OptionError(f"Expected a schedule among {list(SCHEDULES)}; got {schedule!r}.")
-    data = data.validate(program.modalities)
+    data = taken(data, program.modalities).validate(program.modalities)
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
         objective.check(data.modalities)
     batch_size = min(batch_size, len(data))

@@ -52,10 +52,10 @@ def _several_terms(program: Program, data: Batch) -> bool:
 
 
 def _another(value: np.ndarray, fitted: Fitted, name: str) -> np.ndarray:
-    """Another value of the same kind: larger by more than its rounding, for token ids the next one."""
+    """Another value of the same kind: larger by more than its rounding, for ids the next one."""
     modality = fitted.program.modalities[name]
-    if modality.kind == "tokens":
-        return (value.astype(modality.dtype) + 1) % (modality.vocabulary or 1)
+    if modality.ids:
+        return (value.astype(modality.dtype) + 1) % modality.ids
     return value + 1 + np.abs(value)
 
 

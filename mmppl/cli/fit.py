@@ -1,11 +1,13 @@
 """`mmppl fit`."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmppl.cli.options import Force, Seed, parse_settings
+from mmppl.cli.options import Force, Seed, parse_kinds, parse_settings
 from mmppl.errors import OptionError
 
 __all__ = ["fit"]
@@ -13,7 +15,13 @@ __all__ = ["fit"]
 
 def fit(
     model: Annotated[str, typer.Option(metavar="NAME", help="The model; see 'mmppl systems'.")],
-    data: Annotated[str, typer.Option(metavar="NAME|FILE.npz", help="Name of the data, or a .npz file.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Name of the data, or a file that ends in .npz, .csv, .parquet, .h5ad, .h5mu or .zarr.",
+        ),
+    ],
     backend: Annotated[str, typer.Option(metavar="numpyro|pyro", help="The host.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
     data_root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.")] = None,
@@ -24,7 +32,8 @@ def fit(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option of the model, or batch_size, learning_rate, ema, clip, schedule; may be given repeatedly.",
+            help="An option of the model, or batch_size, learning_rate, ema, clip, schedule, or kind=name:kind of a "
+            "modality of a file; may be given again and again.",
         ),
     ] = None,
     published: Annotated[
@@ -37,6 +46,7 @@ def fit(
 ) -> None:
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
+    from mmppl.data.kinds import kinds_table
     from mmppl.diagnostics.loading import open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
     from mmppl.models.loading import face
@@ -47,12 +57,18 @@ def fit(
         raise OptionError("Expected --resume or --force; got both.")
     if model not in SYSTEMS:
         raise OptionError(f"Unknown model '{model}'; expected one of {', '.join(SYSTEMS)}.")
-    options, fit_settings = parse_settings(set_ or [], model, settings(model))
+    others, kinds = parse_kinds(set_ or [])
+    options, fit_settings = parse_settings(others, model, settings(model))
     ppl = face(backend)
-    dataset = open_data(data, data_root)
+    dataset = open_data(data, data_root, kinds)
     modalities = dataset.published if published else dataset.modalities
     program = models.make(model, modalities, ppl=ppl, seed=seed, **options)
-    info = run_info(data, data_root)
+    if dataset.rows is not None:
+        # What cannot be fitted or written is refused without a table.
+        dataset.train.validate(program.modalities)
+        _check_out(out, resume, force)
+        print(kinds_table(program.modalities, dataset.rows))
+    info = run_info(data, data_root, kinds)
     fitted = inference.fit(
         program,
         dataset.train,
@@ -68,3 +84,14 @@ def fit(
     print(f"Fitted {model} to {dataset.name} ({len(dataset.train)} tuples) with {backend}: epoch {last['epoch']}.")
     print("  ".join(f"{k}={v:.4g}" for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")))
     print(f"Run folder: {out}")
+
+
+def _check_out(out: Path, resume: bool, force: bool) -> None:
+    """Refuses a folder that fitting would refuse."""
+    from mmppl.inference import Run
+
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    if not resume:
+        Run(out).check_free(force=force)

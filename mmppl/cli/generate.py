@@ -1,21 +1,24 @@
 """`mmppl generate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmppl.cli.options import Force, RunFolder, Seed, new_file
-from mmppl.errors import ModalityError
+from mmppl.errors import OptionError
 
 __all__ = ["generate"]
+
+INTERVAL = 0.8
 
 
 def generate(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .npz, or one like that of --given.")],
     given: Annotated[
-        Path | None, typer.Option(metavar="FILE.npz", help="What is observed; rows may have different modalities.")
+        Path | None, typer.Option(metavar="FILE", help="What is observed, as in 'mmppl fit'; rows may lack modalities.")
     ] = None,
     want: Annotated[str | None, typer.Option(metavar="a,b", help="Modalities to write; all by default.")] = None,
     num: Annotated[int, typer.Option(help="Draws K: for each row of --given, or in all.", min=1)] = 1,
@@ -29,27 +32,33 @@ def generate(
     """Draw modalities given others, or from the prior.
 
     Writes for each wanted modality an array of shape (K, N, *event) with --given, and (K, *event) without.
-    Observed modalities of a row come back unchanged.
+    Observed modalities of a row come back unchanged. A table, AnnData, MuData or zarr is written as it was given,
+    with values in its columns or layers; of several draws their means and the ends of central 80% intervals.
     """
     from mmppl import inference
-    from mmppl.data import read_npz, write_npz
+    from mmppl.data import write_npz
+    from mmppl.data.files import is_file, load_file, write_like
+    from mmppl.data.source import named
     from mmppl.diagnostics.loading import single
     from mmppl.inference.generate import keep
     from mmppl.models.loading import load
 
     new_file(out, force)
-    observed = None if given is None else read_npz(given)
+    like = is_file(out) and out.suffix != ".npz"
+    if like and given is None:
+        raise OptionError(f"Expected a file to write that ends in .npz, without --given; got {out}.")
     fitted = load(run)
-    if observed is not None:
-        unknown = [name for name in observed if name not in fitted.program.modalities]
-        if unknown:
-            raise ModalityError(
-                f"Unknown modality '{unknown[0]}' in {given}; the run has {', '.join(fitted.program.modalities)}."
-            )
+    dataset = None if given is None else load_file(given, modalities=fitted.program.modalities)
+    observed = None if dataset is None else dataset.rows
+    if want is None and dataset is not None and like:
+        want = ",".join(dataset.modalities)
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
     rows = None if observed is None else single(observed)
     draws = inference.generate(fitted, rows, num, want=names, mean=mean, sampler=sampler, seed=seed, progress=True)
     if observed is not None:  # as it stood in the file, in its own precision
         draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}
-    write_npz(out, draws, force=force)
+    if dataset is None or given is None or not like:
+        write_npz(out, named(draws, fitted.program.modalities), force=force)
+    else:
+        write_like(out, given, draws, replace(dataset, modalities=dict(fitted.program.modalities)), interval=INTERVAL)
     print(f"Wrote {out}: " + ", ".join(f"{name} {value.shape}" for name, value in draws.items()))

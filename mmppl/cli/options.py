@@ -8,7 +8,7 @@ import typer
 
 from mmppl.errors import OptionError, RunError
 
-__all__ = ["FIT_SETTINGS", "Force", "RunFolder", "Seed", "new_file", "parse_settings"]
+__all__ = ["FIT_SETTINGS", "Force", "RunFolder", "Seed", "new_file", "parse_kinds", "parse_settings"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder written by 'mmppl fit'.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; the same seed gives the same result.", min=0)]
@@ -41,6 +41,8 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
         ({'latent_dim': 8, 'tilt': False}, {'clip': 5.0})
         >>> parse_settings(["likelihood=ink:beta,word:categorical"], "mvae", {"likelihood": {}})[0]
         {'likelihood': {'ink': 'beta', 'word': 'categorical'}}
+        >>> parse_settings(["likelihood=poisson", "scale=2"], "mvae", {"likelihood": {}, "scale": {}})[0]
+        {'likelihood': 'poisson', 'scale': 2.0}
     """
     options: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -59,6 +61,26 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
     return options, settings
 
 
+def parse_kinds(pairs: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes ``kind=name:kind,name:kind`` out of ``key=value`` texts: the other texts, and kinds by modality.
+
+    Raises:
+        OptionError: If one has no name or no kind.
+
+    Example:
+        >>> parse_kinds(["latent_dim=8", "kind=rna:tokens,age:vector"])
+        (['latent_dim=8'], {'rna': 'tokens', 'age': 'vector'})
+    """
+    own = [pair.partition("=")[2] for pair in pairs if pair.startswith("kind=")]
+    kinds: dict[str, str] = {}
+    for text in own:
+        values = _value("kind", text, dict)
+        if not isinstance(values, dict):
+            raise OptionError(f"Expected option 'kind' as modality:kind,modality:kind; got '{text}'.")
+        kinds |= {name: str(kind) for name, kind in values.items()}
+    return [pair for pair in pairs if not pair.startswith("kind=")], kinds
+
+
 def _value(key: str, text: str, kind: type) -> Any:
     if kind is bool:
         if text.lower() not in WORDS:
@@ -67,9 +89,13 @@ def _value(key: str, text: str, kind: type) -> Any:
     if kind is str:
         return text
     if kind is dict:
+        if text and ":" not in text and "," not in text:
+            return _number(text)
         pairs = [part.rpartition(":") for part in text.split(",")]
         if not all(name and found and value for name, found, value in pairs):
-            raise OptionError(f"Expected option '{key}' as modality:value,modality:value; got '{text}'.")
+            raise OptionError(
+                f"Expected option '{key}' as modality:value,modality:value, or one value for all; got '{text}'."
+            )
         return {name: _number(value) for name, _, value in pairs}
     try:
         value = kind(text)

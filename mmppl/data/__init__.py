@@ -1,5 +1,6 @@
-"""Data sets by name, the `.npz` contract, and seeded minibatches; everything here is plain numpy."""
+"""Data sets by name, from files, tables and arrays, and seeded minibatches; everything here is plain numpy."""
 
+from mmppl.data.anndata_objects import from_anndata, to_anndata
 from mmppl.data.captions import Vocabulary
 from mmppl.data.dataset import Dataset
 from mmppl.data.hiding import hide
@@ -8,7 +9,10 @@ from mmppl.data.linear_gaussian import LinearGaussian
 from mmppl.data.loading import load
 from mmppl.data.minibatches import blocks, minibatches
 from mmppl.data.mixture_views import MixtureViews
+from mmppl.data.mudata_objects import from_mudata, to_mudata
 from mmppl.data.npz import read_npz, write_npz
+from mmppl.data.pandas_frames import from_pandas, to_pandas
+from mmppl.data.xarray_datasets import from_xarray, to_xarray
 
 __all__ = [
     "Dataset",
@@ -17,9 +21,17 @@ __all__ = [
     "MixtureViews",
     "Vocabulary",
     "blocks",
+    "from_anndata",
+    "from_mudata",
+    "from_pandas",
+    "from_xarray",
     "hide",
     "load",
     "minibatches",
     "read_npz",
+    "to_anndata",
+    "to_mudata",
+    "to_pandas",
+    "to_xarray",
     "write_npz",
 ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmppl.data.labelled_mixture import LabelledMixture
     from mmppl.data.linear_gaussian import LinearGaussian
     from mmppl.data.mixture_views import MixtureViews
+    from mmppl.data.source import Source
 
 __all__ = ["Dataset", "laplace"]
 
@@ -32,6 +33,8 @@ class Dataset:
         published: The modalities as the published protocols score them, with fixed scales, where there are such
             protocols; as ``modalities`` else. Those are calibrated.
         vocabulary: The words of token ids where a modality is of words (``cub``), else None.
+        rows: All rows in the order of the table or file that they were read from, where they were.
+        source: Names and types there, by which values go back, see :class:`~mmppl.data.source.Source`.
 
     Example:
         >>> from mmppl.data import load
@@ -46,10 +49,31 @@ class Dataset:
     test: Batch
     truth: "LinearGaussian | LabelledMixture | MixtureViews | None" = None
     vocabulary: Vocabulary | None = None
+    rows: Batch | None = None
+    source: "Source | None" = None
     published: dict[str, Modality] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "published", {**self.modalities, **self.published})
+
+    @classmethod
+    def of_rows(
+        cls,
+        name: str,
+        modalities: dict[str, Modality],
+        rows: Batch,
+        seed: int,
+        source: "Source | None" = None,
+        *,
+        split: bool = True,
+    ) -> "Dataset":
+        """A data set of rows, four fifths of which are for training, by a seed; without a split all are for testing.
+
+        Raises:
+            DataError: If there are fewer than two rows.
+        """
+        train, test = split_rows(len(rows), seed) if split else (np.arange(0), np.arange(len(rows)))
+        return cls(name, modalities, rows[train], rows[test], rows=rows, source=source)
 
 
 def laplace(modalities: Mapping[str, Modality]) -> dict[str, Modality]:

@@ -1,21 +1,21 @@
-"""`load`: a data set by its name, or from a file."""
+"""`load`: a data set by its name, or from a file by its ending."""
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmppl.data.celebamask_hq import celebamask_hq
 from mmppl.data.cub import cub
 from mmppl.data.dataset import Dataset
+from mmppl.data.files import ENDINGS, is_file, load_file
 from mmppl.data.labelled_mixture import labelled_mixture
 from mmppl.data.linear_gaussian import linear_gaussian
 from mmppl.data.mhd import mhd
 from mmppl.data.mixture_views import mixture_views
 from mmppl.data.mnist_svhn import mnist_svhn
 from mmppl.data.mnist_svhn_text import mnist_svhn_text
-from mmppl.data.npz import load_npz
 from mmppl.data.polydigits import polydigits
 from mmppl.data.polymnist import polymnist
 from mmppl.errors import OptionError
@@ -38,7 +38,12 @@ NAMES = tuple(_BUILDERS)
 
 
 def load(
-    name_or_path: str | os.PathLike, *, root: str | os.PathLike | None = None, seed: int = 0, **options: Any
+    name_or_path: str | os.PathLike,
+    *,
+    root: str | os.PathLike | None = None,
+    seed: int = 0,
+    kinds: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Dataset:
     """Loads a data set.
 
@@ -46,9 +51,10 @@ def load(
         name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
             ``"labelled_mixture"`` and ``"mixture_views"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
             ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``); or a path that ends
-            in ``.npz``.
+            in ``.npz``, ``.csv``, ``.parquet``, ``.h5ad``, ``.h5mu`` or ``.zarr``.
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
+        kinds: Kinds of modalities of a file, by name, where :mod:`mmppl.data.kinds` would take them for others.
         options: Further options of the data set named (see the function of its name in the module of its name,
             :func:`mmppl.data.polymnist.polymnist` and so on).
 
@@ -62,12 +68,18 @@ def load(
         (['ink', 'flower', 'china', 'word'], 8000, 2000)
     """
     name = os.fspath(name_or_path)
-    if Path(name).suffix == ".npz":
+    if is_file(name):
         if options or root is not None:
-            raise OptionError(f"Expected no options with a .npz file; got {sorted(options) or 'root'}.")
-        return load_npz(name, seed)
+            raise OptionError(f"Expected no options with a {Path(name).suffix} file; got {sorted(options) or 'root'}.")
+        return load_file(name, seed=seed, kinds=kinds)
     if name not in _BUILDERS:
-        raise OptionError(f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, or a path that ends in .npz.")
+        raise OptionError(
+            f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, or a path that ends in {', '.join(ENDINGS)}."
+        )
+    if kinds:
+        raise OptionError(
+            f"Expected no kinds with built-in data, which say themselves what they are; got {dict(kinds)}."
+        )
     builder = _BUILDERS[name]
     known = list(inspect.signature(builder).parameters)
     unknown = sorted(set(options) - set(known))

@@ -1,4 +1,4 @@
-"""The `.npz` contract: one array per modality, ``<name>__present`` and ``label`` optional; nothing is unpickled."""
+"""The `.npz` contract: one array per modality, what stands beside it optional; nothing is unpickled."""
 
 import os
 import zipfile
@@ -11,30 +11,38 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
-from mmppl.data.dataset import Dataset, split_rows
-from mmppl.errors import DataError, ModalityError
+from mmppl.data.arrays import LABEL, PRESENT, batch_of
+from mmppl.data.dataset import Dataset
+from mmppl.data.source import named
+from mmppl.errors import DataError
 
-__all__ = ["infer_modalities", "load_npz", "read_npz", "write_npz"]
-
-PRESENT = "__present"
-LABEL = "label"
+__all__ = ["load_npz", "read_npz", "write_npz"]
 
 
-def read_npz(path: str | os.PathLike) -> Batch:
+def read_npz(
+    path: str | os.PathLike,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    modalities: Mapping[str, Modality] | None = None,
+) -> Batch:
     """Reads a batch from a ``.npz`` file.
 
-    Arrays of rank 4 are images ``(N, C, H, W)``: uint8 is read as x / 255, floats as they are, both as float32. Float
-    arrays of rank 2 are vectors ``(N, D)``, integer arrays of rank 2 are token ids ``(N, L)``. ``<name>__present`` is
-    a boolean vector ``(N,)`` (all present where it is left out), ``label`` a vector ``(N,)``. Values that are not
-    present are read as zero, whatever stands there.
+    What an array is follows from its type and shape, by the rules of :mod:`mmppl.data.kinds`: integers ``(N,)`` and
+    texts are categories, integers ``(N, L)`` counts, uint8 ``(N, C, H, W)`` or ``(N, H, W)`` images, read as x / 255.
+    ``<name>__kind``, a text, says otherwise. ``<name>__present`` is a boolean vector ``(N,)`` (all present where it is
+    left out), ``label`` a vector ``(N,)``. Values that are not present are read as zero, whatever stands there, and a
+    row of floats that is all NaN is not present.
 
     Arguments:
         path: The file.
+        kinds: Kinds by name, which go before those that the file says.
+        modalities: What its modalities are, where it is known: those of a program that the rows are for.
 
     Raises:
         DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects; if arrays do not fit the
             contract; if a value that is present is NaN or Inf; if the labels have another length.
         ModalityError: If modalities have different numbers of rows, or a mask is not a boolean vector.
+        OptionError: If a kind is unknown.
 
     Example:
         >>> import tempfile
@@ -44,19 +52,7 @@ def read_npz(path: str | os.PathLike) -> Batch:
         >>> batch["x"].shape, float(batch["x"].max()), batch.label.tolist()
         ((2, 1, 4, 4), 0.20000000298023224, [0, 1])
     """
-    arrays = read_arrays(path)
-    label = arrays.pop(LABEL, None)
-    present = {key.removesuffix(PRESENT): arrays.pop(key) for key in list(arrays) if key.endswith(PRESENT)}
-    orphans = sorted(set(present) - set(arrays))
-    if orphans:
-        raise DataError(f"{path}: '{orphans[0]}{PRESENT}' has no array '{orphans[0]}' beside it.")
-    if not arrays:
-        raise DataError(f"Expected at least one modality in {path}; got none.")
-    if label is not None and label.ndim != 1:
-        raise DataError(f"Expected '{LABEL}' of shape (N,) in {path}; got {label.shape}.")
-    values = {name: _read_value(name, value) for name, value in arrays.items()}
-    batch = Batch(values, present, label)
-    return batch.validate(infer_modalities(batch), allow_empty_rows=True)
+    return batch_of(read_arrays(path), kinds=kinds, modalities=modalities, where=os.fspath(path))[0]
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -88,13 +84,20 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def write_npz(path: str | os.PathLike, data: Batch | Mapping[str, Any], force: bool = False) -> Path:
+def write_npz(
+    path: str | os.PathLike,
+    data: Batch | Mapping[str, Any],
+    force: bool = False,
+    *,
+    modalities: Mapping[str, Modality] | None = None,
+) -> Path:
     """Writes a batch, or arrays by name, to a ``.npz`` file, whole or not at all.
 
     Arguments:
         path: The file to write.
         data: A batch of any host's arrays, or arrays by name (with ``<name>__present`` and ``label`` if wanted).
         force: Whether to replace a file that exists.
+        modalities: What the modalities are: then ``<name>__kind`` is written too, and categories under their names.
 
     Returns:
         The path written.
@@ -113,7 +116,9 @@ def write_npz(path: str | os.PathLike, data: Batch | Mapping[str, Any], force: b
         raise DataError(f"Expected a new path; got {path}, which exists. Pass force (--force) to replace it.")
     if not path.parent.is_dir():
         raise DataError(f"Expected a path in a folder that exists; got {path}. Make the folder first.")
-    arrays = {key: get_backend(value).to_numpy(value) for key, value in _columns(data).items()}
+    arrays: dict[str, Any] = {key: get_backend(value).to_numpy(value) for key, value in _columns(data).items()}
+    arrays = named(arrays, modalities or {})
+    arrays |= {f"{name}__kind": np.array(m.kind) for name, m in (modalities or {}).items() if name in arrays}
     for key, value in arrays.items():
         if value.dtype.hasobject:
             raise DataError(f"Expected plain arrays; got objects in '{key}', which a .npz would have to pickle.")
@@ -127,27 +132,10 @@ def write_npz(path: str | os.PathLike, data: Batch | Mapping[str, Any], force: b
     return path
 
 
-def infer_modalities(batch: Batch) -> dict[str, Modality]:
-    """The modalities of a batch of numpy arrays, from rank and dtype; a vocabulary is the largest token id plus one."""
-    out = {}
-    for name, value in batch.values.items():
-        how: dict[str, Any] = {}
-        if value.ndim == 4:
-            how = {"kind": "image"}
-        elif np.issubdtype(value.dtype, np.integer):
-            how = {"kind": "tokens", "vocabulary": int(value.max(initial=0)) + 1}
-        try:
-            out[name] = Modality(value.shape[1:], **how)
-        except ModalityError as error:
-            raise ModalityError(f"Modality '{name}': {error}") from None
-    return out
-
-
-def load_npz(path: str | os.PathLike, seed: int) -> Dataset:
+def load_npz(path: str | os.PathLike, seed: int, kinds: Mapping[str, str] | None = None) -> Dataset:
     """A data set from one file, split by ``seed``: four fifths of the rows for training, the rest for testing."""
-    batch = read_npz(path)
-    train, test = split_rows(len(batch), seed)
-    return Dataset(Path(path).stem, infer_modalities(batch), batch[train], batch[test])
+    batch, modalities = batch_of(read_arrays(path), kinds=kinds, where=os.fspath(path))
+    return Dataset.of_rows(Path(path).stem, modalities, batch, seed)
 
 
 def _columns(data: Batch | Mapping[str, Any]) -> dict[str, Any]:
@@ -157,19 +145,3 @@ def _columns(data: Batch | Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"A modality cannot be called '{LABEL}' in a .npz file; rename it.")
     columns = dict(data.values) | {f"{name}{PRESENT}": mask for name, mask in data.present.items()}
     return columns if data.label is None else columns | {LABEL: data.label}
-
-
-def _read_value(name: str, value: np.ndarray) -> np.ndarray:
-    floats, integers = np.issubdtype(value.dtype, np.floating), np.issubdtype(value.dtype, np.integer)
-    if value.ndim == 4 and value.dtype == np.uint8:
-        return np.divide(value, 255, dtype=np.float32)
-    if value.ndim == 4 and floats:
-        return value.astype(np.float32, copy=False)
-    if value.ndim == 2 and floats:
-        return value
-    if value.ndim == 2 and integers:
-        return value.astype(np.int64, copy=False)
-    raise DataError(
-        f"Modality '{name}': expected an image (rank 4, uint8 or float), a vector (rank 2, float) or token ids "
-        f"(rank 2, integer); got dtype {value.dtype} and shape {value.shape}."
-    )

@@ -1,13 +1,14 @@
 """Calibration: of inference on simulated data, and of conditional generation on data held out."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from mmppl.batch import Batch
+from mmppl.data.arrays import taken
 from mmppl.errors import OptionError, PosteriorWarning
 from mmppl.inference import Fitted, generate, infer
 from mmppl.inference.training.fitted import example
@@ -139,7 +140,12 @@ class Coverage(NamedTuple):
 
 
 def coverage(
-    fitted: Fitted, data: Batch, *, num: int = 200, levels: Sequence[float] = tuple(LEVELS), seed: int = 0
+    fitted: Fitted,
+    data: Batch | Mapping[str, Any],
+    *,
+    num: int = 200,
+    levels: Sequence[float] = tuple(LEVELS),
+    seed: int = 0,
 ) -> Coverage:
     r"""Coverage of conditional generation: how often does a modality that is held out fall into the predicted set?
 
@@ -158,6 +164,7 @@ def coverage(
         | Probabilistic forecasts, calibration and sharpness (Gneiting, Balabdaoui & Raftery, 2007)
         | https://doi.org/10.1111/j.1467-9868.2007.00587.x
     """
+    data = taken(data, fitted.program.modalities)
     rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)
     share, error = {}, {}
     for name in data.modalities:

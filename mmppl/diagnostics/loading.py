@@ -1,6 +1,7 @@
 """Data of a run folder, and of the command line."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.data import Dataset, load
+from mmppl.data.files import is_file
 from mmppl.errors import RunError
 from mmppl.inference import Fitted, Run
 from mmppl.models.loading import load as load_fitted
@@ -16,22 +18,26 @@ from mmppl.models.loading import load as load_fitted
 __all__ = ["load_data", "load_run", "open_data", "run_info", "single"]
 
 
-def run_info(data: str | os.PathLike, root: str | os.PathLike | None = None) -> dict[str, Any]:
+def run_info(
+    data: str | os.PathLike, root: str | os.PathLike | None = None, kinds: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Entries of ``run.json`` by which :func:`load_data` finds the data again: pass them to ``fit(..., info=)``.
 
     Arguments:
-        data: Name of the data, or path of a ``.npz`` file.
+        data: Name of the data, or path of a file.
         root: Folder of data that are not embedded.
+        kinds: Kinds of modalities of a file, by name, where they were said.
 
     Example:
         >>> run_info("linear_gaussian")
         {'data': 'linear_gaussian', 'data_root': None}
     """
     name = os.fspath(data)
-    return {
-        "data": str(Path(name).resolve()) if Path(name).suffix == ".npz" else name,
+    where = {
+        "data": str(Path(name).resolve()) if is_file(name) else name,
         "data_root": None if root is None else str(Path(root).resolve()),
     }
+    return where | ({"kinds": dict(kinds)} if kinds else {})
 
 
 def single(batch: Batch) -> Batch:
@@ -45,13 +51,15 @@ def single(batch: Batch) -> Batch:
     return replace(batch, values={**batch.values, **floats})
 
 
-def open_data(data: str | os.PathLike, root: str | os.PathLike | None = None) -> Dataset:
+def open_data(
+    data: str | os.PathLike, root: str | os.PathLike | None = None, kinds: Mapping[str, str] | None = None
+) -> Dataset:
     """The data by name or path as published systems take them, in single precision.
 
     Raises:
         OptionError, DataError: As :func:`mmppl.data.load`.
     """
-    dataset = load(data, root=root)
+    dataset = load(data, root=root, kinds=kinds)
     return replace(dataset, train=single(dataset.train), test=single(dataset.test))
 
 
@@ -65,7 +73,7 @@ def load_data(path: str | os.PathLike) -> Dataset:
     info = Run(path).info()
     if "data" not in info or "modalities" not in info:
         raise RunError(f"'{path}' does not say which data it was fitted to. Fit with info=run_info(...).")
-    dataset = open_data(info["data"], info.get("data_root"))
+    dataset = open_data(info["data"], info.get("data_root"), info.get("kinds"))
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}
     if _kinds(now) != _kinds(info["modalities"]):
         raise RunError(f"The data '{info['data']}' have other modalities than when '{path}' was fitted. Fit it again.")
@@ -82,5 +90,6 @@ def load_run(path: str | os.PathLike) -> tuple[Fitted, Dataset]:
 
 
 def _kinds(modalities: dict[str, dict]) -> dict[str, list]:
-    """Kind, shape and vocabulary of modalities; how they are scored is the program's."""
-    return {name: [m.get(field) for field in ("kind", "shape", "vocabulary")] for name, m in modalities.items()}
+    """Kind, shape and ids of modalities; how they are scored is the program's."""
+    fields = ("kind", "shape", "vocabulary", "categories", "names")
+    return {name: [m.get(field) for field in fields] for name, m in modalities.items()}

@@ -21,7 +21,7 @@ def likelihood(host: Any, modality: Modality, output: Any) -> Any:
         output: What its decoder returns: an array, or a pair of it and a scale.
     """
     dist, name, event = host.dist, modality.likelihood, len(modality.shape)
-    if modality.kind == "tokens":
+    if modality.ids:
         if modality.padding is None:
             return dist.Categorical(logits=output).to_event(event)
         return host.PaddedCategorical(output, modality.padding).to_event(event)

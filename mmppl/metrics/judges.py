@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Judge:
     r"""A classifier of one modality: :math:`h_0 = (x - c) / s`, :math:`h_l = \max(0, W_l^T h_{l-1} + b_l)`.
 
     Arguments:
-        modality: The modality; token ids are one-hot coded first.
+        modality: The modality; ids are one-hot coded first, and counts x are log(1 + x).
         centre: :math:`c`, of shape ``(D,)`` or a scalar.
         scale: :math:`s`, of shape ``(D,)`` or a scalar.
         weights: :math:`W_l`, of shape ``(D_{l-1}, D_l)``; the last one gives the class scores.
@@ -48,9 +49,11 @@ class Judge:
 
 
 def flatten(modality: Modality, rows: np.ndarray) -> np.ndarray:
-    """Rows ``(N, *event)`` as float32 vectors ``(N, D)``; token ids one-hot coded, other values as they are."""
-    if modality.kind == "tokens":
-        rows = rows[..., None] == np.arange(modality.vocabulary or 0)
+    """Rows ``(N, *event)`` as float32 vectors ``(N, D)``: ids one-hot coded, counts x as log(1 + x)."""
+    if modality.ids:
+        rows = rows[..., None] == np.arange(modality.ids)
+    elif modality.kind == "counts":
+        rows = np.log1p(rows)
     return np.asarray(rows, dtype=np.float32).reshape(len(rows), math.prod(rows.shape[1:]))
 
 
@@ -92,7 +95,7 @@ class Classifiers:
             arrays |= {
                 f"{name}/kind": np.array(modality.kind),
                 f"{name}/shape": np.array(modality.shape),
-                f"{name}/vocabulary": np.array(modality.vocabulary or 0),
+                f"{name}/vocabulary": np.array(modality.ids or 0),
                 f"{name}/centre": judge.centre,
                 f"{name}/scale": judge.scale,
                 f"{name}/accuracy": np.array(self.accuracy[name]),
@@ -136,10 +139,11 @@ class Classifiers:
 
 def _judge(name: str, arrays: Mapping[str, np.ndarray]) -> Judge:
     shape = tuple(int(size) for size in arrays[f"{name}/shape"])
-    vocabulary = int(arrays[f"{name}/vocabulary"]) or None
+    kind, ids = str(arrays[f"{name}/kind"]), int(arrays[f"{name}/vocabulary"]) or None
+    number: dict[str, Any] = {"categories" if kind == "category" else "vocabulary": ids}
     layers = range(sum(key.startswith(f"{name}/weight") for key in arrays))
     return Judge(
-        Modality(shape, kind=str(arrays[f"{name}/kind"]), vocabulary=vocabulary),
+        Modality(shape, kind=kind, **number),
         arrays[f"{name}/centre"],
         arrays[f"{name}/scale"],
         [arrays[f"{name}/weight{layer}"] for layer in layers],

@@ -8,13 +8,14 @@ from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.flat import Flat
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.observed import Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
+from mmppl.nets.observed import Classes, Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
 from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = [
     "MLP",
+    "Classes",
     "DeepSets",
     "Energy",
     "EquivariantDeepSets",

@@ -4,7 +4,7 @@ from math import prod
 
 from mmppl.modality import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.observed import Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
+from mmppl.nets.observed import Classes, Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
 from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = ["decoder", "encoder", "energy"]
@@ -20,8 +20,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
 
     Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
     (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder. Counts are
-    seen as log(1 + x). These, and values whose likelihood has a location in their units, are seen standardised: see
-    :class:`~mmppl.nets.Standardized`.
+    seen as log(1 + x), categories one-hot. Counts, and values whose likelihood has a location in their units, are seen
+    standardised: see :class:`~mmppl.nets.Standardized`.
 
     Arguments:
         modality: The modality.
@@ -33,7 +33,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         OptionError: If the family is unknown.
 
     Example:
-        >>> encoder(Modality((1, 16, 16), kind="image"), 8).body
+        >>> encoder(Modality((1, 16, 16), kind="image"), 8).body.body
         MLP(in_shape=(1, 16, 16), out_shape=(16,), hidden=(256, 256), activation='gelu', norm=False, zero_last=False)
     """
     out = (latent_dim,) if family is None else (2 * latent_dim,)
@@ -41,6 +41,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     body: Spec
     if modality.vocabulary:
         body = TokenEncoder(modality.shape[0], modality.vocabulary, out, width=_width(hidden))
+    elif modality.categories:
+        body = Classes(modality.categories, MLP((hidden,), out, (hidden,)))
     elif size:
         body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
     else:
@@ -55,9 +57,10 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """A decoder of a modality: latents ``(*, latent_dim)`` to what its likelihood takes, ``(*, *modality.shape)``.
 
     Where a likelihood takes several outputs for each value, they lie behind each other on the first axis of the event.
-    Token texts get logits ``(*, L, V)``. Nets are chosen as in :func:`encoder`; outputs are not squashed, but are in
-    the data's units where those are a likelihood's location: see :class:`~mmppl.nets.Unstandardized`. A scale is a
-    second output: without batch axes if it is learned, as the first if it is heteroscedastic.
+    Token texts get logits ``(*, L, V)`` and categories ``(*, K)``. Nets are chosen as in :func:`encoder`; outputs
+    are not squashed, but are in the data's units where those are a likelihood's location: see
+    :class:`~mmppl.nets.Unstandardized`. A scale is a second output: without batch axes if it is learned, as the first
+    if it is heteroscedastic.
 
     Arguments:
         modality: The modality.
@@ -76,6 +79,8 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     shape = (number * modality.shape[0], *modality.shape[1:]) if number > 1 else modality.shape
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
+    if modality.categories:
+        return MLP((latent_dim,), (modality.categories,), (hidden, hidden))
     if size:
         body = PatchDecoder((latent_dim,), shape, size, _width(hidden))  # type: ignore[arg-type]
     else:

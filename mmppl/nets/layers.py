@@ -155,7 +155,7 @@ class Unpatch(Patch):
 
 @dataclass(frozen=True)
 class Embed(Layer):
-    """Token ids ``(*, L)`` to vectors ``(*, L, dim)``: rows of a table of shape ``(vocabulary, dim)``."""
+    """Ids ``(*)`` to vectors ``(*, dim)``: rows of a table of shape ``(vocabulary, dim)``."""
 
     vocabulary: int
     dim: int

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Layer, Log1p, Scale, SplitScale, Standardize
+from mmppl.nets.layers import Activation, Embed, Layer, Log1p, Scale, SplitScale, Standardize
 from mmppl.nets.spec import Spec
 
-__all__ = ["Heteroscedastic", "LogCounts", "Scaled", "Standardized", "Unstandardized"]
+__all__ = ["Classes", "Heteroscedastic", "LogCounts", "Scaled", "Standardized", "Unstandardized"]
 
 
 @dataclass(frozen=True)
@@ -160,3 +160,42 @@ class Scaled:
 
     def layers(self) -> tuple[Layer, ...]:
         return (*self.body.layers(), Scale(tuple(self.scale)))
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A body that sees a class as a vector: a linear map of its one-hot code, and an activation.
+
+    Arguments:
+        categories: Number K of classes, 0, ..., K - 1.
+        body: The net of the vectors, of ``in_shape == (width,)``.
+        activation: As in :class:`~mmppl.nets.MLP`.
+
+    Raises:
+        OptionError: If the activation is unknown.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Classes(3, MLP((16,), (8,))).in_shape
+        ()
+    """
+
+    categories: int
+    body: Spec
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        self.layers()
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        # The row of a table is the product of a matrix and a one-hot code.
+        width = self.body.in_shape[0] or 1
+        return (Embed(self.categories, width), Activation(self.activation), *self.body.layers())

@@ -12,6 +12,7 @@ from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
+from mmppl.modality import KINDS
 from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
 
@@ -41,25 +42,35 @@ def beta_schedule(ppl: Face, beta: float, warmup: int) -> Any:
     return ppl.WarmUp(warmup, beta) if warmup else beta
 
 
-def scored_as(
-    modalities: Mapping[str, Modality],
-    likelihood: Mapping[str, str],
-    scale: Mapping[str, float | str],
-    weight: Mapping[str, float],
-) -> dict[str, Modality]:
-    """The modalities with other likelihoods, scales and weights, each by name of modality.
+def scored_as(modalities: Mapping[str, Modality], likelihood: Any, scale: Any, weight: Any) -> dict[str, Modality]:
+    """The modalities with other likelihoods, scales and weights.
+
+    Each is one value for all, or values by name of a modality or of a kind: a modality's own goes before its kind's.
+    Tokens and categories are always categorical, whatever is said for all.
 
     Raises:
-        ModalityError: If a modality or a likelihood is unknown, or a scale or weight is out of range.
+        ModalityError: If a name or a likelihood is unknown or does not go with a modality, or a scale or weight is out
+            of range.
     """
     out = dict(modalities)
-    for field, values in (("likelihood", likelihood), ("scale", scale), ("weight", weight)):
-        if not isinstance(values, Mapping):
-            raise OptionError(f"Expected {field}= to map modalities to values, as in {{'rna': ...}}; got {values!r}.")
-        unknown = [name for name in values if name not in out]
+    for field, given in (("likelihood", likelihood), ("scale", scale), ("weight", weight)):
+        # One value for all, of ids too where it can be theirs.
+        common = not isinstance(given, Mapping)
+        names = [n for n, m in out.items() if field != "likelihood" or not m.ids]
+        values = dict.fromkeys(names, given) if common else given
+        unknown = [name for name in values if name not in out and name not in KINDS]
         if unknown:
-            raise ModalityError(f"Expected {field}= for modalities among {list(out)}; got {unknown}.")
-        out |= {name: replace(out[name], **{field: value}) for name, value in values.items()}  # type: ignore[arg-type]
+            raise ModalityError(
+                f"Expected {field}= for modalities among {list(out)} or kinds among {list(KINDS)}; got {unknown}."
+            )
+        for name, modality in out.items():
+            key = name if name in values else modality.kind
+            if key not in values:
+                continue
+            try:
+                out[name] = replace(modality, **{field: values[key]})
+            except ModalityError as error:
+                raise ModalityError(f"Modality '{name}': {error}") from None
     return out
 
 
@@ -75,7 +86,8 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     with the default it has there, and is documented where the dataclass is.
 
     Every system takes, beside its own options, ``likelihood=``, ``scale=`` and ``weight=``: how modalities are scored
-    where it is not as they say themselves, by name, as in ``likelihood={"rna": "negative_binomial"}``.
+    where it is not as they say themselves, for all of them or by name or kind, as in
+    ``likelihood={"rna": "negative_binomial", "counts": "poisson"}, scale="learned"``.
     """
     signature = inspect.signature(declare)
     shared: dict[str, Any] = {n: p.default for n, p in signature.parameters.items() if is_dataclass(p.default)}

@@ -29,8 +29,8 @@ def latent_prior(
 
     * ``"normal"``, ``"laplace"``: standard, nothing is learned;
     * ``"gaussian_mixture"``: K Gaussians, parameters ``prior.loc``, ``prior.scale`` and ``prior.logits``;
-    * ``"vamp"``: the posteriors of K pseudo-inputs, parameters ``prior.pseudo.<modality>``. Texts of tokens have no
-      gradient and are absent from pseudo-inputs;
+    * ``"vamp"``: the posteriors of K pseudo-inputs, parameters ``prior.pseudo.<modality>``. Tokens and categories
+      have no gradient and are absent from pseudo-inputs;
     * ``"flow"``: a neural spline flow, network ``prior.flow``;
     * a function without arguments that returns any distribution of the host with event shape ``(D,)``, for instance
       ``lambda: mm.EnergyTilted(base, mm.net("energy", net))``.
@@ -74,9 +74,9 @@ def latent_prior(
         flow = ppl.spline_flow(latent_dim, seed=int(rng.integers(2**31)))
         return lambda: ppl.NormalizingFlow(ppl.net("prior.flow", flow))
     if prior == "vamp":
-        pseudo = {name: _start(rng, m, components) for name, m in modalities.items() if m.kind != "tokens"}
+        pseudo = {name: _start(rng, m, components) for name, m in modalities.items() if not m.ids}
         if not pseudo:
-            raise OptionError("Expected a modality that is not a text for pseudo-inputs; got texts alone.")
+            raise OptionError("Expected a modality that is neither a text nor a category for pseudo-inputs; got none.")
 
         def inputs() -> Batch:
             values, present = {}, {}

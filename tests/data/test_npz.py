@@ -16,6 +16,7 @@ def arrays():
         "picture": RNG.integers(0, 256, (10, 1, 4, 4)).astype(np.uint8),
         "vector": RNG.standard_normal((10, 3)),
         "text": RNG.integers(0, 7, (10, 5)).astype(np.int32) | 1,
+        "text__kind": np.array("tokens"),
         "vector__present": np.arange(10) % 3 > 0,
         "label": np.arange(10),
     }
@@ -75,9 +76,12 @@ def test_nan_is_an_error_only_where_present(tmp_path, arrays):
         ({"vector": np.ones((9, 3))}, ModalityError, "Expected 10 rows in modality 'vector'; got 9"),
         ({"vector__present": np.ones(10)}, ModalityError, r"Expected present\['vector'\] to be boolean"),
         ({"other__present": np.ones(10, bool)}, DataError, "'other__present' has no array 'other' beside it"),
-        ({"vector": np.ones((10, 3, 2))}, DataError, r"Modality 'vector': expected an image .* got dtype float64"),
-        ({"vector": np.ones((10, 3), bool)}, DataError, "Modality 'vector': expected an image .* got dtype bool"),
+        ({"vector": np.ones((10, 3), complex)}, DataError, "Modality 'vector': expected numbers or texts; got dtype c"),
         ({"text": np.full((10, 5), -1)}, DataError, r"Modality 'text': token ids outside"),
+        ({"text": np.ones((10, 5))}, DataError, "Modality 'text': expected integer token ids; got dtype float64"),
+        ({"text": np.arange(10)}, DataError, r"Modality 'text': expected integer token ids; .* and shape \(10,\)"),
+        ({"other__kind": np.array("tokens")}, DataError, "'other__kind' has no array 'other' beside it"),
+        ({"text__kind": np.array("words")}, OptionError, "Expected a kind of 'text' among vector, .*; got 'words'"),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path, arrays, change, error, message):

@@ -41,7 +41,11 @@ def digits():
 def run(tmp_path_factory, digits):
     """A tiny fit of ink and word, by the command line."""
     folder = tmp_path_factory.mktemp("fitted")
-    write_npz(folder / "data.npz", digits[:200].select("ink", "word"))
+    write_npz(
+        folder / "data.npz",
+        digits[:200].select("ink", "word"),
+        modalities={"word": load("polydigits").modalities["word"]},
+    )
     assert main(fit_args(folder, "run")) == 0
     return folder / "run"
 
@@ -127,14 +131,14 @@ def test_generate_from_the_prior(run, tmp_path, capsys):
     [
         ({"ink": np.zeros((2, 1, 8, 8))}, [], r"Modality 'ink': expected shape \(N, 1, 16, 16\); got \(2, 1, 8, 8\)"),
         ({"ink": np.zeros((2, 5), int)}, [], "Modality 'ink': expected shape"),
-        ({"word": np.zeros((2, 5))}, [], "Modality 'word': expected integer token ids; got dtype float32"),
+        ({"word": np.zeros((2, 5))}, [], "Modality 'word': expected integer token ids; got dtype float64"),
         (
             {"word": np.full((2, 5), 99)},
             [],
             r"Modality 'word': token ids outside \[0, \d+\) where present, in rows 0, 1",
         ),
         ({"ink": np.full((2, 1, 16, 16), np.inf)}, [], "Modality 'ink': NaN or Inf where present, in rows 0, 1"),
-        ({"sound": np.zeros((2, 5))}, [], "Unknown modality 'sound'.*the run has ink, word"),
+        ({"sound": np.zeros((2, 5))}, [], "Unknown modality 'sound'.*the program has ink, word"),
         ({"word": np.zeros((2, 5), int)}, ["--want", "ink,smell"], "'smell'"),
         ({"word": np.zeros((2, 5), int)}, ["--sampler", "gibbs"], "Unknown sampler 'gibbs'; expected one of"),
         ({"word": np.zeros((2, 5), int)}, ["--num", "0"], "--num"),

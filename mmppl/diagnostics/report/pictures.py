@@ -1,4 +1,4 @@
-"""Values of modalities as they stand in a page: images and vectors as small PNGs, token texts as words."""
+"""Values of modalities as they stand in a page: numbers as small PNGs, texts and classes as words."""
 
 import base64
 import io
@@ -27,6 +27,8 @@ def cell(modality: Modality, value: np.ndarray, what: str, reach: tuple[float, f
     """
     if modality.kind == "tokens":
         return f'<span class="word">{escape(words(value[None], modality)[0]) or "&nbsp;"}</span>'
+    if modality.kind == "category":
+        return f'<span class="word">{escape(modality.names[int(value)] if modality.names else str(int(value)))}</span>'
     if modality.kind == "image":
         return f'<img class="pixels" alt="{escape(what)}" src="{data_uri(_image(value))}">'
     value = np.ravel(value)
@@ -39,7 +41,7 @@ def cells(dataset: Dataset, name: str, values: np.ndarray, what: str) -> list[st
     """Values ``(N, *shape)`` of a modality side by side; a vector's colours reach as far as most training values."""
     modality = dataset.modalities[name]
     reach = (-1.0, 1.0)
-    if modality.kind == "vector":
+    if modality.kind in ("vector", "counts"):
         known = np.asarray(dataset.train[name])[np.flatnonzero(np.asarray(dataset.train.present[name]))]
         edge = float(np.quantile(np.abs(known), 0.98)) if known.size else 1.0
         reach = (-edge, edge)

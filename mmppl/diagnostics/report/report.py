@@ -143,8 +143,8 @@ def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
     for name, m in dataset.modalities.items():
         present = np.asarray(dataset.train.present[name]).mean()
         named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else m.likelihood
-        scored = "categorical" if m.kind == "tokens" else named
-        rows.append([name, m.kind, " × ".join(map(str, m.shape)), scored, f"{100 * present:.0f}%"])
+        scored = "categorical" if m.ids else named
+        rows.append([name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"])
     header = ["Modality", "Kind", "Shape", "Likelihood", "Present"]
     return facts(what) + table("The modalities", header, rows)
 

@@ -1,0 +1,175 @@
+"""AnnData: ``X``, layers, ``obsm`` and ``obs`` as modalities, and values back beside them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.data.arrays import LABEL, batch_of
+from mmppl.data.dataset import Dataset
+from mmppl.data.kinds import numpy_of
+from mmppl.data.optional import need
+from mmppl.data.pandas_frames import column_array, label_array
+from mmppl.data.source import Source, as_read, imputations, latent_means
+from mmppl.errors import DataError
+from mmppl.modality import Modality
+
+__all__ = ["from_anndata", "to_anndata"]
+
+KEY = "mmppl"
+
+
+def from_anndata(
+    adata: Any,
+    views: Mapping[str, str] | None = None,
+    *,
+    label: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    modalities: Mapping[str, Modality] | None = None,
+    name: str = "anndata",
+    seed: int = 0,
+) -> Dataset:
+    """A data set of an AnnData object.
+
+    Arguments:
+        adata: An ``anndata.AnnData``; sparse matrices are made dense.
+        views: Places by name of modality: ``"X"``, ``"layers/<name>"``, ``"obsm/<name>"`` or ``"obs/<column>"``. By
+            default ``{"X": "X"}``.
+        label: The column of ``obs`` with labels; by default the one called ``label``, if there is one.
+        kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
+        modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
+            then test rows.
+        name: Name of the data set.
+        seed: Seed of the split into training and test rows.
+
+    Raises:
+        DataError: If it is no AnnData, a place is empty or unknown, observations are called alike, or values do
+            not fit.
+        PackageError: If anndata is not installed.
+    """
+    anndata = need("anndata", "omics")
+    if not isinstance(adata, anndata.AnnData):
+        raise DataError(f"Expected an anndata.AnnData; got a {type(adata).__name__}.")
+    unique_names(adata.obs_names, "observations")
+    adata = adata.to_memory() if adata.isbacked else adata
+    places = {"X": "X"} if views is None else dict(views)
+    arrays, declared, columns, dtypes = {}, {}, {}, {}
+    for view, place in places.items():
+        arrays[view], columns[view], dtypes[view], classes = slot(adata, view, place)
+        if classes is not None and view not in (kinds or {}):
+            declared[view] = classes
+    batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
+    batch = Batch(batch.values, batch.present, labels(adata.obs, label))
+    source = Source("anndata", adata.obs_names, columns, dtypes, places)
+    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
+
+
+def to_anndata(
+    values: Batch | Mapping[str, Any],
+    data: Dataset,
+    adata: Any,
+    *,
+    latents: Mapping[str, Any] | None = None,
+    interval: float | None = None,
+) -> Any:
+    """Writes values beside what they were read from: into the object, which is returned.
+
+    Those of ``X`` or a layer go to the layer ``mmppl``, or ``<layer>_mmppl``; those of ``obsm/<name>`` and
+    ``obs/<column>`` to ``<name>_mmppl``; ends of intervals to ``..._low`` and ``..._high``; latents to ``obsm``, under
+    ``mmppl_<site>``.
+
+    Arguments:
+        values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`; ``{}`` for latents alone.
+        data: The data set that :func:`from_anndata` made.
+        adata: The object, with the same observations.
+        latents: Latents by site, ``(..., N, D)``, such as ``infer(...).draws``; means over draws are written.
+        interval: Level of central intervals of draws.
+
+    Raises:
+        DataError: If the object has other observations.
+        ModalityError, OptionError: As :func:`~mmppl.data.source.imputations`.
+    """
+    made = imputations(values, data, interval)
+    source: Any = data.source
+    if not source.index.equals(adata.obs_names):
+        raise DataError("Expected the observations that the data were read from, in their order; got others.")
+    for name, found in made.items():
+        place, modality, dtype = source.places[name], data.modalities[name], source.dtypes[name][0]
+        for end, part in (("", found.value), ("_low", found.low), ("_high", found.high)):
+            if part is not None:
+                kept = as_read(part, found.there, modality, np.dtype(float) if end else dtype)
+                _store(adata, place, end, kept)
+    for site, z in latent_means(latents or {}, len(source.index)).items():
+        adata.obsm[f"{KEY}_{site}"] = z
+    return adata
+
+
+def slot(adata: Any, view: str, place: str) -> tuple[np.ndarray, tuple, tuple, Modality | None]:
+    """Contents of a place: the array, names of its columns, its type, and its classes where it says them.
+
+    Raises:
+        DataError: If there is no such place, or nothing is in it.
+    """
+    pandas = need("pandas", "tables")
+    part, _, key = place.partition("/")
+    if place == "X" or part == "layers":
+        known = ["X", *(f"layers/{k}" for k in adata.layers)]
+        matrix = adata.X if place == "X" else adata.layers.get(key)
+        names = tuple(adata.var_names)
+    elif part == "obsm":
+        known, matrix = [f"obsm/{k}" for k in adata.obsm], adata.obsm.get(key)
+        names = tuple(getattr(matrix, "columns", range(0 if matrix is None else matrix.shape[1])))
+        matrix = matrix.to_numpy() if hasattr(matrix, "to_numpy") else matrix
+    elif part == "obs":
+        if key in adata.obs.columns:
+            column = adata.obs[key]
+            classes = None
+            if isinstance(column.dtype, pandas.CategoricalDtype):
+                classes = Modality((), kind="category", names=tuple(map(str, column.dtype.categories)))
+            dtype = column.dtype if isinstance(column.dtype, np.dtype) else np.dtype(object)
+            return column_array(view, column), (key,), (dtype,), classes
+        known, matrix, names = [f"obs/{k}" for k in adata.obs.columns], None, ()
+    else:
+        raise DataError(
+            f"View '{view}': expected a place 'X', 'layers/<name>', 'obsm/<name>' or 'obs/<column>'; got '{place}'."
+        )
+    if matrix is None:
+        raise DataError(f"View '{view}': expected a place among {known[:20]} with values in it; got '{place}'.")
+    array = numpy_of(matrix)
+    return array, names, (array.dtype,), None
+
+
+def labels(obs: Any, label: str | None) -> np.ndarray | None:
+    """The labels in a frame of observations.
+
+    Raises:
+        DataError: If there is no such column.
+    """
+    if label is None and LABEL not in obs.columns:
+        return None
+    column = LABEL if label is None else label
+    if column not in obs.columns:
+        raise DataError(f"Expected a label among the columns {list(obs.columns)} of obs; got '{column}'.")
+    return label_array(obs[column])
+
+
+def unique_names(index: Any, what: str) -> None:
+    """Refuses names that stand twice.
+
+    Raises:
+        DataError: If one does.
+    """
+    if not index.is_unique:
+        twice = index[index.duplicated()][0]
+        raise DataError(f"Expected {what} of different names; got '{twice}' twice. Call obs_names_make_unique() first.")
+
+
+def _store(adata: Any, place: str, end: str, value: np.ndarray) -> None:
+    part, _, key = place.partition("/")
+    if place == "X" or part == "layers":
+        adata.layers[f"{KEY}{end}" if place == "X" else f"{key}_{KEY}{end}"] = value
+    elif part == "obsm":
+        adata.obsm[f"{key}_{KEY}{end}"] = value
+    else:
+        adata.obs[f"{key}_{KEY}{end}"] = value

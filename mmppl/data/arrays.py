@@ -1,0 +1,137 @@
+"""Arrays by name, of any host, where a batch is wanted."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.data.kinds import check_kinds, fit_to, infer_modality, numpy_of
+from mmppl.errors import DataError, ModalityError
+from mmppl.modality import Modality
+
+__all__ = ["LABEL", "PRESENT", "batch_of", "taken"]
+
+PRESENT, KIND, LABEL = "__present", "__kind", "label"
+READERS = {"DataFrame": "from_pandas", "AnnData": "from_anndata", "MuData": "from_mudata"}
+
+
+def batch_of(
+    arrays: Mapping[str, Any],
+    *,
+    kinds: Mapping[str, str] | None = None,
+    modalities: Mapping[str, Modality] | None = None,
+    declared: Mapping[str, Modality] | None = None,
+    where: str = "arrays",
+) -> tuple[Batch, dict[str, Modality]]:
+    """A batch of arrays by name, and what its modalities are, by :mod:`mmppl.data.kinds` where it is not said.
+
+    Beside arrays ``(N, ...)`` there may be ``<name>__present``, a boolean vector, ``<name>__kind``, a text, and
+    ``label``, a vector, unless that is a modality.
+
+    Arguments:
+        arrays: The arrays, numpy's, of any host, or sparse matrices.
+        kinds: Kinds by name, which go before those that the arrays say.
+        modalities: What the modalities are, where it is known: those of a program. The arrays may lack some.
+        declared: What some of them are, where only that is known.
+        where: What the arrays are from, for messages.
+
+    Raises:
+        DataError: If an array is not what it is said to be, or the arrays do not fit together.
+        ModalityError: If a name is refused, or is not of a modality.
+        OptionError: If a kind is unknown.
+
+    Example:
+        >>> batch, modalities = batch_of({"pet": np.array(["cat", "dog"]), "age": np.array([3.5, np.nan])})
+        >>> {name: m.kind for name, m in modalities.items()}, batch.present["age"].tolist()
+        ({'pet': 'category', 'age': 'vector'}, [True, False])
+    """
+    known, arrays = {**(declared or {}), **(modalities or {})}, dict(arrays)
+    if any(not isinstance(name, str) for name in arrays):
+        raise ModalityError(
+            f"Expected texts as names of modalities; got {[n for n in arrays if not isinstance(n, str)]}."
+        )
+    label = None if LABEL in known else arrays.pop(LABEL, None)
+    masks = {k.removesuffix(PRESENT): numpy_of(arrays.pop(k)) for k in list(arrays) if k.endswith(PRESENT)}
+    said = {k.removesuffix(KIND): str(numpy_of(arrays.pop(k))) for k in list(arrays) if k.endswith(KIND)}
+    for ending, parts in ((PRESENT, masks), (KIND, said)):
+        orphans = sorted(set(parts) - set(arrays))
+        if orphans:
+            raise DataError(f"{where}: '{orphans[0]}{ending}' has no array '{orphans[0]}' beside it.")
+    if not arrays:
+        raise DataError(f"Expected at least one modality in {where}; got none.")
+    if modalities is not None:
+        unknown = [name for name in arrays if name not in known]
+        if unknown:
+            raise ModalityError(
+                f"Unknown modality '{unknown[0]}' in {where}; the program has {', '.join(known)}. Leave it out."
+            )
+    said |= kinds or {}
+    check_kinds(said, list(arrays))
+    label = None if label is None else np.array(numpy_of(label))  # one that may be written to, or torch warns
+    if label is not None and label.ndim != 1:
+        raise DataError(f"Expected '{LABEL}' of shape (N,) in {where}; got {label.shape}.")
+    values, present, out = {}, {}, {}
+    for name, array in arrays.items():
+        if name in masks:
+            array = _hidden(array, masks[name])
+        if name in known:
+            values[name], there = fit_to(name, array, known[name])
+            out[name] = known[name]
+        else:
+            values[name], there, out[name] = infer_modality(name, array, said.get(name))
+        mask = masks.get(name, there)
+        present[name] = mask & there if mask.shape == there.shape and mask.dtype == bool else mask
+    return Batch(values, present, label).validate(out, allow_empty_rows=True), out
+
+
+def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
+    """Data where a batch is wanted, as a batch of numpy's arrays.
+
+    Arguments:
+        data: A batch of numpy's arrays, tensors of any host, texts or booleans; or arrays by name, as in
+            :func:`batch_of`.
+        modalities: What the modalities are.
+
+    Raises:
+        DataError: If it is neither.
+        ModalityError: If a name is not of a modality.
+
+    Example:
+        >>> taken({"x": np.ones((2, 3))}, {"x": Modality((3,))}).present["x"].tolist()
+        [True, True]
+    """
+    if isinstance(data, Batch):
+        return _plain(data, modalities)
+    if isinstance(data, Mapping):
+        return batch_of(data, modalities=modalities)[0]
+    kind = type(data).__name__
+    if hasattr(data, "train") and hasattr(data, "modalities"):
+        hint = "Take a part of the data set, such as data.train"
+    elif kind in READERS:
+        hint = f"Make a data set of it by mmppl.data.{READERS[kind]} and take its rows"
+    else:
+        hint = "Put the arrays of all rows into one: Batch({'image': images, 'text': texts})"
+    raise DataError(f"Expected a Batch, or arrays (N, ...) by name of modality; got a {kind}. {hint}.")
+
+
+def _plain(batch: Batch, modalities: Mapping[str, Modality]) -> Batch:
+    """The batch, with numpy's arrays of the types that modalities have."""
+    values, present = {}, dict(batch.present)
+    for name, value in batch.values.items():
+        array = numpy_of(value)
+        odd = name in modalities and array.dtype.kind not in "iuf"
+        values[name], there = fit_to(name, array, modalities[name]) if odd else (array, None)
+        present[name] = numpy_of(present[name]) if there is None else numpy_of(present[name]) & there
+    label = None if batch.label is None else numpy_of(batch.label)
+    same = all(values[n] is x for n, x in batch.values.items()) and label is batch.label
+    return batch if same else replace(batch, values=values, present=present, label=label)
+
+
+def _hidden(array: Any, mask: np.ndarray) -> Any:
+    """The array with what is not there set to 0, so that no rule looks at it."""
+    value = numpy_of(array)
+    if value.dtype.kind not in "biuf" or mask.shape != value.shape[:1] or mask.dtype != bool:
+        return value
+    return np.where(mask.reshape(-1, *[1] * (value.ndim - 1)), value, value.dtype.type(0))

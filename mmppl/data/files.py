@@ -1,0 +1,160 @@
+"""Data files by ending: tables, AnnData, MuData, zarr and `.npz`, read as data sets, and values written back."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from mmppl.batch import Batch
+from mmppl.data.anndata_objects import from_anndata, to_anndata
+from mmppl.data.dataset import Dataset
+from mmppl.data.mudata_objects import from_mudata, to_mudata
+from mmppl.data.npz import load_npz, read_npz
+from mmppl.data.optional import need
+from mmppl.data.pandas_frames import from_pandas, to_pandas
+from mmppl.data.xarray_datasets import from_xarray, to_xarray
+from mmppl.errors import DataError, MMPPLError, OptionError
+from mmppl.modality import Modality
+
+__all__ = ["ENDINGS", "is_file", "load_file", "texts_as_objects", "write_like"]
+
+ENDINGS = (".npz", ".csv", ".parquet", ".h5ad", ".h5mu", ".zarr")
+TABLES = (".csv", ".parquet")
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Tells whether a name is one of a file, by its ending.
+
+    Example:
+        >>> is_file("cells.h5ad"), is_file("polydigits")
+        (True, False)
+    """
+    return Path(path).suffix in ENDINGS
+
+
+def load_file(
+    path: str | os.PathLike,
+    *,
+    seed: int = 0,
+    kinds: Mapping[str, str] | None = None,
+    modalities: Mapping[str, Modality] | None = None,
+) -> Dataset:
+    """A data set from one file by its ending, by the default views of ``from_pandas``, ``from_anndata`` and so on.
+
+    Arguments:
+        path: The file; a ``.zarr`` folder holds AnnData, MuData or an xarray data set.
+        seed: Seed of the split into training and test rows.
+        kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
+        modalities: What the modalities are, where it is known: those of a program that the rows are for.
+
+    Raises:
+        DataError: If the file is missing or cannot be read, or its values do not fit.
+        PackageError: If a package is not installed that reads it.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        if modalities is None:
+            return load_npz(path, seed, kinds)
+        rows = read_npz(path, kinds=kinds, modalities=modalities)
+        return Dataset.of_rows(path.stem, {n: modalities[n] for n in rows}, rows, seed, split=False)
+    found = _opened(path)
+    make: Any = {"DataFrame": from_pandas, "AnnData": from_anndata, "MuData": from_mudata}.get(
+        type(found).__name__, from_xarray
+    )
+    return make(found, kinds=kinds, modalities=modalities, name=path.stem, seed=seed)
+
+
+def write_like(
+    path: str | os.PathLike,
+    given: str | os.PathLike,
+    values: Batch | Mapping[str, Any],
+    data: Dataset,
+    *,
+    interval: float | None = None,
+) -> Path:
+    """Writes a copy of a file, with values in their columns, layers or variables.
+
+    Arguments:
+        path: The file to write, of the same ending; tables may be of either.
+        given: The file that the rows were read from.
+        values: As in :func:`~mmppl.data.source.imputations`.
+        data: What :func:`load_file` made of it.
+        interval: Level of central intervals of draws.
+
+    Raises:
+        OptionError: If the endings do not go together.
+    """
+    path, given = Path(path), Path(given)
+    if path.suffix != given.suffix and not {path.suffix, given.suffix} <= set(TABLES):
+        raise OptionError(f"Expected a file that ends in {given.suffix}, as the one given does, or .npz; got {path}.")
+    with nullcontext() if given.suffix in TABLES else texts_as_objects():
+        return _written(path, _opened(given), values, data, interval)
+
+
+def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float | None) -> Path:
+    kind = type(found).__name__
+    part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    try:
+        if kind == "DataFrame":
+            made = to_pandas(values, data, interval=interval)
+            found = found.assign(**{c: made[c] for c in made}) if found.columns.nlevels == 1 else made
+            found.to_csv(part, index=False) if path.suffix == ".csv" else found.to_parquet(part)
+        elif kind in ("AnnData", "MuData"):
+            made = (to_anndata if kind == "AnnData" else to_mudata)(values, data, found, interval=interval)
+            if path.suffix == ".zarr":
+                made.write_zarr(part)
+            else:
+                made.write(part)
+        else:
+            found.assign(to_xarray(values, data, interval=interval).data_vars).to_zarr(part, consolidated=False)
+        part.replace(path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _opened(path: Path) -> Any:
+    """Contents of a file, by the package that reads it."""
+    if not path.exists():
+        raise DataError(f"Expected a file; got {path}, which is not there.")
+    try:
+        if path.suffix == ".csv":
+            return need("pandas", "tables").read_csv(path)
+        if path.suffix == ".parquet":
+            need("pyarrow", "tables")
+            return need("pandas", "tables").read_parquet(path)
+        if path.suffix == ".h5ad":
+            return need("anndata", "omics").read_h5ad(path)
+        if path.suffix == ".h5mu":
+            return need("mudata", "omics").read_h5mu(path)
+        kind = need("zarr", "zarr").open_group(path, mode="r").attrs.get("encoding-type")
+        if kind == "anndata":
+            return need("anndata", "omics").read_zarr(path)
+        if kind == "MuData":
+            return need("mudata", "omics").read_zarr(path)
+        return need("xarray", "zarr").open_zarr(path, chunks=None, consolidated=False).load()
+    except MMPPLError:
+        raise
+    except Exception as error:  # each package has errors of its own for what is not a file of its kind
+        raise DataError(
+            f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)})."
+        ) from error
+
+
+@contextmanager
+def texts_as_objects() -> Iterator[None]:
+    """Within, pandas keeps texts as objects, which every version of anndata can write."""
+    with warnings.catch_warnings():
+        # It goes in pandas 4, which anndata cannot be used with yet.
+        warnings.filterwarnings("ignore", "The 'future.infer_string' option")
+        with need("pandas", "tables").option_context("future.infer_string", False):
+            yield
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

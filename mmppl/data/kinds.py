@@ -1,0 +1,281 @@
+"""Rules for what an array is taken for where nobody says, and values as the modality has them.
+
+| array | kind | likelihood |
+| --- | --- | --- |
+| texts ``(N,)`` | category, its classes the texts in order | categorical |
+| integers ``(N,)`` from 0 on, ids of classes most of which occur | category | categorical |
+| other integers ``(N,)`` | vector, one number | normal |
+| uint8 ``(N, C, H, W)``, ``(N, H, W)`` | image, x / 255 | discretised logistic |
+| other integers ``(N, ...)`` | counts | negative binomial |
+| booleans, floats that are all 0 or 1 | vector or image | Bernoulli |
+| floats ``(N, C, H, W)``, ``(N, H, W)`` in [0, 1] | image | discretised logistic |
+| floats ``(N, C, H, W)`` beyond [0, 1] | image | Laplace |
+| floats ``(N, D)``, D > 1, all of them 0, 1, 2, ... with 0 among them | counts | negative binomial |
+| other floats | vector | normal |
+
+Scales are the likelihood's own, learned or given by the decoder: see :class:`~mmppl.modality.Modality`. Ids of classes
+are those below 100, or below ten times the number of different ones. Whatever is said goes before these
+rules. A row of floats that are all NaN is missing, as is a row without a text; integers have no sign for that.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.batch import Batch
+from mmppl.errors import DataError, ModalityError, OptionError
+from mmppl.modality import KINDS, Modality
+
+__all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_table", "numpy_of"]
+
+FEW, MANY = 100, 10
+
+
+def infer_modality(name: str, value: Any, kind: str | None = None) -> tuple[np.ndarray, np.ndarray, Modality]:
+    """An array as a modality's values, which rows have any, and the modality by the rules above.
+
+    Arguments:
+        name: Name of the modality, for messages.
+        value: ``(N, ...)``, an array of any host or a sparse matrix.
+        kind: Its kind, where it is said.
+
+    Raises:
+        DataError: If no rule takes it, or the kind does not, or all of it is missing.
+        ModalityError: If it has rows without values.
+        OptionError: If the kind is unknown.
+
+    Example:
+        >>> infer_modality("pet", np.array(["dog", "cat", "dog"]))[2].names
+        ('cat', 'dog')
+        >>> infer_modality("rna", np.array([[0, 3], [2, 1]]))[2].likelihood
+        'negative_binomial'
+    """
+    check_kinds({} if kind is None else {name: kind}, [name])
+    value, there = _rows(name, value)
+    if len(there) and not there.any():
+        raise DataError(f"Modality '{name}': expected a value in some row; got none. Leave it out.")
+    known = value[there]
+    kind = _guess(name, known) if kind is None else kind
+    names = tuple(map(str, np.unique(known))) if kind == "category" and _text(value) else None
+    out = _AS[kind](name, value, there, names)
+    known = out[there]
+    how: dict[str, Any] = {"kind": kind}
+    if kind == "tokens":
+        how["vocabulary"] = int(known.max(initial=0)) + 1
+    elif kind == "category":
+        how |= {"names": names} if names else {"categories": int(known.max(initial=0)) + 1}
+    elif kind in ("vector", "image") and _bits(known):
+        how["likelihood"] = "bernoulli"
+    elif kind == "image" and known.size and (known.min() < 0.0 or known.max() > 1.0):
+        how["likelihood"] = "laplace"  # of any number
+    try:
+        return out, there, Modality(out.shape[1:], **how)
+    except ModalityError as error:
+        raise ModalityError(f"Modality '{name}': {error}") from None
+
+
+def fit_to(name: str, value: Any, modality: Modality) -> tuple[np.ndarray, np.ndarray]:
+    """An array as values of a modality that is known, and which rows have any: names of classes become their ids.
+
+    Raises:
+        DataError: If it is of another kind, or a class is unknown.
+        ModalityError: If it is of another shape.
+
+    Example:
+        >>> fit_to("pet", np.array(["dog", "cat"]), Modality((), kind="category", names=("cat", "dog")))[0]
+        array([1, 0])
+    """
+    value, there = _rows(name, value)
+    grey = modality.kind == "image" and modality.shape[0] == 1 and value.shape[1:] == modality.shape[1:]
+    single = modality.kind == "category" and value.shape[1:] == (1,)
+    if value.shape[1:] != modality.shape and not grey and not single:
+        raise ModalityError(
+            f"Modality '{name}': expected shape (N, {', '.join(map(str, modality.shape))}); got {value.shape}."
+        )
+    if _text(value) and modality.kind == "category" and modality.names is None:
+        raise DataError(f"Modality '{name}': expected ids of classes below {modality.categories}; got texts.")
+    return _AS[modality.kind](name, value, there, modality.names), there
+
+
+def check_kinds(kinds: Mapping[str, str], names: Any) -> None:
+    """Refuses kinds that there are not, or of modalities that there are not.
+
+    Raises:
+        OptionError: If there is one.
+    """
+    for name, kind in kinds.items():
+        if name not in names:
+            raise OptionError(f"Expected kinds of modalities among {list(names)}; got '{name}'.")
+        if kind not in KINDS:
+            raise OptionError(f"Expected a kind of '{name}' among {', '.join(KINDS)}; got {kind!r}.")
+
+
+def kinds_table(modalities: Mapping[str, Modality], batch: Batch) -> str:
+    """Table of what each array was taken for, as text.
+
+    Example:
+        >>> print(kinds_table({"rna": Modality((50,), kind="counts")}, Batch({"rna": np.zeros((4, 50), int)})))
+        modality  kind    shape  likelihood         scale    present
+        rna       counts  50     negative_binomial  learned  100%
+    """
+    table = [("modality", "kind", "shape", "likelihood", "scale", "present")]
+    for name, m in modalities.items():
+        shape = f"{m.categories} classes" if m.kind == "category" else " x ".join(map(str, m.shape)) or "1"
+        scored = "categorical" if m.ids else m.likelihood
+        share = f"{100 * float(np.mean(np.asarray(batch.present[name]))):.0f}%"
+        table.append((name, m.kind, shape, scored, str(m.scale) if m.scoring.scaled else "", share))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def numpy_of(value: Any) -> np.ndarray:
+    """An array of any host, or a sparse matrix, as numpy's."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "toarray"):
+        return np.asarray(value.toarray())
+    try:
+        return np.asarray(get_backend(value).to_numpy(value))
+    except TypeError:  # no array of a host, but perhaps what numpy makes one of
+        return np.asarray(value)
+
+
+def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
+    """An array of numbers or texts, and which rows are there; what is missing in it is 0 or no text."""
+    value = numpy_of(value)
+    if not value.ndim:
+        raise DataError(f"Modality '{name}': expected an array (N, *event); got one of shape ().")
+    if value.dtype.kind in "OT" and value.ndim == 1:
+        there = np.array([not (x is None or x != x) for x in value.tolist()], bool)
+        others = {type(x).__name__ for x in value[there].tolist() if not isinstance(x, str)}
+        if others:
+            raise DataError(f"Modality '{name}': expected texts or numbers alone; got objects of type {others}.")
+        return np.array([x if here else "" for x, here in zip(value.tolist(), there, strict=True)], np.str_), there
+    if value.dtype.kind not in "biufU":
+        raise DataError(
+            f"Modality '{name}': expected numbers or texts; got dtype {value.dtype} and shape {value.shape}."
+        )
+    there = np.ones(len(value), bool)
+    if value.dtype.kind == "f":
+        there = ~np.isnan(value.reshape(len(value), -1)).all(1) if value.size else there
+        value = np.where(there.reshape(-1, *[1] * (value.ndim - 1)), value, value.dtype.type(0))
+    return value, there
+
+
+def _guess(name: str, known: np.ndarray) -> str:
+    rank, integer = known.ndim, known.dtype.kind in "iu"
+    if rank > 4:
+        raise DataError(
+            f"Modality '{name}': expected an image (N, C, H, W) or (N, H, W), or numbers of at most four axes; got "
+            f"dtype {known.dtype} and shape {known.shape}. Say its kind, or lay axes together."
+        )
+    if _text(known):
+        return "category"
+    if known.dtype == np.uint8 and rank in (3, 4):
+        return "image"
+    if integer and rank == 1:
+        return "category" if _dense(known) else "vector"
+    if integer:
+        if known.size and known.min() < 0:
+            raise DataError(
+                f"Modality '{name}': expected counts (0, 1, 2, ...) in an array of integers of shape {known.shape}; "
+                f"got {int(known.min())}. Say what it is: kind 'vector', or floats, for numbers."
+            )
+        return "counts"
+    if rank == 4 or rank == 3 and known.size and bool((known >= 0).all() and (known <= 1).all()):
+        return "image"
+    if rank == 2 and known.shape[1] > 1 and _whole(known) and known.max(initial=0) > 1 and (known == 0).any():
+        return "counts"
+    return "vector"
+
+
+def _dense(ids: np.ndarray) -> bool:
+    if ids.size and ids.min() < 0:
+        return False
+    return not ids.size or int(ids.max()) < max(FEW, MANY * len(np.unique(ids)))
+
+
+def _text(value: np.ndarray) -> bool:
+    return value.dtype.kind == "U"
+
+
+def _whole(known: np.ndarray) -> bool:
+    return bool((np.isfinite(known) & (known >= 0) & (known == np.floor(known))).all())
+
+
+def _bits(known: np.ndarray) -> bool:
+    return bool(np.isin(known, (0, 1)).all() and (known == 0).any() and (known == 1).any())
+
+
+# Values by kind ---------------------------------------------------------------------------------------------------
+def _vector(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.ndarray:
+    _no_texts(name, value, "numbers")
+    return value if value.dtype.kind == "f" else value.astype(np.float32)
+
+
+def _image(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.ndarray:
+    _no_texts(name, value, "an image")
+    if value.ndim not in (3, 4) or value.dtype.kind in "iu" and value.dtype != np.uint8:
+        raise DataError(
+            f"Modality '{name}': expected an image (N, C, H, W) or (N, H, W), of uint8 or of floats in [0, 1]; got "
+            f"dtype {value.dtype} and shape {value.shape}."
+        )
+    value = value[:, None] if value.ndim == 3 else value
+    if value.dtype == np.uint8:
+        return np.divide(value, 255, dtype=np.float32)
+    return value.astype(np.float32, copy=False)
+
+
+def _tokens(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.ndarray:
+    if value.ndim != 2 or value.dtype.kind not in "iu":
+        raise DataError(
+            f"Modality '{name}': expected integer token ids; got dtype {value.dtype} and shape {value.shape}."
+        )
+    return value.astype(np.int64, copy=False)
+
+
+def _category(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.ndarray:
+    value = value[:, 0] if value.ndim == 2 and value.shape[1] == 1 else value
+    if value.ndim != 1:
+        raise DataError(f"Modality '{name}': expected a category, an array (N,); got shape {value.shape}.")
+    if _text(value):
+        ids = {text: i for i, text in enumerate(names)}
+        unknown = sorted(set(value[there].tolist()) - set(ids))
+        if unknown:
+            raise DataError(f"Modality '{name}': expected categories among {list(ids)}; got {unknown[:5]}.")
+        return np.array([ids.get(text, 0) for text in value.tolist()], np.int64)
+    if value.dtype != bool and not _whole(value[there]):
+        raise DataError(
+            f"Modality '{name}': expected categories, texts or whole numbers from 0 on; got others. Number them, or "
+            "say kind 'vector'."
+        )
+    return value.astype(np.int64)
+
+
+def _counts(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.ndarray:
+    _no_texts(name, value, "counts")
+    known = value[there]
+    if not _whole(known):
+        rows = np.flatnonzero(there)[~((known >= 0) & (known == np.floor(known))).reshape(len(known), -1).all(1)]
+        raise DataError(
+            f"Modality '{name}': expected counts (0, 1, 2, ...); got others, in rows {', '.join(map(str, rows[:5]))}. "
+            "Say kind 'vector' for numbers."
+        )
+    return value if value.dtype.kind == "f" else value.astype(np.int64)
+
+
+def _no_texts(name: str, value: np.ndarray, wanted: str) -> None:
+    if _text(value):
+        raise DataError(f"Modality '{name}': expected {wanted}; got texts, such as {value.ravel()[:1].tolist()}.")
+
+
+_AS: dict[str, Callable[[str, np.ndarray, np.ndarray, Any], np.ndarray]] = {
+    "vector": _vector,
+    "image": _image,
+    "tokens": _tokens,
+    "category": _category,
+    "counts": _counts,
+}

@@ -1,0 +1,225 @@
+"""Data frames: columns as modalities, and values back as columns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.data.arrays import LABEL, batch_of
+from mmppl.data.dataset import Dataset
+from mmppl.data.optional import need
+from mmppl.data.source import Imputation, Source, imputations
+from mmppl.errors import DataError
+from mmppl.modality import Modality
+
+__all__ = ["column_array", "from_pandas", "label_array", "to_pandas"]
+
+SEPARATOR = "/"
+Views = Mapping[str, str | Sequence[Any]]
+
+
+def from_pandas(
+    frame: Any,
+    views: Views | None = None,
+    *,
+    label: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    modalities: Mapping[str, Modality] | None = None,
+    name: str = "frame",
+    seed: int = 0,
+) -> Dataset:
+    """A data set of the columns of a data frame.
+
+    A view of one column is one number or one category of each row, a view of several a vector or counts; see
+    :mod:`mmppl.data.kinds`. A missing cell of a single column, or a row that lacks all cells of a view, is missing.
+
+    Arguments:
+        frame: A ``pandas.DataFrame``.
+        views: Columns by name of modality. By default columns ``view/column``, or of two levels, make a view together,
+            and any other column is a view of its own.
+        label: The column of labels; by default the one called ``label``, if there is one.
+        kinds: Kinds by modality, which go before the rules.
+        modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
+            then test rows, and views may be left out.
+        name: Name of the data set.
+        seed: Seed of the split into training and test rows.
+
+    Returns:
+        The data set; its ``rows`` are those of the frame in their order.
+
+    Raises:
+        DataError: If a column is unknown or stands twice, is neither of numbers nor of texts, or of texts among
+            numbers; if a row lacks some columns of a view; if a category is unknown.
+        OptionError: If a kind is unknown.
+
+    Example:
+        >>> import pandas
+        >>> frame = pandas.DataFrame({"sex": ["f", "m", None], "x": [0.5, 1.5, 2.5], "y": [2.5, 3.5, 4.5]})
+        >>> data = from_pandas(frame, {"sex": "sex", "size": ["x", "y"]})
+        >>> {n: (m.kind, m.shape) for n, m in data.modalities.items()}, data.rows.present["sex"].tolist()
+        ({'sex': ('category', ()), 'size': ('vector', (2,))}, [True, True, False])
+    """
+    pandas = need("pandas", "tables")
+    if not isinstance(frame, pandas.DataFrame):
+        raise DataError(f"Expected a pandas.DataFrame; got a {type(frame).__name__}.")
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise DataError(f"Expected columns of different names; got {twice[0]!r} twice. Rename one.")
+    label = LABEL if label is None and LABEL in frame.columns and frame.columns.nlevels == 1 else label
+    views = _by_name(frame, label) if views is None else views
+    columns = {view: (names,) if isinstance(names, str) else tuple(names) for view, names in views.items()}
+    for view, wanted in {**columns, **({} if label is None else {LABEL: (label,)})}.items():
+        unknown = [c for c in wanted if c not in frame.columns]
+        if unknown or not wanted:
+            raise DataError(f"View '{view}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
+    arrays: dict[str, Any] = {}
+    declared: dict[str, Modality] = {}
+    for view, wanted in columns.items():
+        if len(wanted) == 1:
+            column = frame[wanted[0]]
+            arrays[view] = column_array(view, column)
+            if isinstance(column.dtype, pandas.CategoricalDtype) and view not in (kinds or {}):
+                names = tuple(map(str, column.dtype.categories))
+                declared[view] = Modality((), kind="category", names=names)
+        else:
+            arrays[view] = _columns(view, frame, wanted)
+    batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
+    if label is not None:
+        batch = Batch(batch.values, batch.present, label_array(frame[label]))
+    dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
+    source = Source("pandas", frame.index, columns, dtypes)
+    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
+
+
+def to_pandas(values: Batch | Mapping[str, Any], data: Dataset, *, interval: float | None = None) -> Any:
+    """Values as a data frame with the names, types and rows of the one that the data were read from.
+
+    Arguments:
+        values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`.
+        data: The data set that :func:`from_pandas` made.
+        interval: Level of central intervals of draws: columns ``<column> low`` and ``<column> high`` beside each.
+
+    Returns:
+        A ``pandas.DataFrame``; whole-number columns are rounded, categories are under their names.
+
+    Raises:
+        DataError, ModalityError, OptionError: As :func:`~mmppl.data.source.imputations`.
+
+    Example:
+        >>> import pandas
+        >>> frame = pandas.DataFrame({"sex": ["f", "m", None], "x": [0.5, 1.5, 2.5]})
+        >>> data = from_pandas(frame)
+        >>> to_pandas(data.rows, data).equals(frame)
+        True
+        >>> to_pandas({"sex": np.array([0, 1, 1])}, data)["sex"].tolist()
+        ['f', 'm', 'm']
+    """
+    pandas = need("pandas", "tables")
+    made = imputations(values, data, interval)
+    source: Any = data.source
+    out: dict[Any, Any] = {}
+    for name, found in made.items():
+        modality = data.modalities[name]
+        for i, (column, dtype) in enumerate(zip(source.columns[name], source.dtypes[name], strict=True)):
+            for end, part in _parts(found):
+                if part is not None:
+                    cells = part.reshape(len(part), -1)[:, i]
+                    key = column if not end else (*column, end) if isinstance(column, tuple) else f"{column} {end}"
+                    kept = dtype if not end or modality.ids else np.dtype(float)
+                    out[key] = _series(pandas, cells, found.there, kept, modality, source.index)
+    return pandas.DataFrame(out, index=source.index)
+
+
+def _parts(found: Imputation) -> tuple:
+    return ("", found.value), ("low", found.low), ("high", found.high)
+
+
+def _by_name(frame: Any, label: str | None) -> dict[str, list]:
+    """Views by the names of columns."""
+    out: dict[str, list] = {}
+    for column in frame.columns:
+        if isinstance(column, tuple):
+            view = str(column[0])
+        else:
+            view = column.partition(SEPARATOR)[0] if isinstance(column, str) else column
+        if column != label:
+            out.setdefault(view, []).append(column)
+    return out
+
+
+def column_array(view: str, column: Any) -> np.ndarray:
+    """A column as an array: numbers, booleans, or objects with None for a missing text.
+
+    Raises:
+        DataError: If it is of something else, such as times.
+    """
+    pandas = need("pandas", "tables")
+    missing = column.isna().to_numpy()
+    kind = pandas.api.types.infer_dtype(column, skipna=True)
+    if isinstance(column.dtype, pandas.CategoricalDtype):
+        texts = column.cat.categories.map(str).to_numpy(dtype=object)
+        return np.array([None if gone else texts[i] for i, gone in zip(column.cat.codes, missing, strict=True)], object)
+    if kind == "string":
+        return np.array([None if gone else str(x) for x, gone in zip(column, missing, strict=True)], object)
+    if kind in ("boolean", "integer", "floating", "mixed-integer-float", "empty"):
+        if missing.any():
+            return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
+        return np.asarray(column.to_numpy(dtype={"boolean": bool, "integer": np.int64}.get(kind, _float(column))))
+    raise DataError(f"Column {column.name!r} of view '{view}': expected numbers or texts; got {kind} ({column.dtype}).")
+
+
+def _float(column: Any) -> Any:
+    """The type of a column of floats: its own where it is numpy's."""
+    return column.dtype if getattr(column.dtype, "kind", "") == "f" and isinstance(column.dtype, np.dtype) else float
+
+
+def _columns(view: str, frame: Any, names: Sequence[Any]) -> np.ndarray:
+    parts = [column_array(view, frame[c]) for c in names]
+    texts = [c for c, part in zip(names, parts, strict=True) if part.dtype.kind == "O"]
+    if texts:
+        raise DataError(
+            f"View '{view}': expected columns of numbers; got texts in {texts[:5]}. Make a view of its own of each."
+        )
+    out = np.stack([p.astype(np.result_type(*(p.dtype for p in parts)), copy=False) for p in parts], axis=1)
+    gone = np.isnan(out) if out.dtype.kind == "f" else np.zeros(out.shape, bool)
+    some = gone.any(1) & ~gone.all(1)
+    if some.any():
+        lacking = [c for c, missing in zip(names, np.atleast_1d(gone[some].any(0)), strict=True) if missing]
+        rows = ", ".join(map(str, np.flatnonzero(some)[:5]))
+        raise DataError(
+            f"View '{view}': rows {rows} lack columns {lacking[:5]} and have others. Make a view of its own of each "
+            "such column, or leave out these rows."
+        )
+    return out
+
+
+def label_array(column: Any) -> np.ndarray:
+    """A column of labels, none of which may be missing.
+
+    Raises:
+        DataError: If one is.
+    """
+    if column.isna().any():
+        row = int(np.flatnonzero(column.isna())[0])
+        raise DataError(f"Expected a label in every row; column {column.name!r} has none in row {row}.")
+    values = np.array(column.to_numpy())  # pandas gives arrays that may not be written to, of which torch warns
+    return np.array([str(x) for x in values]) if values.dtype.kind in "OU" else values
+
+
+def _series(pandas: Any, cells: np.ndarray, there: np.ndarray, dtype: Any, modality: Modality, index: Any) -> Any:
+    """Cells as a series of the type that their column had."""
+    if modality.kind == "category" and modality.names is not None:
+        names = modality.names
+        if isinstance(dtype, pandas.CategoricalDtype):
+            codes = np.where(there, cells.astype(int), -1)
+            return pandas.Series(pandas.Categorical.from_codes(codes, dtype=dtype), index=index)
+        texts = [names[int(i)] if here else None for i, here in zip(cells, there, strict=True)]
+        # A column without a text in it may have been read as one of numbers.
+        return pandas.Series(texts, index=index, dtype=object if getattr(dtype, "kind", "O") in "fiub" else dtype)
+    if not isinstance(dtype, np.dtype) or dtype.kind == "O":
+        whole = cells if getattr(dtype, "kind", "f") in "fO" else np.rint(cells).astype(np.int64)
+        return pandas.Series(whole, index=index).astype(object).where(there, None).astype(dtype)
+    if dtype.kind in "iub":
+        return pandas.Series(np.rint(cells).astype(np.int64), index=index).astype(dtype)
+    return pandas.Series(np.where(there, cells, np.nan), index=index).astype(dtype)

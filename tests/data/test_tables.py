@@ -1,0 +1,269 @@
+"""Data frames, tables in files, and xarray data sets: the same numbers, names and types in and out."""
+
+import numpy as np
+import pandas
+import pytest
+import xarray
+
+from mmppl.batch import Batch
+from mmppl.data import from_pandas, from_xarray, load, to_pandas, to_xarray
+from mmppl.data.files import load_file, write_like
+from mmppl.data.source import imputations
+from mmppl.errors import DataError, ModalityError, OptionError, PackageError
+
+RNG = np.random.default_rng(0)
+N = 12
+
+
+@pytest.fixture
+def frame():
+    return pandas.DataFrame(
+        {
+            "species": pandas.Categorical(["b", "a", "c"] * 4, categories=["c", "b", "a", "never"], ordered=True),
+            "sex": ["f", None, "m"] * 4,
+            "mass": [3500.0, np.nan, 4100.0] * 4,
+            "year": np.array([2007, 2008, 2009] * 4, np.int16),
+            "wild": [True, False, False] * 4,
+            "rna/g1": RNG.poisson(2, N),
+            "rna/g2": RNG.poisson(200, N),
+            "size/x": RNG.normal(size=N).astype(np.float32),
+            "size/y": RNG.normal(size=N),
+            "eggs": pandas.array([1, None, 2] * 4, dtype="Int64"),
+            "label": ["x", "y", "x"] * 4,
+        },
+        index=[f"bird{i}" for i in range(N)],
+    )
+
+
+VALUES = ["species", "sex", "mass", "year", "wild", "rna/g1", "rna/g2", "size/x", "size/y", "eggs"]
+
+
+def test_a_frame_comes_back_as_it_was(frame):
+    data = from_pandas(frame)
+    found = {n: (m.kind, m.shape, m.likelihood) for n, m in data.modalities.items()}
+    assert found == {
+        "species": ("category", (), "categorical"),
+        "sex": ("category", (), "categorical"),
+        "mass": ("vector", (), "normal"),
+        "year": ("vector", (), "normal"),
+        "wild": ("vector", (), "bernoulli"),
+        "rna": ("counts", (2,), "negative_binomial"),
+        "size": ("vector", (2,), "normal"),
+        "eggs": ("vector", (), "normal"),
+    }
+    assert data.modalities["species"].names == ("c", "b", "a", "never")
+    assert data.rows["species"].tolist() == [1, 2, 0] * 4
+    assert data.rows["rna"].dtype == np.int64
+    np.testing.assert_array_equal(data.rows["size"][:, 1], frame["size/y"])
+    assert data.rows.present["mass"].tolist() == [True, False, True] * 4
+    assert data.rows.label.tolist() == ["x", "y", "x"] * 4
+    assert from_pandas(frame, label="year").rows.label.flags.writeable
+    assert sorted([*data.train.label, *data.test.label]) == sorted(data.rows.label)
+    assert (len(data.train), len(data.test)) == (10, 2)
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame[VALUES], check_exact=True)
+
+
+def test_what_is_imputed_stands_in_the_columns_of_the_frame(frame):
+    data = from_pandas(frame)
+    draws = {
+        "sex": np.stack([np.zeros(N, int), np.ones(N, int), np.ones(N, int)]),
+        "mass": np.stack([np.full(N, 1.0), np.full(N, 2.0), np.full(N, 6.0)]),
+        "eggs": np.stack([np.full(N, 1.0), np.full(N, 2.0), np.full(N, 6.0)]),
+        "rna": np.zeros((N, 2)),
+    }
+    made = to_pandas(draws, data, interval=0.5)
+    assert made["sex"].tolist() == ["f", "m", "m"] * 4
+    assert made["mass"].tolist() == [3500.0, 3.0, 4100.0] * 4
+    assert tuple(made[["mass low", "mass high"]].iloc[1]) == (1.5, 4.0)
+    assert tuple(made[["mass low", "mass high"]].iloc[0]) == (3500.0, 3500.0)
+    assert made["eggs"].tolist() == [1, 3, 2] * 4
+    assert str(made["eggs"].dtype) == "Int64"
+    np.testing.assert_array_equal(made[["rna/g1", "rna/g2"]], frame[["rna/g1", "rna/g2"]])
+    assert made.index.equals(frame.index)
+    assert list(imputations({"mass": draws["mass"]}, data)) == ["mass"]
+
+
+def test_rows_for_a_program_have_its_kinds_and_classes(frame):
+    data = from_pandas(frame)
+    one = from_pandas(frame[["sex", "rna/g1", "rna/g2"]].iloc[2:3], modalities=data.modalities)
+    assert len(one.test) == len(one.rows) == 1
+    assert len(one.train) == 0
+    assert one.rows["sex"].tolist() == [1]
+    with pytest.raises(DataError, match=r"Modality 'sex': expected categories among \['f', 'm'\]; got \['x'\]"):
+        from_pandas(frame[["sex"]].replace("f", "x"), modalities=data.modalities)
+
+
+def test_views_kinds_and_labels_may_be_said(frame):
+    views = {"both": ["mass", "year"], "sex": ["sex"]}
+    some = frame[frame["mass"].notna()]
+    data = from_pandas(some, views, label="species", kinds={"both": "vector"})
+    assert {n: m.shape for n, m in data.modalities.items()} == {"both": (2,), "sex": ()}
+    np.testing.assert_array_equal(data.rows["both"], some[["mass", "year"]])
+    assert set(data.rows.label) == {"a", "b", "c"}.intersection(some["species"])
+    levels = pandas.DataFrame(np.ones((3, 2)) / 3, columns=pandas.MultiIndex.from_tuples([("v", "a"), ("v", "b")]))
+    data = from_pandas(levels)
+    assert data.modalities["v"].shape == (2,)
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), levels)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "message"),
+    [
+        ({}, {"views": {"v": ["mass", "wings"]}}, DataError, r"View 'v': expected columns among .*; got \['wings'\]"),
+        ({}, {"views": {"v": []}}, DataError, r"View 'v': expected columns among .*; got \[\]"),
+        (
+            {},
+            {"views": {"v": ["year", "sex"]}},
+            DataError,
+            r"View 'v': expected columns of numbers; got texts in \['sex'\]",
+        ),
+        (
+            {},
+            {"views": {"v": ["mass", "year"]}},
+            DataError,
+            r"View 'v': rows 1, 4, 7, 10 lack columns \['mass'\] and have",
+        ),
+        ({}, {"views": {"v": "sex"}, "kinds": {"v": "vector"}}, DataError, "Modality 'v': expected numbers; got texts"),
+        ({}, {"views": {"v": "sex"}, "kinds": {"w": "vector"}}, OptionError, r"Expected kinds .* \['v'\]; got 'w'"),
+        ({}, {"label": "wings"}, DataError, "View 'label': expected columns among"),
+        ({}, {"label": "sex"}, DataError, "Expected a label in every row; column 'sex' has none in row 1"),
+        ({"rna/g1": -RNG.poisson(2, N) - 1}, {}, DataError, "Modality 'rna': expected counts"),
+        (
+            {"when": pandas.Timestamp("2020-01-01")},
+            {},
+            DataError,
+            "Column 'when' of view 'when': expected numbers or te",
+        ),
+        ({"mass": np.nan}, {}, DataError, "Modality 'mass': expected a value in some row; got none. Leave it out"),
+        ({"a/b": 1.5, "a/c": "x"}, {}, DataError, r"View 'a': expected columns of numbers; got texts in \['a/c'\]"),
+    ],
+)
+def test_frames_that_do_not_fit(frame, change, options, error, message):
+    with pytest.raises(error, match=message):
+        from_pandas(frame.assign(**change), **options)
+
+
+def test_other_bad_input(frame):
+    with pytest.raises(DataError, match="Expected columns of different names; got 'sex' twice"):
+        from_pandas(pandas.concat([frame, frame[["sex"]]], axis=1))
+    with pytest.raises(DataError, match="Expected a pandas.DataFrame; got a dict"):
+        from_pandas({"a": [1.0]})
+    data = from_pandas(frame)
+    with pytest.raises(DataError, match="which values go back to; 'linear_gaussian' are of none"):
+        to_pandas({}, load("linear_gaussian"))
+    with pytest.raises(OptionError, match=r"Expected the level of an interval in \(0, 1\); got 80"):
+        to_pandas(data.rows, data, interval=80)
+    with pytest.raises(ModalityError, match=r"Expected values of modalities among .*; got \['wings'\]"):
+        to_pandas({"wings": np.ones(N)}, data)
+    with pytest.raises(ModalityError, match=r"Modality 'mass': expected values \(12,\).*; got \(3,\)"):
+        to_pandas({"mass": np.ones(3)}, data)
+    some = from_pandas(frame[["mass"]], modalities=data.modalities)
+    wider = type(some)(some.name, data.modalities, some.train, some.test, rows=some.rows, source=some.source)
+    with pytest.raises(
+        ModalityError, match=r"what the data were read with, \['mass'\]; got \['sex'\]. Add empty columns"
+    ):
+        to_pandas({"sex": np.ones(N, int)}, wider)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_tables_in_files(tmp_path, frame, ending):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(tmp_path / "birds.parquet")
+    else:
+        frame.to_csv(tmp_path / "birds.csv", index=False)
+    path = tmp_path / f"birds{ending}"
+    data = load(path)
+    assert data.name == "birds"
+    assert data.modalities["rna"].kind == "counts"
+    assert load(path, kinds={"year": "category"}).modalities["year"].categories == 2010
+    out = write_like(tmp_path / f"out{ending}", path, data.rows, data)
+    read = getattr(pandas, f"read_{ending[1:]}")
+    pandas.testing.assert_frame_equal(read(out), read(path), check_exact=True)
+    filled = write_like(tmp_path / "new.csv", path, {"mass": np.full(N, 7.5)}, data)
+    assert pandas.read_csv(filled)["mass"].tolist() == [3500.0, 7.5, 4100.0] * 4
+    with pytest.raises(OptionError, match=f"Expected a file that ends in {ending}, as the one given does"):
+        write_like(tmp_path / "out.h5ad", path, data.rows, data)
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted([f"birds{ending}", f"out{ending}", "new.csv"])
+
+
+def test_files_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="Expected a file; got .*none.csv, which is not there"):
+        load(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="Expected a .csv file; got .*, which cannot be read .EmptyDataError"):
+        load(tmp_path / "empty.csv")
+    (tmp_path / "x.parquet").write_text("hello")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(PackageError, match=r"Expected the package 'pyarrow', .* pip install 'mmppl\[tables\]'"):
+        load(tmp_path / "x.parquet")
+
+
+@pytest.fixture
+def grid():
+    return xarray.Dataset(
+        {
+            "ink": (("y", "x", "row"), RNG.integers(0, 256, (4, 5, N), np.uint8), {"units": "grey"}),
+            "rna": (("row", "gene"), RNG.poisson(3, (N, 3)).astype(np.int32)),
+            "mass": ("row", np.where(np.arange(N) % 3 == 1, np.nan, 1.5).astype(np.float32)),
+            "sex": ("row", np.array(["f", "m"] * 6)),
+        },
+        coords={"gene": ["a", "b", "c"], "row": np.arange(N) + 100, "label": ("row", np.arange(N) % 2)},
+        attrs={"title": "birds"},
+    )
+
+
+def test_a_grid_comes_back_as_it_was(grid):
+    data = from_xarray(grid)
+    assert {n: (m.kind, m.shape) for n, m in data.modalities.items()} == {
+        "ink": ("image", (1, 4, 5)),
+        "rna": ("counts", (3,)),
+        "mass": ("vector", ()),
+        "sex": ("category", ()),
+    }
+    np.testing.assert_allclose(data.rows["ink"][:, 0], grid["ink"].transpose("row", ...) / 255, rtol=1e-6)
+    assert data.rows.label.tolist() == [0, 1] * 6
+    back = to_xarray(data.rows, data)
+    assert back.identical(grid)
+    assert {n: back[n].dtype for n in back} == {n: grid[n].dtype for n in grid}
+    filled = to_xarray({"mass": np.full((3, N), 7.0)}, data, interval=0.8)
+    assert filled["mass"].to_numpy().tolist() == [1.5, 7.0, 1.5] * 4
+    assert filled["mass_high"].dims == ("row",)
+    assert filled["mass"].dtype == np.float32
+
+
+def test_a_grid_with_missing_rows_of_integers_says_which(grid):
+    there = np.arange(N) % 2 == 0
+    data = from_xarray(grid.assign(rna__present=("row", there), rna__kind="counts"))
+    assert data.rows.present["rna"].tolist() == there.tolist()
+    back = to_xarray(data.rows, data)
+    assert back["rna__present"].to_numpy().tolist() == there.tolist()
+    np.testing.assert_array_equal(back["rna"][there], grid["rna"][there])
+
+
+def test_grids_that_do_not_fit(grid):
+    with pytest.raises(
+        DataError, match="Expected one dimension that all variables have, that of the rows; got .* dim="
+    ):
+        from_xarray(grid.assign(scale=("gene", [1.0, 2.0, 3.0])))
+    with pytest.raises(DataError, match=r"Variable 'scale': expected the dimension 'row' of the rows; got \('gene',\)"):
+        from_xarray(grid.assign(scale=("gene", [1.0, 2.0, 3.0])), dim="row")
+    with pytest.raises(DataError, match="Expected an xarray.Dataset; got a DataArray"):
+        from_xarray(grid["rna"])
+    with pytest.raises(DataError, match="Expected a label among the variables .*; got 'wings'"):
+        from_xarray(grid, label="wings")
+
+
+@pytest.mark.filterwarnings("ignore:The data type:UserWarning", "ignore::zarr.errors.UnstableSpecificationWarning")
+def test_a_grid_in_zarr(tmp_path, grid):
+    pytest.importorskip("zarr")
+    path = tmp_path / "birds.zarr"
+    grid.to_zarr(path, consolidated=False)
+    data = load(path)
+    assert data.modalities["ink"].kind == "image"
+    assert to_xarray(data.rows, data).identical(grid)
+    out = write_like(tmp_path / "out.zarr", path, {"mass": np.full(N, 7.0)}, data)
+    back = load_file(out)
+    assert isinstance(back.rows, Batch)
+    assert back.rows["mass"].tolist() == [1.5, 7.0, 1.5] * 4
+    np.testing.assert_array_equal(back.rows["ink"], data.rows["ink"])

@@ -1,0 +1,99 @@
+"""The command line on data of one's own: what a file is taken for, and what comes back."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from mmppl.cli import main
+from mmppl.data import load, write_npz
+from mmppl.diagnostics import load_run
+from mmppl.errors import MMPPLError
+
+RNG = np.random.default_rng(0)
+HOSTS = pytest.mark.parametrize("host", ["numpyro", "pyro"])
+SMALL = ["--epochs", "2", "--set", "latent_dim=2", "--set", "hidden=8", "--set", "batch_size=20"]
+
+
+def command(*args):
+    return main([str(a) for a in args])
+
+
+def fit(folder, data, host, *more):
+    return command("fit", "--model", "mvae", "--data", data, "--backend", host, "--out", folder / "run", *SMALL, *more)
+
+
+@HOSTS
+def test_integers_are_counts_and_a_table_says_so(tmp_path, capsys, host):
+    counts = RNG.poisson(0.5, (60, 5)) * 400
+    path = write_npz(tmp_path / "c.npz", {"rna": counts.astype("i4"), "age": RNG.normal(size=60)})
+    assert fit(tmp_path, path, host) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["modality", "kind", "shape", "likelihood", "scale", "present"]
+    assert said[1].split() == ["rna", "counts", "5", "negative_binomial", "learned", "100%"]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["modalities"]["rna"]["kind"], run["modalities"]["rna"]["vocabulary"]) == ("counts", None)
+    assert command("generate", tmp_path / "run", "--num", 4, "--out", tmp_path / "drawn.npz") == 0
+    drawn = np.load(tmp_path / "drawn.npz")
+    assert drawn["rna"].shape == (4, 5)
+    assert drawn["rna"].dtype == np.int64
+    more = ["--force", "--set", "kind=rna:tokens,age:vector", "--set", "scale=learned"]
+    assert fit(tmp_path, path, host, *more) == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["modalities"]["rna"]["vocabulary"] == counts.max() + 1
+    assert run["modalities"]["age"]["scale"] == "learned"
+    # The run knows what its data were said to be.
+    assert load_run(tmp_path / "run")[1].modalities["rna"].kind == "tokens"
+
+
+@pytest.fixture
+def birds(tmp_path):
+    sex = np.array(["f", "m"])[RNG.integers(2, size=60)].astype(object)
+    mass = np.where(sex == "f", 3.5, 4.5) + 0.1 * RNG.normal(size=60)
+    frame = pandas.DataFrame({"sex": sex, "mass": mass, "rna/a": RNG.poisson(3, 60), "rna/b": RNG.poisson(3, 60)})
+    frame.loc[3, "sex"] = None
+    frame.loc[5, "mass"] = np.nan
+    frame["label"] = np.arange(60) % 2
+    frame.to_csv(tmp_path / "birds.csv", index=False)
+    return tmp_path / "birds.csv"
+
+
+@HOSTS
+def test_a_table_is_fitted_and_its_gaps_are_filled(tmp_path, birds, host):
+    assert fit(tmp_path, birds, host) == 0
+    run, frame = tmp_path / "run", pandas.read_csv(birds)
+    assert command("generate", run, "--given", birds, "--num", 20, "--out", tmp_path / "full.csv") == 0
+    full = pandas.read_csv(tmp_path / "full.csv")
+    assert full.loc[3, "sex"] in ("f", "m")
+    assert full.loc[5, "mass low"] < full.loc[5, "mass"] < full.loc[5, "mass high"]
+    rest = frame.index.difference([3, 5])
+    pandas.testing.assert_frame_equal(full.loc[rest, frame.columns], frame.loc[rest], check_dtype=False)
+    assert command("generate", run, "--given", birds, "--num", 2, "--out", tmp_path / "drawn.npz") == 0
+    assert set(np.load(tmp_path / "drawn.npz")["sex"].ravel()) <= {"f", "m"}
+    data = load(birds)
+    assert load_run(run)[1].modalities == data.modalities
+
+
+def test_what_does_not_fit_is_one_line(tmp_path, birds, capsys):
+    assert fit(tmp_path, birds, "numpyro") == 0
+    other = tmp_path / "other.csv"
+    pandas.read_csv(birds).assign(sex="x").to_csv(other, index=False)
+    run, make = tmp_path / "run", ("fit", "--model", "mvae", "--backend", "numpyro", "--out", "x", "--data")
+    cases = {
+        "expected categories among ['f', 'm']; got ['x']": ("generate", run, "--given", other, "--out", "a.npz"),
+        "ends in .csv, as the one given does": ("generate", run, "--given", birds, "--out", "a.zarr"),
+        "ends in .npz, without --given; got a.csv": ("generate", run, "--out", "a.csv"),
+        "Expected kinds of modalities among": (*make, birds, "--set", "kind=wing:counts"),
+        "Expected a kind of 'sex' among": (*make, birds, "--set", "kind=sex:text"),
+        "as modality:kind,modality:kind; got 'counts'": (*make, birds, "--set", "kind=counts"),
+        "which is not there": (*make, "none.parquet"),
+    }
+    for message, args in cases.items():
+        capsys.readouterr()
+        assert command(*args) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+    with pytest.raises(MMPPLError, match="Expected no options with a .csv file"):
+        load(birds, size=3)
