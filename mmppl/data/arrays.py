@@ -10,6 +10,7 @@ from mmppl.batch import Batch
 from mmppl.data.kinds import check_kinds, fit_to, infer_modality, numpy_of
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
+from mmppl.names import check_names
 
 __all__ = ["LABEL", "PRESENT", "batch_of", "taken"]
 
@@ -49,18 +50,17 @@ def batch_of(
     """
     known, arrays = {**(declared or {}), **(modalities or {})}, dict(arrays)
     if any(not isinstance(name, str) for name in arrays):
-        raise ModalityError(
-            f"Expected texts as names of modalities; got {[n for n in arrays if not isinstance(n, str)]}."
-        )
+        check_names(arrays)
     label = None if LABEL in known else arrays.pop(LABEL, None)
     masks = {k.removesuffix(PRESENT): numpy_of(arrays.pop(k)) for k in list(arrays) if k.endswith(PRESENT)}
-    said = {k.removesuffix(KIND): str(numpy_of(arrays.pop(k))) for k in list(arrays) if k.endswith(KIND)}
-    for ending, parts in ((PRESENT, masks), (KIND, said)):
-        orphans = sorted(set(parts) - set(arrays))
-        if orphans:
-            raise DataError(f"{where}: '{orphans[0]}{ending}' has no array '{orphans[0]}' beside it.")
+    beside = [k for k in arrays if k.endswith(KIND) and k.removesuffix(KIND) in arrays]
+    said = {k.removesuffix(KIND): str(numpy_of(arrays.pop(k))) for k in beside}
+    orphans = sorted(set(masks) - set(arrays))
+    if orphans:
+        raise DataError(f"{where}: '{orphans[0]}{PRESENT}' has no array '{orphans[0]}' beside it.")
     if not arrays:
         raise DataError(f"Expected at least one modality in {where}; got none.")
+    check_names(arrays)
     if modalities is not None:
         unknown = [name for name in arrays if name not in known]
         if unknown:

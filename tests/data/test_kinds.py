@@ -166,7 +166,7 @@ def test_where_a_batch_is_wanted_others_are_refused():
     ):
         with pytest.raises(DataError, match=message):
             taken(wrong, modalities)
-    with pytest.raises(ModalityError, match=r"Expected texts as names of modalities; got \[3\]"):
+    with pytest.raises(ModalityError, match="Expected names of modalities to be texts .*; got 3, of type int"):
         taken({3: np.ones((2, 2))}, modalities)
     with pytest.raises(DataError, match=r"Expected 'label' of shape \(N,\) in arrays; got \(2, 1\)"):
         taken({"x": np.ones((2, 2)), "label": np.ones((2, 1))}, modalities)

@@ -80,7 +80,7 @@ def test_nan_is_an_error_only_where_present(tmp_path, arrays):
         ({"text": np.full((10, 5), -1)}, DataError, r"Modality 'text': token ids outside"),
         ({"text": np.ones((10, 5))}, DataError, "Modality 'text': expected integer token ids; got dtype float64"),
         ({"text": np.arange(10)}, DataError, r"Modality 'text': expected integer token ids; .* and shape \(10,\)"),
-        ({"other__kind": np.array("tokens")}, DataError, "'other__kind' has no array 'other' beside it"),
+        ({"other__kind": np.array("tokens")}, ModalityError, "Expected names of modalities other .* got 'other__kind'"),
         ({"text__kind": np.array("words")}, OptionError, "Expected a kind of 'text' among vector, .*; got 'words'"),
     ],
 )
