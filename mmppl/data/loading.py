@@ -49,7 +49,8 @@ def load(
             in ``.npz``.
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
-        options: Further options of the data set named (see the function of its name in the module of its name,
+        options: ``max_bytes`` of a ``.npz`` file, the size that it may unpack to; or further options of the data set
+            named (see the function of its name in the module of its name,
             :func:`mmppl.data.polymnist.polymnist` and so on).
 
     Raises:
@@ -63,9 +64,10 @@ def load(
     """
     name = os.fspath(name_or_path)
     if Path(name).suffix == ".npz":
-        if options or root is not None:
-            raise OptionError(f"Expected no options with a .npz file; got {sorted(options) or 'root'}.")
-        return load_npz(name, seed)
+        unknown = sorted({*options, *([] if root is None else ["root"])} - {"max_bytes"})
+        if unknown:
+            raise OptionError(f"Expected no options with a .npz file; got {unknown}. It takes max_bytes alone.")
+        return load_npz(name, seed, **options)
     if name not in _BUILDERS:
         raise OptionError(f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, or a path that ends in .npz.")
     builder = _BUILDERS[name]

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
+from mmppl.data.archives import MOST_UNPACKED, check_archive
 from mmppl.data.dataset import Dataset, split_rows
 from mmppl.errors import DataError, ModalityError
 
@@ -20,7 +21,7 @@ PRESENT = "__present"
 LABEL = "label"
 
 
-def read_npz(path: str | os.PathLike) -> Batch:
+def read_npz(path: str | os.PathLike, max_bytes: int = MOST_UNPACKED) -> Batch:
     """Reads a batch from a ``.npz`` file.
 
     Arrays of rank 4 are images ``(N, C, H, W)``: uint8 is read as x / 255, floats as they are, both as float32. Float
@@ -30,10 +31,12 @@ def read_npz(path: str | os.PathLike) -> Batch:
 
     Arguments:
         path: The file.
+        max_bytes: Size that a compressed file may unpack to; one that is not compressed is as large as it is.
 
     Raises:
-        DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects; if arrays do not fit the
-            contract; if a value that is present is NaN or Inf; if the labels have another length.
+        DataError: If the file is missing, corrupt, not a ``.npz``, unpacks to more than ``max_bytes`` or holds anything
+            but plain arrays; if arrays do not fit the contract; if a value that is present is NaN or Inf;
+            if the labels have another length.
         ModalityError: If modalities have different numbers of rows, or a mask is not a boolean vector.
 
     Example:
@@ -44,7 +47,7 @@ def read_npz(path: str | os.PathLike) -> Batch:
         >>> batch["x"].shape, float(batch["x"].max()), batch.label.tolist()
         ((2, 1, 4, 4), 0.20000000298023224, [0, 1])
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, max_bytes)
     label = arrays.pop(LABEL, None)
     present = {key.removesuffix(PRESENT): arrays.pop(key) for key in list(arrays) if key.endswith(PRESENT)}
     orphans = sorted(set(present) - set(arrays))
@@ -59,18 +62,29 @@ def read_npz(path: str | os.PathLike) -> Batch:
     return batch.validate(infer_modalities(batch), allow_empty_rows=True)
 
 
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_arrays(path: str | os.PathLike, max_bytes: int = MOST_UNPACKED) -> dict[str, np.ndarray]:
     """All arrays of a ``.npz`` file, read without pickle.
 
+    Arguments:
+        path: The file.
+        max_bytes: Size that a compressed file may unpack to.
+
     Raises:
-        DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects.
+        DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects or anything else; or if its
+            arrays are larger than it says or than ``max_bytes``.
     """
     if not Path(path).is_file():
         raise DataError(f"Expected a .npz file; got {path}, which is not a file.")
     try:
         # Opened here: numpy leaves its own handle open when the archive is broken.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        with open(path, "rb") as file:
+            check_archive(file, path, max_bytes)
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"Expected arrays of {path} that fit into memory; {error}.") from error
     except (
         OSError,
         EOFError,
@@ -78,6 +92,9 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         TypeError,
         AttributeError,
         KeyError,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -143,9 +160,15 @@ def infer_modalities(batch: Batch) -> dict[str, Modality]:
     return out
 
 
-def load_npz(path: str | os.PathLike, seed: int) -> Dataset:
-    """A data set from one file, split by ``seed``: four fifths of the rows for training, the rest for testing."""
-    batch = read_npz(path)
+def load_npz(path: str | os.PathLike, seed: int, max_bytes: int = MOST_UNPACKED) -> Dataset:
+    """A data set from one file, split by ``seed``: four fifths of the rows for training, the rest for testing.
+
+    Arguments:
+        path: The file.
+        seed: Seed of the split.
+        max_bytes: Size that a compressed file may unpack to.
+    """
+    batch = read_npz(path, max_bytes)
     train, test = split_rows(len(batch), seed)
     return Dataset(Path(path).stem, infer_modalities(batch), batch[train], batch[test])
 
