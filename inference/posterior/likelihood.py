@@ -1,6 +1,5 @@
 """Importance-weighted likelihoods, each with its error and a PSIS k."""
 
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,7 +11,9 @@ from mmppl.data import blocks
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
+from mmppl.inference.threads import unwarned
 from mmppl.inference.training.fitted import Fitted, example
+from mmppl.memory import asked_by
 from mmppl.priors import LogNormalizer
 
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]
@@ -121,7 +122,8 @@ def _log_weights(fitted: Fitted, data: Batch, num: int, seed: int, chunk: int) -
     out = []
     for number, rows in enumerate(blocks(data, size)):
         again = int(np.random.SeedSequence([seed, number * size]).generate_state(1)[0])
-        weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
+        with asked_by(f"log_likelihood, {num} draws of {len(rows)} rows (num, chunk)"):
+            weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
         out.append(weights.astype(np.float64))
     return np.concatenate(out, axis=1)[:, : len(data)]
 
@@ -160,8 +162,7 @@ def smooth(log_weight: np.ndarray) -> np.ndarray:
 
 def _psis(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed log weights and k of log weights ``(N, K)``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unwarned():
         try:
             from arviz import psislw
         except ImportError:
