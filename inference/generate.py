@@ -12,6 +12,7 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
+from mmppl.memory import asked_by
 
 __all__ = ["complete", "generate", "keep"]
 
@@ -110,10 +111,11 @@ def _rows(
         rows = batch[start : start + size]
         empty = ~np.asarray(rows.observed())
         again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
-        hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
-        if sampler is not None:
-            hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
-        draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
+        with asked_by(f"generate, {num} draws of {len(rows)} rows (num, chunk)"):
+            hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
+            if sampler is not None:
+                hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
+            draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
         parts.append({n: keep(fitted.program.modalities[n].typed(draws[n], mean), rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
 

@@ -6,6 +6,7 @@ written once for both hosts (:class:`ProgramHost`), and :mod:`mmppl.inference`, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -85,6 +86,9 @@ class Runtime(Protocol):
     NAME: str
     JOINT: Mapping[str, Any]
     Trainer: Callable[..., Trainer]
+
+    def fitting(self) -> AbstractContextManager:
+        """A context for a fit, whatever the caller's own settings of gradients are."""
 
     def bind(self, program: "Program", weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
         """The program's model and guide with these weights."""

@@ -37,6 +37,14 @@ class InferenceError(MMPPLError, RuntimeError):
     """A sampler cannot go on: every proposal is refused, or a log density is not a number."""
 
 
+class OutOfMemoryError(MMPPLError, MemoryError):
+    """More memory is asked for than there is; the message says what asks for it."""
+
+
+class ThreadError(MMPPLError, RuntimeError):
+    """Several threads ran programs of one host at once, by the host's own means."""
+
+
 class PosteriorWarning(UserWarning):
     """A posterior was drawn, and a diagnostic says not to trust it; the message says what to change."""
 

@@ -7,9 +7,10 @@ from typing import cast
 import numpy as np
 
 from mmppl.batch import Modality
-from mmppl.errors import MMPPLError, OptionError, RunError
+from mmppl.errors import DataError, MMPPLError, OptionError, RunError
 from mmppl.inference import Fitted, Program, Run
 from mmppl.inference.host import Face
+from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.catalogue import make
 
 __all__ = ["BACKENDS", "face", "load"]
@@ -64,10 +65,13 @@ def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
     info = run.info()
     if program is None:
         program = _declared(path, info)
-    label = None if info.get("label") is None else np.asarray(info["label"])
-    fitted = Fitted(program, run.weights(), run.history(), label)
+    label = None if info.label is None else np.asarray(info.label)
+    weights, history = run.weights_and_history()
+    fitted = Fitted(program, weights, history, label)
     try:
         fitted.model  # noqa: B018  bound now, so that weights of another program are found here
+    except DataError as error:
+        raise RunError(f"The weights in '{path}' do not fit its run.json: {error} Fit it again.") from error
     except MMPPLError:
         raise
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -77,19 +81,15 @@ def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
     return fitted
 
 
-def _declared(path: str | os.PathLike, info: dict) -> Program:
+def _declared(path: str | os.PathLike, info: RunInfo) -> Program:
     """The published system that a run folder names."""
-    try:
-        modalities = {n: Modality(**m) for n, m in info["modalities"].items()}
-        name, backend, options, seed = info["model"], info["backend"], info["options"], info["seed"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"'{path}' cannot be loaded: {error} in its run.json. Fit it again.") from error
-    if name == "custom":
+    if info.model == "custom":
         raise RunError(f"'{path}' holds a user-defined program. Pass it: load(path, program=...).")
-    ppl = face(backend)
+    modalities = {name: Modality(**fields) for name, fields in info.modalities.items()}
+    ppl = face(info.backend)
     try:
-        return make(name, modalities, ppl=ppl, seed=seed, **options)
-    except OptionError as error:
+        return make(info.model, modalities, ppl=ppl, seed=info.seed, **info.options)
+    except (OptionError, TypeError) as error:
         raise RunError(f"'{path}' is a run of another version: {error}") from error
 
 

@@ -1,17 +1,20 @@
 """The command line, as far as nothing is fitted: help, settings, and every bad input."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from mmppl.batch import Modality
 from mmppl.cli import main
 from mmppl.cli.options import parse_settings
 from mmppl.data import load, write_npz
 from mmppl.errors import OptionError
 from mmppl.inference import Run
+from mmppl.inference.training.run_info import RunInfo
 
 COMMANDS = ("systems", "fit", "generate", "evaluate", "diagnose", "report")
 NAN = np.array([[0.0, 0.5], [np.nan, 0.5], [1.0, 0.5], [2.0, 0.5]])
@@ -87,6 +90,7 @@ def test_settings_take_the_type_of_their_option():
         ("latent_dim=2.5", "Expected option 'latent_dim' to be a whole number; got '2.5'"),
         ("latent_dim=-1", "Expected option 'latent_dim' to be finite and not negative; got -1"),
         ("latent_dim=0", "Expected option 'latent_dim' of 'mvae' to be at least 1; got 0"),
+        ("hidden=1000000000", "Expected networks that fit into the "),
         ("hidden=0", "Expected option 'hidden' of 'mvae' to be at least 1; got 0"),
         ("batch_size=0", "batch_size >= 1"),
         ("particles=0", "Expected particles >= 1; got 0"),
@@ -146,6 +150,7 @@ def test_bad_commands(refused):
         ({"a": GOOD, "a__present": np.ones(4)}, "present['a'] to be boolean"),
         ({"a": GOOD, "b__present": np.ones(4, bool)}, "'b__present' has no array"),
         ({"a": np.array([{}] * 4)}, "pickled objects"),
+        ({"a": np.full((4, 2), 2**40)}, "largest 'layers.0.weight' (1099511627777, 64) of network 'a.encoder'"),
         ({"a": np.zeros((4, 2, 2, 2, 2))}, "Modality 'a': expected an image"),
         ({"label": np.arange(4)}, "at least one modality"),
     ],
@@ -171,7 +176,7 @@ def test_an_output_that_exists_needs_force(tmp_path, refused):
     assert "exists already" in refused("fit", *fit_args(tmp_path))
     assert "is not a run folder, so it is not replaced" in refused("fit", *fit_args(tmp_path), "--force")
     assert "--resume or --force; got both" in refused("fit", *fit_args(tmp_path), "--force", "--resume")
-    assert "has no run.json" in refused("fit", *fit_args(tmp_path), "--resume")
+    assert "has no run.json. Fit without resume (--resume)" in refused("fit", *fit_args(tmp_path), "--resume")
     assert [p.name for p in folder.iterdir()] == ["precious.txt"]
     file = tmp_path / "out.npz"
     file.write_text("keep")
@@ -182,7 +187,7 @@ def test_an_output_that_exists_needs_force(tmp_path, refused):
 
 
 ABOUT = {"model": "mvae", "backend": "numpyro", "options": {"latent_dim": 2, "hidden": 4}, "seed": 0}
-SHAPES = {"modalities": {"a": {"shape": [3]}}, "data": "linear_gaussian"}
+ABOUT |= {"modalities": {"a": Modality((3,)).as_dict()}, "more": {"data": "linear_gaussian"}}
 
 
 @pytest.mark.parametrize("command", ["generate", "evaluate", "diagnose", "report"])
@@ -191,23 +196,36 @@ def test_folders_that_are_no_runs(command, tmp_path, refused):
     more = ["--out", tmp_path / "out.npz"] if command == "generate" else []
     assert "has no run.json" in refused(command, folder, *more)
     folder.mkdir()
-    (folder / "run.json").write_text('{"format": 1, "mod')
+    (folder / "run.json").write_text('{"format": 2, "mod')
     assert "cannot be read" in refused(command, folder, *more)
     (folder / "run.json").write_text('{"format": 99}')
-    assert "is a run of format 99; expected 1" in refused(command, folder, *more)
-    (folder / "run.json").write_text('{"format": 1}')
-    assert "'modalities' in its run.json" in refused(command, folder, *more)
-    Run(folder).create({**ABOUT, **SHAPES}, force=True)
+    assert "is of a run of format 99; expected 2" in refused(command, folder, *more)
+    (folder / "run.json").write_text('{"format": 2, "run": "a"}')
+    assert "it has no 'model'" in refused(command, folder, *more)
+    (folder / "run.json").unlink()
+    run = Run(folder)
+    run.create(RunInfo(**ABOUT))
     assert "is half-written: it has no params.safetensors" in refused(command, folder, *more)
     (folder / "params.safetensors").write_bytes(b"cut off")
     assert "params.safetensors' cannot be read" in refused(command, folder, *more)
-    Run(folder).save({"b.encoder.weight": np.ones(3)}, {}, {})
+    run.save({"b.encoder.weight": np.ones(3)}, {}, 1)
     assert "do not fit its run.json" in refused(command, folder, *more)
-    Run(folder).create({**ABOUT, **SHAPES, "options": {"latent": 2}}, force=True)
-    Run(folder).save({}, {}, {})
+    run.create(RunInfo(**{**ABOUT, "options": {"latent": 2}}), force=True)
+    run.save({}, {}, 1)
     assert "is a run of another version" in refused(command, folder, *more)
     assert {p.name for p in folder.iterdir()} == {"run.json", "params.safetensors", "state"}
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_request_to_end_is_an_interruption(tmp_path, capsys, monkeypatch):
+    """As a scheduler sends it; afterwards the process has its own handler again."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("mmppl.inference.fit", lambda *args, **options: os.kill(os.getpid(), signal.SIGTERM))
+    assert main([str(a) for a in ("fit", *fit_args(tmp_path))]) == 130
+    assert "Interrupted. A run folder that was begun keeps its last full epoch: go on with --resume" in (
+        capsys.readouterr().err
+    )
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(("backend", "missing", "extra"), [("numpyro", "numpyro", "numpyro"), ("pyro", "pyro", "pyro")])

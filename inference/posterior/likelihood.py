@@ -1,6 +1,5 @@
 """Importance-weighted likelihoods, each with its error and a PSIS k."""
 
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,7 +12,9 @@ from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
+from mmppl.inference.threads import unwarned
 from mmppl.inference.training.fitted import Fitted, example
+from mmppl.memory import asked_by
 from mmppl.numerics import log_mean_exp
 from mmppl.priors import LogNormalizer
 
@@ -160,13 +161,14 @@ def _log_weights(fitted: Fitted, data: Batch, how: tuple[str, int, int, int], se
     out = []
     for number, rows in enumerate(blocks(data, size)):
         again = int(np.random.SeedSequence([seed, number * size]).generate_state(1)[0])
-        if method == "annealed":
-            hidden = host.latents(fitted.model, fitted.guide, rows, num, again, np.zeros(len(rows), bool))
-            hidden = {n: z for n, z in hidden.items() if n in fitted.latents}
-            kernel = _walker(fitted.program.ppl)
-            weights = host.anneal(fitted.model, fitted.guide, hidden, rows, kernel, steps, again + 1)
-        else:
-            weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
+        with asked_by(f"log_likelihood, {num} draws of {len(rows)} rows (num, chunk)"):
+            if method == "annealed":
+                hidden = host.latents(fitted.model, fitted.guide, rows, num, again, np.zeros(len(rows), bool))
+                hidden = {n: z for n, z in hidden.items() if n in fitted.latents}
+                kernel = _walker(fitted.program.ppl)
+                weights = host.anneal(fitted.model, fitted.guide, hidden, rows, kernel, steps, again + 1)
+            else:
+                weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
         out.append(weights.astype(np.float64))
     return np.concatenate(out, axis=1)[:, : len(data)]
 
@@ -203,8 +205,7 @@ def smooth(log_weight: np.ndarray) -> np.ndarray:
 
 def _psis(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed log weights and k of log weights ``(N, K)``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unwarned():
         try:
             from arviz import psislw
         except ImportError:

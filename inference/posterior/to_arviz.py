@@ -1,7 +1,6 @@
 """A posterior in ArviZ, 0.23 and 1.x alike."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,6 +11,7 @@ from mmppl.batch import Batch
 from mmppl.errors import PosteriorWarning
 from mmppl.inference.posterior.infer import infer
 from mmppl.inference.posterior.posterior import Posterior
+from mmppl.inference.threads import unwarned
 from mmppl.inference.training.fitted import Fitted
 
 __all__ = ["convert", "to_arviz"]
@@ -73,9 +73,7 @@ def to_arviz(
         ModalityError, DataError: If the data do not fit the program.
     """
     method = fitted.program.kernel if kernel == "default" else kernel
-    with warnings.catch_warnings():
-        # They are in the attributes, and in the summary of the command line.
-        warnings.simplefilter("ignore", PosteriorWarning)
+    with unwarned(PosteriorWarning):  # they are in the attributes, and in the summary of the command line
         posterior = infer(
             fitted,
             data,

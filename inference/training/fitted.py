@@ -13,6 +13,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.run_folder import Run
+from mmppl.inference.training.run_info import RunInfo
 
 __all__ = ["Fitted", "example"]
 
@@ -78,26 +79,22 @@ class Fitted:
 
         Arguments:
             path: The folder.
-            force: Whether to replace a run folder that is there.
+            force: Whether to replace a run folder that is there; only what mmppl wrote is.
 
         Raises:
-            RunError: If the folder exists.
+            RunError: If the folder exists, is being written by another process, or cannot be written.
             OptionError: If the system was declared with options that cannot be written, such as functions.
         """
         program = self.program
         program.check_options_can_be_saved()
-        about = {
-            "model": program.name,
-            "options": program.options,
-            "modalities": {name: modality.as_dict() for name, modality in program.modalities.items()},
-            "backend": program.ppl.host.NAME,
-            "seed": 0,
-        }
+        label = None if self.label is None else np.asarray(self.label).tolist()
+        about = RunInfo(**program.about(), seed=0, label=label)
         run = Run(path)
-        run.create(about | ({} if self.label is None else {"label": np.asarray(self.label).tolist()}), force=force)
-        for line in self.history:
-            run.log(line)
-        run.save_weights(self.weights)
+        with run.writing():
+            run.create(about, force=force)
+            for line in self.history:
+                run.log(line)
+            run.save_weights(self.weights, len(self.history))
 
     def with_options(self, **options: Any) -> "Fitted":
         """The same weights in the program made anew with other options, such as another solver of a score.

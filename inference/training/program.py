@@ -119,6 +119,15 @@ class Program:
         if live:
             raise OptionError(f"Expected options that a run folder can hold; got functions for {live}. Omit out=.")
 
+    def about(self) -> dict[str, Any]:
+        """Entries of a run folder that say what the program is."""
+        return {
+            "model": self.name,
+            "options": self.options,
+            "modalities": {name: modality.as_dict() for name, modality in self.modalities.items()},
+            "backend": self.ppl.host.NAME,
+        }
+
     def fresh(self, seed: int) -> "Program":
         """The same program with initial weights drawn from ``seed``, if it is known how to make it."""
         return self if self.rebuild is None else self.rebuild(seed)

@@ -1,28 +1,33 @@
 """The run folder: what a run was, its weights, and what going on needs. No pickle is read or written.
 
 ``run.json`` says what the run is; ``params.safetensors`` holds the weights; ``state/state.safetensors`` holds all that
-resuming needs; ``metrics.jsonl`` has a line for each epoch. Every file is written beside its place and moved there.
+resuming needs; ``metrics.jsonl`` has a line for each epoch. Every file is written beside its place and moved there, and
+carries a checksum; the arrays also say of which run they are, and how far it was.
 """
 
 import json
 import os
-import shutil
-import subprocess
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mmppl.errors import RunError
+from mmppl.inference.training import checksums
+from mmppl.inference.training.durable import add_line, is_part, make_folder, remove, write_whole
+from mmppl.inference.training.run_info import FORMAT, Progress, RunInfo
+from mmppl.inference.training.writer_lock import LOCK, writer
 
 __all__ = ["FORMAT", "Run"]
 
-FORMAT = 1
-PACKAGES = ("mmppl", "numpy", "jax", "numpyro", "equinox", "optax", "torch", "pyro-ppl", "arviz")
+INFO, WEIGHTS, STATE, METRICS = "run.json", "params.safetensors", "state/state.safetensors", "metrics.jsonl"
+# What commands put beside them; all that --force may remove.
+OWN = (WEIGHTS, STATE, METRICS, "evaluation.json", "diagnosis.json", "posterior.nc", "report.html", INFO)
+HEADER = ("format", "run", "progress")
 
 
 class Run:
@@ -32,130 +37,183 @@ class Run:
         path: The folder.
 
     Raises:
-        RunError: From its methods, if the folder exists already, is not a run, or is of another version.
+        RunError: From its methods, if the folder exists already, is not a run, is of another version, is being written
+            by another process, or holds what was not written there.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self._name: str | None = None  # the run's own, once it is known
+        self._lines: list[str] = []  # checksums of the lines of metrics.jsonl
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the folder, which is made if need be, for this writer alone."""
+        make_folder(self.path)
+        with writer(self.path):
+            yield
 
     def check_free(self, *, force: bool = False) -> None:
         """Raises if :meth:`create` would."""
-        if self._taken():
-            if not force:
-                raise RunError(f"'{self.path}' exists already; choose another folder, or pass force (--force).")
-            if not (self.path / "run.json").exists():
-                raise RunError(f"'{self.path}' is not a run folder, so it is not replaced; choose another folder.")
+        if not self._taken():
+            return
+        if not force:
+            raise RunError(f"'{self.path}' exists already; choose another folder, or pass force (--force).")
+        if not self._is_ours():
+            what = f"its {INFO} is not one of mmppl's" if (self.path / INFO).exists() else "it is not a run folder"
+            raise RunError(f"'{self.path}': {what}, so it is not replaced; choose another folder.")
+        foreign = [name for name in self._files() if name not in OWN]
+        if foreign:
+            raise RunError(
+                f"'{self.path}' holds what mmppl did not write, {', '.join(foreign[:3])}, so it is not replaced. Move "
+                "that elsewhere, or choose another folder."
+            )
 
-    def create(self, info: Mapping[str, Any], *, force: bool = False) -> None:
-        """Makes the folder anew and writes ``run.json``."""
+    def create(self, info: RunInfo, *, force: bool = False) -> None:
+        """Begins the run, in place of one that is there and of nothing else; within :meth:`writing`."""
         self.check_free(force=force)
-        if self._taken():
-            shutil.rmtree(self.path)
-        (self.path / "state").mkdir(parents=True, exist_ok=True)
-        self._write_json("run.json", {"format": FORMAT, **info, "versions": _versions(), "commit": _commit()})
+        # The name of the run last: until then the folder is one that may be replaced again.
+        for name in OWN[:-1]:
+            remove(self.path / name)
+        make_folder(self.path / "state")
+        self.write_json(INFO, info.as_dict())
+        self._name, self._lines = info.run, []
+
+    def _files(self) -> list[str]:
+        """Names of what is in the folder, as far as mmppl writes; without what a writer leaves behind."""
+        inside: list[Path] = []
+        for path in self.path.iterdir():
+            state = path.name == "state" and path.is_dir() and not path.is_symlink()
+            inside += path.iterdir() if state else [path]
+        names = (path.relative_to(self.path).as_posix() for path in inside)
+        return sorted(name for name in names if name != LOCK and not is_part(name))
 
     def _taken(self) -> bool:
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        return self.path.exists() and (not self.path.is_dir() or bool(self._files()))
 
-    def info(self) -> dict[str, Any]:
-        """Reads ``run.json``."""
-        file = self.path / "run.json"
-        if not file.is_file():
-            raise RunError(f"'{self.path}' is not a run folder: it has no run.json.")
+    def _is_ours(self) -> bool:
+        """Tells whether ``run.json`` is one of mmppl's, of any version."""
         try:
-            info = json.loads(file.read_text())
-        except ValueError as error:
+            found = json.loads((self.path / INFO).read_text())
+        except (OSError, ValueError):
+            return False
+        keys = {"format", "model", "backend", "options", "versions"}
+        return isinstance(found, dict) and keys <= set(found) and "mmppl" in (found["versions"] or ())
+
+    def info(self) -> RunInfo:
+        """Reads ``run.json``."""
+        file = self.path / INFO
+        if not file.is_file():
+            raise RunError(f"'{self.path}' is not a run folder: it has no {INFO}. Fit without resume (--resume).")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"'{file}' cannot be read: {error}.") from error
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
-            found = info.get("format") if isinstance(info, dict) else None
-            raise RunError(f"'{self.path}' is a run of format {found}; expected {FORMAT}. Fit it again.")
-        return info
+        found = RunInfo.read(content, str(file))
+        self._name = found.run
+        return found
 
-    def save(self, weights: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], progress: Mapping) -> None:
-        """Saves weights and state together with how far the run is; the state last, so that it is never ahead."""
-        self.save_weights(weights)
-        self._write_arrays("state/state.safetensors", state, {"progress": json.dumps(dict(progress))})
+    def save(self, weights: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], epoch: int) -> None:
+        """Saves weights and state after an epoch; the state last, so that it is never ahead."""
+        self.save_weights(weights, epoch)
+        self._write_arrays(STATE, state, epoch)
 
-    def save_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+    def save_weights(self, weights: Mapping[str, np.ndarray], epoch: int) -> None:
         """Saves the weights alone."""
-        self._write_arrays("params.safetensors", weights, {})
+        self._write_arrays(WEIGHTS, weights, epoch)
 
     def weights(self) -> dict[str, np.ndarray]:
         """The weights by public name."""
-        return self._read_arrays("params.safetensors")[0]
+        return self._read_arrays(WEIGHTS)[0]
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The state and how far the run was."""
-        arrays, meta = self._read_arrays("state/state.safetensors")
-        if "progress" not in meta:
-            raise RunError(f"'{self.path}' has a state that says not how far it is. Fit it again.")
-        return arrays, json.loads(meta["progress"])
+    def weights_and_history(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+        """The weights, and the lines of ``metrics.jsonl`` up to them."""
+        weights, progress = self._read_arrays(WEIGHTS)
+        return weights, self.history(progress)
+
+    def state(self) -> tuple[dict[str, np.ndarray], Progress] | None:
+        """The state and how far the run was; None if it ended before its first save."""
+        if not (self.path / STATE).is_file():
+            self.info()
+            if not (self.path / WEIGHTS).is_file() or self._read_arrays(WEIGHTS)[1].epoch <= 1:
+                return None
+            raise RunError(
+                f"'{self.path}' has weights but no {STATE} to go on from. Load it as it is, or fit it again with "
+                "force (--force)."
+            )
+        return self._read_arrays(STATE)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Adds a line to ``metrics.jsonl``."""
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(dict(record)) + "\n")
+        line = json.dumps(dict(record))
+        add_line(self.path / METRICS, line)
+        self._lines.append(_checksum(line))
 
-    def history(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a last line cut off half-way is passed over."""
-        file = self.path / "metrics.jsonl"
-        out = []
-        for line in file.read_text().splitlines() if file.exists() else []:
-            try:
-                out.append(json.loads(line))
-            except ValueError:
-                break
-        return out
+    def history(self, progress: Progress | None = None) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` up to a save, the last one of the weights by default.
 
-    def truncate(self, epochs: int) -> None:
-        """Drops the lines of ``metrics.jsonl`` after so many epochs."""
-        kept = [r for r in self.history() if r["epoch"] <= epochs]
-        self._write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+        A line that was written without being saved is passed over; one that was saved and is not there, or has changed,
+        is an error.
+        """
+        if progress is None and (self.path / WEIGHTS).is_file():
+            progress = self._read_arrays(WEIGHTS)[1]
+        return [json.loads(line) for line in self._read_lines(() if progress is None else progress.lines)]
+
+    def _read_lines(self, wanted: tuple[str, ...]) -> list[str]:
+        file = self.path / METRICS
+        try:
+            lines = file.read_bytes().split(b"\n") if file.exists() else []
+        except OSError as error:
+            raise RunError(f"'{file}' cannot be read: {error}.") from error
+        for number, held in enumerate(wanted):
+            found = lines[number] if number < len(lines) else None
+            if found is None or f"{checksums.checksum(found):08x}" != held:
+                what = "is missing" if found in (None, b"") else f"is not what was written: {found!r:.80}"
+                raise RunError(f"'{file}', line {number + 1} {what}. Take it from a copy, or fit the run again.")
+        return [line.decode() for line in lines[: len(wanted)]]
+
+    def go_back(self, progress: Progress | None) -> list[dict[str, Any]]:
+        """Drops the lines of ``metrics.jsonl`` after a save, or all, and returns what they say."""
+        lines = self._read_lines(() if progress is None else progress.lines)
+        write_whole(self.path / METRICS, "".join(f"{line}\n" for line in lines).encode())
+        self._lines = [_checksum(line) for line in lines]
+        return [json.loads(line) for line in lines]
 
     def write_json(self, name: str, content: Any) -> Path:
         """Writes a JSON file into the folder."""
-        self._write_json(name, content)
+        write_whole(self.path / name, f"{json.dumps(content, indent=2)}\n".encode())
         return self.path / name
 
-    def _write_json(self, name: str, content: Any) -> None:
-        self._write_text(name, json.dumps(content, indent=2) + "\n")
+    def _write_arrays(self, name: str, arrays: Mapping[str, np.ndarray], epoch: int) -> None:
+        held = {k: np.asarray(v, order="C") for k, v in arrays.items()}
+        values = (str(FORMAT), self._name or self.info().run, Progress(epoch, tuple(self._lines)).as_text())
+        header = dict(zip(HEADER, values, strict=True))
+        write_whole(self.path / name, save(held, {**header, "checksum": _sealed(held, header)}))
 
-    def _write_text(self, name: str, text: str) -> None:
-        temporary = self.path / f"{name}.part"
-        temporary.write_text(text)
-        os.replace(temporary, self.path / name)
-
-    def _write_arrays(self, name: str, arrays: Mapping[str, np.ndarray], meta: dict[str, str]) -> None:
-        temporary = self.path / f"{name}.part"
-        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, metadata=meta or None)
-        os.replace(temporary, self.path / name)
-
-    def _read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    def _read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], Progress]:
         file = self.path / name
-        self.info()
+        run = self.info().run
         if not file.is_file():
-            raise RunError(f"'{self.path}' is half-written: it has no {name}. Fit it again, or resume it.")
+            raise RunError(f"'{self.path}' is half-written: it has no {name}. Resume it (--resume), or fit it again.")
         try:
             with safe_open(file, framework="numpy") as opened:
-                return {key: opened.get_tensor(key) for key in opened.keys()}, dict(opened.metadata() or {})
-        except (SafetensorError, OSError) as error:
+                arrays, header = {key: opened.get_tensor(key) for key in opened.keys()}, dict(opened.metadata() or {})
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
             raise RunError(f"'{file}' cannot be read: {error}.") from error
+        if set(header) != {*HEADER, "checksum"}:
+            raise RunError(f"'{file}' does not say of which run it is, so mmppl did not write it. Fit it again.")
+        if _sealed(arrays, header) != header["checksum"]:
+            raise RunError(f"'{file}' has been changed since it was written: its checksum is another. Fit it again.")
+        if header["run"] != run:
+            raise RunError(f"'{file}' is of another run than {INFO} beside it. Fit it again with force (--force).")
+        return arrays, Progress.read(header["progress"], str(file))
 
 
-def _versions() -> dict[str, str]:
-    out = {}
-    for package in PACKAGES:
-        try:
-            out[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return out
+def _sealed(arrays: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
+    """The checksum of arrays and of what is said of them."""
+    start = checksums.checksum(json.dumps([header[name] for name in HEADER]).encode())
+    return f"{checksums.of_arrays(arrays, start):08x}"
 
 
-def _commit() -> str | None:
-    """The commit of the working folder, if it is under git."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+def _checksum(line: str) -> str:
+    return f"{checksums.checksum(line.encode()):08x}"

@@ -1,8 +1,11 @@
 """The commands together; an error is one line on stderr and exit code 2, never a traceback."""
 
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
@@ -27,6 +30,11 @@ app = typer.Typer(
 for command in (systems, fit, generate, evaluate, diagnose, report):
     app.command()(command)
 
+INTERRUPTED = (
+    "Interrupted. A run folder that was begun keeps its last full epoch: go on with --resume. Where there is none, "
+    "start anew."
+)
+
 # The base of Typer's usage errors. It is Click's, which new versions of Typer hold inside and older ones import.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -37,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Arguments:
         args: The command line without the program's name; that of the process by default.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _terminated_as_interrupted():
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
         try:
             code = typer.main.get_command(app).main(args, prog_name="mmppl", standalone_mode=False)
@@ -50,8 +58,21 @@ def main(args: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _say(f"{error.strerror or error}: {error.filename}" if error.filename else error, 2)
     if code == 130:
-        return _say("Interrupted. A run folder keeps its last full epoch; go on with --resume.", 130)
+        return _say(INTERRUPTED, 130)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Within, a request to end (SIGTERM), as a scheduler sends it, is what Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():  # no other may have handlers of signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(error: object, code: int) -> int:

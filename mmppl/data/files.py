@@ -10,6 +10,7 @@ from typing import Any
 
 from mmppl.batch import Batch
 from mmppl.data.anndata_objects import from_anndata, to_anndata
+from mmppl.data.archives import MOST_UNPACKED
 from mmppl.data.dataset import Dataset
 from mmppl.data.mudata_objects import from_mudata, to_mudata
 from mmppl.data.npz import load_npz, read_npz
@@ -41,6 +42,7 @@ def load_file(
     seed: int = 0,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
+    max_bytes: int = MOST_UNPACKED,
 ) -> Dataset:
     """A data set from one file by its ending, by the default views of ``from_pandas``, ``from_anndata`` and so on.
 
@@ -49,6 +51,7 @@ def load_file(
         seed: Seed of the split into training and test rows.
         kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
         modalities: What the modalities are, where it is known: those of a program that the rows are for.
+        max_bytes: Size that a compressed ``.npz`` file may unpack to.
 
     Raises:
         DataError: If the file is missing or cannot be read, or its values do not fit.
@@ -57,8 +60,8 @@ def load_file(
     path = Path(path)
     if path.suffix == ".npz":
         if modalities is None:
-            return load_npz(path, seed, kinds)
-        rows = read_npz(path, kinds=kinds, modalities=modalities)
+            return load_npz(path, seed, kinds, max_bytes)
+        rows = read_npz(path, kinds=kinds, modalities=modalities, max_bytes=max_bytes)
         return Dataset.of_rows(path.stem, {n: modalities[n] for n in rows}, rows, seed, split=False)
     found = _opened(path)
     make: Any = {"DataFrame": from_pandas, "AnnData": from_anndata, "MuData": from_mudata}.get(

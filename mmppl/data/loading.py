@@ -55,7 +55,8 @@ def load(
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
         kinds: Kinds of modalities of a file, by name, where :mod:`mmppl.data.kinds` would take them for others.
-        options: Further options of the data set named (see the function of its name in the module of its name,
+        options: ``max_bytes`` of a ``.npz`` file, the size that it may unpack to; or further options of the data set
+            named (see the function of its name in the module of its name,
             :func:`mmppl.data.polymnist.polymnist` and so on).
 
     Raises:
@@ -69,9 +70,12 @@ def load(
     """
     name = os.fspath(name_or_path)
     if is_file(name):
-        if options or root is not None:
-            raise OptionError(f"Expected no options with a {Path(name).suffix} file; got {sorted(options) or 'root'}.")
-        return load_file(name, seed=seed, kinds=kinds)
+        archive = {"max_bytes"} if Path(name).suffix == ".npz" else set()
+        unknown = sorted({*options, *([] if root is None else ["root"])} - archive)
+        if unknown:
+            takes = " It takes max_bytes alone." if archive else ""
+            raise OptionError(f"Expected no options with a {Path(name).suffix} file; got {unknown}.{takes}")
+        return load_file(name, seed=seed, kinds=kinds, **options)
     if name not in _BUILDERS:
         raise OptionError(
             f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, or a path that ends in {', '.join(ENDINGS)}."

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
+from mmppl.data.archives import MOST_UNPACKED, check_archive
 from mmppl.data.arrays import LABEL, PRESENT, batch_of
 from mmppl.data.dataset import Dataset
 from mmppl.data.source import named
@@ -24,6 +25,7 @@ def read_npz(
     *,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
+    max_bytes: int = MOST_UNPACKED,
 ) -> Batch:
     """Reads a batch from a ``.npz`` file.
 
@@ -37,10 +39,12 @@ def read_npz(
         path: The file.
         kinds: Kinds by name, which go before those that the file says.
         modalities: What its modalities are, where it is known: those of a program that the rows are for.
+        max_bytes: Size that a compressed file may unpack to; one that is not compressed is as large as it is.
 
     Raises:
-        DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects; if arrays do not fit the
-            contract; if a value that is present is NaN or Inf; if the labels have another length.
+        DataError: If the file is missing, corrupt, not a ``.npz``, unpacks to more than ``max_bytes`` or holds anything
+            but plain arrays; if arrays do not fit the contract; if a value that is present is NaN or Inf;
+            if the labels have another length.
         ModalityError: If modalities have different numbers of rows, or a mask is not a boolean vector.
         OptionError: If a kind is unknown.
 
@@ -52,21 +56,33 @@ def read_npz(
         >>> batch["x"].shape, float(batch["x"].max()), batch.label.tolist()
         ((2, 1, 4, 4), 0.20000000298023224, [0, 1])
     """
-    return batch_of(read_arrays(path), kinds=kinds, modalities=modalities, where=os.fspath(path))[0]
+    arrays = read_arrays(path, max_bytes)
+    return batch_of(arrays, kinds=kinds, modalities=modalities, where=os.fspath(path))[0]
 
 
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_arrays(path: str | os.PathLike, max_bytes: int = MOST_UNPACKED) -> dict[str, np.ndarray]:
     """All arrays of a ``.npz`` file, read without pickle.
 
+    Arguments:
+        path: The file.
+        max_bytes: Size that a compressed file may unpack to.
+
     Raises:
-        DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects.
+        DataError: If the file is missing, corrupt, not a ``.npz`` or holds pickled objects or anything else; or if its
+            arrays are larger than it says or than ``max_bytes``.
     """
     if not Path(path).is_file():
         raise DataError(f"Expected a .npz file; got {path}, which is not a file.")
     try:
         # Opened here: numpy leaves its own handle open when the archive is broken.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        with open(path, "rb") as file:
+            check_archive(file, path, max_bytes)
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"Expected arrays of {path} that fit into memory; {error}.") from error
     except (
         OSError,
         EOFError,
@@ -74,6 +90,9 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         TypeError,
         AttributeError,
         KeyError,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -132,9 +151,18 @@ def write_npz(
     return path
 
 
-def load_npz(path: str | os.PathLike, seed: int, kinds: Mapping[str, str] | None = None) -> Dataset:
-    """A data set from one file, split by ``seed``: four fifths of the rows for training, the rest for testing."""
-    batch, modalities = batch_of(read_arrays(path), kinds=kinds, where=os.fspath(path))
+def load_npz(
+    path: str | os.PathLike, seed: int, kinds: Mapping[str, str] | None = None, max_bytes: int = MOST_UNPACKED
+) -> Dataset:
+    """A data set from one file, split by ``seed``: four fifths of the rows for training, the rest for testing.
+
+    Arguments:
+        path: The file.
+        seed: Seed of the split.
+        kinds: Kinds by name, which go before those that the file says.
+        max_bytes: Size that a compressed file may unpack to.
+    """
+    batch, modalities = batch_of(read_arrays(path, max_bytes), kinds=kinds, where=os.fspath(path))
     return Dataset.of_rows(Path(path).stem, modalities, batch, seed)
 
 

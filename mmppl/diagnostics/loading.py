@@ -71,12 +71,13 @@ def load_data(path: str | os.PathLike) -> Dataset:
         OptionError, DataError: If they cannot be loaded.
     """
     info = Run(path).info()
-    if "data" not in info or "modalities" not in info:
+    data, root = info.more.get("data"), info.more.get("data_root")
+    if not isinstance(data, str) or not isinstance(root, str | None):
         raise RunError(f"'{path}' does not say which data it was fitted to. Fit with info=run_info(...).")
-    dataset = open_data(info["data"], info.get("data_root"), info.get("kinds"))
+    dataset = open_data(data, root, info.more.get("kinds"))
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}
-    if _kinds(now) != _kinds(info["modalities"]):
-        raise RunError(f"The data '{info['data']}' have other modalities than when '{path}' was fitted. Fit it again.")
+    if _kinds(now) != _kinds(info.modalities):
+        raise RunError(f"The data '{data}' have other modalities than when '{path}' was fitted. Fit it again.")
     return dataset
 
 

@@ -1,6 +1,7 @@
 """Training and running programs on NumPyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import equinox as eqx
@@ -15,11 +16,13 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
+from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.posterior import JOINT, Static, anneal, chains, guide_log_prob, outside, probe, refine, scores
 from mmppl.numpyro.primitives import as_batch, build
+from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
 from mmppl.numpyro.weights import bind
@@ -37,6 +40,7 @@ __all__ = [
     "dist",
     "factor",
     "find_prior",
+    "fitting",
     "guide_log_prob",
     "loc_scale",
     "log_weights",
@@ -56,6 +60,11 @@ NAME = "numpyro"
 sample, param, factor, scale = numpyro.sample, numpyro.param, numpyro.factor, handlers.scale
 
 
+def fitting() -> AbstractContextManager[None]:
+    """A context for a fit; JAX has no settings of gradients."""
+    return nullcontext()
+
+
 def random() -> Any:
     """A random handle, inside a program."""
     return numpyro.prng_key()
@@ -71,12 +80,15 @@ def loc_scale(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
     return {"normal": dist.Normal, "laplace": dist.Laplace}[family](loc, scale)
 
 
+@alone
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
+    check_size(specs)
     seeds = np.random.SeedSequence(seed).generate_state(len(specs))
     return {name: build(spec, int(s)) for (name, spec), s in zip(specs.items(), seeds, strict=True)}
 
 
+@alone
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(as_batch(batch))
@@ -90,16 +102,19 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     return out
 
 
+@alone
 def log_normalizer(prior: Any, seed: int) -> Any:
     """The prior's log Z, from a seed."""
     return prior.log_normalizer(jax.random.key(seed))
 
 
+@alone
 def chain_bias(prior: Any, seed: int) -> Any:
     """Bias of the prior's short-run chains, from a seed."""
     return prior.chain_bias(jax.random.key(seed))
 
 
+@alone
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
     return np.array(_log_weights(Static((model, guide, objective)), as_batch(batch), jax.random.key(seed)))
@@ -113,6 +128,7 @@ def _log_weights(program: Any, batch: Batch, key: jax.Array) -> jax.Array:
     return objective.log_weights(run, batch, second)[:, 0, :]
 
 
+@alone
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(prior_rows)
@@ -152,6 +168,7 @@ def _at_axis(rows: jax.Array, axis: int, ndim: int) -> jax.Array:
     return rows.reshape((1,) * axis + rows.shape + (1,) * (ndim - axis - 1))
 
 
+@alone
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     found: list[Places] = []
@@ -167,6 +184,7 @@ def _hidden(sites: Mapping) -> dict:
     return {n: s["value"] for n, s in sites.items() if s["type"] == "sample" and not s["is_observed"]}
 
 
+@alone
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
     draws = _decode(Static(model), dict(hidden), as_batch(batch), jax.random.key(seed), mean)
@@ -192,6 +210,7 @@ def _mean(fn: Any) -> jax.Array:
     return jnp.argmax(fn.logits, -1) if isinstance(fn, dist.CategoricalLogits) else fn.mean
 
 
+@alone
 def simulate(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, mean: bool, prior_rows: np.ndarray):
     """Draws of latents and of every modality: two dictionaries of ``(num, N, *event)``."""
     hidden = latents(model, guide, batch, num, seed, prior_rows)

@@ -20,6 +20,7 @@ from mmppl.inference.kernels.adaptation import DualAveraging
 from mmppl.inference.kernels.mass import Mass
 from mmppl.numpyro import density
 from mmppl.numpyro.state import fresh
+from mmppl.numpyro.threads import alone
 
 __all__ = ["HMC", "MALA", "SGLD", "ULA", "AnnealedLangevin", "RandomWalk", "TemperedLangevin", "UnderdampedLangevin"]
 
@@ -77,6 +78,7 @@ class HostKernel(MCMCKernel):
     def postprocess_fn(self, args: tuple, kwargs: dict) -> Callable:
         return self._postprocess_fn(*args, **kwargs)
 
+    @alone
     def init(
         self, rng_key: jax.Array, num_warmup: int, init_params: dict | None, model_args: tuple, model_kwargs: dict
     ) -> HostState:
@@ -99,6 +101,7 @@ class HostKernel(MCMCKernel):
             raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
         return _first(self, self._fixed, model_args, model_kwargs, z, keys[1], single)
 
+    @alone
     def sample(self, state: HostState, model_args: tuple, model_kwargs: dict) -> HostState:
         step = partial(self._next, args=model_args, kwargs=model_kwargs)
         return step(state) if state.i.ndim == 0 else jax.vmap(step)(state)

@@ -10,6 +10,7 @@ from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import unvisited
+from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 
 __all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked", "Refined"]
@@ -25,6 +26,7 @@ class HostObjective(host_elbo.ELBO):
         loss, record, moves = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
         return loss, (record, moves.moved)
 
+    @alone.within_handlers
     def _run(self, rng_key, param_map, model, guide, batch, args, kwargs, step):
         first, second = jax.random.split(rng_key)
         batch = as_batch(batch)

@@ -19,6 +19,7 @@ from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
 from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 
 __all__ = ["JOINT", "Static", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores"]
@@ -48,6 +49,7 @@ class Static(eqx.Module):
     value: Any = eqx.field(static=True)
 
 
+@alone
 def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
     """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
 
@@ -75,6 +77,7 @@ def _scores_jitted(program: Any, hidden: dict, batch: Batch, prior: bool) -> tup
     return _scores(program.value, hidden, batch, prior)
 
 
+@alone
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
     return np.array(_guide_log_prob(Static(guide), {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
@@ -85,6 +88,7 @@ def _guide_log_prob(program: Any, hidden: dict, batch: Batch) -> jax.Array:
     return sum(site_densities(_runs(), program.value, hidden, batch, lambda site: True).rows.values())
 
 
+@alone
 def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray | None:
     """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
@@ -98,6 +102,7 @@ def _outside(program: Any, hidden: dict, batch: Batch) -> jax.Array | None:
     return sum(log_p.values()) - sum(log_q.values()) if log_p or log_q else None
 
 
+@alone
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
@@ -129,6 +134,7 @@ def _by_row(log_prob: jax.Array, num: int) -> jax.Array:
     return jnp.sum(log_prob, axis=tuple(range(log_prob.ndim - 1)))
 
 
+@alone
 def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int) -> dict[str, jax.Array]:
     """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
     program = Static((model, kernel, steps))
@@ -152,6 +158,7 @@ def _refine(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> dict:
     return back(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))[0]
 
 
+@alone
 def anneal(
     model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
 ) -> np.ndarray:
@@ -224,6 +231,7 @@ def _unconstrained(program: Any, hidden: dict, batch: Batch) -> dict:
     return {n: to_real[n].inv(z) for n, z in hidden.items()}
 
 
+@alone
 def chains(
     fitted: Any,
     batch: Batch,

@@ -13,11 +13,12 @@ from numpyro.infer import SVI
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
-from mmppl.errors import DataError
 from mmppl.inference.training.averaging import decay
 from mmppl.inference.training.learning_rate import SCHEDULES
+from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import given
+from mmppl.numpyro.threads import alone
 from mmppl.numpyro.weights import flat, like, plain, public, start, unflat
 
 __all__ = ["Trainer"]
@@ -36,6 +37,7 @@ class _State(NamedTuple):
         return {**self.params, **self.average}
 
 
+@alone.methods
 class Trainer:
     """Trains a program stage by stage; the host's SVI finds its parameters and their constraints.
 
@@ -104,10 +106,13 @@ class Trainer:
             name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
             for name, own in state.average.items()
         }
-        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
         new = jax.tree.leaves(
             _State(params, {**state.mutable, **changed}, average, optimiser, jax.random.key_data(key))
         )
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
+        for name in moving:
+            finite &= _stays_finite(params[name], state.params[name])
+        finite &= _stays_finite(changed, {name: state.mutable[name] for name in changed})
         return [jnp.where(finite, a, b) for a, b in zip(new, leaves, strict=True)], record, finite
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
@@ -154,9 +159,13 @@ class Trainer:
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of the same program and stage."""
-        if len(self._leaves) != len(snapshot):
-            raise DataError(
-                f"Expected a state of {len(self._leaves)} arrays; got {len(snapshot)}. It is another program's."
-            )
+        check_arrays(self.snapshot(), snapshot, "the state")
         pairs = zip(sorted(snapshot), self._leaves, strict=True)
         self._leaves = [like(leaf, snapshot[name]) for name, leaf in pairs]
+
+
+def _stays_finite(new: Any, old: Any) -> jax.Array:
+    """Tells whether no float of a tree is NaN or infinite that was neither before."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    floats = [(a, b) for a, b in pairs if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(a) | ~jnp.isfinite(b)) for a, b in floats], bool))

@@ -13,19 +13,24 @@ from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
+from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import given
+from mmppl.numpyro.threads import alone
 
 __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 
 
+@alone
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary NumPyro callables."""
     svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
     begun = start(svi, jax.random.key(0), as_batch(batch))
-    params = {**svi.get_params(begun), **(begun.mutable_state or {})}
-    full = unflat(params, weights)
-    return given(program.model, data=full), given(program.guide, data=full)
+    constrained, mutable = svi.get_params(begun), begun.mutable_state or {}
+    check_arrays(flat(constrained, mutable), weights, f"the weights of '{program.name}'", extra=True)
+    full = unflat({**constrained, **mutable}, weights)
+    model, guide = given(program.model, data=full), given(program.guide, data=full)
+    return alone.within_handlers(model), alone.within_handlers(guide)
 
 
 def start(svi: SVI, key: jax.Array, batch: Batch) -> Any:

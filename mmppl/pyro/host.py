@@ -1,6 +1,7 @@
 """Training and running programs on Pyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
+from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.loc_scale import loc_scale
@@ -21,6 +23,7 @@ from mmppl.pyro.networks import evaluated
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.posterior import JOINT, anneal, chains, guide_log_prob, outside, probe, refine, scores, seeded
 from mmppl.pyro.primitives import as_batch, build
+from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
 from mmppl.pyro.weights import bind
@@ -38,6 +41,7 @@ __all__ = [
     "dist",
     "factor",
     "find_prior",
+    "fitting",
     "guide_log_prob",
     "loc_scale",
     "log_weights",
@@ -57,6 +61,11 @@ NAME = "pyro"
 sample, param, factor, scale = pyro.sample, pyro.param, pyro.factor, poutine.scale
 
 
+def fitting() -> AbstractContextManager[None]:
+    """A context for a fit: gradients as torch has them by default."""
+    return gradients()
+
+
 def random() -> Any:
     """A random handle, inside a program."""
     return None
@@ -67,12 +76,15 @@ def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(*shape)
 
 
+@alone
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
+    check_size(specs)
     seeds = np.random.SeedSequence(seed).generate_state(len(specs))
     return {name: build(spec, int(s)) for (name, spec), s in zip(specs.items(), seeds, strict=True)}
 
 
+@alone
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     out = {}
@@ -87,18 +99,21 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     return out
 
 
+@alone
 def log_normalizer(prior: Any, seed: int) -> Any:
     """The prior's log Z, from a seed."""
     with seeded(seed), evaluated():
         return prior.log_normalizer()
 
 
+@alone
 def chain_bias(prior: Any, seed: int) -> Any:
     """Bias of the prior's short-run chains, from a seed."""
     with seeded(seed), evaluated():
         return prior.chain_bias()
 
 
+@alone
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
     batch = as_batch(batch)
@@ -107,6 +122,7 @@ def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, 
         return BACKEND.to_numpy(objective.log_weights(run, batch, None)[:, 0, :])
 
 
+@alone
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     batch = as_batch(batch)
@@ -151,6 +167,7 @@ def _hidden(sites: dict) -> dict:
     return {n: s["value"] for n, s in sites.items() if not s["is_observed"]}
 
 
+@alone
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     batch = as_batch(batch)
@@ -158,6 +175,7 @@ def places(model: Callable, batch: Batch) -> Places:
         return find_places(Runs(batch).run(model, batch), batch)
 
 
+@alone
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
     values = {n: torch.as_tensor(z) for n, z in hidden.items()}
@@ -179,6 +197,7 @@ def _mean(fn: Any) -> torch.Tensor:
     return fn.logits.argmax(-1) if isinstance(fn, dist.Categorical) else fn.mean
 
 
+@alone
 def simulate(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, mean: bool, prior_rows: np.ndarray):
     """Draws of latents and of every modality: two dictionaries of ``(num, N, *event)``."""
     hidden = latents(model, guide, batch, num, seed, prior_rows)

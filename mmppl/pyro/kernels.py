@@ -13,6 +13,7 @@ from mmppl._backend.torch import BACKEND, RowStreams
 from mmppl.errors import OptionError
 from mmppl.inference import kernels as shared
 from mmppl.pyro import density
+from mmppl.pyro.threads import alone
 from mmppl.pyro.tracing import is_subsample
 
 __all__ = ["HMC", "MALA", "SGLD", "ULA", "AnnealedLangevin", "RandomWalk", "TemperedLangevin", "UnderdampedLangevin"]
@@ -42,6 +43,7 @@ class HostKernel(MCMCKernel):
     def initial_params(self, params: dict) -> None:
         self._initial_params = params
 
+    @alone
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         self._num_warmup, self._args, self._kwargs = warmup_steps, args, kwargs
         self._frozen = density.frozen()
@@ -70,6 +72,7 @@ class HostKernel(MCMCKernel):
             return self.model
         return poutine.block(self.model, hide_fn=lambda site: site["type"] == "sample" and is_subsample(site))
 
+    @alone
     def sample(self, params: dict) -> dict:
         with torch.no_grad():
             noise = self.noise(BACKEND, self._rng, self.state)

@@ -33,6 +33,17 @@ class Buffers:
         own = {name: (b, None if b is None else b.detach().clone()) for name, b in module._buffers.items()}
         self.held.append((module, own))
 
+    def stay_finite(self) -> bool:
+        """Tells whether no buffer holds a NaN or an infinity that was finite before."""
+        for module, own in self.held:
+            for name, (_, before) in own.items():
+                now = module._buffers[name]
+                if before is None or now is None or not now.is_floating_point() or torch.isfinite(now).all():
+                    continue
+                if now.shape != before.shape or (torch.isfinite(before) & ~torch.isfinite(now)).any():
+                    return False
+        return True
+
     def give_back(self) -> None:
         """Gives every module the buffers that it had; one that it has had only since goes."""
         for module, own in self.held:

@@ -11,6 +11,7 @@ from mmppl.inference import objectives as shared
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.primitives import as_batch
+from mmppl.pyro.threads import alone
 from mmppl.pyro.tracing import Runs
 
 __all__ = ["ELBO", "JMVAE", "MMJSD", "MMVAE", "MMVAEPlus", "MVAE", "MVTCAE", "MoPoE", "Masked", "Refined"]
@@ -24,6 +25,7 @@ class HostObjective(host_elbo.ELBO):
     def _get_trace(self, model: Any, guide: Any, args: tuple, kwargs: dict) -> tuple:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
+    @alone.within_handlers
     def differentiable_loss(
         self, model: Any, guide: Any, batch: Batch, *args: Any, step: Any = None, **kwargs: Any
     ) -> torch.Tensor:

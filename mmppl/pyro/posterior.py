@@ -18,6 +18,7 @@ from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.pyro import density
 from mmppl.pyro.kernels import HostKernel
 from mmppl.pyro.primitives import as_batch
+from mmppl.pyro.threads import alone
 from mmppl.pyro.tracing import Runs
 
 __all__ = ["JOINT", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores", "seeded"]
@@ -35,6 +36,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@alone
 def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -> tuple[dict[str, np.ndarray], Any]:
     """Log likelihood of each modality (0 where absent) and log prior of latents ``(K, N, *event)``: all ``(K, N)``.
 
@@ -54,6 +56,7 @@ def _scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) 
     return log_lik, sum(x for name, x in found.items() if name not in log_lik) if prior else None
 
 
+@alone
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
     batch = as_batch(batch)
@@ -62,6 +65,7 @@ def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray
         return BACKEND.to_numpy(sum(found.rows.values()))
 
 
+@alone
 def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray | None:
     """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
     batch, own = as_batch(batch), _tensors(hidden)
@@ -70,6 +74,7 @@ def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> 
         return BACKEND.to_numpy(sum(log_p.values()) - sum(log_q.values())) if log_p or log_q else None
 
 
+@alone
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     batch, own = as_batch(batch), _tensors(hidden)
@@ -102,6 +107,7 @@ def _tensors(hidden: Mapping) -> dict[str, torch.Tensor]:
     return {n: torch.as_tensor(z) for n, z in hidden.items()}
 
 
+@alone
 def refine(
     model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
 ) -> dict[str, torch.Tensor]:
@@ -121,6 +127,7 @@ def refine(
         return back(refine_steps(BACKEND, kernel, log_density, begin, steps, noise))[0]
 
 
+@alone
 def anneal(
     model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
 ) -> np.ndarray:
@@ -182,6 +189,7 @@ def _to_support(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any
     return {n: biject_to(sites[n]["fn"].support) for n in hidden}
 
 
+@alone
 def chains(
     fitted: Any,
     batch: Batch,

@@ -12,18 +12,20 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
-from mmppl.errors import DataError
 from mmppl.inference.training.averaging import decay
 from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.nets.bound import registered_in
+from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch
+from mmppl.pyro.threads import alone
 from mmppl.pyro.weights import Store, array, public
 
 __all__ = ["Trainer"]
 
 
+@alone.methods
 class Trainer:
     """Trains a program stage by stage; the parameters are those that its model and guide register.
 
@@ -80,7 +82,7 @@ class Trainer:
             grads = [p.grad for p in self.moving.values() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(grads)
             record = {name: float(value) for name, value in self.objective.record.items()}
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            if not (torch.isfinite(loss) and torch.isfinite(norm) and before.stay_finite()):
                 before.give_back()
                 return False, record
             if self.clip is not None:
@@ -143,11 +145,19 @@ class Trainer:
         out |= {f"buffer.{name}": value for name, value in self.store.kept().items()}
         return out | {"rng": self.rng.numpy().copy()}
 
+    def _alike(self, snapshot: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A snapshot of this program and stage, with the optimiser's parts of the parameters that it has moved."""
+        out = self.snapshot()
+        for name, p in self.moving.items():
+            parts = {"step": np.zeros((), np.float32), "exp_avg": array(p), "exp_avg_sq": array(p)}
+            own = {f"optimiser.{name}.{part}": value for part, value in parts.items()}
+            if any(part in snapshot for part in own):  # what the loss does not hang on, Adam has no moments of
+                out |= own
+        return out
+
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of the same program and stage."""
-        lost = [n for n in self.params if f"param.{n}" not in snapshot]
-        if lost:
-            raise DataError(f"The state has no parameters {lost[:3]}; it is another program's.")
+        check_arrays(self._alike(snapshot), snapshot, "the state")
         with torch.no_grad():
             for name, p in self.params.items():
                 p.copy_(torch.tensor(snapshot[f"param.{name}"]))

@@ -14,9 +14,11 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.nets.bound import registered_in
+from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.networks import DIVIDER, evaluated, given_by_host, kept, load
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch, own_modules
+from mmppl.pyro.threads import alone
 
 __all__ = ["Store", "array", "bind", "public"]
 
@@ -82,12 +84,15 @@ class Store:
         load(self.networks, self.state["params"], values)
 
 
+@alone
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary Pyro callables with a store of their own."""
     store = Store()
     with seeded(0):
         store.register(program, batch)
     with store.open(), torch.no_grad():
+        own = {public(name): array(value) for name, value in pyro.get_param_store().items()} | store.kept()
+        check_arrays(own, weights, f"the weights of '{program.name}'", extra=True)
         for name, value in pyro.get_param_store().items():
             given = torch.tensor(np.asarray(weights[public(name)]))
             if DIVIDER in name:
@@ -99,6 +104,7 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
         module.eval()
 
     def within(fn: Callable) -> Callable:
+        @alone.within_handlers
         def bound(*args: Any, **kwargs: Any) -> Any:
             with store.open(), evaluated() if store.shared else nullcontext():
                 return fn(*args, **kwargs)

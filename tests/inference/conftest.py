@@ -1,7 +1,9 @@
 """A choice of hosts, and programs whose answers are known exactly."""
 
 import importlib
+import importlib.util
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +140,12 @@ def small(ppl):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def numpy_host():
+    """The host in numpy of ``numpy_host.py``, with which a fit takes no time."""
+    spec = importlib.util.spec_from_file_location("numpy_host", Path(__file__).parent / "numpy_host.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -36,6 +36,7 @@ from mmppl.diagnostics.summary import (
 )
 from mmppl.inference import Fitted, Run, generate
 from mmppl.inference.posterior.trust import trusted_k
+from mmppl.inference.training.run_info import RunInfo
 
 __all__ = ["find_diagnosis", "report"]
 
@@ -80,8 +81,8 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
         sections.append(("energy", "Energy of the prior", histograms))
     bar.update()
     bar.close()
-    title = f"{info['model']} on {dataset.name}"
-    lead = f"Fitted with {info['backend']}, {len(fitted.history)} epochs, seed {info['seed']}."
+    title = f"{info.model} on {dataset.name}"
+    lead = f"Fitted with {info.backend}, {len(fitted.history)} epochs, seed {info.seed}."
     file = run.path / "report.html"
     part = file.with_name(".report.html.part")
     part.write_text(page(title, lead, sections), encoding="utf-8")
@@ -123,21 +124,21 @@ def _summary(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bo
     return summarise_posterior(tree) | {"worst": worst_data(tree)}
 
 
-def _fitted(info: dict[str, Any], fitted: Fitted, dataset: Dataset) -> str:
+def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     weights = sum(np.asarray(value).size for value in fitted.weights.values())
     seconds = sum(record.get("seconds", 0.0) for record in fitted.history)
-    options = ", ".join(f"{k}={v}" for k, v in info["options"].items()) or "all as by default"
-    training = ", ".join(f"{k}={info[k]}" for k in ("batch_size", "learning_rate", "ema", "clip") if k in info)
-    versions = ", ".join(f"{k} {v}" for k, v in info.get("versions", {}).items())
+    options = ", ".join(f"{k}={v}" for k, v in info.options.items()) or "all as by default"
+    training = ", ".join(f"{k}={getattr(info, k)}" for k in ("batch_size", "learning_rate", "ema", "clip"))
+    versions = ", ".join(f"{k} {v}" for k, v in info.versions.items())
     what = [
-        ("Model", info["model"]),
+        ("Model", info.model),
         ("Options", options),
-        ("Data", f"{Path(info['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
-        ("Host", info["backend"]),
-        ("Training", f"{len(fitted.history)} of {info['epochs']} epochs, {training}, {seconds:.0f} s"),
+        ("Data", f"{Path(info.more['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
+        ("Host", info.backend),
+        ("Training", f"{len(fitted.history)} of {info.epochs} epochs, {training}, {seconds:.0f} s"),
         ("Numbers learned", f"{weights:,}"),
         ("Versions", versions),
-        ("Commit", info.get("commit") or "not under git"),
+        ("Commit", info.commit or "not under git"),
     ]
     rows = []
     for name, m in dataset.modalities.items():

@@ -1,0 +1,120 @@
+"""Threads: both hosts keep their handlers in one stack for the whole process, so programs run one at a time."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
+from inspect import isfunction
+from typing import ParamSpec, TypeVar
+
+from mmppl.errors import ThreadError
+
+__all__ = ["Alone", "unwarned"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WHY = (
+    "Another thread ran a program of {host} by the host's own means meanwhile, whose handlers are one stack for all "
+    "threads, so that neither result could be trusted. Run such programs in one thread, or in processes; mmppl's own "
+    "functions may be called from any number of threads."
+)
+
+
+_FILTERS = threading.RLock()
+
+
+@contextmanager
+def unwarned(category: type[Warning] = Warning) -> Iterator[None]:
+    """Within, warnings of a category are passed over; python's filters are the process's, so threads take turns."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
+
+
+class Alone:
+    """Runs functions that run a host's programs one at a time, whichever thread they are called from.
+
+    A function may call another. What a user runs in handlers of their own cannot wait for its turn, as these handlers
+    are then already on the stack of the thread before it; so it is refused, and the one before it is told too.
+
+    Arguments:
+        host: The host's name, for messages.
+        stack: Its stack of handlers.
+        context: A context for every function called from outside.
+
+    Example:
+        >>> alone = Alone("a host", [])
+        >>> alone(max)(1, 2)
+        2
+    """
+
+    def __init__(
+        self, host: str, stack: list, context: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self.host, self.stack, self.context = host, stack, context
+        self.lock = threading.RLock()
+        self.depth = 0
+        self.disturbed = False
+
+    def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """The function, which waits until no other runs."""
+
+        @wraps(fn)
+        def waiting(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.lock, self._watched(), self.context() if self.depth == 1 else nullcontext():
+                return fn(*args, **kwargs)
+
+        return waiting
+
+    def methods(self, cls: type[T]) -> type[T]:
+        """The class, whose methods wait so."""
+        for name, fn in list(vars(cls).items()):
+            if isfunction(fn) and (name == "__init__" or not name.startswith("_")):
+                setattr(cls, name, self(fn))
+        return cls
+
+    def within_handlers(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """The function, which is called in a user's own handlers: it does not wait.
+
+        Raises:
+            ThreadError: From the function, if another thread runs one meanwhile.
+        """
+
+        @wraps(fn)
+        def at_once(*args: P.args, **kwargs: P.kwargs) -> T:
+            if not self.lock.acquire(blocking=False):
+                self.disturbed = True
+                raise ThreadError(WHY.format(host=self.host))
+            try:
+                with self._watched():
+                    return fn(*args, **kwargs)
+            finally:
+                self.lock.release()
+
+        return at_once
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Watches, while it is held, that no other thread comes between."""
+        self.depth += 1
+        outermost = self.depth == 1
+        if outermost:
+            self.disturbed = False
+        before = list(self.stack)
+        try:
+            yield
+        except Exception as error:
+            if outermost and self._is_disturbed(before):
+                raise ThreadError(WHY.format(host=self.host)) from error
+            raise
+        else:
+            if outermost and self._is_disturbed(before):
+                raise ThreadError(WHY.format(host=self.host))
+        finally:
+            self.depth -= 1
+
+    def _is_disturbed(self, before: list) -> bool:
+        now = list(self.stack)
+        return self.disturbed or len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True))

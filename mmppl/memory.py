@@ -1,0 +1,59 @@
+"""Memory: as much as there is, and who asked for too much of it."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmppl.errors import OutOfMemoryError
+
+__all__ = ["asked_by", "memory"]
+
+# Where Linux says how much a container may have, by the version of its groups.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# What JAX and torch say in the errors of theirs that are no MemoryError.
+SAID = re.compile(r"RESOURCE_EXHAUSTED|out of memory|can't allocate|unable to allocate", re.IGNORECASE)
+
+
+def memory() -> float:
+    """The memory of this machine, or what this process may have of it, in bytes; infinite where that is not known."""
+    found = [float("inf")]
+    if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(os.sysconf_names):
+        found.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    for file in map(Path, LIMITS):
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        if text.isdecimal():
+            found.append(float(text))
+    return min(found)
+
+
+@contextmanager
+def asked_by(what: str) -> Iterator[None]:
+    """Within, a lack of memory is told with what asked for it.
+
+    Arguments:
+        what: What is done, and the sizes that it takes.
+
+    Raises:
+        OutOfMemoryError: Where numpy or a host runs out of memory.
+
+    Example:
+        >>> with asked_by("100 draws of 10 rows"):
+        ...     raise MemoryError("Unable to allocate 8 GiB")
+        Traceback (most recent call last):
+            ...
+        mmppl.errors.OutOfMemoryError: Out of memory in 100 draws of 10 rows: Unable to allocate 8 GiB. ...
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not SAID.search(str(error)):
+            raise
+        reason = (str(error).splitlines() or ["no more to be had"])[0][:200].rstrip(".")
+        raise OutOfMemoryError(f"Out of memory in {what}: {reason}. Take fewer at a time, or smaller ones.") from error
