@@ -34,8 +34,8 @@ def fitted(ppl):
 
 def test_two_threads_of_twenty_turns_are_as_one(fitted, many_switches):
     def turn(number):
-        """Each thread has both kinds of work, and a fit now and then."""
-        if number % 10 == 9:
+        """Draws and estimates in turns, and a fit half-way."""
+        if number % TURNS == 9:
             return fit(fitted.program, LINEAR.train, seed=number, **SETTINGS).weights
         if number % 2:
             return {"log": log_likelihood(fitted, LINEAR.test, num=30, seed=number).value}
@@ -53,7 +53,7 @@ def test_two_threads_of_twenty_turns_are_as_one(fitted, many_switches):
 def test_a_program_run_by_hand_beside_others_is_told(ppl, fitted):
     """The thread that is disturbed is told, as is the one that disturbs: their handlers are in one stack."""
     alone = sys.modules[f"mmppl.{ppl.host.NAME}.threads"].alone
-    within, goes_on, told = threading.Event(), threading.Event(), []
+    within, goes_on, told, model = threading.Event(), threading.Event(), [], fitted.model
 
     @alone
     def slow():
@@ -70,7 +70,7 @@ def test_a_program_run_by_hand_beside_others_is_told(ppl, fitted):
     thread.start()
     within.wait(30)
     with pytest.raises(ThreadError, match="handlers are one stack for all threads.*Run such programs in one thread"):
-        fitted.model(LINEAR.test)
+        model(LINEAR.test)
     goes_on.set()
     thread.join()
     assert len(told) == 1
