@@ -92,26 +92,26 @@ def log_normalizer(prior: Any, seed: int) -> Any:
 
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
-    return np.array(_log_weights(Static((model, guide, objective)), as_batch(batch), jax.random.key(seed)))
+    return np.array(_log_weights((model, guide), Static(objective), as_batch(batch), jax.random.key(seed)))
 
 
 @eqx.filter_jit
-def _log_weights(program: Any, batch: Batch, key: jax.Array) -> jax.Array:
-    model, guide, objective = program.value
+def _log_weights(program: tuple, objective: Static, batch: Batch, key: jax.Array) -> jax.Array:
+    model, guide = program
     first, second = jax.random.split(key)
     run = Evaluation(Runs({}, first), model, guide, batch)
-    return objective.log_weights(run, batch, second)[:, 0, :]
+    return objective.value.log_weights(run, batch, second)[:, 0, :]
 
 
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(prior_rows)
-    return _latents(Static((model, guide)), as_batch(batch), num, jax.random.key(seed), rows)
+    return _latents((model, guide), as_batch(batch), num, jax.random.key(seed), rows)
 
 
 @eqx.filter_jit
-def _latents(program: Any, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
-    model, guide = program.value
+def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
+    model, guide = program
     first, second = jax.random.split(key)
     out: dict = {}
     if rows is not True:
@@ -159,16 +159,16 @@ def _hidden(sites: Mapping) -> dict:
 
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
-    draws = _decode(Static(model), dict(hidden), as_batch(batch), jax.random.key(seed), mean)
+    draws = _decode(model, dict(hidden), as_batch(batch), jax.random.key(seed), mean)
     return {name: np.array(value) for name, value in draws.items()}
 
 
 @eqx.filter_jit
-def _decode(program: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) -> dict:
+def _decode(model: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) -> dict:
     num = next(iter(hidden.values())).shape[0]
 
     def one(values: dict, k: jax.Array) -> dict:
-        free = handlers.uncondition(handlers.substitute(handlers.seed(program.value, k), data=values))
+        free = handlers.uncondition(handlers.substitute(handlers.seed(model, k), data=values))
         sites = handlers.trace(free).get_trace(batch)
         return {n: _mean(sites[n]["fn"]) if mean else sites[n]["value"] for n in batch.modalities}
 

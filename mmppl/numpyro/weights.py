@@ -11,10 +11,10 @@ from numpyro.infer import SVI
 
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.nets.equinox import load as load_net
 from mmppl.nets.equinox import state as net_state
+from mmppl.nets.transfer import check_weights
+from mmppl.numpyro.bound import Bound
 from mmppl.numpyro.primitives import as_batch
-from mmppl.numpyro.state import given
 
 __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 
@@ -22,10 +22,14 @@ __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary NumPyro callables."""
     svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
-    begun = start(svi, jax.random.key(0), as_batch(batch))
-    params = {**svi.get_params(begun), **(begun.mutable_state or {})}
-    full = unflat(params, weights)
-    return given(program.model, data=full), given(program.guide, data=full)
+
+    def first(batch: Batch) -> dict:
+        begun = svi.init(jax.random.key(0), batch)
+        return {**svi.get_params(begun), **(begun.mutable_state or {})}
+
+    # Of the parameters it is known what they are, and nothing is run.
+    full = unflat(jax.eval_shape(first, as_batch(batch)), weights)
+    return Bound(program.model, full), Bound(program.guide, full)
 
 
 def start(svi: SVI, key: jax.Array, batch: Batch) -> Any:
@@ -65,18 +69,26 @@ def flat(params: Mapping, mutable: Mapping) -> dict[str, np.ndarray]:
     return out
 
 
-def unflat(params: Mapping, weights: Mapping[str, np.ndarray]) -> dict:
-    """The host's parameters with weights given by public name."""
+def unflat(shapes: Mapping, weights: Mapping[str, np.ndarray]) -> dict:
+    """The host's parameters, known by shapes and types, with weights given by public name.
+
+    Raises:
+        DataError: If the weights of a network have other shapes.
+    """
     out = {}
-    for name, value in params.items():
-        if isinstance(value, jax.Array):
-            out[name] = like(value, weights[name])
-        elif _are_chains(name, value):
-            out[name] = {"chains": jnp.asarray(weights[name.replace("$", ".")], value["chains"].dtype)}
+    for name, tree in shapes.items():
+        if isinstance(tree, jax.ShapeDtypeStruct):
+            out[name] = like(tree, weights[name])
+        elif _are_chains(name, tree):
+            out[name] = {"chains": jnp.asarray(weights[name.replace("$", ".")], tree["chains"].dtype)}
         else:
-            data = _unkeyed(value)
-            own = {leaf: weights[f"{public(name)}.{leaf}"] for leaf in net_state(data)}
-            out[name] = jax.tree.map(like, value, load_net(data, own))
+            leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+            names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+            own = {leaf: weights[f"{public(name)}.{leaf}"] for leaf in names}
+            expected = {leaf: _plain_shape(x) for leaf, (_, x) in zip(names, leaves, strict=True)}
+            check_weights(expected, own)
+            new = [like(x, own[leaf]) for leaf, (_, x) in zip(names, leaves, strict=True)]
+            out[name] = jax.tree.unflatten(structure, new)
     return out
 
 
@@ -86,11 +98,13 @@ def plain(array: jax.Array) -> np.ndarray:
 
 
 def like(array: Any, value: Any) -> Any:
-    """Turns a value that :func:`plain` gave into an array of its former type; what is no array is left."""
-    if not isinstance(array, jax.Array):
+    """Turns a value that :func:`plain` gave into an array of a type; what is no array, and no type of one, is left."""
+    if not isinstance(array, jax.Array | jax.ShapeDtypeStruct):
         return array
     if _is_key(array):
-        return jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(array))
+        impl: list = []
+        jax.eval_shape(lambda key: impl.append(jax.random.key_impl(key)), array)
+        return jax.random.wrap_key_data(jnp.asarray(value), impl=impl[0])
     return jnp.array(value, array.dtype, copy=True)
 
 
@@ -103,4 +117,8 @@ def _unkeyed(tree: Any) -> Any:
 
 
 def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return isinstance(x, jax.Array | jax.ShapeDtypeStruct) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _plain_shape(x: Any) -> tuple[int, ...]:
+    return jax.eval_shape(jax.random.key_data, x).shape if _is_key(x) else x.shape
