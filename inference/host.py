@@ -84,6 +84,7 @@ class Runtime(Protocol):
 
     NAME: str
     JOINT: Mapping[str, Any]
+    TRAINS_IN_PLACE: bool  # whether training changes the networks that a program was declared with
     Trainer: Callable[..., Trainer]
 
     def bind(self, program: "Program", weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:

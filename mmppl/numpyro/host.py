@@ -25,6 +25,7 @@ from mmppl.numpyro.weights import bind
 __all__ = [
     "JOINT",
     "NAME",
+    "TRAINS_IN_PLACE",
     "Trainer",
     "bind",
     "build_all",
@@ -47,7 +48,7 @@ __all__ = [
     "zeros",
 ]
 
-NAME = "numpyro"
+NAME, TRAINS_IN_PLACE = "numpyro", False
 sample, param, factor, scale = numpyro.sample, numpyro.param, numpyro.factor, handlers.scale
 
 
@@ -74,7 +75,12 @@ def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
 
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
-    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(as_batch(batch))
+    return _find_prior(model, as_batch(batch))
+
+
+@eqx.filter_jit
+def _find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
+    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(batch)
     out = {}
     for name, site in sites.items():
         fn = site.get("fn")

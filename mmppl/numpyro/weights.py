@@ -21,26 +21,49 @@ __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary NumPyro callables."""
-    svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
+    shapes = program.compiled.get(_key("shapes", batch), lambda: _shapes(program, batch))
+    full = unflat(shapes, weights)
+    return Bound(program.model, full), Bound(program.guide, full)
+
+
+def _shapes(program: Any, batch: Batch) -> dict:
+    """Shapes and types of the parameters and the mutable state; nothing is run."""
+    svi = _svi(program)
 
     def first(batch: Batch) -> dict:
         begun = svi.init(jax.random.key(0), batch)
         return {**svi.get_params(begun), **(begun.mutable_state or {})}
 
-    # Of the parameters it is known what they are, and nothing is run.
-    full = unflat(jax.eval_shape(first, as_batch(batch)), weights)
-    return Bound(program.model, full), Bound(program.guide, full)
+    return jax.eval_shape(first, as_batch(batch))
 
 
-def start(svi: SVI, key: jax.Array, batch: Batch) -> Any:
-    """SVI's first state, compiled: run operation by operation a program takes seconds."""
-    begun = jax.jit(svi.init)(key, batch)
+def _svi(program: Any) -> SVI:
+    return SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
+
+
+def _key(what: str, batch: Batch) -> tuple:
+    """What a program is traced with: the structure of the batch, and the precision."""
+    leaves, structure = jax.tree.flatten(as_batch(batch))
+    return what, structure, *((leaf.shape, leaf.dtype) for leaf in leaves), jnp.result_type(float)
+
+
+def start(program: Any, key: jax.Array, batch: Batch) -> tuple[SVI, Any]:
+    """SVI and its first state, compiled: run operation by operation a program takes seconds."""
+
+    def compiled() -> tuple[SVI, Callable]:
+        svi = _svi(program)
+        return svi, jax.jit(svi.init)
+
+    known = _key("init", batch)
+    svi, init = program.compiled.get(known, compiled)
+    begun = init(key, as_batch(batch))
     try:
         svi.constrain_fn(svi.optim.get_params(begun.optim_state))
     except jax.errors.UnexpectedTracerError:
         # A bound of a constraint is an array that the program computes, so the program has to run.
-        begun = svi.init(key, batch)
-    return begun
+        program.compiled.forget(known)
+        begun = svi.init(key, as_batch(batch))
+    return svi, begun
 
 
 def public(name: str) -> str:

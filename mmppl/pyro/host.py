@@ -26,6 +26,7 @@ from mmppl.pyro.weights import bind
 __all__ = [
     "JOINT",
     "NAME",
+    "TRAINS_IN_PLACE",
     "Trainer",
     "bind",
     "build_all",
@@ -48,7 +49,7 @@ __all__ = [
     "zeros",
 ]
 
-NAME = "pyro"
+NAME, TRAINS_IN_PLACE = "pyro", True
 sample, param, factor, scale = pyro.sample, pyro.param, pyro.factor, poutine.scale
 
 
