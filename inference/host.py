@@ -85,6 +85,7 @@ class Runtime(Protocol):
 
     NAME: str
     JOINT: Mapping[str, Any]
+    TRAINS_IN_PLACE: bool  # whether training changes the networks that a program was declared with
     Trainer: Callable[..., Trainer]
 
     def fitting(self) -> AbstractContextManager:

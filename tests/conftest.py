@@ -20,8 +20,12 @@ settings.load_profile("mmppl")
 
 
 def quick_to_compile() -> str:
-    """XLA's flags for tests, which compile much and run little; an unknown flag would end the process."""
-    flags = "--xla_backend_optimization_level=0"
+    """XLA's flags for tests, which compile much and run little; an unknown flag would end the process.
+
+    Where there are few cores, a program that is cut into parts, to be compiled beside each other, takes longer.
+    """
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    flags += " --xla_cpu_parallel_codegen_split_count=1"
     try:
         slow_emitters = tuple(map(int, version("jax").split(".")[:2])) < (0, 11)
     except PackageNotFoundError:

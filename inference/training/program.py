@@ -10,6 +10,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.objectives import Objective
+from mmppl.inference.training.recent import Recent
 from mmppl.names import check_names
 
 __all__ = ["Program", "Stage"]
@@ -78,6 +79,10 @@ class Program:
         ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
         rebuild: Declares the program anew, from a seed for its initial weights and other options by name.
 
+    Attributes:
+        compiled: What a host has compiled for this program, and uses again: a callable must do the same at every call,
+            as for ``jax.jit``. Declare a program anew where what its callables read has changed.
+
     Raises:
         OptionError: If ``ppl`` is no face.
         ModalityError: If the name of a modality is refused.
@@ -99,6 +104,8 @@ class Program:
     density: bool = True
     ode_density: bool = False
     rebuild: Callable[..., "Program"] | None = None
+    compiled: Recent = field(default_factory=lambda: Recent(16), init=False, repr=False, compare=False)
+    _fresh: Recent = field(default_factory=lambda: Recent(1), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not hasattr(self.ppl, "host"):
@@ -129,8 +136,14 @@ class Program:
         }
 
     def fresh(self, seed: int) -> "Program":
-        """The same program with initial weights drawn from ``seed``, if it is known how to make it."""
-        return self if self.rebuild is None else self.rebuild(seed)
+        """The same program with initial weights drawn from ``seed``, if it is known how to make it.
+
+        Where training leaves networks as they are, that of the last seed is kept, and with it what is compiled for it.
+        """
+        rebuild = self.rebuild
+        if rebuild is None:
+            return self
+        return rebuild(seed) if self.ppl.host.TRAINS_IN_PLACE else self._fresh.get(seed, lambda: rebuild(seed))
 
     def with_objective(self, objective: Objective) -> "Program":
         """The same program with another objective, except in stages that have one of their own."""

@@ -32,6 +32,7 @@ __all__ = [
     "JOINT",
     "NAME",
     "PaddedCategorical",
+    "TRAINS_IN_PLACE",
     "Trainer",
     "anneal",
     "bind",
@@ -56,7 +57,7 @@ __all__ = [
     "zeros",
 ]
 
-NAME = "numpyro"
+NAME, TRAINS_IN_PLACE = "numpyro", False
 sample, param, factor, scale = numpyro.sample, numpyro.param, numpyro.factor, handlers.scale
 
 
@@ -91,7 +92,12 @@ def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
 @alone
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
-    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(as_batch(batch))
+    return _find_prior(model, as_batch(batch))
+
+
+@eqx.filter_jit
+def _find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
+    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(batch)
     out = {}
     for name, site in sites.items():
         fn = site.get("fn")
@@ -117,27 +123,27 @@ def chain_bias(prior: Any, seed: int) -> Any:
 @alone
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
-    return np.array(_log_weights(Static((model, guide, objective)), as_batch(batch), jax.random.key(seed)))
+    return np.array(_log_weights((model, guide), Static(objective), as_batch(batch), jax.random.key(seed)))
 
 
 @eqx.filter_jit
-def _log_weights(program: Any, batch: Batch, key: jax.Array) -> jax.Array:
-    model, guide, objective = program.value
+def _log_weights(program: tuple, objective: Static, batch: Batch, key: jax.Array) -> jax.Array:
+    model, guide = program
     first, second = jax.random.split(key)
-    run = Evaluation(Runs({}, first), model, guide, batch, objective.scored(batch))
-    return objective.log_weights(run, batch, second)[:, 0, :]
+    run = Evaluation(Runs({}, first), model, guide, batch, objective.value.scored(batch))
+    return objective.value.log_weights(run, batch, second)[:, 0, :]
 
 
 @alone
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(prior_rows)
-    return _latents(Static((model, guide)), as_batch(batch), num, jax.random.key(seed), rows)
+    return _latents((model, guide), as_batch(batch), num, jax.random.key(seed), rows)
 
 
 @eqx.filter_jit
-def _latents(program: Any, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
-    model, guide = program.value
+def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
+    model, guide = program
     first, second = jax.random.split(key)
     out: dict = {}
     if rows is not True:
@@ -187,16 +193,16 @@ def _hidden(sites: Mapping) -> dict:
 @alone
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
-    draws = _decode(Static(model), dict(hidden), as_batch(batch), jax.random.key(seed), mean)
+    draws = _decode(model, dict(hidden), as_batch(batch), jax.random.key(seed), mean)
     return {name: np.array(value) for name, value in draws.items()}
 
 
 @eqx.filter_jit
-def _decode(program: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) -> dict:
+def _decode(model: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) -> dict:
     num = next(iter(hidden.values())).shape[0]
 
     def one(values: dict, k: jax.Array) -> dict:
-        free = handlers.uncondition(handlers.substitute(handlers.seed(program.value, k), data=values))
+        free = handlers.uncondition(handlers.substitute(handlers.seed(model, k), data=values))
         sites = handlers.trace(free).get_trace(batch)
         return {n: _mean(sites[n]["fn"]) if mean else sites[n]["value"] for n in batch.modalities}
 

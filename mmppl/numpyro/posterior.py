@@ -44,7 +44,7 @@ THEIRS = {
 
 
 class Static(eqx.Module):
-    """Host callables as a static argument of a jitted function."""
+    """Static argument of a jitted function: something that is no array."""
 
     value: Any = eqx.field(static=True)
 
@@ -56,7 +56,7 @@ def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -
     Without ``prior`` the second is None: that of a diffusion takes an integration. What lies outside the plate of the
     data is left out; see :func:`outside`.
     """
-    log_lik, log_prior = _scores_jitted(Static(model), dict(hidden), as_batch(batch), prior)
+    log_lik, log_prior = _scores_jitted(model, dict(hidden), as_batch(batch), prior)
     wanted = None if log_prior is None else np.array(log_prior)
     return {name: np.array(value) for name, value in log_lik.items()}, wanted
 
@@ -73,32 +73,32 @@ def _runs() -> Runs:
 
 
 @eqx.filter_jit
-def _scores_jitted(program: Any, hidden: dict, batch: Batch, prior: bool) -> tuple[dict, Any]:
-    return _scores(program.value, hidden, batch, prior)
+def _scores_jitted(model: Any, hidden: dict, batch: Batch, prior: bool) -> tuple[dict, Any]:
+    return _scores(model, hidden, batch, prior)
 
 
 @alone
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
-    return np.array(_guide_log_prob(Static(guide), {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
+    return np.array(_guide_log_prob(guide, {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
 
 
 @eqx.filter_jit
-def _guide_log_prob(program: Any, hidden: dict, batch: Batch) -> jax.Array:
-    return sum(site_densities(_runs(), program.value, hidden, batch, lambda site: True).rows.values())
+def _guide_log_prob(guide: Any, hidden: dict, batch: Batch) -> jax.Array:
+    return sum(site_densities(_runs(), guide, hidden, batch, lambda site: True).rows.values())
 
 
 @alone
 def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray | None:
     """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    found = _outside(Static((model, guide)), own, as_batch(batch))
+    found = _outside((model, guide), own, as_batch(batch))
     return None if found is None else np.array(found)
 
 
 @eqx.filter_jit
-def _outside(program: Any, hidden: dict, batch: Batch) -> jax.Array | None:
-    log_p, log_q = (site_densities(_runs(), fn, hidden, batch, lambda site: True).outside for fn in program.value)
+def _outside(program: tuple, hidden: dict, batch: Batch) -> jax.Array | None:
+    log_p, log_q = (site_densities(_runs(), fn, hidden, batch, lambda site: True).outside for fn in program)
     return sum(log_p.values()) - sum(log_q.values()) if log_p or log_q else None
 
 
@@ -106,14 +106,14 @@ def _outside(program: Any, hidden: dict, batch: Batch) -> jax.Array | None:
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    values, reached = _probe(Static(model), own, as_batch(batch), gradients)
+    values, reached = _probe(model, own, as_batch(batch), gradients)
     return {n: np.array(v) for n, v in values.items()}, {n: bool(r) for n, r in reached.items()}
 
 
 @eqx.filter_jit
-def _probe(program: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+def _probe(model: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     def terms(z: dict) -> dict:
-        sites = density.run(program.value, (batch,), {}, z)
+        sites = density.run(model, (batch,), {}, z)
         samples = {n: s for n, s in sites.items() if s["type"] == "sample"}
         return {n: _by_row(density.site_log_density(s), len(batch)) for n, s in samples.items()}
 
@@ -137,14 +137,13 @@ def _by_row(log_prob: jax.Array, num: int) -> jax.Array:
 @alone
 def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int) -> dict[str, jax.Array]:
     """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
-    program = Static((model, kernel, steps))
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    return _refine(program, own, as_batch(batch), jax.random.key(seed))
+    return _refine(model, Static((kernel, steps)), own, as_batch(batch), jax.random.key(seed))
 
 
 @eqx.filter_jit
-def _refine(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> dict:
-    model, kernel, steps = program.value
+def _refine(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> dict:
+    kernel, steps = how.value
     begin, back = _side_by_side(model, hidden, batch)
 
     def log_density(position: jax.Array) -> jax.Array:
@@ -164,12 +163,13 @@ def anneal(
 ) -> np.ndarray:
     """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    return np.array(_anneal(Static((model, guide, kernel, steps)), own, as_batch(batch), jax.random.key(seed)))
+    how = Static((kernel, steps))
+    return np.array(_anneal((model, guide), how, own, as_batch(batch), jax.random.key(seed)))
 
 
 @eqx.filter_jit
-def _anneal(program: Any, hidden: dict, batch: Batch, key: jax.Array) -> jax.Array:
-    model, guide, kernel, steps = program.value
+def _anneal(program: tuple, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> jax.Array:
+    (model, guide), (kernel, steps) = program, how.value
     begin, back = _side_by_side(model, hidden, batch)
     # The guide's own spread is the unit of every coordinate of a datum.
     spread = jnp.std(begin, axis=0) + 1e-6
@@ -226,8 +226,8 @@ def _to_real(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:
 
 
 @eqx.filter_jit
-def _unconstrained(program: Any, hidden: dict, batch: Batch) -> dict:
-    to_real = _to_real(program.value, hidden, batch)
+def _unconstrained(model: Any, hidden: dict, batch: Batch) -> dict:
+    to_real = _to_real(model, hidden, batch)
     return {n: to_real[n].inv(z) for n, z in hidden.items()}
 
 
@@ -261,7 +261,7 @@ def chains(
         if not ours:
             raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
         made.row_seeds = jnp.asarray(np.asarray(rows, np.uint32))
-    begin = _unconstrained(Static(fitted.model), {n: jnp.asarray(z) for n, z in start.items()}, batch)
+    begin = _unconstrained(fitted.model, {n: jnp.asarray(z) for n, z in start.items()}, batch)
     number = len(next(iter(begin.values())))
     mcmc = MCMC(
         made,

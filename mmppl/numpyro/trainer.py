@@ -1,6 +1,7 @@
 """Training of programs on NumPyro, for :mod:`mmppl.inference`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from numpyro import handlers
-from numpyro.infer import SVI
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
@@ -31,10 +31,65 @@ class _State(NamedTuple):
     mutable: dict[str, Any]
     average: dict[str, Any]
     optimiser: Any
+    steps: jax.Array  # of the stage, over which the learning rate is annealed
     key: jax.Array  # its data
 
     def averaged(self) -> dict[str, Any]:
         return {**self.params, **self.average}
+
+
+@dataclass(frozen=True, eq=False)
+class _Update:
+    """A step of training, of what the step before handed on and a batch."""
+
+    constrain: Callable
+    optimiser: optax.GradientTransformation
+    rate: float
+    schedule: str
+    ema: float
+    objective: Any
+    pair: tuple[Callable, Callable]
+    structure: Any
+    moving: tuple[str, ...]
+
+    def __call__(self, leaves: list[jax.Array], batch: Batch) -> tuple[list[jax.Array], dict, jax.Array]:
+        state: _State = jax.tree.unflatten(self.structure, leaves)
+        key, now = jax.random.split(jax.random.wrap_key_data(state.key))
+        still = {name: value for name, value in state.params.items() if name not in self.moving}
+        step = optax.tree.get(state.optimiser, "count")
+
+        def loss(train):
+            everything = {**self.constrain({**still, **train}), **state.mutable}
+            total, (record, changed) = self.objective.loss_and_record(now, everything, *self.pair, batch, step=step)
+            return total / len(batch), (record, changed)
+
+        train = {name: state.params[name] for name in self.moving}
+        (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
+        updates, optimiser = self.optimiser.update(grads, state.optimiser, train)
+        rate = self.rate * SCHEDULES[self.schedule](step / state.steps)
+        params = {**still, **optax.apply_updates(train, jax.tree.map(lambda u: -rate * u, updates))}
+        kept = decay(self.ema, step)
+        average = {
+            name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
+            for name, own in state.average.items()
+        }
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
+        for name in self.moving:
+            finite &= _stays_finite(params[name], state.params[name])
+        finite &= _stays_finite(changed, {name: state.mutable[name] for name in changed})
+        new = jax.tree.leaves(
+            _State(params, {**state.mutable, **changed}, average, optimiser, state.steps, jax.random.key_data(key))
+        )
+        return [jnp.where(finite, a, b) for a, b in zip(new, leaves, strict=True)], record, finite
+
+
+def _kept(program: Any, key: tuple, make: Callable[[], Callable]) -> Callable:
+    """Compiled function of a program, used again where callables have a hash."""
+    try:
+        hash(key)
+    except TypeError:
+        return make()
+    return program.compiled.get(key, make)
 
 
 @alone.methods
@@ -49,13 +104,10 @@ class Trainer:
         self.program, self.rate, self.clip = program, learning_rate, clip
         self.ema = self.own_ema = ema
         key, first = jax.random.split(jax.random.key(seed))
-        svi = SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
-        begun = start(svi, first, as_batch(batch))
+        svi, begun = start(program, first, batch)
         self.constrain = svi.constrain_fn
-        self.state = _State(
-            svi.optim.get_params(begun.optim_state), begun.mutable_state or {}, {}, (), jax.random.key_data(key)
-        )
-        self.encoders: dict[Callable, Callable] = {}
+        params, mutable = svi.optim.get_params(begun.optim_state), begun.mutable_state or {}
+        self.state = _State(params, mutable, {}, (), jnp.ones(()), jax.random.key_data(key))
 
     @property
     def state(self) -> _State:
@@ -77,43 +129,17 @@ class Trainer:
         state = self.state
         moving = {name: state.params[name] for name in self.moved(stage)}
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
-        rate, factor = self.rate * stage.learning_rate, SCHEDULES[schedule]
-        self.optimiser = optax.chain(*chain, optax.adam(lambda n: rate * factor(n / steps), b1=stage.momentum))
+        rate = self.rate * stage.learning_rate
+        optimiser = optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum))
         average = moving if self.ema else {}
-        self.state = state._replace(average=average, optimiser=self.optimiser.init(moving))
+        self.state = state._replace(average=average, optimiser=optimiser.init(moving), steps=jnp.asarray(float(steps)))
         objective = stage.objective or self.program.objective
         pair = stage.model or self.program.model, stage.guide or self.program.guide
-        self._step = jax.jit(partial(self._update, objective, pair, self._structure, tuple(moving)), donate_argnums=0)
-
-    def _update(self, objective, pair, structure, moving, leaves, batch):
-        state: _State = jax.tree.unflatten(structure, leaves)
-        key, now = jax.random.split(jax.random.wrap_key_data(state.key))
-        still = {name: value for name, value in state.params.items() if name not in moving}
-        # Adam's own count and its schedule's are the same.
-        step = optax.tree.get_all_with_path(state.optimiser, "count")[0][1]
-
-        def loss(train):
-            everything = {**self.constrain({**still, **train}), **state.mutable}
-            total, (record, changed) = objective.loss_and_record(now, everything, *pair, batch, step=step)
-            return total / len(batch), (record, changed)
-
-        train = {name: state.params[name] for name in moving}
-        (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
-        updates, optimiser = self.optimiser.update(grads, state.optimiser, train)
-        params = {**still, **optax.apply_updates(train, updates)}
-        kept = decay(self.ema, step)
-        average = {
-            name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
-            for name, own in state.average.items()
-        }
-        new = jax.tree.leaves(
-            _State(params, {**state.mutable, **changed}, average, optimiser, jax.random.key_data(key))
-        )
-        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
-        for name in moving:
-            finite &= _stays_finite(params[name], state.params[name])
-        finite &= _stays_finite(changed, {name: state.mutable[name] for name in changed})
-        return [jnp.where(finite, a, b) for a, b in zip(new, leaves, strict=True)], record, finite
+        how = rate, schedule, self.ema
+        what = _Update(self.constrain, optimiser, *how, objective, pair, self._structure, tuple(moving))
+        settings = *how, self.clip, stage.momentum, jnp.result_type(float)
+        key = "step", objective, *pair, self._structure, tuple(moving), *settings
+        self._step = _kept(self.program, key, lambda: jax.jit(what, donate_argnums=0))
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
@@ -125,13 +151,12 @@ class Trainer:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
         state = self.state
         values = {**self.constrain(state.params), **state.mutable}
-        if fn not in self.encoders:
 
-            def compiled(v, key, batch):
-                return given(handlers.seed(fn, key), data=v)(batch)
+        def encoded(v, key, batch):
+            return given(handlers.seed(fn, key), data=v)(batch)
 
-            self.encoders[fn] = jax.jit(compiled)
-        run = partial(self.encoders[fn], values, jax.random.wrap_key_data(state.key))
+        compiled = _kept(self.program, ("encode", fn), lambda: jax.jit(encoded))
+        run = partial(compiled, values, jax.random.wrap_key_data(state.key))
         parts = [jax.tree.map(np.array, dict(run(as_batch(rows)))) for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
         return Batch(values, data.present, data.label)

@@ -33,6 +33,7 @@ __all__ = [
     "JOINT",
     "NAME",
     "PaddedCategorical",
+    "TRAINS_IN_PLACE",
     "Trainer",
     "anneal",
     "bind",
@@ -57,7 +58,7 @@ __all__ = [
     "zeros",
 ]
 
-NAME = "pyro"
+NAME, TRAINS_IN_PLACE = "pyro", True
 sample, param, factor, scale = pyro.sample, pyro.param, pyro.factor, poutine.scale
 
 

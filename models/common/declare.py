@@ -121,7 +121,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
             "rebuild": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
         }
         _unmoved(program)
-        return Program(**{**vars(program), **fields})
+        return replace(program, **fields)
 
     make.__name__, make.__qualname__ = declare.__name__, declare.__name__
     make.__doc__ = reduce(_documented, shared.items(), declare.__doc__)

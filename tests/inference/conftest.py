@@ -112,7 +112,7 @@ def learn(host):
                 host.ppl.sample("z", prior.marginal(batch.present), obs=options.blocks.join(batch.values))
 
         batch = Batch(options.blocks.split(z.astype("float32")), present or {})
-        losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=3e-3)
+        losses, weights = host.fit(host.mm.ELBO(), model, lambda batch: None, batch, steps=steps, rate=6e-3)
         assert np.mean(losses[-20:]) < np.mean(losses[:20])
         own = {name.removeprefix("score."): w for name, w in weights.items()}
         nets = importlib.import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[host.name])

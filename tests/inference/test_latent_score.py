@@ -35,7 +35,7 @@ COV = np.array([[1.0, 0.3, 0.7], [0.3, 1.0, -0.3], [0.7, -0.3, 1.0]])
 
 def test_a_learned_score_has_the_moments_of_a_gaussian(host, learned):
     z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
-    prior = learned(z, 500, p_marginal=0.2)
+    prior = learned(z, 300, p_marginal=0.2)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
@@ -62,7 +62,7 @@ OTHERS = [
 @pytest.mark.parametrize(("ppl", "learning"), OTHERS, indirect=["ppl"])
 def test_a_score_is_learned_in_other_ways(host, learned, learning):
     z = np.random.default_rng(0).standard_normal((600, 3)) @ np.linalg.cholesky(COV).T
-    prior = learned(z, 500, **learning)
+    prior = learned(z, 300, **learning)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
@@ -76,7 +76,7 @@ def test_learning_with_missing_blocks(host, learned):
     missing = np.arange(800) % 4
     present = {"a": missing != 1, "b": missing != 2}
     z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
-    prior = learned(z, 500, present=present)
+    prior = learned(z, 300, present=present)
     given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
     np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 
@@ -87,7 +87,7 @@ def test_a_mixture_has_the_right_component_for_every_subset(host, learned):
     means = np.array([[1.2, 1.2, 1.2], [-1.2, 1.2, -1.2], [1.2, -1.2, -0.2]])
     which = rng.integers(0, 3, 600)
     z = means[which] + 0.15 * rng.standard_normal((600, 3))
-    prior = learned(z, 600)
+    prior = learned(z, 350)
 
     def nearest(draws):
         return np.linalg.norm(draws[:, None] - means, axis=-1)

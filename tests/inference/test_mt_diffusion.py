@@ -33,8 +33,8 @@ def learned(learn):
 def test_learned_moments_of_a_gaussian(host, learned):
     """By a network that is told on one host, and by the pull of heads on the other."""
     p_conditional = {"numpyro": 0.5, "pyro": 0.0}[host.name]
-    z = np.random.default_rng(0).standard_normal((2000, 3)) @ np.linalg.cholesky(COV).T
-    prior = learned(z, 1000, p_conditional=p_conditional, weight=1.0)
+    z = np.random.default_rng(0).standard_normal((1200, 3)) @ np.linalg.cholesky(COV).T
+    prior = learned(z, 500, p_conditional=p_conditional, weight=1.0)
     draws = host.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
@@ -53,11 +53,11 @@ def test_learned_moments_of_a_gaussian(host, learned):
 @pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
 def test_learning_with_missing_blocks(host, learned):
     """Rows without the primary block teach nothing, rows without the other teach it alone; what lies there is noise."""
-    z = np.random.default_rng(4).standard_normal((2000, 3)) @ np.linalg.cholesky(COV).T
-    missing = np.arange(2000) % 4
+    z = np.random.default_rng(4).standard_normal((1200, 3)) @ np.linalg.cholesky(COV).T
+    missing = np.arange(1200) % 4
     present = {"a": missing != 1, "b": missing != 2}
     z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
-    prior = learned(z, 700, present=present, weight=1.0)
+    prior = learned(z, 350, present=present, weight=1.0)
     given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
     np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 

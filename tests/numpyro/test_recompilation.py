@@ -67,10 +67,10 @@ def test_a_step_of_fit_compiles_once_whatever_the_labels(labels):
 
     values = {name: np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32) for name in NAMES}
     modalities = {name: Modality((3,)) for name in NAMES}
-    program = Program(labelled, guide, mm.ELBO(), mm, modalities)
     once = []
     for epochs in (1, 3):
         traces.clear()
+        program = Program(labelled, guide, mm.ELBO(), mm, modalities)
         fit(program, Batch(values, label=labels), epochs=epochs, batch_size=5, progress=False)
         once.append(len(traces))
     assert once[0] == once[1]

@@ -17,8 +17,10 @@ from mmppl.testing.drivers.base import Step
 
 __all__ = ["NumPyroDriver"]
 
-# Tests compile much and run little.
+# Tests compile much and run little, but for long fits.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jit_of_loops = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
+LONG = 150
 
 
 class NumPyroDriver:
@@ -99,7 +101,8 @@ class NumPyroDriver:
 
     def fit(self, objective, model, guide, batch, *, steps, rate, seed=0):
         svi = SVI(model, guide, numpyro.optim.Adam(rate), objective)
-        batch, update, losses = mm.as_batch(batch), jit(svi.update), []
+        batch, losses = mm.as_batch(batch), []
+        update = (jit_of_loops if steps >= LONG else jit)(svi.update)
         state = jit(svi.init)(jax.random.key(seed), batch)
         for _ in range(steps):
             state, loss = update(state, batch)

@@ -1,0 +1,155 @@
+"""What is compiled for a program serves it again: other weights, other data of the same shape, another fit."""
+
+import gc
+import weakref
+from contextlib import contextmanager
+from dataclasses import replace
+
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import mmppl.numpyro as mm
+from mmppl import models
+from mmppl.data import load
+from mmppl.inference import Fitted, Program, fit, generate, infer, log_likelihood
+
+LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64, num_test=6)
+SETTINGS = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "progress": False}
+EVENTS: list[str] = []
+
+
+def _model(batch):
+    m = numpyro.param("m", np.ones(2))
+    with mm.plate(batch):
+        z = numpyro.sample("z", dist.Normal(m, 1.0).to_event(1))
+        mm.observe("b", dist.Normal(z, 1.0).to_event(1), batch)
+
+
+def _guide(batch):
+    with mm.plate(batch):
+        numpyro.sample("z", dist.Normal(batch["b"] * batch.present["b"][..., None], 1.0).to_event(1))
+
+
+B = LINEAR.train.select("b")
+PAIR = Program(_model, _guide, mm.ELBO(), mm, {"b": LINEAR.modalities["b"]})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def listening():
+    """Notes each tracing and each compilation; what is read from a folder counts as one."""
+    jax.monitoring.register_event_duration_secs_listener(_note)
+    yield
+    jax.monitoring.unregister_event_duration_listener(_note)
+
+
+def _note(name, seconds, **about):
+    if name.endswith(("jaxpr_to_mlir_module_duration", "backend_compile_duration")):
+        EVENTS.append(name)
+
+
+@contextmanager
+def compiles(anything):
+    EVENTS.clear()
+    yield
+    assert bool(EVENTS) == anything, EVENTS
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(np.array_equal(first[n], second[n]) for n in first)
+
+
+@pytest.fixture(scope="module")
+def program():
+    return models.ebm(LINEAR.modalities, ppl=mm, latent_dim=2, hidden=4, energy_hidden=4, chains=8, buffer=16, steps=2)
+
+
+@pytest.fixture(scope="module")
+def fitted(program):
+    return fit(program, LINEAR.train, **SETTINGS)
+
+
+def asked(fitted):
+    """What the tools say of a fitted program."""
+    given = LINEAR.test.only("a")
+    return {
+        "drawn": generate(fitted, given, 2)["b"],
+        "evidence": log_likelihood(fitted, LINEAR.test, num=30).value,
+        "posterior": infer(fitted, given, method="guide", num_samples=3).draws["z"],
+        "refined": infer(fitted, given, method="refine", num_samples=3).draws["z"],
+    }
+
+
+def test_a_fit_compiles_nothing_again(program, fitted):
+    with compiles(False):
+        again = fit(program, LINEAR.train, **SETTINGS)
+    assert same(again.weights, fitted.weights)
+    with compiles(False):
+        longer = fit(program, LINEAR.train, **{**SETTINGS, "epochs": 3})
+    assert not same(longer.weights, fitted.weights)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [({}, {"learning_rate": 1e-3}), ({"clip": 1.0}, {"clip": 1e-3}), ({"ema": 0.9}, {"ema": 0.05})]
+)
+def test_another_setting_of_a_fit_is_not_taken_for_the_first(one, other):
+    first = fit(PAIR, B, **{**SETTINGS, **one}).weights["m"]
+    with compiles(True):
+        found = fit(PAIR, B, **{**SETTINGS, **other}).weights["m"]
+    alone = fit(replace(PAIR), B, **{**SETTINGS, **other}).weights["m"]
+    assert np.array_equal(found, alone)
+    assert not np.array_equal(found, first)
+    assert np.array_equal(fit(PAIR, B, **{**SETTINGS, **one}).weights["m"], first)
+
+
+def test_another_seed_has_networks_of_its_own():
+    program, fresh = (models.mvae({"b": LINEAR.modalities["b"]}, ppl=mm, latent_dim=1, hidden=2) for _ in range(2))
+    first, other, again = (fit(program, B, seed=seed, **SETTINGS).weights for seed in (0, 1, 0))
+    assert same(first, again)
+    kept = [n for n in first if np.array_equal(first[n], other[n])]
+    assert all(n.endswith((".centre", ".spread")) for n in kept)  # of the data, which are the kept
+    assert same(other, fit(fresh, B, seed=1, **SETTINGS).weights)
+
+
+def test_tools_compile_nothing_for_other_weights(fitted):
+    first = asked(fitted)
+    other = Fitted(fitted.program, {name: np.float32(1.1) * w for name, w in fitted.weights.items()})
+    with compiles(False):
+        second = asked(other)
+    assert not any(np.array_equal(first[n], second[n]) for n in first)
+    fresh = models.ebm(LINEAR.modalities, ppl=mm, **fitted.program.options)
+    alone = asked(Fitted(fresh, other.weights))
+    for name, value in second.items():
+        np.testing.assert_array_equal(value, alone[name])
+    with compiles(False):
+        assert same(asked(fitted), first)
+
+
+def test_weights_are_forgotten_with_what_had_them(fitted):
+    """What is compiled is kept, and no weights with it."""
+    other = Fitted(fitted.program, {name: np.array(w) for name, w in fitted.weights.items()})
+    asked(other)
+    kept = [weakref.ref(leaf) for leaf in jax.tree.leaves(other.model.data)]
+    del other
+    gc.collect()
+    assert kept
+    assert all(ref() is None for ref in kept)
+
+
+def test_few_compiled_functions_are_kept():
+    program = replace(PAIR)
+    program.compiled.number = 2
+    for rate in (1e-3, 2e-3, 3e-3):
+        fit(program, B, **{**SETTINGS, "epochs": 1, "learning_rate": rate})
+    assert len(program.compiled.made) == 2
+
+
+def test_precision_is_part_of_what_is_compiled():
+    single = fit(PAIR, B, **SETTINGS).weights["m"]
+    with jax.enable_x64(True):
+        double = fit(PAIR, B, **SETTINGS).weights["m"]
+    assert (single.dtype, double.dtype) == (np.float32, np.float64)
+    np.testing.assert_allclose(single, double, rtol=1e-2)
+    assert fit(PAIR, B, **SETTINGS).weights["m"].dtype == np.float32
