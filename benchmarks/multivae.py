@@ -113,7 +113,7 @@ def compete(
     system: str, seed: int, python: Path, data: Path, digits: Any, judges: Classifiers, total: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Trains every side in turns and judges what it generates; a row of measures by side."""
-    modalities = {n: asdict(m) for n, m in digits.modalities.items()}
+    modalities = {n: asdict(m) for n, m in digits.published.items()}
     shared = {"system": system, "seed": seed, "data": str(data), "modalities": modalities, **TRAINING, **JUDGED}
     with ExitStack() as stack:
         workers = {}

@@ -31,7 +31,7 @@ def declare(ppl: ModuleType, kind: str, rows: int = BATCH) -> Setting:
     Modalities are those of polydigits, of which the batch holds ``rows`` tuples.
     """
     digits = load("polydigits")
-    modalities = digits.modalities
+    modalities = digits.published
     mixture = kind == "MMVAE"
     nets = ppl.host.build_all(autoencoders(modalities, LATENT, HIDDEN, "laplace" if mixture else "normal"), 0)
     prior_family = ppl.host.dist.Laplace if mixture else ppl.host.dist.Normal

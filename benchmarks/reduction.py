@@ -53,7 +53,7 @@ def views(number: int) -> Dataset:
             values[f"view{i}"] = 1.0 - picture if i // 6 else picture
         return Batch(values, label=label)
 
-    shapes = {f"view{i}": digits.modalities[names[i % 2]] for i in range(number)}
+    shapes = {f"view{i}": digits.published[names[i % 2]] for i in range(number)}
     return Dataset(f"views{number}", shapes, many(digits.train, 0), many(digits.test, 1))
 
 

@@ -35,7 +35,7 @@ def main() -> None:
 
     def run(system: str, host: str, seed: int) -> Row:
         start = time.perf_counter()
-        program = models.make(system, digits.modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
+        program = models.make(system, digits.published, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
         fitted = fit(program, digits.train, seed=seed, progress=False, **SETTINGS)
         return {"seconds": time.perf_counter() - start, **judge(fitted, digits, judges, seed)}
 

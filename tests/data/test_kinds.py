@@ -32,7 +32,7 @@ TAKEN = {
     "ones": (np.ones((20, 3)), (3,), VECTOR),
     "floats": (RNG.normal(size=(20, 3)), (3,), VECTOR),
     "numbers": (RNG.normal(size=20), (), VECTOR),
-    "pictures": (RNG.random((20, 3, 4, 4)), (3, 4, 4), {"kind": "image", "likelihood": "laplace"}),
+    "pictures": (RNG.random((20, 3, 4, 4)), (3, 4, 4), {"kind": "image", "likelihood": "discretized_logistic"}),
     "grey": (RNG.random((20, 4, 5)), (1, 4, 5), {"kind": "image"}),
     "grey bytes": (RNG.integers(0, 256, (20, 4, 5), np.uint8), (1, 4, 5), {"kind": "image"}),
     "series": (RNG.normal(size=(20, 4, 5)), (4, 5), VECTOR),
@@ -150,7 +150,7 @@ def test_a_table_says_what_everything_was_taken_for():
         ["modality", "kind", "shape", "likelihood", "scale", "present"],
         ["rna", "counts", "6", "negative_binomial", "learned", "100%"],
         ["pet", "category", "2", "classes", "categorical", "100%"],
-        ["w", "vector", "1", "normal", "1.0", "95%"],
+        ["w", "vector", "1", "normal", "learned", "95%"],
     ]
 
 

@@ -254,7 +254,7 @@ def test_grids_that_do_not_fit(grid):
         from_xarray(grid, label="wings")
 
 
-@pytest.mark.filterwarnings("ignore:The data type:UserWarning", "ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.filterwarnings("ignore:The data type:UserWarning", "ignore::FutureWarning")
 def test_a_grid_in_zarr(tmp_path, grid):
     pytest.importorskip("zarr")
     path = tmp_path / "birds.zarr"
