@@ -19,7 +19,8 @@ def standardization(
 
     Of a network ``<modality>.<part>``, centre and spread are mean and standard deviation of each coordinate of a
     vector and each channel of an image, of :math:`\log(1 + x)` for counts. A decoder of counts has the log of their
-    mean as its centre. A constant coordinate has a spread of 1.
+    mean as its centre. A constant coordinate has a spread of 1. Networks that have been given other values than 0 and
+    1, as those that come fitted, keep them.
 
     Arguments:
         data: The training data.
@@ -31,7 +32,7 @@ def standardization(
     for name, value in weights.items():
         network, _, kind = name.rpartition(".")
         owners = [m for m in modalities if name.startswith(f"{m}.")]
-        if kind not in (CENTRE, SPREAD) or not owners:
+        if kind not in (CENTRE, SPREAD) or not owners or _is_set(network, weights):
             continue
         owner = max(owners, key=len)
         x = np.asarray(data[owner], np.float64)[np.flatnonzero(np.asarray(data.present[owner]))]
@@ -58,3 +59,8 @@ def standardization(
             stacklevel=3,
         )
     return {name: np.asarray(value, np.float32) for name, value in out.items()}
+
+
+def _is_set(network: str, weights: Mapping[str, np.ndarray]) -> bool:
+    """Tells whether a layer has values already."""
+    return bool(np.any(weights[f"{network}.{CENTRE}"] != 0.0) or np.any(weights[f"{network}.{SPREAD}"] != 1.0))

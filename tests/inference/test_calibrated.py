@@ -8,6 +8,7 @@ from mmppl import Batch, Modality, models, nets
 from mmppl.data.linear_gaussian import LinearGaussian
 from mmppl.errors import ModalityError
 from mmppl.inference import Fitted, Program, fit, generate, log_likelihood
+from mmppl.inference.training.standardization import standardization
 from mmppl.likelihoods import discretized_logistic
 
 RNG = np.random.default_rng(0)
@@ -80,6 +81,35 @@ def test_units_change_draws_by_their_factor_and_log_likelihoods_by_their_jacobia
         out.append((draws, log_likelihood(fitted, rows[:4], num=50, seed=0).value))
     np.testing.assert_allclose(out[1][0], factor * out[0][0], rtol=1e-2, atol=1e-2 * factor)
     np.testing.assert_allclose(out[1][1], out[0][1] - 2 * np.log(factor), atol=0.05)
+
+
+def test_networks_that_come_fitted_keep_their_units(ppl):
+    """Coders of a system, fitted before to other rows of the same units."""
+    x = Batch({"a": (5.0 + 3.0 * RNG.standard_normal((64, 2))).astype(np.float32)})
+    other = Batch({"a": (x["a"] - 100.0).astype(np.float32)})
+    modalities = {"a": Modality((2,))}
+    coders = {
+        f"a.{part}": ppl.build(getattr(nets, part)(modalities["a"], *size), seed=0)
+        for part, size in (("encoder", (1, 4, None)), ("decoder", (1, 4)))
+    }
+
+    def model(batch):
+        with ppl.plate(batch):
+            z = ppl.host.sample("z", ppl.host.dist.Normal(ppl.host.zeros(1), 1.0).to_event(1))
+            ppl.observe("a", ppl.likelihood(modalities["a"], ppl.net("a.decoder", coders["a.decoder"])(z)), batch)
+
+    def guide(batch):
+        with ppl.plate(batch):
+            code = ppl.net("a.encoder", coders["a.encoder"])(batch["a"])
+            ppl.host.sample("z", ppl.host.dist.Normal(code, 1.0).to_event(1))
+
+    fitted = fit(Program(model, guide, ppl.ELBO(), ppl, modalities), x, epochs=1, progress=False)
+    centres = {name: value for name, value in fitted.weights.items() if name.endswith("centre")}
+    assert len(centres) == 2
+    for value in centres.values():
+        np.testing.assert_allclose(value, x["a"].mean(0), rtol=1e-5)
+    again = standardization(other, modalities, fitted.weights)
+    assert again == {}
 
 
 def test_constant_columns_are_named(ppl):
