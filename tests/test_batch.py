@@ -241,7 +241,7 @@ def test_modality_errors():
         Modality((3,), likelihood="categorical")
     with pytest.raises(ModalityError, match="Expected padding to be a token id in .0, 5., .*; got 5"):
         Modality((3,), kind="tokens", vocabulary=5, padding=5)
-    with pytest.raises(ModalityError, match="Expected a scale > 0, or 'learned'; got 'free'"):
+    with pytest.raises(ModalityError, match="Expected a scale > 0, .learned. or .heteroscedastic.; got 'free'"):
         Modality((3,), scale="free")
     with pytest.raises(ModalityError, match=r"an axis for 'zero_inflated_poisson'; got \(\). Use \(1,\)"):
         Modality((), likelihood="zero_inflated_poisson")

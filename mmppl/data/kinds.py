@@ -123,7 +123,7 @@ def kinds_table(modalities: Mapping[str, Modality], batch: Batch) -> str:
     table = [("modality", "kind", "shape", "likelihood", "scale", "present")]
     for name, m in modalities.items():
         shape = f"{m.categories} classes" if m.kind == "category" else " x ".join(map(str, m.shape)) or "1"
-        scored = "categorical" if m.ids else m.likelihood
+        scored = "categorical" if m.ids else str(m.likelihood)
         share = f"{100 * float(np.mean(np.asarray(batch.present[name]))):.0f}%"
         table.append((name, m.kind, shape, scored, str(m.scale) if m.scoring.scaled else "", share))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -33,6 +33,7 @@ TAKEN = {
     "floats": (RNG.normal(size=(20, 3)), (3,), VECTOR),
     "numbers": (RNG.normal(size=20), (), VECTOR),
     "pictures": (RNG.random((20, 3, 4, 4)), (3, 4, 4), {"kind": "image", "likelihood": "discretized_logistic"}),
+    "pictures of any number": (RNG.normal(size=(20, 3, 4, 4)), (3, 4, 4), {"kind": "image", "likelihood": "laplace"}),
     "grey": (RNG.random((20, 4, 5)), (1, 4, 5), {"kind": "image"}),
     "grey bytes": (RNG.integers(0, 256, (20, 4, 5), np.uint8), (1, 4, 5), {"kind": "image"}),
     "series": (RNG.normal(size=(20, 4, 5)), (4, 5), VECTOR),

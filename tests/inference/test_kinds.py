@@ -12,7 +12,7 @@ from mmppl.diagnostics import evaluate
 from mmppl.diagnostics.calibration import coverage
 from mmppl.diagnostics.report.pictures import cell
 from mmppl.inference import Fitted, fit, generate, infer, log_likelihood, to_arviz
-from mmppl.models.common.declare import likelihood
+from mmppl.nets.layers import SCALE_FLOOR, SCALE_RATE
 
 NAMES = ("ant", "bee", "cat")
 KINDS = {
@@ -120,7 +120,7 @@ def test_the_score_of_a_class_and_of_counts_is_the_closed_form(ppl, learned):
     share = (drawn["label"] == batch["label"]).mean(0)
     np.testing.assert_allclose(np.exp(scores["label"][0]), share, atol=0.04)
     mean = ppl.host.decode(fitted.model, hidden, batch, 0, True)["rna"][0]
-    scale = np.exp(fitted.weights["rna.decoder.layers.7.weight"])
+    scale = np.exp(SCALE_RATE * fitted.weights["rna.decoder.layers.8.weight"]) + SCALE_FLOOR
     want = nbinom.logpmf(batch["rna"], scale, scale / (scale + mean)).sum(-1)
     np.testing.assert_allclose(scores["rna"][0], want, rtol=1e-4)
 
@@ -162,4 +162,4 @@ def test_an_identifiable_label_may_be_a_category(small, ppl):
     drawn = generate(fitted, data.only("age")[:4], 3)["label"]
     assert drawn.shape == (3, 4)
     assert isinstance(fitted, Fitted)
-    assert likelihood(ppl, KINDS["label"], ppl.host.zeros(4, 3)).event_shape == ()
+    assert ppl.likelihood(KINDS["label"], ppl.host.zeros(4, 3)).event_shape == ()
