@@ -37,7 +37,7 @@ class Buffers:
         """Tells whether no buffer holds a NaN or an infinity that was finite before."""
         for module, own in self.held:
             for name, (_, before) in own.items():
-                now = module._buffers[name]
+                now = module._buffers.get(name)
                 if before is None or now is None or not now.is_floating_point() or torch.isfinite(now).all():
                     continue
                 if now.shape != before.shape or (torch.isfinite(before) & ~torch.isfinite(now)).any():

@@ -146,8 +146,13 @@ class Trainer:
         return out | {"rng": self.rng.numpy().copy()}
 
     def _alike(self, snapshot: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """A snapshot of this program and stage, with the optimiser's parts of the parameters that it has moved."""
+        """A snapshot of this program and stage, with what only training makes where the one given has it.
+
+        That are the optimiser's parts of the parameters that it has moved, and buffers of networks, such as chains.
+        """
         out = self.snapshot()
+        own = tuple(f"buffer.{name}." for name in self.store.networks)
+        out |= {name: np.zeros_like(value) for name, value in snapshot.items() if name.startswith(own)} | out
         for name, p in self.moving.items():
             parts = {"step": np.zeros((), np.float32), "exp_avg": array(p), "exp_avg_sq": array(p)}
             own = {f"optimiser.{name}.{part}": value for part, value in parts.items()}
