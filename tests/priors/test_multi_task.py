@@ -7,7 +7,7 @@ from scipy import stats
 from mmppl._backend import get_backend
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
-from mmppl.priors.condition import BlockRoles
+from mmppl.priors.condition import BlockRoles, Condition, Query
 from mmppl.priors.multi_task.loss import MultiTaskNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral, DPMSolver, EulerMaruyama
@@ -229,7 +229,8 @@ def replayed_draw(host, options, net, start, xi):
             return like if rng == "start" else host.array(xi)[rng]
 
     moves = options.blocks.spread(options.space.is_primary(states))
-    z = options._ancestral(Replayed(), "start", None, net, states, start, moves)
+    query = Query(Replayed(), net, Condition(start, None, states), None)
+    z = options._ancestral("start", None, query, start, moves)
     return host.numpy(z)[:, 3:], states
 
 
