@@ -150,7 +150,10 @@ def test_bad_commands(refused):
         ({"a": GOOD, "a__present": np.ones(4)}, "present['a'] to be boolean"),
         ({"a": GOOD, "b__present": np.ones(4, bool)}, "'b__present' has no array"),
         ({"a": np.array([{}] * 4)}, "pickled objects"),
-        ({"a": np.full((4, 2), 2**40)}, "largest 'layers.0.weight' (1099511627777, 64) of network 'a.encoder'"),
+        (
+            {"a": np.full((4, 2), 2**40), "a__kind": np.array("tokens")},
+            "largest 'layers.0.weight' (1099511627777, 64) of network 'a.encoder'",
+        ),
         ({"a": np.zeros((4, 2, 2, 2, 2))}, "Modality 'a': expected an image"),
         ({"label": np.arange(4)}, "at least one modality"),
     ],

@@ -101,8 +101,10 @@ def log_likelihood(
     if method not in DRAWS:
         raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(DRAWS)}.")
     num = DRAWS[method] if num is None else num
-    if num < 2 or steps < 1:
-        raise OptionError(f"Expected num >= 2 and steps >= 1; got {num} and {steps}.")
+    if num < 2:
+        raise OptionError(f"Expected num >= 2; got {num}.")
+    if steps < 1:
+        raise OptionError(f"Expected steps >= 1; got {steps}.")
     fitted.program.need_density()
     if method == "annealed":
         fitted.rows_alone("Annealed importance sampling")

@@ -50,7 +50,8 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
         key, found, text = pair.partition("=")
         if not found:
             raise OptionError(f"Expected --set key=value; got '{pair}'.")
-        if key in FIT_SETTINGS:
+        # An option of the model goes first: `ebm` has a schedule of its stages.
+        if key in FIT_SETTINGS and key not in defaults:
             kind, optional = FIT_SETTINGS[key]
             settings[key] = None if optional and text.lower() == "none" else _value(key, text, kind)
         elif key in defaults:

@@ -70,7 +70,7 @@ def test_what_cannot_be_annealed_says_what_can(ppl):
     data = truth.sample(4, seed=1)
     with pytest.raises(OptionError, match="Unknown method 'bridge'; expected one of importance, annealed"):
         log_likelihood(program(ppl, truth, 1.0), data, method="bridge")
-    with pytest.raises(OptionError, match="Expected num >= 2 and steps >= 1; got 64 and 0"):
+    with pytest.raises(OptionError, match="Expected steps >= 1; got 0"):
         log_likelihood(program(ppl, truth, 1.0), data, method="annealed", steps=0)
     score = models.mld(truth.modalities, ppl=ppl, hidden=4, width=4, depth=1, autoencoder="vae")
     fitted = Fitted(score, ppl.host.Trainer(score, data, seed=0, learning_rate=1.0, clip=None, ema=0.0).weights())

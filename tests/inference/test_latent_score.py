@@ -184,7 +184,8 @@ def test_a_reduction_is_found_between_the_stages(small, ppl, name, monkeypatch):
     monkeypatch.setattr(module, "find_subspaces", spied)
     own = {"steps": 25, "ratio": "linear"} if name == "mld" else {"chains": 32, "buffer": 0, "steps": 5}
     program = small(name, LINEAR.modalities, latent_dim=3, reduce=0.1 if name == "mld" else 1.0, **own)
-    fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
+    settings = {"epochs": 6, "batch_size": 64, "learning_rate": 1e-2, "schedule": "constant", "progress": False}
+    fitted = fit(program, LINEAR.train, **settings)
     assert asked == ["linear" if name == "mld" else "free"]
     kept = fitted.weights["prior.kept"]
     assert 0 < kept.sum() < len(kept) == (6 if name == "mld" else 3)

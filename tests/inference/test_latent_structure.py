@@ -113,8 +113,8 @@ def test_frechet_distances_by_ones_own_features(torch_face):
     fitted = fit(program, LINEAR.train, epochs=1, batch_size=64, progress=False)
     found = evaluate(fitted, LINEAR, features={"a": lambda x: 2.0 * x}, num=50, likelihood_rows=2, particles=10)
     drawn = generate(fitted, num=50, mean=True)["a"]
-    np.testing.assert_allclose(found["frechet"]["a"], 4.0 * frechet(drawn, LINEAR.test["a"][:50]), rtol=1e-9)
-    assert set(found["frechet"]) == {"a"}
+    np.testing.assert_allclose(found["frechet"]["means"]["a"], 4.0 * frechet(drawn, LINEAR.test["a"][:50]), rtol=1e-9)
+    assert set(found["frechet"]["draws"]) == set(found["frechet"]["means"]) == {"a"}
     assert found["coherence"] is None
     with pytest.raises(ModalityError, match="Expected features of modalities among .* got 'ink'"):
         evaluate(fitted, LINEAR, features={"ink": np.asarray})
@@ -189,8 +189,14 @@ def test_the_upper_level_of_nexus_moves_no_lower_one(torch_face):
 
 
 def linear(weights, name, x):
-    """A network whose hidden layers are none, or an MLP with GELU, by its weights."""
-    layers = sorted({int(n.split(".layers.")[1].split(".")[0]) for n in weights if n.startswith(f"{name}.layers.")})
+    """A network whose hidden layers are none, or an MLP with GELU, by its weights, in the units of the data."""
+    own = {n.removeprefix(f"{name}.layers.") for n in weights if n.startswith(f"{name}.layers.")}
+    layers = sorted(int(n.split(".")[0]) for n in own if n.endswith("weight"))
+    for i in (int(n.split(".")[0]) for n in own if n.endswith("centre")):
+        centre, spread = (weights[f"{name}.layers.{i}.{part}"] for part in ("centre", "spread"))
+        if i > layers[-1]:
+            return centre + spread * linear({n: w for n, w in weights.items() if f".{i}." not in n}, name, x)
+        x = (x - centre) / spread
     for place, i in enumerate(layers):
         if place:
             x = x * stats.norm.cdf(x)

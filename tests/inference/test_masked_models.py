@@ -24,7 +24,7 @@ OPTIONS = {
 def test_options_of_masked(small, case):
     program = small("masked", LINEAR.modalities, **OPTIONS[case])
     fitted = fit(program, LINEAR.train, epochs=6, batch_size=64, learning_rate=1e-2, progress=False)
-    assert fitted.history[-1]["loss"] < 0.9 * fitted.history[0]["loss"]
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] - 0.1  # of data that are standardised from the start
     assert generate(fitted, LINEAR.test[:3].only("a"), 2)["b"].shape == (2, 3, 2)
     assert np.isfinite(log_likelihood(fitted, LINEAR.test[:5].only("b"), num=20).value).all()
 
@@ -89,7 +89,7 @@ def test_bad_options(ppl):
     ):
         with pytest.raises(OptionError, match=message):
             models.masked(LINEAR.modalities, ppl=ppl, **options)
-    with pytest.raises(ModalityError, match="Expected a modality 'label' of kind 'tokens'"):
+    with pytest.raises(ModalityError, match="Expected a modality 'label' of kind 'category', or of kind 'tokens'"):
         models.ivae(LINEAR.modalities, ppl=ppl)
     with pytest.raises(OptionError, match=r"Expected one of \('conditional', 'normal'\); got 'vamp'"):
         models.ivae(LABELLED.modalities, ppl=ppl, prior="vamp")

@@ -277,7 +277,7 @@ def test_without_joining_the_primary_block_is_an_ordinary_diffusion(host):
     ours, states = replayed_draw(host, options, net, start, xi)
     begin = host.array(np.where(np.arange(5) < 3, start, SDE.prior_scale * start))
     backend, moves = get_backend(begin), options.blocks.spread(options.space.is_primary(states))
-    score = options.score(backend, net, states)
+    score = options.score(Query(backend, net, Condition(begin, None, states), None))
     theirs = options.solver.run(backend, SDE, score, begin, lambda i: host.array(xi)[i], moves)
     np.testing.assert_allclose(ours, host.numpy(theirs)[:, 3:], rtol=1e-12)
 

@@ -206,9 +206,9 @@ def test_a_run_goes_on_bit_for_bit_and_comes_back(make, declare, tmp_path, monke
     drawn = infer(whole, DATA, method="guide", num_samples=3, seed=1)["z"]
     save = Run.save
 
-    def stopping(self, weights, state, progress):
-        save(self, weights, state, progress)
-        if progress["epoch"] == 2:
+    def stopping(self, weights, state, epoch):
+        save(self, weights, state, epoch)
+        if epoch == 2:
             raise Stop
 
     with monkeypatch.context() as patch:
