@@ -145,8 +145,9 @@ class Evaluation:
         if not own:
             # Without latents in the plate of the data all particles and terms are one.
             log_lik, log_prior, outside = one({})
-            wide = [{n: xp.broadcast_to(x, draws.shape) for n, x in part.items()} for part in (log_lik, log_prior)]
-            return Scores(*wide, outside, beside, scale)
+            log_lik = {n: xp.broadcast_to(x, draws.shape) for n, x in log_lik.items()}
+            log_prior = {n: xp.broadcast_to(x, draws.shape) for n, x in log_prior.items()}
+            return Scores(log_lik, log_prior, outside, beside, scale)
 
         def apart(values: dict) -> tuple[tuple, Array]:
             *parts, outside = one(values)
@@ -159,7 +160,8 @@ class Evaluation:
                 "inside it: with several particles or terms each datum is weighted by itself. Take one particle and "
                 "one term, or average=True, or put these sites into the plate."
             )
-        return Scores(*found[0], found[1], beside, scale)
+        (log_lik, log_prior), outside = found
+        return Scores(log_lik, log_prior, outside, beside, scale)
 
     def score_terms(self, draws: Draws, name: str, which: tuple[int, ...]) -> Scores:
         """Log likelihood of one modality under the draws of some terms, by number: ``(K, len(which), N)``."""

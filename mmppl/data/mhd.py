@@ -56,9 +56,9 @@ def mhd(
     kinds = {name: "image" if len(shape) == 3 else "vector" for name, shape in SHAPES.items()}
     likelihoods = {name: None if name == "image" else "normal" for name in SHAPES}  # sounds may leave [0, 1]
     modalities = {n: Modality(shape, kind=kinds[n], likelihood=likelihoods[n]) for n, shape in SHAPES.items()}
-    published = {n: replace(m, likelihood="normal", scale=SQUARED) for n, m in modalities.items()}
+    fixed = {n: replace(m, likelihood="normal", scale=SQUARED) for n, m in modalities.items()}
     train, test = parts
-    return Dataset("mhd", modalities, train, test, published=published)
+    return Dataset("mhd", modalities, train, test, published=fixed)
 
 
 def _published(file: Path) -> Batch:

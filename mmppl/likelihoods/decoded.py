@@ -20,7 +20,7 @@ def likelihood(host: Any, modality: Modality, output: Any) -> Any:
         modality: The modality.
         output: What its decoder returns: an array, or a pair of it and a scale.
     """
-    dist, name, event = host.dist, modality.likelihood, len(modality.shape)
+    dist, name, event = host.dist, str(modality.likelihood), len(modality.shape)
     if modality.ids:
         if modality.padding is None:
             return dist.Categorical(logits=output).to_event(event)

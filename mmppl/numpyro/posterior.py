@@ -149,7 +149,8 @@ def _refine(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array)
     def log_density(position: jax.Array) -> jax.Array:
         if position.ndim > 3:
             return jax.vmap(log_density)(position)
-        return _log_joint(model, *back(position), batch)
+        z, jacobian = back(position)
+        return _log_joint(model, z, jacobian, batch)
 
     def noise(state: Any) -> Any:
         return _noise(kernel, state, key, steps)
@@ -175,7 +176,8 @@ def _anneal(program: tuple, how: Static, hidden: dict, batch: Batch, key: jax.Ar
     spread = jnp.std(begin, axis=0) + 1e-6
 
     def log_target(position: jax.Array) -> jax.Array:
-        return _log_joint(model, *back(position * spread), batch)
+        z, jacobian = back(position * spread)
+        return _log_joint(model, z, jacobian, batch)
 
     def log_start(position: jax.Array) -> jax.Array:
         z, jacobian = back(position * spread)

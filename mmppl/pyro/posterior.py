@@ -118,7 +118,8 @@ def refine(
     def log_density(position: torch.Tensor) -> torch.Tensor:
         if position.ndim > 3:
             return torch.stack([log_density(one) for one in position])
-        return _log_joint(model, *back(position), batch)
+        z, jacobian = back(position)
+        return _log_joint(model, z, jacobian, batch)
 
     def noise(state: Any) -> tuple:
         return _noise(kernel, state, steps)
@@ -138,7 +139,8 @@ def anneal(
     spread = begin.std(0, correction=0) + 1e-6
 
     def log_target(position: torch.Tensor) -> torch.Tensor:
-        return _log_joint(model, *back(position * spread), batch)
+        z, jacobian = back(position * spread)
+        return _log_joint(model, z, jacobian, batch)
 
     def log_start(position: torch.Tensor) -> torch.Tensor:
         z, jacobian = back(position * spread)

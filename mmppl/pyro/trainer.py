@@ -151,8 +151,8 @@ class Trainer:
         That are the optimiser's parts of the parameters that it has moved, and buffers of networks, such as chains.
         """
         out = self.snapshot()
-        own = tuple(f"buffer.{name}." for name in self.store.networks)
-        out |= {name: np.zeros_like(value) for name, value in snapshot.items() if name.startswith(own)} | out
+        kept = tuple(f"buffer.{name}." for name in self.store.networks)
+        out |= {name: np.zeros_like(value) for name, value in snapshot.items() if name.startswith(kept)} | out
         for name, p in self.moving.items():
             parts = {"step": np.zeros((), np.float32), "exp_avg": array(p), "exp_avg_sq": array(p)}
             own = {f"optimiser.{name}.{part}": value for part, value in parts.items()}

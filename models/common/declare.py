@@ -115,7 +115,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
             }
             own_options[name] = replace(default, **taken)
         program = declare(scored, ppl=ppl, seed=seed, **own_options)
-        fields = {
+        fields: dict[str, Any] = {
             "name": declare.__name__,
             "options": options,
             "rebuild": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),

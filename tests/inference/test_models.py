@@ -157,7 +157,7 @@ def test_bad_priors(ppl):
         models.mopoe(LINEAR.modalities, ppl=ppl, prior="cauchy")
     with pytest.raises(OptionError, match="Expected components >= 1; got 0"):
         models.mvae(LINEAR.modalities, ppl=ppl, prior="vamp", components=0)
-    with pytest.raises(OptionError, match="Expected a modality that is not a text for pseudo-inputs"):
+    with pytest.raises(OptionError, match="Expected a modality that is neither a text nor a category"):
         models.mmvae({"t": Modality((3,), kind="tokens", vocabulary=5)}, ppl=ppl, prior="vamp")
 
 

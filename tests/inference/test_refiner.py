@@ -76,5 +76,5 @@ def test_refiner_refuses(ppl):
         coarse_pairs(fitted, "c", LINEAR.test)
     with pytest.raises(DataError, match="Expected rows with 'a'; got none"):
         coarse_pairs(fitted, "a", LINEAR.test.without("a"))
-    with pytest.raises(ModalityError, match="got a text"):
+    with pytest.raises(ModalityError, match="got kind 'tokens'"):
         refiner(Modality((3,), kind="tokens", vocabulary=5), ppl=ppl)

@@ -312,9 +312,9 @@ def test_a_run_goes_on_bit_for_bit_and_comes_back(encode, tmp_path, monkeypatch)
     drawn = infer(whole, DATA, method="guide", num_samples=2, seed=1)["z"]
     save = Run.save
 
-    def stopping(self, weights, state, progress):
-        save(self, weights, state, progress)
-        if progress["epoch"] == 1:
+    def stopping(self, weights, state, epoch):
+        save(self, weights, state, epoch)
+        if epoch == 1:
             raise SystemExit
 
     with monkeypatch.context() as patch:

@@ -143,7 +143,7 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     rows = []
     for name, m in dataset.modalities.items():
         present = np.asarray(dataset.train.present[name]).mean()
-        named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else m.likelihood
+        named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
         scored = "categorical" if m.ids else named
         rows.append([name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"])
     header = ["Modality", "Kind", "Shape", "Likelihood", "Present"]
