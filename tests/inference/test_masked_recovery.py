@@ -46,9 +46,8 @@ def test_the_posterior_of_every_subset_is_recovered(ppl, pool):
             host.sample("z", ppl.Pooled(features, batch.present, ppl.net("pool", nets["pool"])))
 
     program = Program(model, guide, ppl.Masked(gradient="stl"), ppl, TRUTH.modalities)
-    fitted = fit(
-        program, rows(STEPS[pool] * ROWS, 1), epochs=1, batch_size=ROWS, learning_rate=1e-2, ema=0.98, progress=False
-    )
+    settings = {"epochs": 1, "batch_size": ROWS, "learning_rate": 1e-2, "schedule": "constant", "ema": 0.98}
+    fitted = fit(program, rows(STEPS[pool] * ROWS, 1), **settings, progress=False)
     # All subsets of each of the same few rows, the empty one too, in one batch.
     subsets = np.concatenate([np.zeros((1, 5), bool), all_subsets(5)])
     test = rows(50, 2)[np.tile(np.arange(50), 32)]

@@ -96,7 +96,9 @@ def test_rows_given_come_back_as_they_are_beside_draws(fitted, floats, tokens):
 
 def test_what_numbers_cannot_be_read_from_is_refused(fitted):
     given = rows(present=(True, True, True))
-    for dtype in (np.uint8, bool, np.int32):
+    bits = Batch({**given.values, "ink": np.ones((3, 1, 2, 2), bool)})  # are numbers of a Bernoulli likelihood
+    assert generate(fitted, bits)["ink"].dtype == np.float32
+    for dtype in (np.uint8, np.int32):
         ink = Batch({**given.values, "ink": np.ones((3, 1, 2, 2), dtype)})
         with pytest.raises(ModalityError, match=f"Modality 'ink': expected floats; got dtype {np.dtype(dtype)}"):
             generate(fitted, ink)

@@ -153,18 +153,23 @@ def test_generate_refuses(run, tmp_path, capsys, arrays, more, line):
     assert [p.name for p in tmp_path.iterdir()] == ["given.npz"]
 
 
+def drawn(fitted, mean, given, want):
+    return generate(fitted, given, want=want, mean=mean)
+
+
 def test_evaluate(run, tmp_path, capsys):
     assert command("evaluate", run) == 0
     table = capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
     fitted, dataset = load_run(run)
     judges = train_classifiers(dataset)
-    joint = coherence(generate(fitted, num=1000, mean=True, seed=0), judges).joint
-    assert result["coherence"]["joint"] == {"value": joint.value, "error": joint.error, "num": 1000}
-    assert f"{joint.value:.3f} ± {joint.error:.3f}" in table
-    cross = cross_coherence(lambda b, w: generate(fitted, b, want=w, mean=True), dataset.test, judges)
-    assert result["cross_coherence"]["mean"]["value"] == cross.mean.value
-    assert result["cross_coherence"]["accuracy"][0] == [None, cross.accuracy[0, 1]]
+    for kind, mean in (("draws", False), ("means", True)):
+        joint = coherence(generate(fitted, num=1000, mean=mean, seed=0), judges).joint
+        assert result["coherence"][kind]["joint"] == {"value": joint.value, "error": joint.error, "num": 1000}
+        assert f"{kind}: {joint.value:.3f} ± {joint.error:.3f}" in table
+        cross = cross_coherence(functools.partial(drawn, fitted, mean), dataset.test, judges)
+        assert result["cross_coherence"][kind]["mean"]["value"] == cross.mean.value
+        assert result["cross_coherence"][kind]["accuracy"][0] == [None, cross.accuracy[0, 1]]
     value = log_likelihood(fitted, dataset.test[:200], num=1000)
     assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
     assert result["log_likelihood"]["share_k_above_0.7"] == np.mean(value.pareto_k > 0.7)
@@ -213,7 +218,7 @@ def test_report(run):
     headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "LangevinChains"]
     headings += ["From the base to the prior", "From the guide to the posterior"]
     assert all(heading in text for heading in headings)
-    joint = evaluation["coherence"]["joint"]
+    joint = evaluation["coherence"]["draws"]["joint"]
     assert f"{joint['value']:.3f} ± {joint['error']:.3f}" in text
     assert f"<td>{summary['sites']['z']['r_hat_max']:.3f}</td>" in text
     spelled = "".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in dataset.test["word"][0]).rstrip("·")
