@@ -94,6 +94,7 @@ def test_a_class_and_counts_are_told_from_what_else_there_is(ppl, learned):
     assert set(np.unique(generate(fitted, num=50)["bits"])) == {0.0, 1.0}
 
 
+@pytest.mark.filterwarnings("ignore:PSIS k is above:mmppl.errors.PosteriorWarning")  # of weights, not of what is asked
 def test_everything_else_takes_them_too(ppl, learned):
     fitted, test = learned(ppl), rows(60, seed=2)
     value = log_likelihood(fitted, test[:5], num=20)

@@ -7,7 +7,7 @@ from mmppl import models
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.diagnostics.calibration import simulate
-from mmppl.errors import ModalityError, ObjectiveError
+from mmppl.errors import DataError, ModalityError, ObjectiveError
 from mmppl.inference import Program, fit, generate, infer, to_arviz, trajectory
 from mmppl.inference.training.fitted import Fitted
 
@@ -104,7 +104,7 @@ def test_what_numbers_cannot_be_read_from_is_refused(fitted):
             generate(fitted, ink)
     for dtype in (bool, np.float32):
         word = Batch({**given.values, "word": np.ones((3, 4), dtype)})
-        with pytest.raises(ModalityError, match="Modality 'word': expected integer token ids; got dtype"):
+        with pytest.raises((DataError, ModalityError), match="Modality 'word': expected integer token ids; got dtype"):
             generate(fitted, word)
 
 

@@ -173,7 +173,7 @@ def test_evaluate(run, tmp_path, capsys):
     value = log_likelihood(fitted, dataset.test[:200], num=1000)
     assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
     assert result["log_likelihood"]["share_k_above_0.7"] == np.mean(value.pareto_k > 0.7)
-    assert set(result["frechet"]) == {"ink", "word"}
+    assert set(result["frechet"]["draws"]) == set(result["frechet"]["means"]) == {"ink", "word"}
     assert 0 <= result["latent_probe"]["value"] <= 1
     assert command("evaluate", run) == 2
     assert "evaluation.json' exists already" in capsys.readouterr().err
