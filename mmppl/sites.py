@@ -56,8 +56,9 @@ class Site:
         auxiliary: Whether it is a guide's site that stands for no latent of the model.
         discrete: Whether its support is discrete.
         reparametrised: Tells whether its draws carry the gradients of what they were drawn with, where there are any.
-        plain: Gives its log density over its batch shape without scales and masks, that of what it was drawn from;
-            None where that is the one above for the scale that is the argument.
+        plain: Gives what gives its log density over its batch shape without scales and masks, that of what it was drawn
+            from; None where that is the one above for the scale that is the argument. To ask which costs no density,
+            which may be an integration.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Site:
     auxiliary: bool
     discrete: bool
     reparametrised: Callable[[], bool] = lambda: True
-    plain: Callable[[float], Array | None] = lambda over: None
+    plain: Callable[[float], Callable[[], Array] | None] = lambda over: None
 
 
 def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -> str | None:
@@ -135,7 +136,7 @@ def per_datum(site: Site, frame: PlateFrame, scale: float, plain: bool = False) 
         plain: Whether all other scales and masks are left out too.
     """
     drawn = site.plain(scale) if plain else None
-    log_density = site.log_density(scale) if drawn is None else drawn
+    log_density = site.log_density(scale) if drawn is None else drawn()
     xp = get_backend(log_density).xp
     axis = log_density.ndim + frame.dim
     others = tuple(i for i in range(log_density.ndim) if i != axis)

@@ -287,8 +287,8 @@ class Evaluation:
     ) -> dict[str, Array]:
         """Log densities of sites that all lie in the plate of the data alone, with leading axes."""
         xp = self.backend.xp
-        found = {name: site.plain(scale) if plain else None for name, site in sites.items()}
-        found = {n: sites[n].log_density(scale) if own is None else own for n, own in found.items()}
+        drawn = {name: site.plain(scale) if plain else None for name, site in sites.items()}
+        found = {n: sites[n].log_density(scale) if own is None else own() for n, own in drawn.items()}
         return {name: xp.broadcast_to(own, shape) for name, own in found.items()}
 
     def _check(self, sites: Mapping[str, Site], draws: Draws) -> float:

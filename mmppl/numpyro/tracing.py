@@ -32,13 +32,13 @@ def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
     return (scale if over == 1.0 else scale / over) * log_prob
 
 
-def plain_log_density(node: dict, over: float) -> jax.Array | None:
-    """The log density of a sample site without scales and masks; None where there are none but the scale ``over``."""
+def plain_log_density(node: dict, over: float) -> Callable[[], jax.Array] | None:
+    """Function for the log density of a sample site without scales and masks; None where ``over`` is all there is."""
     fn = unmasked(node["fn"], MaskedDistribution, (Independent, ExpandedDistribution))
     scale = 1.0 if node["scale"] is None else node["scale"]
     if isinstance(scale, float | int) and scale == over and fn is node["fn"]:
         return None
-    return fn.log_prob(node["value"])
+    return lambda: fn.log_prob(node["value"])
 
 
 def frames_of(node: dict, trace: Mapping) -> tuple[PlateFrame, ...]:

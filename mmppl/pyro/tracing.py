@@ -57,13 +57,13 @@ def site_log_density(node: dict, over: float = 1.0) -> torch.Tensor:
     return scale_and_mask(log_prob, scale, True if mask is None else mask)
 
 
-def plain_log_density(node: dict, over: float) -> torch.Tensor | None:
-    """The log density of a sample site without scales and masks; None where there are none but the scale ``over``."""
+def plain_log_density(node: dict, over: float) -> Callable[[], torch.Tensor] | None:
+    """Function for the log density of a sample site without scales and masks; None where ``over`` is all there is."""
     fn, scale = unmasked(node["fn"], MaskedDistribution, (Independent, ExpandedDistribution)), node["scale"]
     even = not isinstance(scale, torch.Tensor) and scale == over
     if even and (node["mask"] is None or node["mask"] is True) and fn is node["fn"]:
         return None
-    return fn.log_prob(node["value"], *node["args"], **node["kwargs"])
+    return lambda: fn.log_prob(node["value"], *node["args"], **node["kwargs"])
 
 
 def frames_of(node: dict) -> tuple[PlateFrame, ...]:
