@@ -60,7 +60,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     Token texts get logits ``(*, L, V)`` and categories ``(*, K)``. Nets are chosen as in :func:`encoder`; outputs
     are not squashed, but are in the data's units where those are a likelihood's location: see
     :class:`~mmppl.nets.Unstandardized`. A scale is a second output: without batch axes if it is learned, as the first
-    if it is heteroscedastic.
+    if it is heteroscedastic, and factors of a covariance are a third.
 
     Arguments:
         modality: The modality.
@@ -75,7 +75,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """
     size = _patch(modality)
     body: Spec
-    number = modality.scoring.outputs + modality.heteroscedastic
+    number = modality.scoring.outputs + modality.heteroscedastic + (modality.rank or 0)
     shape = (number * modality.shape[0], *modality.shape[1:]) if number > 1 else modality.shape
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
@@ -89,7 +89,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
         # The log of the mean count; what else there is, as the gate of a zero-inflated one, is left at 0.
         body = Unstandardized(body, shape)
     if modality.heteroscedastic:
-        body = Heteroscedastic(body, modality.shape)
+        body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:
         body = Scaled(body, modality.units)
     return Unstandardized(body, modality.units) if modality.scoring.located else body
