@@ -14,6 +14,9 @@ LogDensity = Callable[[Array], Array]
 
 __all__ = ["Kernel", "KernelState"]
 
+# The largest dimension whose covariance is learnt where nothing is said: its memory and time grow with D^2 and D^3.
+DENSE_DIM = 128
+
 
 class KernelState(NamedTuple):
     """State of chains: their positions, and the step each will take next.
@@ -52,7 +55,8 @@ class Kernel:
         step_size: First step size, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up.
         adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
-        dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together.
+        dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together. None
+            for where D is at most 128.
         target_accept_prob: The acceptance probability that adaptation aims at.
         clip: Bound on each coordinate of the score; None for none.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
@@ -77,7 +81,7 @@ class Kernel:
         step_size: float = 0.1,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = False,
-        dense_mass: bool = False,
+        dense_mass: bool | None = False,
         target_accept_prob: float = 0.574,
         clip: float | None = None,
         init_strategy: Any = None,
@@ -126,7 +130,8 @@ class Kernel:
         xp = get_backend(position).xp
         zeros = xp.zeros_like(chains.log_density)
         memory = adaptation.start(self.step_size, zeros) if self.adapt_step_size else None
-        scales = mass.start(position, self.dense_mass) if self.adapt_mass_matrix else None
+        dense = position.shape[-1] <= DENSE_DIM if self.dense_mass is None else self.dense_mass
+        scales = mass.start(position, dense) if self.adapt_mass_matrix else None
         i = xp.zeros_like(xp.sum(zeros), dtype=xp.int32)
         return KernelState(
             i, chains, zeros + self.step_size, memory, scales, zeros, zeros, -chains.log_density, zeros > 0.0

@@ -29,7 +29,7 @@ def infer(
     program: Program | Fitted,
     data: Batch,
     *,
-    method: str | Callable[..., Any] = "mala",
+    method: str | Callable[..., Any] = "hmc",
     num_chains: int = 4,
     num_samples: int = 250,
     num_warmup: int = 250,

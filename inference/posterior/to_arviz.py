@@ -56,14 +56,14 @@ def to_arviz(
         fitted: A fitted program.
         data: Data, N rows; modalities may be missing.
         kernel: A method of :func:`infer`, or None for the guide's draws; by default the program's own choice, which is
-            MALA unless its prior is a score, whose density takes an integration at every step.
+            HMC with a dense mass matrix unless its prior is a score, whose density takes an integration at every step.
         num_chains: Chains, with a kernel.
         num_samples: Draws in each chain.
         num_warmup: Warm-up steps of each chain, with a kernel.
         num_predictive: Draws of each chain that are decoded for the posterior predictive.
         num_prior: Draws of the prior and of what it predicts.
         seed: Random seed.
-        options: Of the kernel, as in :func:`infer`, such as ``adapt_mass_matrix=True, dense_mass=True``.
+        options: Of the kernel, as in :func:`infer`, such as ``num_steps=8``.
 
     Returns:
         ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (1.x).

@@ -100,7 +100,7 @@ class Program:
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)
     options: dict[str, Any] = field(default_factory=dict)
-    kernel: str | None = "mala"
+    kernel: str | None = "hmc"
     density: bool = True
     ode_density: bool = False
     rebuild: Callable[..., "Program"] | None = None

@@ -18,7 +18,7 @@ __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_d
 
 
 def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> Any:
-    """The posterior of the first test tuples by MALA chains, as :func:`mmppl.inference.to_arviz` returns it.
+    """The posterior of the first test tuples by Hamiltonian chains, as :func:`mmppl.inference.to_arviz` returns it.
 
     Arguments:
         fitted: A fitted program.

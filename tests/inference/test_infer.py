@@ -118,7 +118,7 @@ def test_a_guide_that_is_wrong_is_told_and_a_right_one_is_not(linear, rows):
     few = rows[::COPIES]
     with pytest.warns(PosteriorWarning, match="PSIS k is above 0.7 for 4 of 4 data") as told:
         bad = infer(linear(widen=0.02), few, method="psis", num_samples=1000)
-    assert "method='mala'" in str(told[0].message)
+    assert "method='hmc'" in str(told[0].message)
     assert (bad.pareto_k > 0.7).all()
     good = infer(linear(widen=1.2), few, method="psis", num_samples=1000)
     assert (good.pareto_k < 0.7).all()
