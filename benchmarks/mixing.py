@@ -3,8 +3,9 @@
 ``mopoe`` after three epochs, 16 test tuples, four chains of 250 draws after 250 of warm-up, from the guide's draws.
 Ours on both hosts, all of it timed: compilation, warm-up, draws and diagnosis. The rival is BlackJAX's NUTS with its
 window adaptation, one chain for each datum and chain of ours, vmapped and compiled once, on NumPyro's density of the
-same program. Effective samples of a datum are the fewest over its latents. ``python -m benchmarks.mixing [HOST ...]`` writes
-docs/results/mixing.md.
+same program. Effective samples of a datum are the fewest over its latents.
+
+``python -m benchmarks.mixing [HOST ...]`` writes docs/results/mixing.md.
 """
 
 import time

@@ -23,9 +23,9 @@ class HMC(Kernel):
 
     with :math:`H(z, v) = -\log p(z, x) + |v|^2 / 2`. The step size of a transition is drawn from 0.4 to 1.2 times the
     learnt one: over so wide a range of lengths :math:`L s` no coordinate comes back to where it was, of whatever
-    period, where a range of 20% leaves an autocorrelation of 0.75 to one of period :math:`L s`. All data take the same number of steps
-    at once, where the host's HMC and NUTS move the whole batch as one joint target. See :class:`MALA` for the
-    target density.
+    period, where a range of 20% leaves an autocorrelation of 0.75 to one of period :math:`L s`. All data take the same
+    number of steps at once, where the host's HMC and NUTS move the whole batch as one joint target. See :class:`MALA`
+    for the target density.
 
     References:
         | MCMC using Hamiltonian dynamics (Neal, 2011), sections 3 and 4.2 (a random step size)
