@@ -155,6 +155,11 @@ class Objective:
                 f"Latents {outside} are discrete and outside the plate of the data, where the score function is not "
                 "taken datum by datum: use the host's TraceGraph_ELBO, or sum them out with its TraceEnum_ELBO."
             )
+        if draws.points and self.gradient in ("dreg", "score"):
+            raise ObjectiveError(
+                f"Latents {list(draws.points)} are values with no spread (Delta), whose density tells gradient="
+                f"'{self.gradient}' nothing of them: pass gradient='standard'."
+            )
         if draws.fixed and self.gradient != "score":
             raise ObjectiveError(
                 f"Latents {list(draws.fixed)} have no reparametrised draws, so that what the guide learns of them "
