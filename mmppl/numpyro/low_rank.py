@@ -29,7 +29,7 @@ class LowRankNormal(Distribution):
         (3, 4)
     """
 
-    arg_constraints = {}
+    arg_constraints: dict = {}
     pytree_data_fields = ("loc", "scale", "factors")
     pytree_aux_fields = ("unit",)
     reparametrized_params = ["loc", "scale", "factors"]

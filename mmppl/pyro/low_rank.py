@@ -25,7 +25,7 @@ class LowRankNormal(TorchDistribution):
         torch.Size([3, 4])
     """
 
-    arg_constraints = {}
+    arg_constraints: dict = {}
     has_rsample = True
 
     def __init__(self, loc, scale, factors, event_dim=1, unit=False, *, validate_args=None):
