@@ -63,7 +63,9 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
             "off": covered.off(),
         }
         say("coverage given every subset")
-        every = coverage_by_subset(fitted, rows[: 4 * num], num=50, seed=seed) if len(rows.modalities) > 1 else None
+        # A score's draws take tens of evaluations each.
+        judged, times = (rows[: 4 * num], 50) if chains else (few, 40)
+        every = coverage_by_subset(fitted, judged, num=times, seed=seed) if len(rows.modalities) > 1 else None
         out["coverage_by_subset"] = every and {
             **every.as_dict(),
             "worst": [["+".join(given), name, miss] for given, name, miss in every.worst()],
