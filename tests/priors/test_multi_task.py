@@ -1,5 +1,7 @@
 """Multi-task diffusions against closed forms of linear-Gaussian models, on both hosts."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -31,9 +33,15 @@ def model(conditioned=True, strength=0.7, **options):
     return MultiTaskModel(space, learning, **options)
 
 
+@cache
+def oracle(space, conditional):
+    """The exact network, one for all tests, so that what is compiled for it serves each."""
+    return GaussianMultiTask(space, COV if conditional else ALONE)
+
+
 def make(host, **options):
     options = model(**options)
-    net = GaussianMultiTask(options.space, COV if options.learning.conditional else ALONE)
+    net = oracle(options.space, options.learning.conditional)
     return host.mm.MultiTask(net, options, loc=host.array(LOC), scale=host.array(SCALE))
 
 
