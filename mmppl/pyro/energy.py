@@ -113,6 +113,10 @@ class EnergyTilted(TorchDistribution):
             draws, _ = self.chains.run(BACKEND, None, self._log_density, start, self.chains.draw_steps, adjusted=True)
             return draws.reshape(*sample_shape, *self.event_shape)
 
+    def stand_in(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Draws of the base, where any value of the support serves: no chain is run."""
+        return self.base.sample(shape)
+
     def log_normalizer(self, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
         """Log Z with its standard error, by annealed importance sampling from the base.
 
