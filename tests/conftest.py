@@ -6,6 +6,7 @@ test one of whose parameters is ``"pyro"`` or ``"torch"``. Only the files so nam
 ``pytest -m "not pyro"`` then runs, and even reads, nothing that needs torch; without it a missing torch is an error.
 """
 
+import gc
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -102,11 +103,27 @@ def guard_global_state():
         pytest.fail("The test changed global state: " + "; ".join(changes))
 
 
+def pytest_collection_finish():
+    """Lets Python look for garbage seldom, and not among what was imported: tracing makes objects by the million."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
+def memory_maps() -> int:
+    """How many memory maps this process has; a system without such a list counts as one that has many."""
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else MANY_MAPS
+
+
+MANY_MAPS = 15_000  # of the 65,530 that Linux allows a process
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
-    """Drops what JAX compiled for a file of tests: thousands of programs in one process exhaust its memory maps."""
+    """Drops what JAX compiled, once it is much: thousands of programs in one process exhaust its memory maps."""
     yield
-    if "jax" in sys.modules:
+    if "jax" in sys.modules and memory_maps() >= MANY_MAPS:
         sys.modules["jax"].clear_caches()
 
 

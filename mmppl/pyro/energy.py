@@ -116,6 +116,10 @@ class EnergyTilted(TorchDistribution):
             draws = there(self.chains.run(BACKEND, None, self._line_density, start, steps, adjusted=True)[0])
             return draws.reshape(*sample_shape, *self.event_shape)
 
+    def stand_in(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Draws of the base, where any value of the support serves: no chain is run."""
+        return self.base.sample(shape)
+
     def log_normalizer(self, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
         """Log Z with its standard error, by annealed importance sampling from the base.
 

@@ -27,6 +27,7 @@ from mmppl.pyro.primitives import as_batch, build
 from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
+from mmppl.pyro.unsampled import Unsampled
 from mmppl.pyro.weights import bind
 
 __all__ = [
@@ -91,7 +92,7 @@ def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     out = {}
-    with seeded(0), torch.no_grad():
+    with seeded(0), torch.no_grad(), Unsampled():
         sites = sample_sites(poutine.trace(model).get_trace(as_batch(batch)))
     for name, site in sites.items():
         fn = site["fn"]
@@ -174,7 +175,7 @@ def _hidden(sites: dict) -> dict:
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     batch = as_batch(batch)
-    with seeded(0), torch.no_grad():
+    with seeded(0), torch.no_grad(), Unsampled():
         return find_places(Runs(batch).run(model, batch), batch)
 
 

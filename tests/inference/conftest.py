@@ -122,8 +122,14 @@ def learn(host):
     return learn
 
 
+@pytest.fixture(scope="module")
+def declared():
+    """Programs that tests of a file have declared: what is compiled for one serves the next test that has it."""
+    return {}
+
+
 @pytest.fixture
-def small(ppl):
+def small(ppl, declared):
     """Makes a published system with nets small enough for a test."""
     score = {"width": 8, "depth": 1, "steps": 6}
     sizes = dict.fromkeys(("ebm", "ebm_plus"), {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3})
@@ -136,9 +142,13 @@ def small(ppl):
     }
 
     def make(name, modalities, **options):
-        return models.make(
-            name, modalities, ppl=ppl, **{"latent_dim": 2, "hidden": 8, **sizes.get(name, {}), **options}
-        )
+        options = {"latent_dim": 2, "hidden": 8, **sizes.get(name, {}), **options}
+        key = ppl, name, repr(modalities), repr(options), ppl.host.zeros(1).dtype
+        if any(callable(value) or isinstance(value, dict) for value in options.values()):
+            return models.make(name, modalities, ppl=ppl, **options)
+        if key not in declared:
+            declared[key] = models.make(name, modalities, ppl=ppl, **options)
+        return declared[key]
 
     return make
 
