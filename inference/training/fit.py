@@ -87,7 +87,7 @@ def fit(
             fits: ``{"image.": slow, "": fast}``. The stage's factor is on its steps; clip and ema go on top.
         schedule: ``"cosine"`` annealing of the learning rate over each stage, the default with Adam, or ``"constant"``,
             the default with an optimizer of one's own. Or one of the host, by steps of a stage: on NumPyro an optax
-            schedule, which gives Adam's learning rate; on Pyro a function of an optimizer that gives a scheduler of
+            schedule, which is Adam's learning rate; on Pyro a function of an optimizer that gives a scheduler of
             torch.
         early_stopping: Patience in epochs, or :class:`~mmppl.inference.EarlyStopping`: a stage ends where the held-out
             loss no longer falls, and goes back to its best weights in any case. A stage that learns an energy is not
@@ -293,7 +293,7 @@ class _Loop:
         pair = {"model": stage.model or program.model, "guide": stage.guide or program.guide}
         fitted = Fitted(replace(program, **pair), self.trainer.weights(), label=self.label)
         priors = program.ppl.host.find_prior(fitted.model, self.data[:2])
-        tilted = [site for site, prior in priors.items() if hasattr(prior, "chains")]
+        tilted = [site for site, prior in priors.items() if getattr(prior, "tilted", True)]
         if not tilted:
             return rule
         warnings.warn(

@@ -63,13 +63,13 @@ def check_same(found: RunInfo, wanted: RunInfo) -> None:
     for key, value in wanted.more.items():
         if found.more.get(key) != value:
             raise RunError(f"The run has {key}={found.more.get(key)!r}, not {value!r}; resume it with the same info.")
-    changed = _changed(found.data_digest or {}, wanted.data_digest or {})
-    if changed:
-        raise RunError(f"The data are not those that the run began with: {changed}. Resume it with the same data.")
     if found.validation != wanted.validation:
         raise RunError(
             "The run has other validation data, or another share of the rows. Resume it with the same validation=."
         )
+    changed = _changed(found.data_digest or {}, wanted.data_digest or {})
+    if changed:
+        raise RunError(f"The data are not those that the run began with: {changed}. Resume it with the same data.")
 
 
 def _changed(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

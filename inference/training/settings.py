@@ -78,11 +78,6 @@ class Settings:
                 f"Expected the learning rate within optimizer=; got learning_rate={self.learning_rate!r} beside it. "
                 "Give it to the optimizer."
             )
-        if callable(self.schedule) and self.learning_rate is not None and own:
-            raise OptionError(
-                f"Expected a learning rate or a schedule of the host, which gives it; got both, learning_rate="
-                f"{self.learning_rate!r} and {described(self.schedule)}. Leave one out."
-            )
         if self.schedule is None:
             # An optimizer that is given is taken as it is.
             object.__setattr__(self, "schedule", "cosine" if own else "constant")
@@ -90,7 +85,7 @@ class Settings:
             raise OptionError(
                 f"Expected a schedule among {list(SCHEDULES)}, or one of the host; got {self.schedule!r}."
             )
-        if own and self.learning_rate is None:
+        if own and self.learning_rate is None and not callable(self.schedule):
             object.__setattr__(self, "learning_rate", LEARNING_RATE)
         if self.early_stopping is not None and not isinstance(self.early_stopping, EarlyStopping):
             object.__setattr__(self, "early_stopping", EarlyStopping(self.early_stopping))

@@ -153,7 +153,11 @@ class Trainer:
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         if self.given is None:
             optimiser, rate = optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum)), -stage.learning_rate
-            # A schedule of the host's is the learning rate.
+            if callable(schedule) and self.rate is not None:
+                raise OptionError(
+                    f"Expected schedule= of optax to give the learning rate; got learning_rate={self.rate!r} beside "
+                    "it. Leave one out."
+                )
             rate = -checked_schedule(schedule, stage.learning_rate) if callable(schedule) else self.rate * rate
         else:
             if callable(schedule):
