@@ -199,11 +199,11 @@ def test_folders_that_are_no_runs(command, tmp_path, refused):
     more = ["--out", tmp_path / "out.npz"] if command == "generate" else []
     assert "has no run.json" in refused(command, folder, *more)
     folder.mkdir()
-    (folder / "run.json").write_text('{"format": 2, "mod')
+    (folder / "run.json").write_text('{"format": 3, "mod')
     assert "cannot be read" in refused(command, folder, *more)
     (folder / "run.json").write_text('{"format": 99}')
     assert "is of a run of format 99; expected 2" in refused(command, folder, *more)
-    (folder / "run.json").write_text('{"format": 2, "run": "a"}')
+    (folder / "run.json").write_text('{"format": 3, "run": "a"}')
     assert "it has no 'model'" in refused(command, folder, *more)
     (folder / "run.json").unlink()
     run = Run(folder)

@@ -33,6 +33,10 @@ class Stratified(Objective):
         self.strata = strata
         super().__init__(particles, **options)
 
+    def strata_of(self, modalities: int) -> int:
+        """The number of strata for so many modalities, all of which ``strata="all"`` decodes."""
+        return modalities
+
     def stratified(self, backend: Backend, rng: Any, encode: Array, present: Array, like: Array) -> Terms:
         """The terms for subsets ``(T, N, M)``, of which those count that are present and not empty."""
         xp = backend.xp

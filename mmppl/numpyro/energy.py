@@ -95,6 +95,11 @@ class EnergyTilted(Distribution):
     def support(self) -> Any:
         return self.base.support
 
+    @property
+    def tilted(self) -> bool:
+        """Tells whether there is an energy; without one this is the base."""
+        return not (self.energy_static is None and self.energy_params is None)
+
     def energy(self, value: jax.Array) -> jax.Array:
         """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         return _energy(self.energy_params, self.energy_static, value, self.kept)

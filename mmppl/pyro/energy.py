@@ -85,6 +85,11 @@ class EnergyTilted(TorchDistribution):
     def support(self) -> Any:
         return self.base.support
 
+    @property
+    def tilted(self) -> bool:
+        """Tells whether there is an energy; without one this is the base."""
+        return self.module is not None
+
     def energy(self, value: torch.Tensor) -> torch.Tensor:
         """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         if self.module is None:
