@@ -12,6 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, checked, one_of
 from mmppl.data import minibatches
 from mmppl.data.arrays import taken
 from mmppl.errors import DataError, OptionError, RunError, TrainingError
@@ -46,6 +47,17 @@ SETTINGS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
 }
 
 
+@checked(
+    program=ANYTHING,
+    data=ANYTHING,
+    epochs=ANYTHING,
+    batch_size=ANYTHING,
+    learning_rate=ANYTHING,
+    seed=ANYTHING,
+    ema=ANYTHING,
+    clip=ANYTHING,
+    schedule=one_of(SCHEDULES),
+)
 def fit(
     program: Program,
     data: Batch | Mapping[str, Any],
@@ -117,8 +129,6 @@ def fit(
         2
     """
     _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, ema=ema, clip=clip)
-    if schedule not in SCHEDULES:
-        raise OptionError(f"Expected a schedule among {list(SCHEDULES)}; got {schedule!r}.")
     check_one_process()
     data = taken(data, program.modalities).validate(program.modalities)
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
@@ -219,7 +229,7 @@ def _check_numbers(**numbers: Any) -> None:
     for name, (kind, wanted, holds) in SETTINGS.items():
         value = numbers[name]
         real = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-        if value is None and name == "clip" or real and np.isfinite(value) and holds(value):
+        if value is None and name == "clip" or real and abs(value) < 2**62 and holds(value):
             continue
         raise OptionError(f"Expected {name} {wanted}; got {name}={value!r}.")
 
