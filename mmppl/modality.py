@@ -93,7 +93,7 @@ class Modality:
     rank: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
         object.__setattr__(self, "shape", _shape(self.shape, self.kind))
         _name_classes(self)
@@ -107,12 +107,11 @@ class Modality:
         usual, scale = CALIBRATED[self.kind]
         if self.likelihood is None:
             object.__setattr__(self, "likelihood", usual)
-        if self.scale is None:
-            structured = self.likelihood in ("low_rank_normal", "low_rank_logit_normal")
-            own = "heteroscedastic" if structured else "learned"
-            object.__setattr__(self, "scale", scale if self.likelihood == usual else own)
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
             raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
+        if self.scale is None:
+            own = "heteroscedastic" if self.scoring.factors else "learned"
+            object.__setattr__(self, "scale", scale if self.likelihood == usual else own)
         if self.likelihood == "categorical" and not self.ids:
             raise ModalityError(
                 f"Expected kind 'tokens' or 'category' for a categorical likelihood; got '{self.kind}'."
@@ -247,8 +246,9 @@ def _number(x: Any) -> bool:
 
 
 def _shape(shape: Any, kind: str) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Iterable) else None
-    if sizes is None or not all(_whole(size) and size >= 1 for size in sizes) or isinstance(shape, str):
+    listed = isinstance(shape, Iterable) and not isinstance(shape, str | bytes) and getattr(shape, "ndim", 1) == 1
+    sizes = tuple(shape) if listed else None
+    if sizes is None or not all(_whole(size) and size >= 1 for size in sizes):
         raise ModalityError(
             f"Expected an event shape of whole numbers >= 1, such as (16,) or (3, 32, 32); got {shape!r}."
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
+from mmppl.checks import above, checked, within
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import adaptation, mass
 from mmppl.mcmc import langevin
@@ -44,6 +45,7 @@ class KernelState(NamedTuple):
     diverging: Array
 
 
+@checked(step_size=above(0), clip=above(0), target_accept_prob=within(0, 1, open_ends="()"))
 class Kernel:
     """Base of the kernels: a subclass says what noise a transition takes, and what the transition is.
 
@@ -86,12 +88,6 @@ class Kernel:
         clip: float | None = None,
         init_strategy: Any = None,
     ):
-        if not step_size > 0.0:
-            raise OptionError(f"Expected step_size > 0; got {step_size}.")
-        if not 0.0 < target_accept_prob < 1.0:
-            raise OptionError(f"Expected target_accept_prob in (0, 1); got {target_accept_prob}.")
-        if clip is not None and not clip > 0.0:
-            raise OptionError(f"Expected clip > 0, or None; got {clip}.")
         if dense_mass and not adapt_mass_matrix:
             raise OptionError("A dense mass matrix is learnt: pass adapt_mass_matrix=True with dense_mass=True.")
         self.step_size, self.adapt_step_size = float(step_size), adapt_step_size

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmppl._backend import Backend, get_backend
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked
 from mmppl.inference.kernels import integrators
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
 from mmppl.mcmc.langevin import LangevinInfo, LangevinState, metropolis
@@ -15,6 +15,7 @@ __all__ = ["HMC"]
 SHORTEST, LONGEST = 0.4, 1.2
 
 
+@checked(num_steps=at_least(1))
 class HMC(Kernel):
     r"""Hamiltonian Monte Carlo with a fixed number of steps, accepted or rejected per datum of the plate.
 
@@ -59,8 +60,6 @@ class HMC(Kernel):
         target_accept_prob: float = 0.8,
         init_strategy: Any = None,
     ):
-        if num_steps < 1:
-            raise OptionError(f"Expected num_steps >= 1; got {num_steps}.")
         self.num_steps, self.integrator = num_steps, integrators.find(integrator)
         super().__init__(
             model,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmppl._backend import Backend
+from mmppl.checks import checked
 from mmppl.errors import OptionError
 from mmppl.inference.objectives.algebra import shares
 from mmppl.inference.objectives.base import Objective
@@ -14,6 +15,7 @@ Array = Any
 __all__ = ["Stratified"]
 
 
+@checked()
 class Stratified(Objective):
     """Base of objectives whose terms are subsets of what is present, of equal weight, that score everything.
 

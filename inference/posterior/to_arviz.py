@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import PosteriorWarning
 from mmppl.inference.posterior.infer import infer
 from mmppl.inference.posterior.posterior import Posterior
@@ -19,6 +20,14 @@ __all__ = ["convert", "to_arviz"]
 PACKAGES = ("mmppl", "numpyro", "jax", "pyro-ppl", "torch")
 
 
+@checked(
+    data=ANYTHING,
+    num_chains=at_least(1),
+    num_samples=at_least(1),
+    num_warmup=at_least(0),
+    num_predictive=at_least(1),
+    num_prior=at_least(0),
+)
 def to_arviz(
     fitted: Fitted,
     data: Batch,

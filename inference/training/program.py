@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import above, at_least, checked, within
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.objectives import Objective
@@ -16,6 +17,9 @@ from mmppl.names import check_names
 __all__ = ["Program", "Stage"]
 
 
+@checked(
+    share=above(0), ema=within(0, 1, open_ends=")"), learning_rate=at_least(0), momentum=within(0, 1, open_ends=")")
+)
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training that moves some parameters and leaves the others as they are.

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
 from mmppl.errors import ModalityError, OptionError, PosteriorWarning
 from mmppl.inference import Fitted, generate, infer
@@ -39,6 +40,7 @@ class Ranks(NamedTuple):
         return float(min(1.0, every.min() * len(every)))
 
 
+@checked(num=at_least(1))
 def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, np.ndarray]]:
     """``num`` data drawn from the program, each with a random subset of modalities, and their latents by site."""
     fitted.rows_alone("Calibration")
@@ -53,6 +55,7 @@ def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, 
     return data, {name: z[0] for name, z in hidden.items()}
 
 
+@checked(num=at_least(1), draws=at_least(1), thin=at_least(1), num_warmup=at_least(0))
 def calibrate(
     fitted: Fitted,
     *,
@@ -142,6 +145,7 @@ class Coverage(NamedTuple):
         ]
 
 
+@checked(data=ANYTHING, num=at_least(2))
 def coverage(
     fitted: Fitted,
     data: Batch | Mapping[str, Any],

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from mmppl.checks import at_least, checked
 from mmppl.modality import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.observed import Classes, Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
@@ -13,6 +14,7 @@ SMALL = 1024
 MOST_PATCHES = 64
 
 
+@checked(latent_dim=at_least(1), hidden=at_least(1))
 def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str | None = "normal") -> Spec:
     """An encoder of a modality: ``(*, *modality.shape)`` to a location and a scale, each ``(*, latent_dim)``.
 
@@ -53,6 +55,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     return body if family is None else LocScale(body, family)
 
 
+@checked(latent_dim=at_least(1), hidden=at_least(1))
 def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """A decoder of a modality: latents ``(*, latent_dim)`` to what its likelihood takes, ``(*, *modality.shape)``.
 
@@ -95,6 +98,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     return Unstandardized(body, modality.units) if modality.scoring.located else body
 
 
+@checked(latent_dim=at_least(1))
 def energy(latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> Energy:
     """The tilt of an energy-based prior: latents ``(*, latent_dim)`` to ``(*,)``.
 

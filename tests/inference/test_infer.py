@@ -216,7 +216,7 @@ def test_bad_input(linear, rows):
         ({"init": "zero"}, "Expected init 'guide', 'prior', or values by site; got 'zero'"),
         ({"init": {"w": np.zeros((4, 2))}}, r"Expected start values for the latent sites \['z'\]; got \['w'\]"),
         ({"init": {"z": np.zeros((3, 4, 2))}, "num_chains": 2}, r"\(2, 4, 2\) for 2 chains; got \(3, 4, 2\)"),
-        ({"num_samples": 0}, "Expected num_samples and num_chains >= 1"),
+        ({"num_samples": 0}, "Expected num_samples >= 1"),
         ({"seed": [1, 2]}, "Expected one seed, or one for each of 4 data; got 2"),
         ({"method": "nuts", "seed": range(4), "num_samples": 1}, "moves all data together"),
     ):

@@ -216,7 +216,7 @@ def test_stochastic_steps_shrink():
         (lambda: kernels.TemperedLangevin(None, hottest=1.0), "Expected hottest > 1; got 1.0"),
         (lambda: kernels.SGLD(None, decay=-1.0), "Expected decay >= 0; got -1.0"),
         (lambda: kernels.SGLD(None, delay=0.0), "Expected delay > 0; got 0.0"),
-        (lambda: kernels.MALA(None, step_size=float("nan")), "Expected step_size > 0; got nan"),
+        (lambda: kernels.MALA(None, step_size=float("nan")), "Expected step_size to be a finite number > 0; got nan"),
     ],
 )
 def test_options_out_of_range_are_refused(make, message):

@@ -7,11 +7,11 @@ References:
     | https://openreview.net/forum?id=cbv0sBIZh9
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked, one_of, within
 from mmppl.errors import OptionError
 from mmppl.numerics import normal_log_density
 from mmppl.priors.condition import BlockRoles
@@ -62,6 +62,13 @@ class Answer(NamedTuple):
         return normal_log_density(at, self.log_scale)
 
 
+@checked(
+    weight=at_least(0),
+    p_conditional=within(0, 1),
+    p_marginal=within(0, 1),
+    first=within(0, 1, open_ends="()"),
+    predict=one_of(PREDICTIONS),
+)
 @dataclass(frozen=True)
 class MultiTaskLoss:
     r"""Loss of a multi-task diffusion.
@@ -94,15 +101,6 @@ class MultiTaskLoss:
     p_marginal: float = 0.0
     predict: str = "velocity"
     first: float = 1e-5
-
-    def __post_init__(self) -> None:
-        for name in ("p_conditional", "p_marginal"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
-        if not 0.0 <= self.weight < math.inf:
-            raise OptionError(f"Expected weight >= 0; got {self.weight}.")
-        if self.predict not in PREDICTIONS:
-            raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
 
     @property
     def conditional(self) -> bool:

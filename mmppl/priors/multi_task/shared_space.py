@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import get_backend
+from mmppl.checks import at_least, checked
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
@@ -31,6 +32,7 @@ Array = Any
 __all__ = ["SharedSpace"]
 
 
+@checked(strength=at_least(0))
 @dataclass(frozen=True)
 class SharedSpace:
     r"""One block diffuses, and the others join it on the way.
