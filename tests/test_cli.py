@@ -202,7 +202,7 @@ def test_folders_that_are_no_runs(command, tmp_path, refused):
     (folder / "run.json").write_text('{"format": 3, "mod')
     assert "cannot be read" in refused(command, folder, *more)
     (folder / "run.json").write_text('{"format": 99}')
-    assert "is of a run of format 99; expected 2" in refused(command, folder, *more)
+    assert "is of a run of format 99; expected 3" in refused(command, folder, *more)
     (folder / "run.json").write_text('{"format": 3, "run": "a"}')
     assert "it has no 'model'" in refused(command, folder, *more)
     (folder / "run.json").unlink()

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, checked
 from mmppl.data import minibatches
 from mmppl.data.arrays import taken
 from mmppl.errors import OptionError, TrainingError, TrainingWarning
@@ -38,6 +39,7 @@ from mmppl.memory import asked_by
 __all__ = ["fit"]
 
 
+@checked(program=ANYTHING, data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
 def fit(
     program: Program,
     data: Batch | Mapping[str, Any],
