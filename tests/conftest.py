@@ -107,23 +107,14 @@ def pytest_collection_finish():
     """Lets Python look for garbage seldom, and not among what was imported: tracing makes objects by the million."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-
-
-def memory_maps() -> int:
-    """How many memory maps this process has; a system without such a list counts as one that has many."""
-    maps = Path("/proc/self/maps")
-    return maps.read_bytes().count(b"\n") if maps.exists() else MANY_MAPS
-
-
-MANY_MAPS = 15_000  # of the 65,530 that Linux allows a process
+    gc.set_threshold(100_000, 20, 10)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
-    """Drops what JAX compiled, once it is much: thousands of programs in one process exhaust its memory maps."""
+    """Drops what JAX compiled for a file of tests: thousands of programs in one process exhaust its memory maps."""
     yield
-    if "jax" in sys.modules and memory_maps() >= MANY_MAPS:
+    if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
 
 
