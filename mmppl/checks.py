@@ -188,9 +188,9 @@ def _whole(x: Any) -> bool:
 def _number(x: Any) -> bool:
     if isinstance(x, bool):
         return False
-    real: type = Real  # whose instances may be compared, which its stub does not say
-    if isinstance(x, real):
-        return bool(-LARGEST <= x <= LARGEST)  # false of what is no number
+    if isinstance(x, Real):
+        number: Any = x  # which may be compared, though its stub does not say so
+        return bool(-LARGEST <= number <= LARGEST)  # false of what is no number
     # An array of a host, or a value of one that it has not computed yet.
     single = getattr(x, "shape", None) == () and "float" in str(getattr(x, "dtype", ""))
     return single and not isinstance(x, np.ma.MaskedArray)

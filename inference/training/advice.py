@@ -90,14 +90,14 @@ def warn_of_scales(program: Program, history: Sequence[Mapping[str, Any]]) -> No
     for name, modality in program.modalities.items():
         values = [record[f"log_lik.{name}"] for record in history if f"log_lik.{name}" in record]
         ratio = _residual(modality, values[-1]) if values else None
-        if ratio is None:
+        if ratio is None or not isinstance(modality.scale, float):
             continue
         before = _residual(modality, values[len(values) // 2])
         settled = len(values) >= EPOCHS and before is not None and abs(before / ratio - 1.0) < FLAT
         if ratio <= 1 / WRONG_BY or (ratio >= WRONG_BY and settled):
             _warn(
                 f"Expected residuals of modality '{name}' of about its fixed scale, {modality.scale:.3g}; got "
-                f"{ratio * float(modality.scale):.3g}, {ratio:.2g} times that. Learn it, by scale='learned', or give "
+                f"{ratio * modality.scale:.3g}, {ratio:.2g} times that. Learn it, by scale='learned', or give "
                 "what the noise is."
             )
 

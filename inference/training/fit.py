@@ -292,8 +292,8 @@ class _Loop:
             return None
         if program.ode_density or (stage.encode is not None and stage.cache):
             return rule
-        pair = {"model": stage.model or program.model, "guide": stage.guide or program.guide}
-        fitted = Fitted(replace(program, **pair), self.trainer.weights(), label=self.label)
+        of_stage = replace(program, model=stage.model or program.model, guide=stage.guide or program.guide)
+        fitted = Fitted(of_stage, self.trainer.weights(), label=self.label)
         priors = program.ppl.host.find_prior(fitted.model, self.data[:2])
         tilted = [site for site, prior in priors.items() if getattr(prior, "tilted", True)]
         if not tilted:

@@ -46,7 +46,8 @@ class WeightsAndBiases(Callback):
     """
 
     def __init__(self, **options: Any):
-        self.wandb, self.options, self.run = need("wandb", "wandb"), options, None
+        self.wandb, self.options = need("wandb", "wandb"), options
+        self.run: Any = None
 
     def on_stage(self, event: FitEvent) -> None:
         self.run = self.run or self.wandb.init(**self.options)
@@ -79,7 +80,8 @@ class MLflow(Callback):
     """
 
     def __init__(self, **options: Any):
-        self.mlflow, self.options, self.id = need("mlflow", "mlflow"), options, None
+        self.mlflow, self.options = need("mlflow", "mlflow"), options
+        self.id: str | None = None
 
     def on_stage(self, event: FitEvent) -> None:
         if self.id is None:
