@@ -41,7 +41,7 @@ def hold_out(
         return data, None, None
     if isinstance(validation, Real) or isinstance(validation, str | bytes):
         share: Any = validation
-        if isinstance(share, str | bytes | bool | np.bool_) or not 0 < share < 1:
+        if isinstance(share, str | bytes | bool | np.bool_) or not 0 < float(share) < 1:
             raise OptionError(
                 f"Expected validation to be data or a share of the rows, 0 < validation < 1; got validation={share!r}."
             )
