@@ -59,6 +59,7 @@ class Modality:
             given, and a draw has tokens everywhere. None scores it like any other token.
         categories: Number K of classes, for a category: its values are 0, ..., K - 1.
         names: Names of the classes, in their order, where they have any; they say how many there are.
+        partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
 
     Raises:
         ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
@@ -84,6 +85,7 @@ class Modality:
     padding: int | None = None
     categories: int | None = None
     names: tuple[str, ...] | None = None
+    partial: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -134,6 +136,11 @@ class Modality:
             raise ModalityError("Expected a vocabulary of at least 2 with padding; got 1, so that nothing is scored.")
         if self.scoring.outputs > 1 and not self.shape:
             raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
+        if not isinstance(self.partial, bool) or self.partial and not self.shape:
+            raise ModalityError(
+                f"Expected partial True or False, and False for a single number or category; got {self.partial!r} for "
+                f"shape {self.shape}. What lacks its only element is missing."
+            )
         # As Python's own numbers, which a run folder can hold.
         plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int}
         for name, kind in plain.items():

@@ -120,7 +120,9 @@ def fit(
     if schedule not in SCHEDULES:
         raise OptionError(f"Expected a schedule among {list(SCHEDULES)}; got {schedule!r}.")
     check_one_process()
-    data = taken(data, program.modalities).validate(program.modalities)
+    data = taken(data, program.modalities)
+    program = program.for_elements_of(data)
+    data = data.validate(program.modalities)
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
         objective.check(data.modalities)
     batch_size = min(batch_size, len(data))
