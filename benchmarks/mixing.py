@@ -62,7 +62,8 @@ def nuts(fitted: Fitted, data: Batch) -> tuple[str, ...]:
     batch = as_batch(data)
 
     def density(z: jax.Array, n: jax.Array) -> jax.Array:
-        return log_density_per_datum(fitted.model, (batch[n[None]],), {}, {"z": z[None]})[0]
+        row = Batch({m: x[n][None] for m, x in batch.values.items()}, {m: x[n][None] for m, x in batch.present.items()})
+        return log_density_per_datum(fitted.model, (row,), {}, {"z": z[None]})[0]
 
     def one(key: jax.Array, z: jax.Array, n: jax.Array) -> jax.Array:
         target = lambda z: density(z, n)  # noqa: E731

@@ -37,7 +37,8 @@ def generate(
 
     .. math:: z \sim q(z \mid x_S), \qquad x_m \sim p(x_m \mid z)
 
-    In rows with nothing present z comes from the prior. Latents outside the plate of the data come from the guide where
+    Single elements that are missing are drawn like whole modalities, given all the rest of their row. In rows with
+    nothing present z comes from the prior. Latents outside the plate of the data come from the guide where
     a row is given, and are shared by the rows of a draw. With a sampler, draws of z are moved towards the exact
     posterior :math:`p(z \mid x_S)` by steps of a kernel that start at the guide's.
 
@@ -89,8 +90,8 @@ def complete(given: Batch | Mapping[str, Any], fitted: Fitted) -> Batch:
         raise ModalityError(f"Expected given modalities among {list(modalities)}; got {unknown}. Leave them out.")
     blank = example(modalities, len(given)).only()
     values = {n: given.values.get(n, blank.values[n]) for n in modalities}
-    present = {n: given.present.get(n, blank.present[n]) for n in modalities}
-    return Batch(values, present, given.label)
+    masks = {n: given.masks.get(n, blank.masks[n]) for n in modalities}
+    return Batch(values, masks, given.label)
 
 
 def _rows(
@@ -121,10 +122,10 @@ def _rows(
 
 
 def keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:
-    """Draws, with what is present in its place: in the wider precision of both, so that neither is rounded."""
-    value, mask = np.asarray(rows[name]), np.asarray(rows.present[name])
+    """Draws, with what is observed in its place: in the wider precision of both, so that neither is rounded."""
+    value, mask = np.asarray(rows[name]), np.asarray(rows.there(name))
     if not mask.any():
         return draws
     if np.issubdtype(value.dtype, np.integer):
         value = value.astype(draws.dtype)  # ids below a vocabulary, which numpy would not let meet as unsigned
-    return np.where(mask.reshape(mask.shape + (1,) * (value.ndim - mask.ndim)), value, draws)
+    return np.where(mask, value, draws)

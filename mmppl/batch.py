@@ -1,7 +1,7 @@
 """A batch knows what is missing: arrays by modality name and, for each, who has it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from mmppl._backend import get_backend
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
+from mmppl.presence import checked, hidden, missing_as_nan, of_rows
 
 Array = Any
 
@@ -21,11 +22,13 @@ NO_NUMBERS = tuple("USTOMm")  # numpy's kinds of texts, objects and times
 
 @dataclass(frozen=True)
 class Batch:
-    r"""Arrays by modality name, and for each a boolean vector that says which rows have it.
+    r"""Arrays by modality name, and for each what is there: whole rows of it, or single elements.
 
     A value stored where ``present`` is False is replaced by zero at once, so it can never change anything, and NaN
-    there is harmless. :meth:`only` and :meth:`without` hide modalities in the same way. In a batch made for several
-    encoding subsets at once ``present`` has leading axes, ``(*, N)``, while values keep the shape ``(N, *event)``.
+    there is harmless. NaN where nothing says that it is an element of its own is a missing element, or a missing row
+    where all of it is NaN; a warning says how many there are. :meth:`only` and :meth:`without` hide modalities in the
+    same way. In a batch made for several encoding subsets at once ``present`` has leading axes, ``(*, N)``, while
+    values keep the shape ``(N, *event)``.
 
     Names of modalities are held to :func:`~mmppl.names.check_names`: dots, spaces and letters of any script are fine,
     slashes, commas, plus and dollar signs are not. A name that a program has for one of its latents, such as ``z``, is
@@ -33,15 +36,21 @@ class Batch:
 
     Arguments:
         values: Arrays :math:`x_m` of shape ``(N, *event)`` by modality name.
-        present: Boolean arrays of shape ``(N,)`` by modality name; a name left out is present everywhere.
+        present: Boolean arrays by modality name, of rows ``(N,)`` or of elements ``(N, *event)``; a name left out is
+            present everywhere. As an attribute it is of rows: those with any element.
         label: Optional labels of shape ``(N,)``, which go wherever the rows go. A program may read and score those that
             are numbers, ``batch.label``; it has to know itself which number stands for none. Texts and times, of which
             hosts have no arrays, are for metrics alone: a host's batch is without them.
         num: N, where there is no modality to tell it.
         scored: Names that are ``modalities`` where these are not all; see :meth:`scoring`.
+        elements: Masks of elements ``(N, *event)``, of the modalities of which single ones may be missing.
 
     Raises:
-        ModalityError: If a name is refused, numbers of rows differ or ``present`` names an unknown modality.
+        ModalityError: If a name is refused, numbers of rows differ, a mask has another shape or ``present`` names an
+            unknown modality.
+
+    Warns:
+        MissingWarning: If floats are NaN, which are then missing.
 
     Example:
         >>> import numpy as np
@@ -50,6 +59,9 @@ class Batch:
         (3, ('a', 'b'), [0.0, 0.0, 0.0, 0.0])
         >>> batch.only("a").present["b"].tolist()
         [False, False, False]
+        >>> partly = Batch({"a": np.ones((2, 2))}, {"a": np.array([[True, False], [False, False]])})
+        >>> partly.present["a"].tolist(), partly["a"].tolist()
+        ([True, False], [[1.0, 0.0], [0.0, 0.0]])
     """
 
     values: dict[str, Array]
@@ -57,6 +69,7 @@ class Batch:
     label: Array | None = None
     num: int | None = None
     scored: tuple[str, ...] | None = field(default=None, repr=False)
+    elements: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         values = dict(self.values)
@@ -76,25 +89,23 @@ class Batch:
         if num is None:
             raise ModalityError("A batch needs at least one modality, or num=, the number of rows.")
         present: dict[str, Array] = {}
+        elements: dict[str, Array] = {}
         for name, value in values.items():
-            if name not in self.present:
-                xp = get_backend(value).xp
-                like = {"device": value.device} if hasattr(value, "device") else {}
-                present[name] = xp.ones(num, dtype=xp.bool, **like)
-                continue
-            mask = get_backend(value).asarray(self.present[name])
-            if mask.shape[-1:] != (num,) or "bool" not in str(mask.dtype):
-                raise ModalityError(
-                    f"Expected present['{name}'] to be boolean of shape ({num},); got {mask.dtype} {mask.shape}."
-                )
-            present[name] = mask
-            values[name] = _hide(value, mask)
+            rows, own = checked(name, value, self.present.get(name), self.elements.get(name))
+            rows, own, nan = missing_as_nan(name, value, rows, own)
+            untouched = own is None and not nan and name not in self.present
+            if not untouched:
+                value, rows, own = hidden(value, rows, own)
+            values[name], present[name] = value, rows
+            if own is not None:
+                elements[name] = own
         if isinstance(self.label, list | tuple):
             object.__setattr__(self, "label", np.asarray(self.label))
         if self.label is not None and len(self.label) != num:
             raise DataError(f"Expected {num} labels, one for each row; got {len(self.label)}.")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "present", present)
+        object.__setattr__(self, "elements", elements)
         object.__setattr__(self, "num", num)
 
     @classmethod
@@ -105,10 +116,12 @@ class Batch:
         label: Array | None = None,
         num: int | None = None,
         scored: tuple[str, ...] | None = None,
+        elements: dict | None = None,
     ) -> "Batch":
         """A batch of parts already checked and hidden; for the library's own loops."""
         batch = object.__new__(cls)
         parts = {"values": values, "present": present, "label": label, "num": num, "scored": scored}
+        parts["elements"] = {} if elements is None else elements
         for key, value in parts.items():
             object.__setattr__(batch, key, value)
         return batch
@@ -130,6 +143,49 @@ class Batch:
         kind = getattr(getattr(self.label, "dtype", None), "kind", None)
         return None if kind in NO_NUMBERS else self.label
 
+    @property
+    def masks(self) -> dict[str, Array]:
+        """The finest mask of each modality, as ``present`` takes it: of its elements, or of rows where these do.
+
+        Example:
+            >>> Batch({"a": np.ones((2, 1)), "b": np.ones((2, 2))}, {"b": np.eye(2) > 0}).masks["b"].tolist()
+            [[True, False], [False, True]]
+        """
+        return {**self.present, **self.elements}
+
+    def inputs(self, name: str) -> tuple[Array, ...]:
+        """Arguments of an encoder of a modality: its values and, where single ones may be missing, the mask of those.
+
+        Example:
+            >>> batch = Batch({"a": np.ones((2, 1)), "b": np.ones((2, 2))}, {"b": np.eye(2) > 0})
+            >>> len(batch.inputs("a")), len(batch.inputs("b"))
+            (1, 2)
+        """
+        value = self[name]
+        return (value, self.elements[name]) if name in self.elements else (value,)
+
+    def there(self, name: str) -> Array:
+        """Mask of the elements of a modality that are observed, of the shape of its values.
+
+        Example:
+            >>> Batch({"a": np.ones((2, 2))}, {"a": np.array([True, False])}).there("a").tolist()
+            [[True, True], [False, False]]
+        """
+        value, rows = self[name], self.present[name]
+        if name in self.elements:
+            return self.elements[name]
+        return get_backend(value).xp.broadcast_to(of_rows(rows, value), value.shape)
+
+    def whole(self, name: str) -> Array:
+        """Mask of the rows that have a modality with all its elements, ``(N,)``.
+
+        Example:
+            >>> Batch({"a": np.ones((2, 2))}, {"a": np.array([[True, True], [True, False]])}).whole("a").tolist()
+            [True, False]
+        """
+        rows, own = self.present[name], self.elements.get(name)
+        return rows if own is None else get_backend(own).xp.all(own, axis=tuple(range(1, own.ndim)))
+
     def __len__(self) -> int:
         return self.num  # type: ignore[return-value]
 
@@ -148,14 +204,15 @@ class Batch:
             key = np.asarray(key) if key else np.arange(0)  # JAX takes no lists
         values = {name: value[key] for name, value in self.values.items()}
         present = {name: mask[..., key] for name, mask in self.present.items()}
+        elements = {name: mask[key] for name, mask in self.elements.items()}
         label = None if self.label is None else self.label[key]
         num = len(np.arange(len(self))[key])
-        return Batch.trusted(values, present, label, num, self.scored)
+        return Batch.trusted(values, present, label, num, self.scored, elements)
 
     def only(self, *names: str) -> "Batch":
         """The same rows with every other modality hidden: what is observed is ``names``."""
         self._check(names)
-        return self.with_present({n: m if n in names else m & False for n, m in self.present.items()})
+        return self._through({n: m & False for n, m in self.present.items() if n not in names}, {})
 
     def without(self, *names: str) -> "Batch":
         """The same rows with the modalities ``names`` hidden."""
@@ -165,14 +222,42 @@ class Batch:
     def select(self, *names: str) -> "Batch":
         """A batch that holds the modalities ``names`` and no others."""
         self._check(names)
-        values, present = ({n: part[n] for n in names} for part in (self.values, self.present))
+        parts = (self.values, self.present, self.elements)
+        values, present, elements = ({n: part[n] for n in names if n in part} for part in parts)
         scored = None if self.scored is None else tuple(n for n in self.scored if n in names)
-        return Batch.trusted(values, present, self.label, self.num, scored)
+        return Batch.trusted(values, present, self.label, self.num, scored, elements)
 
     def with_present(self, present: Mapping[str, Array]) -> "Batch":
-        """The same rows, seen through other masks (each may only hide more)."""
-        masks = {n: present[n] & self.present[n] if n in present else self.present[n] for n in self.values}
-        return replace(self, present=masks)
+        """The same rows, seen through other masks, of rows or of elements (each may only hide more).
+
+        Raises:
+            ModalityError: If a mask is of an unknown modality, or of another shape.
+        """
+        self._check(tuple(present))
+        masks = {name: checked(name, self.values[name], mask, None) for name, mask in present.items()}
+        rows = {name: mask for name, (mask, own) in masks.items() if own is None}
+        return self._through(rows, {name: own for name, (_, own) in masks.items() if own is not None})
+
+    def _through(self, rows: Mapping[str, Array], own: Mapping[str, Array]) -> "Batch":
+        """The same rows through further masks of rows, ``(*, N)``, and of elements."""
+        values, present, elements = dict(self.values), dict(self.present), dict(self.elements)
+        for name in (*rows, *own):
+            seen = present[name] if name in own else rows[name] & present[name]
+            mask = own[name] if name in own else None
+            if name in elements:
+                mask = elements[name] if mask is None else mask & elements[name]
+            values[name], present[name], mask = hidden(values[name], seen, mask)
+            if mask is not None:
+                elements[name] = mask
+        return Batch.trusted(values, present, self.label, self.num, self.scored, elements)
+
+    def with_label(self, label: Array | None) -> "Batch":
+        """The same rows with other labels.
+
+        Raises:
+            DataError: If there are not as many.
+        """
+        return Batch(self.values, self.masks, label, self.num, self.scored)
 
     def observed(self) -> Array:
         """Mask of the rows that have any modality at all, of shape ``(*, N)``."""
@@ -186,17 +271,20 @@ class Batch:
         """Checks a batch of numpy arrays against what a program expects, and returns it in the program's order.
 
         Raises:
-            ModalityError: If a modality is missing, or has another shape or dtype.
+            ModalityError: If a modality is missing, has another shape or dtype, or lacks single elements although it is
+                not declared so.
             DataError: If a value that is present is not finite or out of range, or a row has no modality.
         """
+        elements: dict[str, Array] = {}
         for name, modality in modalities.items():
             if name not in self.values:
                 raise ModalityError(f"Modality '{name}' is missing from the batch, which has {list(self.values)}.")
-            value, mask = np.asarray(self.values[name]), np.asarray(self.present[name])
+            value = np.asarray(self.values[name])
             if value.shape[1:] != modality.shape:
                 raise ModalityError(
                     f"Modality '{name}': expected shape (N, {', '.join(map(str, modality.shape))}); got {value.shape}."
                 )
+            mask = np.asarray(self.there(name))
             integer, floating = (np.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
             if modality.ids:
                 fits, wanted = integer, f"integer {_IDS[modality.kind]}"
@@ -209,21 +297,34 @@ class Batch:
                 what = f"{_IDS[modality.kind]} outside [0, {modality.ids})"
             else:
                 bad, what = ~np.isfinite(value), "NaN or Inf"
-            rows = np.flatnonzero(bad.reshape(len(value), -1).any(1) & mask)
+            rows = _rows_with(bad & mask)
             if rows.size:
                 raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")
-            wrong = modality.scoring.wrong(value)
-            rows = np.flatnonzero(wrong.reshape(len(value), -1).any(1) & mask)
+            rows = _rows_with(modality.scoring.wrong(value) & mask)
             if rows.size:
                 raise DataError(
                     f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; "
                     f"got others where present, in rows {_few(rows)}."
                 )
+            elements |= self._elements_as(name, modality)
         out = self.select(*modalities)
+        out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))
         if empty.size and not allow_empty_rows:
             raise DataError(f"No modality is present in rows {_few(empty)}. Remove these rows.")
         return out
+
+    def _elements_as(self, name: str, modality: Modality) -> dict[str, Array]:
+        """The mask of elements of a modality that may be partial; none of one that is whole."""
+        if modality.partial:
+            return {name: np.array(self.there(name))}
+        rows = np.flatnonzero(np.asarray(self.present[name]) & ~np.asarray(self.whole(name)))
+        if rows.size:
+            raise ModalityError(
+                f"Modality '{name}': expected whole events, as it is declared; got single elements missing, in rows "
+                f"{_few(rows)}. Declare Modality(..., partial=True), and fit to data that lack some elements too."
+            )
+        return {}
 
     def _check(self, names: tuple[str, ...]) -> None:
         unknown = [n for n in names if n not in self.values]
@@ -236,15 +337,11 @@ class Batch:
         A program that goes through ``batch.modalities`` decodes these alone; what it observes beside them is not
         scored.
         """
-        return Batch.trusted(self.values, self.present, self.label, self.num, names)
+        return Batch.trusted(self.values, self.present, self.label, self.num, names, self.elements)
 
 
-def _hide(value: Array, mask: Array) -> Array:
-    if mask.ndim > 1:
-        return value
-    xp = get_backend(value).xp
-    mask = xp.reshape(mask, (mask.shape[0],) + (1,) * (value.ndim - 1))
-    return xp.where(mask, value, xp.zeros_like(value))
+def _rows_with(bad: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(bad.reshape(len(bad), -1).any(1))
 
 
 def _brief(value: Any) -> str:

@@ -13,6 +13,10 @@ class DataError(MMPPLError, ValueError):
     """Data cannot be read, are not finite, or do not fit together."""
 
 
+class MissingWarning(UserWarning):
+    """Values are taken as missing because they are NaN; the message says how many."""
+
+
 class OptionError(MMPPLError, ValueError):
     """An unknown model, data set or option, or a value out of range."""
 

@@ -65,6 +65,7 @@ class Modality:
         categories: Number K of classes, for a category: its values are 0, ..., K - 1.
         names: Names of the classes, in their order, where they have any; they say how many there are.
         rank: Number of the factors F, of a likelihood that has them; None for 8.
+        partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
 
     Raises:
         ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
@@ -91,6 +92,7 @@ class Modality:
     categories: int | None = None
     names: tuple[str, ...] | None = None
     rank: int | None = None
+    partial: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in KINDS:
@@ -143,6 +145,11 @@ class Modality:
             raise ModalityError("Expected a vocabulary of at least 2 with padding; got 1, so that nothing is scored.")
         if self.scoring.outputs > 1 and not self.shape:
             raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
+        if not isinstance(self.partial, bool) or self.partial and not self.shape:
+            raise ModalityError(
+                f"Expected partial True or False, and False for a single number or category; got {self.partial!r} for "
+                f"shape {self.shape}. What lacks its only element is missing."
+            )
         # As Python's own numbers, which a run folder can hold.
         plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int, "rank": int}
         for name, kind in plain.items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mmppl._backend import get_backend
-from mmppl.errors import ObjectiveError
+from mmppl.errors import ModalityError, ObjectiveError
 
 Array = Any
 
@@ -15,6 +15,7 @@ __all__ = [
     "Site",
     "alone",
     "data_plate",
+    "elementwise",
     "in_plate",
     "innermost",
     "per_datum",
@@ -157,6 +158,34 @@ def innermost(fn: Any, around: Any) -> Any:
     while isinstance(fn, around):
         fn = fn.base_dist
     return fn
+
+
+def elementwise(fn: Any, there: Array, around: tuple[Any, Any, Any], name: str) -> Any:
+    """A host's distribution of an event of independent elements, of which those count that are there.
+
+    Arguments:
+        fn: The distribution, with an event for each axis of ``there`` but the first.
+        there: Which elements count, boolean, ``(N, *event)``.
+        around: The host's types of masked, independent and expanded distributions.
+        name: The modality, for messages.
+
+    Raises:
+        ModalityError: If the elements are not independent.
+    """
+    masked, independent, expanded = around
+    if fn.event_dim == 0:
+        return fn.mask(there)
+    if isinstance(fn, masked):
+        return elementwise(fn.base_dist, there, around, name).mask(fn._mask)
+    base = fn.base_dist.expand(fn.batch_shape) if isinstance(fn, expanded) else fn
+    if not isinstance(base, independent):
+        raise ModalityError(
+            f"Modality '{name}': expected a likelihood of independent elements, as single ones may be missing; got a "
+            f"{type(base).__name__} of {base.event_dim} event axes. Take one such as Normal(...).to_event(1), or leave "
+            "out rows that lack elements."
+        )
+    inner = elementwise(base.base_dist, there, around, name)
+    return inner.to_event(fn.event_dim - inner.event_dim)
 
 
 def unmasked(fn: Any, masked: Any, around: Any) -> Any:

@@ -124,11 +124,11 @@ def ebm(
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
             sample("z", ppl.MixtureOfExperts(experts, batch.present, family="laplace"))
 
     def draws(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
         return {m: sample(f"{m}.draw", ppl.host.dist.Laplace(*expert)) for m, expert in experts.items()}
 
     def initialize(latents):

@@ -114,7 +114,7 @@ def ivae(
 
     def guide(batch):
         with ppl.plate(batch):
-            features = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+            features = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
             sample("z", ppl.Pooled(features, batch.present, ppl.net("pool", nets["pool"])))
 
     kind = ppl.Masked if objective == "masked" else ppl.ELBO

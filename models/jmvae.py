@@ -58,10 +58,10 @@ def jmvae(
     nets = ppl.host.build_all(specs, seed)
 
     def posterior(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
         if experts.keys() != modalities.keys():  # pseudo-inputs have no texts
             return ppl.Product(experts, batch.present, prior_expert=False)
-        features = [ppl.net(f"{m}.features", nets[f"{m}.features"])(batch[m]) for m in batch.modalities]
+        features = [ppl.net(f"{m}.features", nets[f"{m}.features"])(*batch.inputs(m)) for m in batch.modalities]
         xp = get_backend(features[0]).xp
         everything = xp.all(xp.stack(list(batch.present.values())), axis=0)
         experts["everything"] = ppl.net("encoder", nets["encoder"])(xp.concat(features, axis=-1))

@@ -129,7 +129,7 @@ def masked(
         return ppl.net(name, nets[name])
 
     def encode(batch):
-        return {m: net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
+        return {m: net(f"{m}.encoder")(*batch.inputs(m)) for m in batch.modalities}
 
     def posterior(batch, encoded=None):
         encoded = encode(batch) if encoded is None else encoded
@@ -150,7 +150,10 @@ def masked(
         absent = {m: prior_of(m, z) for m in batch.modalities}
         if pooled:
             return ppl.private_posteriors(encoded, batch.present, net("private"), z, family=family, absent=absent)
-        own = {m: where_present(seen, net(f"{m}.private")(batch[m]), absent[m]) for m, seen in batch.present.items()}
+        own = {
+            m: where_present(seen, net(f"{m}.private")(*batch.inputs(m)), absent[m])
+            for m, seen in batch.present.items()
+        }
         return {m: ppl.host.loc_scale(family, *pair).to_event(1) for m, pair in own.items()}
 
     latent = latent_prior(

@@ -62,7 +62,7 @@ def mmjsd(
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
             loc, _ = experts[batch.modalities[0]]
             xp = get_backend(loc).xp
             several = xp.sum(xp.astype(xp.stack(list(batch.present.values())), loc.dtype), axis=0) > 1.5

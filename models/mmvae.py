@@ -55,7 +55,7 @@ def mmvae(
     nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "laplace"), seed)
 
     def posterior(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
         return ppl.MixtureOfExperts(experts, batch.present, family="laplace")
 
     model, guide = one_latent(

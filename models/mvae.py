@@ -53,7 +53,7 @@ def mvae(
     nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
 
     def posterior(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(batch[m]) for m in batch.modalities}
+        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
         return ppl.Product(experts, batch.present)
 
     model, guide = one_latent(

@@ -100,7 +100,7 @@ def nexus(
         ).to_event(1)
 
     def codes_of(batch):
-        return {m: net(f"{m}.encoder")(batch[m]) for m in batch.modalities}
+        return {m: net(f"{m}.encoder")(*batch.inputs(m)) for m in batch.modalities}
 
     def posterior(batch):
         return above(codes_of(batch), batch)
@@ -150,7 +150,7 @@ def nexus(
         with ppl.plate(batch):
             drawn = {}
             for m in batch.modalities:
-                q = dist.Normal(*net(f"{m}.encoder")(batch[m])).to_event(1)
+                q = dist.Normal(*net(f"{m}.encoder")(*batch.inputs(m))).to_event(1)
                 with ppl.host.scale(scale=local_beta):
                     local = sample(f"{m}.z", q.mask(batch.present[m]))
                 drawn[m] = get_backend(local).stop_gradient(local)

@@ -194,7 +194,7 @@ class Evaluation:
             present = {name: mask[0, ...] for name, mask in present.items()}
         if not several and next(iter(present.values())).ndim == 1:
             return batch.with_present(present)
-        return Batch.trusted(batch.values, present, batch.label, len(batch))
+        return Batch.trusted(batch.values, present, batch.label, len(batch), elements=batch.elements)
 
     def _guided(
         self, mask: Array, several: bool, values: Mapping | None = None, *, rng: Any, role: str = "density"

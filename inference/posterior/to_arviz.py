@@ -199,10 +199,10 @@ def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, in
 
 
 def _seen(data: Batch, name: str) -> np.ndarray:
-    value, mask = np.asarray(data[name]), np.asarray(data.present[name])
+    value, mask = np.asarray(data[name]), np.asarray(data.there(name))
     if mask.all() or not np.issubdtype(value.dtype, np.floating):
         return value
-    return np.where(mask.reshape(-1, *(1,) * (value.ndim - 1)), value, np.nan).astype(value.dtype, copy=False)
+    return np.where(mask, value, np.nan).astype(value.dtype, copy=False)
 
 
 def _present(data: Batch) -> Any:

@@ -55,7 +55,7 @@ def data_digest(data: Batch) -> dict[str, Any]:
         3
     """
     digest: dict[str, Any] = {"rows": len(data)}
-    for part, arrays in (("values", data.values), ("present", data.present)):
+    for part, arrays in (("values", data.values), ("present", data.masks)):
         digest[part] = {name: f"{of_arrays({'': np.asarray(x)}):08x}" for name, x in arrays.items()}
     label = None if data.label is None else np.asarray(data.label)
     if label is not None and label.dtype.hasobject:

@@ -128,7 +128,9 @@ def fit(
     if how.early_stopping is not None and validation is None:
         raise OptionError("Expected validation= with early_stopping=, such as validation=0.1; got none.")
     check_one_process()
-    data = taken(data, program.modalities).validate(program.modalities)
+    data = taken(data, program.modalities)
+    program = program.for_elements_of(data)
+    data = data.validate(program.modalities)
     data, held, about_held = hold_out(validation, data, program.modalities, how.seed)
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
         objective.check(data.modalities)

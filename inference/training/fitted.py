@@ -43,7 +43,7 @@ class Fitted:
     def _bound(self) -> tuple[Callable, Callable]:
         batch = example(self.program.modalities)
         label = None if self.label is None else np.repeat(self.label, len(batch), axis=0)
-        return self.program.ppl.host.bind(self.program, self.weights, replace(batch, label=label))
+        return self.program.ppl.host.bind(self.program, self.weights, batch.with_label(label))
 
     @property
     def model(self) -> Callable:
@@ -115,7 +115,9 @@ class Fitted:
 
 def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:
     """A batch of zeros in the shapes of the modalities, everything present."""
-    values = {}
+    values, elements = {}, {}
     for name, modality in modalities.items():
         values[name] = np.zeros((num, *modality.shape), modality.dtype)
-    return Batch(values)
+        if modality.partial:
+            elements[name] = np.ones(values[name].shape, bool)
+    return Batch(values, elements)

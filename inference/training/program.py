@@ -81,7 +81,8 @@ class Program:
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
         ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
-        rebuild: Declares the program anew, from a seed for its initial weights and other options by name.
+        rebuild: Declares the program anew, from a seed for its initial weights and other options, or ``modalities``, by
+            name.
 
     Attributes:
         compiled: What a host has compiled for this program, and uses again: a callable must do the same at every call,
@@ -149,8 +150,21 @@ class Program:
             return self
         return rebuild(seed) if self.ppl.host.TRAINS_IN_PLACE else self._fresh.get(seed, lambda: rebuild(seed))
 
+    def for_elements_of(self, data: Batch) -> "Program":
+        """The same program for data that lack single elements, if it is known how to make it: encoders see which."""
+        partly = [n for n, m in self.modalities.items() if n in data.values and not m.partial and _lacks(data, n)]
+        if self.rebuild is None or not partly:
+            return self
+        modalities = {n: replace(m, partial=True) if n in partly else m for n, m in self.modalities.items()}
+        return self.rebuild(0, modalities=modalities)
+
     def with_objective(self, objective: Objective) -> "Program":
         """The same program with another objective, except in stages that have one of their own."""
         rebuild = self.rebuild
         again = None if rebuild is None else lambda seed, **options: rebuild(seed, **options).with_objective(objective)
         return replace(self, objective=objective, rebuild=again)
+
+
+def _lacks(data: Batch, name: str) -> bool:
+    """Tells whether a row has a modality without some of its elements."""
+    return bool((np.asarray(data.present[name]) & ~np.asarray(data.whole(name))).any())

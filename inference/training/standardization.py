@@ -15,12 +15,12 @@ CENTRE, SPREAD = "centre", "spread"
 def standardization(
     data: Batch, modalities: Mapping[str, Modality], weights: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    r"""Values of the arrays of a program's networks that standardise data, of the rows that are present.
+    r"""Values of the arrays of a program's networks that standardise data, of what is observed.
 
     Of a network ``<modality>.<part>``, centre and spread are mean and standard deviation of each coordinate of a
     vector and each channel of an image, of :math:`\log(1 + x)` for counts. A decoder of counts has the log of their
-    mean as its centre. A constant coordinate has a spread of 1. Networks that have been given other values than 0 and
-    1, as those that come fitted, keep them.
+    mean as its centre. A constant coordinate has a spread of 1, one without a value a mean of 0 too. Networks that have
+    been given other values than 0 and 1, as those that come fitted, keep them.
 
     Arguments:
         data: The training data.
@@ -29,35 +29,42 @@ def standardization(
     """
     out: dict[str, np.ndarray] = {}
     constant: dict[str, list[int]] = {}
+    lacking: dict[str, list[int]] = {}
     for name, value in weights.items():
         network, _, kind = name.rpartition(".")
         owners = [m for m in modalities if name.startswith(f"{m}.")]
         if kind not in (CENTRE, SPREAD) or not owners or _is_set(network, weights):
             continue
         owner = max(owners, key=len)
-        x = np.asarray(data[owner], np.float64)[np.flatnonzero(np.asarray(data.present[owner]))]
+        rows = np.flatnonzero(np.asarray(data.present[owner]))
+        x = np.asarray(data[owner], np.float64)[rows]
+        if owner in data.elements:
+            x = np.ma.array(x, mask=~np.asarray(data.there(owner))[rows])  # missing elements are left out of means
         modality = modalities[owner]
         if not len(x):
             continue
         if modality.scoring.values == "counts" and network.removeprefix(f"{owner}.").startswith("decoder."):
             if kind == CENTRE:
                 # Half a count over all rows where there is none at all.
-                log_mean = np.log(np.maximum(x.mean(0), 0.5 / len(x)))
+                log_mean = np.log(np.maximum(np.ma.filled(x.mean(0), 0.0), 0.5 / len(x)))
                 rest = value.size - log_mean.size
                 out[name] = np.concatenate([log_mean.reshape(-1), np.zeros(rest)]).reshape(value.shape)
             continue
         x = np.log1p(x) if modality.scoring.values == "counts" else x
         axes = (0, *range(2, x.ndim)) if modality.kind == "image" else (0,)
-        mean, spread = x.mean(axes), x.std(axes)
-        still = spread <= 1e-7 * np.abs(mean)
+        nowhere = np.ma.getmaskarray(x).all(axes)
+        mean, spread = np.ma.filled(x.mean(axes), 0.0), np.ma.filled(x.std(axes), 1.0)
+        still = (spread <= 1e-7 * np.abs(mean)) & ~nowhere
         constant |= {owner: np.flatnonzero(still).tolist()} if still.any() else {}
+        lacking |= {owner: np.flatnonzero(nowhere).tolist()} if nowhere.any() else {}
         out[name] = (mean if kind == CENTRE else np.where(still, 1.0, spread)).reshape(value.shape)
-    for owner, places in constant.items():
-        warnings.warn(
-            f"Modality '{owner}' is constant in the training data at {places[:5]}"
-            f"{' and others' if len(places) > 5 else ''}: nothing can be learned there. Leave these out.",
-            stacklevel=3,
-        )
+    for found, what in ((constant, "is constant"), (lacking, "has no value")):
+        for owner, places in found.items():
+            warnings.warn(
+                f"Modality '{owner}' {what} in the training data at {places[:5]}"
+                f"{' and others' if len(places) > 5 else ''}: nothing can be learned there. Leave these out.",
+                stacklevel=3,
+            )
     return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
 

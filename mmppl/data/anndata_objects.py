@@ -60,7 +60,7 @@ def from_anndata(
         if classes is not None and view not in (kinds or {}):
             declared[view] = classes
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
-    batch = Batch(batch.values, batch.present, labels(adata.obs, label))
+    batch = batch.with_label(labels(adata.obs, label))
     source = Source("anndata", adata.obs_names, columns, dtypes, places)
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
 

@@ -1,7 +1,6 @@
 """Arrays by name, of any host, where a batch is wanted."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from mmppl.data.kinds import check_kinds, fit_to, infer_modality, numpy_of
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
+from mmppl.presence import of_rows, say_missing
 
 __all__ = ["LABEL", "PRESENT", "batch_of", "taken"]
 
@@ -28,8 +28,8 @@ def batch_of(
 ) -> tuple[Batch, dict[str, Modality]]:
     """A batch of arrays by name, and what its modalities are, by :mod:`mmppl.data.kinds` where it is not said.
 
-    Beside arrays ``(N, ...)`` there may be ``<name>__present``, a boolean vector, ``<name>__kind``, a text, and
-    ``label``, a vector, unless that is a modality.
+    Beside arrays ``(N, ...)`` there may be ``<name>__present``, a boolean vector or array of that shape,
+    ``<name>__kind``, a text, and ``label``, a vector, unless that is a modality.
 
     Arguments:
         arrays: The arrays, numpy's, of any host, or sparse matrices.
@@ -74,15 +74,18 @@ def batch_of(
         raise DataError(f"Expected '{LABEL}' of shape (N,) in {where}; got {label.shape}.")
     values, present, out = {}, {}, {}
     for name, array in arrays.items():
-        if name in masks:
-            array = _hidden(array, masks[name])
+        array, mask = numpy_of(array), masks.get(name)
         if name in known:
-            values[name], there = fit_to(name, array, known[name])
+            values[name], there = fit_to(name, array, known[name], mask)
             out[name] = known[name]
         else:
-            values[name], there, out[name] = infer_modality(name, array, said.get(name))
-        mask = masks.get(name, there)
-        present[name] = mask & there if mask.shape == there.shape and mask.dtype == bool else mask
+            values[name], there, out[name] = infer_modality(name, array, said.get(name), mask)
+        fits = mask is None or mask.dtype == bool and mask.shape in (array.shape[:1], array.shape)
+        present[name] = there if fits else mask
+        if there.ndim > 1 and array.dtype.kind == "f":
+            number = int((np.isnan(array) & (True if mask is None or not fits else _wide(mask, array))).sum())
+            if number:
+                say_missing(name, array.shape, number)
     return Batch(values, present, label).validate(out, allow_empty_rows=True), out
 
 
@@ -118,20 +121,15 @@ def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
 
 def _plain(batch: Batch, modalities: Mapping[str, Modality]) -> Batch:
     """The batch, with numpy's arrays of the types that modalities have."""
-    values, present = {}, dict(batch.present)
+    values, masks = {}, {}
     for name, value in batch.values.items():
-        array = numpy_of(value)
+        array, mask = numpy_of(value), numpy_of(batch.masks[name])
         odd = name in modalities and array.dtype.kind not in "iuf"
-        values[name], there = fit_to(name, array, modalities[name]) if odd else (array, None)
-        present[name] = numpy_of(present[name]) if there is None else numpy_of(present[name]) & there
+        values[name], masks[name] = fit_to(name, array, modalities[name], mask) if odd else (array, mask)
     label = None if batch.label is None else numpy_of(batch.label)
     same = all(values[n] is x for n, x in batch.values.items()) and label is batch.label
-    return batch if same else replace(batch, values=values, present=present, label=label)
+    return batch if same else Batch(values, masks, label, batch.num, batch.scored)
 
 
-def _hidden(array: Any, mask: np.ndarray) -> Any:
-    """The array with what is not there set to 0, so that no rule looks at it."""
-    value = numpy_of(array)
-    if value.dtype.kind not in "biuf" or mask.shape != value.shape[:1] or mask.dtype != bool:
-        return value
-    return np.where(mask.reshape(-1, *[1] * (value.ndim - 1)), value, value.dtype.type(0))
+def _wide(mask: np.ndarray, array: np.ndarray) -> np.ndarray:
+    return mask if mask.ndim == array.ndim else of_rows(mask, array)

@@ -1,4 +1,4 @@
-"""Modalities hidden completely at random, at an exact rate."""
+"""Modalities, or single values, hidden completely at random, at an exact rate."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ __all__ = ["hide"]
 
 
 @checked(rate=within(0, 1, open_ends=")"))
-def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
+def hide(batch: Batch, rate: float, *, elements: bool = False, seed: int = 0) -> Batch:
     r"""The batch with a share of its values hidden, completely at random, and in every row at least one kept.
 
     Of n values that are present :math:`\mathrm{round}(\eta n)` are hidden, no more and no fewer: in every row one is
@@ -23,6 +23,7 @@ def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
     Arguments:
         batch: Rows; modalities may be missing already.
         rate: :math:`\eta`, the share of what is present that is hidden.
+        elements: Whether single elements are hidden, rather than whole modalities of rows.
         seed: Random seed, of what is hidden.
 
     Raises:
@@ -34,8 +35,12 @@ def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
         >>> hidden = hide(rows, 0.25)
         >>> int(sum((~mask).sum() for mask in hidden.present.values())), bool(hidden.observed().all())
         (2, True)
+        >>> partly = hide(rows, 0.25, elements=True)
+        >>> int(sum((~partly.there(name)).sum() for name in "ab"))
+        5
     """
-    present = np.stack([np.asarray(batch.present[name]) for name in batch.modalities], axis=1)
+    masks = {n: np.asarray(batch.there(n) if elements else batch.present[n]) for n in batch.modalities}
+    present = np.concatenate([mask.reshape(len(batch), -1) for mask in masks.values()], axis=1)
     if not present.any(1).all():
         raise DataError(f"Expected rows with something to keep; row {int(np.argmin(present.any(1)))} has no modality.")
     rng, number = np.random.default_rng(seed), round(rate * int(present.sum()))
@@ -47,4 +52,7 @@ def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
         most = len(cells) / present.sum()
         raise OptionError(f"Expected a rate of at most {most:.3f}, as every row keeps a modality; got {rate}.")
     present.flat[rng.choice(cells, number, replace=False)] = False
-    return batch.with_present({name: present[:, i] for i, name in enumerate(batch.modalities)})
+    parts = np.split(present, np.cumsum([np.prod(mask.shape[1:], dtype=int) for mask in masks.values()])[:-1], axis=1)
+    return batch.with_present(
+        {n: part.reshape(mask.shape) for (n, mask), part in zip(masks.items(), parts, strict=True)}
+    )

@@ -15,7 +15,9 @@
 
 Scales are the likelihood's own, learned or given by the decoder: see :class:`~mmppl.modality.Modality`. Ids of classes
 are those below 100, or below ten times the number of different ones. Whatever is said goes before these
-rules. A row of floats that are all NaN is missing, as is a row without a text; integers have no sign for that.
+rules, which look at what is observed alone. A float that is NaN is a missing element, a row of them is missing, as is a
+row without a text; integers have no sign for that. A modality that lacks single elements in some row is partial, see
+:class:`~mmppl.modality.Modality`.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,19 +29,23 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
+from mmppl.presence import of_rows
 
 __all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_table", "numpy_of"]
 
 FEW, MANY = 100, 10
 
 
-def infer_modality(name: str, value: Any, kind: str | None = None) -> tuple[np.ndarray, np.ndarray, Modality]:
-    """An array as a modality's values, which rows have any, and the modality by the rules above.
+def infer_modality(
+    name: str, value: Any, kind: str | None = None, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, Modality]:
+    """An array as a modality's values, which rows or elements there are, and the modality by the rules above.
 
     Arguments:
         name: Name of the modality, for messages.
         value: ``(N, ...)``, an array of any host or a sparse matrix.
         kind: Its kind, where it is said.
+        mask: Mask of what is there, of rows or of elements, where it is said.
 
     Raises:
         DataError: If no rule takes it, or the kind does not, or all of it is missing.
@@ -56,12 +62,14 @@ def infer_modality(name: str, value: Any, kind: str | None = None) -> tuple[np.n
     value, there = _rows(name, value)
     if len(there) and not there.any():
         raise DataError(f"Modality '{name}': expected a value in some row; got none. Leave it out.")
+    value, there = _seen(value, there, mask)
     known = value[there]
-    kind = _guess(name, known) if kind is None else kind
+    kind = _guess(name, known, value.shape) if kind is None else kind
     names = tuple(map(str, np.unique(known))) if kind == "category" and _text(value) else None
     out = _AS[kind](name, value, there, names)
+    there = there if there.ndim == 1 else there.reshape(out.shape)
     known = out[there]
-    how: dict[str, Any] = {"kind": kind}
+    how: dict[str, Any] = {"kind": kind, "partial": _partly(there)}
     if kind == "tokens":
         how["vocabulary"] = int(known.max(initial=0)) + 1
     elif kind == "category":
@@ -76,8 +84,10 @@ def infer_modality(name: str, value: Any, kind: str | None = None) -> tuple[np.n
         raise ModalityError(f"Modality '{name}': {error}") from None
 
 
-def fit_to(name: str, value: Any, modality: Modality) -> tuple[np.ndarray, np.ndarray]:
-    """An array as values of a modality that is known, and which rows have any: names of classes become their ids.
+def fit_to(name: str, value: Any, modality: Modality, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """An array as values of a modality that is known, and which rows or elements there are, less what a mask hides.
+
+    Names of classes become their ids.
 
     Raises:
         DataError: If it is of another kind, or a class is unknown.
@@ -96,7 +106,9 @@ def fit_to(name: str, value: Any, modality: Modality) -> tuple[np.ndarray, np.nd
         )
     if _text(value) and modality.kind == "category" and modality.names is None:
         raise DataError(f"Modality '{name}': expected ids of classes below {modality.categories}; got texts.")
-    return _AS[modality.kind](name, value, there, modality.names), there
+    value, there = _seen(value, there, mask)
+    out = _AS[modality.kind](name, value, there, modality.names)
+    return out, there if there.ndim == 1 else there.reshape(out.shape)
 
 
 def check_kinds(kinds: Mapping[str, str], names: Any) -> None:
@@ -124,7 +136,7 @@ def kinds_table(modalities: Mapping[str, Modality], batch: Batch) -> str:
     for name, m in modalities.items():
         shape = f"{m.categories} classes" if m.kind == "category" else " x ".join(map(str, m.shape)) or "1"
         scored = "categorical" if m.ids else str(m.likelihood)
-        share = f"{100 * float(np.mean(np.asarray(batch.present[name]))):.0f}%"
+        share = f"{100 * float(np.mean(np.asarray(batch.there(name)))):.0f}%"
         table.append((name, m.kind, shape, scored, str(m.scale) if m.scoring.scaled else "", share))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
@@ -144,7 +156,7 @@ def numpy_of(value: Any) -> np.ndarray:
 
 
 def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
-    """An array of numbers or texts, and which rows are there; what is missing in it is 0 or no text."""
+    """An array of numbers or texts, and which rows or elements are there; what is missing in it is 0 or no text."""
     value = numpy_of(value)
     if not value.ndim:
         raise DataError(f"Modality '{name}': expected an array (N, *event); got one of shape ().")
@@ -160,17 +172,41 @@ def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     there = np.ones(len(value), bool)
     if value.dtype.kind == "f":
-        there = ~np.isnan(value.reshape(len(value), -1)).all(1) if value.size else there
-        value = np.where(there.reshape(-1, *[1] * (value.ndim - 1)), value, value.dtype.type(0))
+        gone = np.isnan(value)
+        lost = gone.reshape(len(value), -1)
+        there = ~lost.all(1) if value.size else there
+        if (lost.any(1) & there).any():
+            there = ~gone
+        value = np.where(gone, value.dtype.type(0), value)
     return value, there
 
 
-def _guess(name: str, known: np.ndarray) -> str:
-    rank, integer = known.ndim, known.dtype.kind in "iu"
+def _seen(value: np.ndarray, there: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The same, less what a mask hides; one that is none, or of another shape, is refused where a batch is made."""
+    if mask is None or mask.dtype != bool or mask.shape not in (value.shape[:1], value.shape):
+        return value, there
+    if mask.ndim < there.ndim:
+        mask = of_rows(mask, value)
+    elif mask.ndim > there.ndim:
+        there = of_rows(there, value)
+    there = there & mask
+    if value.dtype.kind not in "biuf":
+        return value, there
+    return np.where(there if there.ndim == value.ndim else of_rows(there, value), value, value.dtype.type(0)), there
+
+
+def _partly(there: np.ndarray) -> bool:
+    """Tells whether some row has some elements and lacks others."""
+    own = there.reshape(len(there), -1)
+    return bool((own.any(1) & ~own.all(1)).any()) if there.ndim > 1 else False
+
+
+def _guess(name: str, known: np.ndarray, shape: tuple[int, ...]) -> str:
+    rank, integer = len(shape), known.dtype.kind in "iu"
     if rank > 4:
         raise DataError(
             f"Modality '{name}': expected an image (N, C, H, W) or (N, H, W), or numbers of at most four axes; got "
-            f"dtype {known.dtype} and shape {known.shape}. Say its kind, or lay axes together."
+            f"dtype {known.dtype} and shape {shape}. Say its kind, or lay axes together."
         )
     if _text(known):
         return "category"
@@ -181,13 +217,13 @@ def _guess(name: str, known: np.ndarray) -> str:
     if integer:
         if known.size and known.min() < 0:
             raise DataError(
-                f"Modality '{name}': expected counts (0, 1, 2, ...) in an array of integers of shape {known.shape}; "
+                f"Modality '{name}': expected counts (0, 1, 2, ...) in an array of integers of shape {shape}; "
                 f"got {int(known.min())}. Say what it is: kind 'vector', or floats, for numbers."
             )
         return "counts"
     if rank == 4 or rank == 3 and known.size and bool((known >= 0).all() and (known <= 1).all()):
         return "image"
-    if rank == 2 and known.shape[1] > 1 and _whole(known) and known.max(initial=0) > 1 and (known == 0).any():
+    if rank == 2 and shape[1] > 1 and _whole(known) and known.max(initial=0) > 1 and (known == 0).any():
         return "counts"
     return "vector"
 
@@ -259,7 +295,8 @@ def _counts(name: str, value: np.ndarray, there: np.ndarray, names: Any) -> np.n
     _no_texts(name, value, "counts")
     known = value[there]
     if not _whole(known):
-        rows = np.flatnonzero(there)[~((known >= 0) & (known == np.floor(known))).reshape(len(known), -1).all(1)]
+        bad = ~((value >= 0) & (value == np.floor(value))) & (there if there.ndim > 1 else of_rows(there, value))
+        rows = np.flatnonzero(bad.reshape(len(value), -1).any(1))
         raise DataError(
             f"Modality '{name}': expected counts (0, 1, 2, ...); got others, in rows {', '.join(map(str, rows[:5]))}. "
             "Say kind 'vector' for numbers."

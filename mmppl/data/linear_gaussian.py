@@ -21,8 +21,9 @@ class LinearGaussian:
     .. math::
         z \sim N(0, I_D), \qquad x_m = W_m z + b_m + \sigma_m \epsilon_m, \quad \epsilon_m \sim N(0, I_{d_m})
 
-    Everything is float64 and exact for every pattern of present modalities, another one in each row if need be: the
-    posterior precision is :math:`P = I + \sum_{m \in S} W_m^T W_m / \sigma_m^2`.
+    Everything is float64 and exact for every pattern of present modalities and of their elements, another one in each
+    row if need be: the posterior precision is :math:`P = I + \sum_{m \in S} W_m^T W_m / \sigma_m^2`, of the rows of
+    W that belong to elements observed.
 
     Arguments:
         latent_dim: Dimension D of z.
@@ -106,8 +107,8 @@ class LinearGaussian:
         total = np.linalg.slogdet(precision)[1] - (pull * np.linalg.solve(precision, pull[..., None])[..., 0]).sum(-1)
         for name in batch:
             residual = (np.asarray(batch[name]) - self.bias[name]) / self.noise[name]
-            term = self.dims[name] * np.log(2 * np.pi * self.noise[name] ** 2) + (residual**2).sum(-1)
-            total = total + np.where(batch.present[name], term, 0.0)
+            term = np.log(2 * np.pi * self.noise[name] ** 2) + residual**2
+            total = total + np.where(batch.there(name), term, 0.0).sum(-1)
         return -0.5 * total
 
     def conditional_joint(self, batch: Batch, targets: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,9 +155,9 @@ class LinearGaussian:
         pull = np.zeros((len(batch), self.latent_dim))
         for name in batch:
             weight = self.weight[name] / self.noise[name] ** 2
-            mask = np.asarray(batch.present[name])
-            precision += mask[:, None, None] * (weight.T @ self.weight[name])
-            pull += mask[:, None] * ((np.asarray(batch[name]) - self.bias[name]) @ weight)
+            there = np.asarray(batch.there(name), float)
+            precision += np.einsum("id,ni,ie->nde", weight, there, self.weight[name])
+            pull += (there * (np.asarray(batch[name]) - self.bias[name])) @ weight
         return precision, pull
 
 

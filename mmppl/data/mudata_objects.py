@@ -72,7 +72,7 @@ def from_mudata(
             f"they called differently, as {[str(mdata.mod[p].obs_names[0]) for p in seen if p in mdata.mod][:3]}?"
         )
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
-    batch = Batch(batch.values, batch.present, labels(mdata.obs, label))
+    batch = batch.with_label(labels(mdata.obs, label))
     source = Source("mudata", mdata.obs_names, columns, dtypes, places)
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
 

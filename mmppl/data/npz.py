@@ -33,9 +33,9 @@ def read_npz(
 
     What an array is follows from its type and shape, by the rules of :mod:`mmppl.data.kinds`: integers ``(N,)`` and
     texts are categories, integers ``(N, L)`` counts, uint8 ``(N, C, H, W)`` or ``(N, H, W)`` images, read as x / 255.
-    ``<name>__kind``, a text, says otherwise. ``<name>__present`` is a boolean vector ``(N,)`` (all present where it is
-    left out), ``label`` a vector ``(N,)``. Values that are not present are read as zero, whatever stands there, and a
-    row of floats that is all NaN is not present.
+    ``<name>__kind``, a text, says otherwise. ``<name>__present`` is boolean, of rows ``(N,)`` or of the array's shape
+    (all present where it is left out), ``label`` a vector ``(N,)``. Values that are not present are read as zero,
+    whatever stands there. A float that is NaN is a missing element.
 
     Arguments:
         path: The file.
@@ -45,9 +45,10 @@ def read_npz(
 
     Raises:
         DataError: If the file is missing, corrupt, not a ``.npz``, unpacks to more than ``max_bytes`` or holds anything
-            but plain arrays; if arrays do not fit the contract; if a value that is present is NaN or Inf;
+            but plain arrays; if arrays do not fit the contract; if a value that is present is Inf;
             if the labels have another length.
-        ModalityError: If modalities have different numbers of rows, or a mask is not a boolean vector.
+        ModalityError: If modalities have different numbers of rows, or a mask is not boolean, of rows or of the array's
+            shape.
         OptionError: If a kind is unknown.
 
     Example:
@@ -175,5 +176,5 @@ def _columns(data: Batch | Mapping[str, Any]) -> dict[str, Any]:
         return dict(data)
     if LABEL in data.values:
         raise DataError(f"A modality cannot be called '{LABEL}' in a .npz file; rename it.")
-    columns = dict(data.values) | {f"{name}{PRESENT}": mask for name, mask in data.present.items()}
+    columns = dict(data.values) | {f"{name}{PRESENT}": mask for name, mask in data.masks.items()}
     return columns if data.label is None else columns | {LABEL: data.label}

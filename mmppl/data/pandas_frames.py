@@ -32,7 +32,8 @@ def from_pandas(
     """A data set of the columns of a data frame.
 
     A view of one column is one number or one category of each row, a view of several a vector or counts; see
-    :mod:`mmppl.data.kinds`. A missing cell of a single column, or a row that lacks all cells of a view, is missing.
+    :mod:`mmppl.data.kinds`. A missing cell is a missing element of its view; a row that lacks all cells of a view is
+    missing.
 
     Arguments:
         frame: A ``pandas.DataFrame``.
@@ -50,7 +51,7 @@ def from_pandas(
 
     Raises:
         DataError: If a column is unknown or stands twice, is neither of numbers nor of texts, or of texts among
-            numbers; if a row lacks some columns of a view; if a category is unknown.
+            numbers; if a category is unknown.
         OptionError: If a kind is unknown.
 
     Example:
@@ -86,7 +87,7 @@ def from_pandas(
             arrays[view] = _columns(view, frame, wanted)
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
     if label is not None:
-        batch = Batch(batch.values, batch.present, label_array(frame[label]))
+        batch = batch.with_label(label_array(frame[label]))
     dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
     source = Source("pandas", frame.index, columns, dtypes)
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
@@ -125,9 +126,10 @@ def to_pandas(values: Batch | Mapping[str, Any], data: Dataset, *, interval: flo
             for end, part in _parts(found):
                 if part is not None:
                     cells = part.reshape(len(part), -1)[:, i]
+                    there = found.there if found.there.ndim == 1 else found.there.reshape(len(part), -1)[:, i]
                     key = column if not end else (*column, end) if isinstance(column, tuple) else f"{column} {end}"
                     kept = dtype if not end or modality.ids else np.dtype(float)
-                    out[key] = _series(pandas, cells, found.there, kept, modality, source.index)
+                    out[key] = _series(pandas, cells, there, kept, modality, source.index)
     return pandas.DataFrame(out, index=source.index)
 
 
@@ -181,17 +183,7 @@ def _columns(view: str, frame: Any, names: Sequence[Any]) -> np.ndarray:
         raise DataError(
             f"View '{view}': expected columns of numbers; got texts in {texts[:5]}. Make a view of its own of each."
         )
-    out = np.stack([p.astype(np.result_type(*(p.dtype for p in parts)), copy=False) for p in parts], axis=1)
-    gone = np.isnan(out) if out.dtype.kind == "f" else np.zeros(out.shape, bool)
-    some = gone.any(1) & ~gone.all(1)
-    if some.any():
-        lacking = [c for c, missing in zip(names, np.atleast_1d(gone[some].any(0)), strict=True) if missing]
-        rows = ", ".join(map(str, np.flatnonzero(some)[:5]))
-        raise DataError(
-            f"View '{view}': rows {rows} lack columns {lacking[:5]} and have others. Make a view of its own of each "
-            "such column, or leave out these rows."
-        )
-    return out
+    return np.stack([p.astype(np.result_type(*(p.dtype for p in parts)), copy=False) for p in parts], axis=1)
 
 
 def label_array(column: Any) -> np.ndarray:

@@ -42,7 +42,7 @@ class Imputation(NamedTuple):
         value: ``(N, *event)``: means of draws, for categories the most frequent one.
         low: Lower end of the interval, or None.
         high: Upper end of it, or None.
-        there: Which rows have a value, ``(N,)``.
+        there: Which rows have a value, ``(N,)``, or which elements.
     """
 
     value: np.ndarray
@@ -90,7 +90,7 @@ def imputations(
     out = {}
     for name in values:
         modality, given = data.modalities[name], np.asarray(values[name])
-        there = np.asarray(values.present[name]) if isinstance(values, Batch) else np.ones(len(data.rows), bool)
+        there = np.asarray(values.masks[name]) if isinstance(values, Batch) else np.ones(len(data.rows), bool)
         drawn = given.ndim == len(modality.shape) + 2
         if given.shape[drawn:] != (len(data.rows), *modality.shape):
             wanted = (len(data.rows), *modality.shape)
@@ -126,11 +126,11 @@ def as_read(value: np.ndarray, there: np.ndarray, modality: Modality, dtype: Any
 
     Arguments:
         value: ``(N, *event)``.
-        there: Which rows have a value, ``(N,)``; of integers the others stay as they are.
+        there: Which rows have a value, ``(N,)``, or which elements; of integers the others stay as they are.
         modality: What it is.
         dtype: The type.
     """
-    rows = there.reshape(-1, *[1] * (value.ndim - 1))
+    rows = there if there.ndim == value.ndim else there.reshape(-1, *[1] * (value.ndim - 1))
     if modality.kind == "category" and modality.names is not None:
         texts = np.array(
             [modality.names[int(i)] if here else None for i, here in zip(value, there, strict=True)], object
@@ -165,5 +165,4 @@ def _of_draws(draws: np.ndarray, modality: Modality, interval: float | None) -> 
 
 def _observed(value: np.ndarray, rows: Batch, name: str) -> np.ndarray:
     """The value with what is observed in its place, in the wider precision of both."""
-    there = np.asarray(rows.present[name])
-    return np.where(there.reshape(-1, *[1] * (value.ndim - 1)), np.asarray(rows[name]), value)
+    return np.where(np.asarray(rows.there(name)), np.asarray(rows[name]), value)

@@ -104,7 +104,8 @@ def to_xarray(values: Batch | Mapping[str, Any], data: Dataset, *, interval: flo
                 out[f"{name}{end}"] = made_again
                 out[f"{name}{end}"] = out[f"{name}{end}"].transpose(*like.dims)
         if dtype.kind in "iub" and not found.there.all():
-            out[f"{name}{PRESENT}"] = (source.index, found.there)
+            there = found.there if found.there.ndim == 1 else found.there.reshape(shape)
+            out[f"{name}{PRESENT}"] = (dims[: there.ndim], there)
     return out
 
 

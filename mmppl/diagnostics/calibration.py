@@ -196,8 +196,10 @@ def coverage(
         below, ties = (drawn < value).sum(0), (drawn == value).sum(0)
         place = (below + rng.random(value.shape) * (ties + 1)) / (num + 1)
         off = np.abs(place - 0.5).reshape(len(has), -1)
-        inside = (off[..., None] <= wanted / 2).mean(1)
-        pit[name] = np.histogram(place, BINS)[0]
+        # A datum counts by the elements that it has.
+        there = np.asarray(data.there(name))[has].reshape(len(has), -1)
+        inside = ((off[..., None] <= wanted / 2) & there[..., None]).sum(1) / there.sum(1)[:, None]
+        pit[name] = np.histogram(place.reshape(len(has), -1)[there], BINS)[0]
         share[name] = inside.mean(0)
         error[name] = inside.std(0, ddof=1) / np.sqrt(len(has))
     return Coverage(wanted, share, error, pit)

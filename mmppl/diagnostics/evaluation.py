@@ -198,7 +198,7 @@ def _joint(samples: Mapping[str, np.ndarray], judges: Classifiers) -> dict[str, 
 def _frechet(samples: Mapping[str, np.ndarray], rows: Batch, features: Features) -> dict[str, float | None]:
     out: dict[str, float | None] = {}
     for name, see in features.items():
-        real = np.asarray(rows[name])[np.flatnonzero(np.asarray(rows.present[name]))]
+        real = np.asarray(rows[name])[np.flatnonzero(np.asarray(rows.whole(name)))]
         out[name] = _number(frechet(see(samples[name]), see(real))) if len(real) > 1 else None
     return out
 

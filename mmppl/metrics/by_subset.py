@@ -25,7 +25,7 @@ def by_subset(
     Arguments:
         generate_fn: Called with a batch in which the subset is present and the names of the others; returns arrays
             ``(K, N, *event)`` by name.
-        batch: Data; rows count that have the subset and the modality compared.
+        batch: Data; rows count that have the subset and all elements of the modality compared.
         subsets: Names given; an empty subset is for draws from the prior.
         measure: Called with the modality's name, draws ``(K, N, *event)`` and data ``(N, *event)``.
 
@@ -66,7 +66,7 @@ def by_subset(
             raise ModalityError(f"Expected '{lost[0]}' among what was generated; got {list(samples)}.")
         out[subset] = {}
         for name in want:
-            there = np.flatnonzero(np.asarray(rows.present[name]))
+            there = np.flatnonzero(np.asarray(rows.whole(name)))
             if there.size:
                 out[subset][name] = measure(name, np.asarray(samples[name])[:, there], np.asarray(rows[name])[there])
     if not out:

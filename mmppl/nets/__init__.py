@@ -8,7 +8,16 @@ from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.flat import Flat
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.observed import Classes, Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
+from mmppl.nets.observed import (
+    Classes,
+    Heteroscedastic,
+    LogCounts,
+    Partial,
+    PartialIds,
+    Scaled,
+    Standardized,
+    Unstandardized,
+)
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
 from mmppl.nets.spec import MLP, Energy, LocScale, Spec
@@ -25,6 +34,8 @@ __all__ = [
     "LocScale",
     "LogCounts",
     "PairEnergy",
+    "Partial",
+    "PartialIds",
     "PatchDecoder",
     "PatchEncoder",
     "ResidualScore",

@@ -5,7 +5,16 @@ from math import prod
 from mmppl.checks import at_least, checked
 from mmppl.modality import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
-from mmppl.nets.observed import Classes, Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
+from mmppl.nets.observed import (
+    Classes,
+    Heteroscedastic,
+    LogCounts,
+    Partial,
+    PartialIds,
+    Scaled,
+    Standardized,
+    Unstandardized,
+)
 from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = ["decoder", "encoder", "energy"]
@@ -23,7 +32,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     Vectors and images of at most 1,024 values get an MLP with two hidden layers, larger images a patch encoder
     (patches of 4, 8 or 16 pixels, at most 64 of them where the sides allow), token texts a token encoder. Counts are
     seen as log(1 + x), categories one-hot. Counts, and values whose likelihood has a location in their units, are seen
-    standardised: see :class:`~mmppl.nets.Standardized`.
+    standardised: see :class:`~mmppl.nets.Standardized`. Of a modality that may lack single elements the net takes the
+    mask of those that are there beside the values, ``net(x, mask)``: see :class:`~mmppl.nets.Partial`.
 
     Arguments:
         modality: The modality.
@@ -41,14 +51,18 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     out = (latent_dim,) if family is None else (2 * latent_dim,)
     size = _patch(modality)
     body: Spec
+    # Who is there stands behind the values, on the first axis of the event.
+    shape = (2 * modality.shape[0], *modality.shape[1:]) if modality.partial else modality.shape
     if modality.vocabulary:
-        body = TokenEncoder(modality.shape[0], modality.vocabulary, out, width=_width(hidden))
+        body = TokenEncoder(modality.shape[0], modality.vocabulary + modality.partial, out, width=_width(hidden))
+        body = PartialIds(body, modality.vocabulary) if modality.partial else body
     elif modality.categories:
         body = Classes(modality.categories, MLP((hidden,), out, (hidden,)))
     elif size:
-        body = PatchEncoder(modality.shape, out, size, _width(hidden))  # type: ignore[arg-type]
+        body = PatchEncoder(shape, out, size, _width(hidden))  # type: ignore[arg-type]
     else:
-        body = MLP(modality.shape, out, (hidden, hidden))
+        body = MLP(shape, out, (hidden, hidden))
+    body = Partial(body, modality.shape) if modality.partial and not modality.ids else body
     counts = modality.scoring.values == "counts"
     body = Standardized(body, modality.units) if counts or modality.scoring.located else body
     body = LogCounts(body) if counts else body

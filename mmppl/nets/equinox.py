@@ -206,6 +206,18 @@ class _Log1p(_Fixed):
         return jnp.log1p(x)
 
 
+class _WithMask(_Fixed):
+    def __call__(self, x, context=None):
+        there = jnp.ones_like(x) if context is None else jnp.broadcast_to(context, x.shape).astype(x.dtype)
+        seen = x if context is None else jnp.where(context, x, 0.0)
+        return jnp.concatenate([seen, there], -len(self.layer.shape))
+
+
+class _MissingId(_Fixed):
+    def __call__(self, x, context=None):
+        return x if context is None else jnp.where(context, x, self.layer.number)
+
+
 class _Reshape(_Fixed):
     def __call__(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
@@ -305,6 +317,7 @@ _FIXED = {
     L.Activation: _Activation,
     L.Attention: _Attention,
     L.Log1p: _Log1p,
+    L.MissingId: _MissingId,
     L.Reshape: _Reshape,
     L.Swap: _Swap,
     L.Patch: _Patch,
@@ -314,6 +327,7 @@ _FIXED = {
     L.Split: _Split,
     L.SplitScale: _SplitScale,
     L.MixtureSplit: _MixtureSplit,
+    L.WithMask: _WithMask,
 }
 
 

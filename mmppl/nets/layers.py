@@ -1,8 +1,9 @@
 """The few steps every net is made of. A spec lowers to a chain of these; each builder knows only these.
 
 Leading axes are any number of batch axes ``*``, also none; a layer acts on the event axes behind them. A net may have a
-context beside its event: the times of a score, which :class:`Condition` makes and :class:`Shift` reads, or who is
-present in a set, which is given with the event and which :class:`Pool` and a masked :class:`Attention` read.
+context beside its event: the times of a score, which :class:`Condition` makes and :class:`Shift` reads, or, given with
+the event, who is present in a set, which :class:`Pool` and a masked :class:`Attention` read, or which elements of the
+event are there, which :class:`WithMask` and :class:`MissingId` read.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Log1p",
+    "MissingId",
     "MixtureSplit",
     "Norm",
     "Patch",
@@ -40,6 +42,7 @@ __all__ = [
     "Swap",
     "TimeFeatures",
     "Unpatch",
+    "WithMask",
 ]
 
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh")
@@ -77,6 +80,23 @@ class Activation(Layer):
 @dataclass(frozen=True)
 class Log1p(Layer):
     """``log(1 + x)``, elementwise: counts of all sizes side by side."""
+
+
+@dataclass(frozen=True)
+class WithMask(Layer):
+    """``x`` to x and the mask of what is there, one behind the other on the first axis of the event ``shape``.
+
+    The mask is the context, boolean, of the shape of x; without one all is there. What is not there is 0.
+    """
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MissingId(Layer):
+    """Ids with ``number``, an id of its own, where the context, boolean, of the shape of x, says that there is none."""
+
+    number: int
 
 
 @dataclass(frozen=True)

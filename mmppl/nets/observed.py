@@ -3,10 +3,97 @@
 from dataclasses import dataclass
 
 from mmppl.errors import OptionError
-from mmppl.nets.layers import SCALE_FLOOR, Activation, Embed, Layer, Log1p, Scale, SplitScale, Standardize
+from mmppl.nets.layers import (
+    SCALE_FLOOR,
+    Activation,
+    Embed,
+    Layer,
+    Log1p,
+    MissingId,
+    Scale,
+    SplitScale,
+    Standardize,
+    WithMask,
+)
 from mmppl.nets.spec import Spec
 
-__all__ = ["Classes", "Heteroscedastic", "LogCounts", "Scaled", "Standardized", "Unstandardized"]
+__all__ = [
+    "Classes",
+    "Heteroscedastic",
+    "LogCounts",
+    "Partial",
+    "PartialIds",
+    "Scaled",
+    "Standardized",
+    "Unstandardized",
+]
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A body that sees values beside the mask of those that are there: ``net(x, mask)``, or ``net(x)`` where all are.
+
+    Arguments:
+        body: The net of both, with twice the inputs on the first axis of the event.
+        shape: Event shape of the values.
+
+    Raises:
+        OptionError: If the body has another number of inputs.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Partial(MLP((6,), (8,)), (3,)).in_shape
+        (3,)
+    """
+
+    body: Spec
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        wanted = (2 * self.shape[0], *self.shape[1:])
+        if tuple(self.body.in_shape) != wanted:
+            raise OptionError(f"Expected a body with in_shape {wanted}; got {self.body.in_shape}.")
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (WithMask(tuple(self.shape)), *self.body.layers())
+
+
+@dataclass(frozen=True)
+class PartialIds:
+    """A body that sees an id of its own where a token is missing: ``net(x, mask)``, or ``net(x)`` where none is.
+
+    Arguments:
+        body: The net of ids, of one more than there are.
+        number: The id that stands for a missing one.
+
+    Example:
+        >>> from mmppl.nets import TokenEncoder
+        >>> PartialIds(TokenEncoder(5, 28, (8,)), 27).layers()[0]
+        MissingId(number=27)
+    """
+
+    body: Spec
+    number: int
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.body.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (MissingId(self.number), *self.body.layers())
+
 
 # The least scale beside factors, in deviations of the data or in logits.
 FACTORED_FLOOR = 0.01

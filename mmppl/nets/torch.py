@@ -213,6 +213,17 @@ class _Log1p(_Fixed):
         return torch.log1p(x)
 
 
+class _WithMask(_Fixed):
+    def forward(self, x, context=None):
+        there = torch.ones_like(x) if context is None else context.to(x.dtype).expand(x.shape)
+        return torch.cat([x if context is None else torch.where(context, x, 0.0), there], -len(self.layer.shape))
+
+
+class _MissingId(_Fixed):
+    def forward(self, x, context=None):
+        return x if context is None else torch.where(context, x, self.layer.number)
+
+
 class _Reshape(_Fixed):
     def forward(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
@@ -305,6 +316,8 @@ _MODULES = {
     L.TimeFeatures: _TimeFeatures,
     L.Attention: _Attention,
     L.Log1p: _Log1p,
+    L.MissingId: _MissingId,
+    L.WithMask: _WithMask,
     L.Scale: _Scale,
     L.Activation: _Activation,
     L.Reshape: _Reshape,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpyro
 from numpyro import handlers
 from numpyro.contrib.module import eqx_module
-from numpyro.distributions import Distribution
+from numpyro.distributions import Distribution, ExpandedDistribution, Independent, MaskedDistribution
 from numpyro.primitives import _PYRO_STACK
 
 from mmppl.batch import Batch
@@ -18,17 +18,18 @@ from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.spec import Spec
-from mmppl.sites import PLATE
+from mmppl.sites import PLATE, elementwise
 
 __all__ = ["as_batch", "build", "net", "observe", "plate"]
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:
-    return (batch.values, batch.present, batch.numbers), (batch.num, batch.scored)
+    return (batch.values, batch.present, batch.numbers, batch.elements), (batch.num, batch.scored)
 
 
 def _unflatten(aux: tuple, children: tuple) -> Batch:
-    return Batch.trusted(*children, *aux)
+    values, present, label, elements = children
+    return Batch.trusted(values, present, label, *aux, elements)
 
 
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
@@ -45,6 +46,7 @@ def as_batch(batch: Batch) -> Batch:
         None if batch.numbers is None else _array(batch.numbers),
         len(batch),
         batch.scored,
+        {name: jnp.asarray(mask) for name, mask in batch.elements.items()},
     )
 
 
@@ -85,7 +87,9 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:
-    """Scores a modality where it is present: a sample statement, observed and masked.
+    r"""Scores a modality where it is present: a sample statement, observed and masked.
+
+    Where single elements may be missing a likelihood :math:`\prod_i p(x_i \mid z)` counts those that are there.
 
     Arguments:
         name: The modality, also the name of the site.
@@ -93,8 +97,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
         batch: The batch.
 
     Raises:
-        ModalityError: If the event shape of the likelihood is not that of the data, or the program has another site
-            of the modality's name.
+        ModalityError: If the event shape of the likelihood is not that of the data, single elements may be missing
+            that are not independent under it, or the program has another site of the modality's name.
     """
     value = batch[name]
     if name not in batch.modalities:
@@ -109,6 +113,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
             "one of them."
         )
+    if name in batch.elements:
+        fn = elementwise(fn, batch.elements[name], (MaskedDistribution, Independent, ExpandedDistribution), name)
     with handlers.mask(mask=batch.present[name]):
         return numpyro.sample(name, fn, obs=value)
 

@@ -178,7 +178,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch))
+        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch), elements=batch.elements)
         self._leaves, record, finite = self._step(self._leaves, plain)
         return bool(finite), {name: float(value) for name, value in record.items()}
 

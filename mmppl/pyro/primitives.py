@@ -9,7 +9,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Distribution, constraints
+from pyro.distributions import Distribution, ExpandedDistribution, Independent, MaskedDistribution, constraints
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch.distributions import transform_to
@@ -21,7 +21,7 @@ from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
 from mmppl.pyro.networks import copied, entered, ready
-from mmppl.sites import PLATE
+from mmppl.sites import PLATE, elementwise
 
 __all__ = ["as_batch", "build", "net", "observe", "plate"]
 
@@ -40,6 +40,7 @@ def as_batch(batch: Batch) -> Batch:
         None if batch.numbers is None else _tensor(batch.numbers),
         len(batch),
         batch.scored,
+        {name: _tensor(mask) for name, mask in batch.elements.items()},
     )
 
 
@@ -105,7 +106,9 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:
-    """Scores a modality where it is present: a sample statement, observed and masked.
+    r"""Scores a modality where it is present: a sample statement, observed and masked.
+
+    Where single elements may be missing a likelihood :math:`\prod_i p(x_i \mid z)` counts those that are there.
 
     Arguments:
         name: The modality, also the name of the site.
@@ -113,8 +116,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
         batch: The batch.
 
     Raises:
-        ModalityError: If the event shape of the likelihood is not that of the data, or the program has another site
-            of the modality's name.
+        ModalityError: If the event shape of the likelihood is not that of the data, single elements may be missing
+            that are not independent under it, or the program has another site of the modality's name.
     """
     value = batch[name]
     if name not in batch.modalities:
@@ -129,8 +132,11 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
             "one of them."
         )
+    value = _inside(fn, name, batch)
+    if name in batch.elements:
+        fn = elementwise(fn, batch.elements[name], (MaskedDistribution, Independent, ExpandedDistribution), name)
     with poutine.mask(mask=batch.present[name]):
-        return pyro.sample(name, fn, obs=_inside(fn, value, batch.present[name]))
+        return pyro.sample(name, fn, obs=value)
 
 
 def _sites() -> Iterator[Mapping]:
@@ -138,12 +144,14 @@ def _sites() -> Iterator[Mapping]:
     return (h.trace.nodes for h in _PYRO_STACK if isinstance(h, TraceMessenger))
 
 
-def _inside(fn: Distribution, value: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """The value with what hides absent rows, 0, moved inside the support: there a density may have no gradient."""
-    support = fn.support
+def _inside(fn: Distribution, name: str, batch: Batch) -> torch.Tensor:
+    """The value with what hides absent values, 0, moved inside the support: there a density may have no gradient."""
+    value, present, support = batch[name], batch.present[name], fn.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if support.is_discrete or support is constraints.real:
         return value
-    there = present.reshape(-1, present.shape[-1]).any(0).reshape(-1, *[1] * (value.ndim - 1))
+    there = batch.elements.get(name)
+    if there is None:
+        there = present.reshape(-1, present.shape[-1]).any(0).reshape(-1, *[1] * (value.ndim - 1))
     return torch.where(there, value, transform_to(support)(torch.zeros_like(value)))

@@ -84,7 +84,7 @@ class LinearProgram:
             nets[name] = room.load(room.build(spec, 0, "float64"), state)
 
         def guide(batch: Batch) -> None:
-            experts = {name: d.mm.net(f"{name}.encoder", nets[name])(batch[name]) for name in batch.modalities}
+            experts = {name: d.mm.net(f"{name}.encoder", nets[name])(*batch.inputs(name)) for name in batch.modalities}
             with d.mm.plate(batch, self.size):
                 d.ppl.sample("z", d.mm.Product(experts, batch.present))
 

@@ -136,7 +136,9 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         fields: dict[str, Any] = {
             "name": declare.__name__,
             "options": options,
-            "rebuild": lambda again, **other: make(modalities, ppl=ppl, seed=again, **{**options, **other}),
+            "rebuild": lambda again, modalities=modalities, **other: make(
+                modalities, ppl=ppl, seed=again, **{**options, **other}
+            ),
         }
         _unmoved(program)
         return replace(program, **fields)

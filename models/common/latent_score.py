@@ -115,7 +115,7 @@ class LatentScore:
         """Outputs of the encoders of what the batch has."""
         names = self.modalities if names is None else names
         nets = {m: self.ppl.net(f"{m}.encoder", self.nets[f"{m}.encoder"]) for m in batch.modalities if m in names}
-        return {m: net(batch[m]) for m, net in nets.items()}
+        return {m: net(*batch.inputs(m)) for m, net in nets.items()}
 
     def observe(self, name: str, z: Any, batch: Batch) -> None:
         """Decodes a modality and scores it."""

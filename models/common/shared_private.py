@@ -63,9 +63,9 @@ class SharedPrivate:
         """A network, bound to its name."""
         return self.ppl.net(name, self.nets[name])
 
-    def code(self, name: str, x: Any) -> tuple[Any, Any]:
+    def code(self, name: str, *x: Any) -> tuple[Any, Any]:
         """Location and scale of a posterior, by the name of its encoder."""
-        loc, scale = self.net(name)(x)
+        loc, scale = self.net(name)(*x)
         if self.scales == "normalised":
             scale = scale / get_backend(scale).xp.mean(scale, axis=-1, keepdims=True)
         return loc, scale
@@ -88,7 +88,7 @@ class SharedPrivate:
 
     def posterior(self, batch: Batch) -> Any:
         """Q(z | x_S)."""
-        experts = {m: self.code(f"{m}.encoder", batch[m]) for m in batch.modalities}
+        experts = {m: self.code(f"{m}.encoder", *batch.inputs(m)) for m in batch.modalities}
         return self.ppl.MixtureOfExperts(experts, batch.present, family="laplace")
 
     def guide(self, hidden: str) -> Callable[[Batch], None]:
@@ -102,7 +102,7 @@ class SharedPrivate:
             with self.ppl.plate(batch):
                 host.sample("z", self.posterior(batch))
                 for m in batch.modalities:
-                    (loc, scale), here = self.code(f"{m}.private", batch[m]), batch.present[m][..., None]
+                    (loc, scale), here = self.code(f"{m}.private", *batch.inputs(m)), batch.present[m][..., None]
                     backend = get_backend(loc)
                     other = backend.xp.ones_like(scale)
                     if hidden == "auxiliary":

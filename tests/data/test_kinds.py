@@ -8,7 +8,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import load, read_npz, write_npz
 from mmppl.data.arrays import batch_of, taken
 from mmppl.data.kinds import fit_to, infer_modality, kinds_table
-from mmppl.errors import DataError, ModalityError, OptionError
+from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(0.5, (20, 6))
@@ -67,8 +67,34 @@ def test_a_row_without_any_value_is_missing():
         assert not values[0].any()
     batch, _ = batch_of({"x": floats, "x__present": np.array([True, False, True]), "y": np.arange(3.0)})
     assert batch.present["x"].tolist() == [False, False, True]
-    with pytest.raises(DataError, match="Modality 'x': NaN or Inf where present, in rows 0"):
-        batch_of({"x": np.array([[np.nan, 1.0], [0.5, 2.0]])})
+
+
+def test_a_float_that_is_nan_is_a_missing_element_and_is_said():
+    x = np.array([[np.nan, 1.0], [0.5, 2.0], [np.nan, np.nan]])
+    with pytest.warns(MissingWarning, match=r"Modality 'x': 3 of 6 values \(50.0%\) are NaN"):
+        batch, modalities = batch_of({"x": x})
+    np.testing.assert_array_equal(batch.there("x"), ~np.isnan(x))
+    assert modalities["x"].partial
+    assert batch.present["x"].tolist() == [True, True, False]
+    assert "50%" in kinds_table(modalities, batch)
+
+
+def test_rules_look_at_what_is_observed_alone():
+    """Ones and gaps are no bits, counts and gaps are counts, and what a mask hides is not looked at."""
+    ones = np.array([[1.0, np.nan], [1.0, 1.0]])
+    counts = np.array([[0.0, 3.0], [np.nan, 2.0]])
+    there = np.array([[True, False], [True, True]])
+    with pytest.warns(MissingWarning):
+        _, found = batch_of({"ones": ones, "counts": counts})
+    assert (found["ones"].likelihood, found["counts"].kind) == ("normal", "counts")
+    ids = np.array([[1, -7], [0, 4]])
+    batch, found = batch_of({"rna": ids, "rna__present": there, "grey": np.ones((2, 1, 2), np.uint8)})
+    assert (found["rna"].kind, found["rna"].partial, found["grey"].partial) == ("counts", True, False)
+    assert batch["rna"].tolist() == [[1, 0], [0, 4]]
+    grey, found = batch_of({"grey": np.full((2, 1, 2), 51, np.uint8), "grey__present": there[:, None]})
+    assert grey.there("grey").shape == (2, 1, 1, 2)
+    with pytest.raises(ModalityError, match=r"boolean of shape \(2,\) or, of elements, \(2, 2\); got bool \(2, 3\)"):
+        batch_of({"x": np.ones((2, 2)), "x__present": np.ones((2, 3), bool)})
 
 
 @pytest.mark.parametrize(

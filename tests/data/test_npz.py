@@ -68,6 +68,15 @@ def test_nan_is_an_error_only_where_present(tmp_path, arrays):
         read_npz(write_npz(tmp_path / "bad.npz", arrays))
 
 
+def test_masks_of_elements_come_back_as_they_were_written(tmp_path, arrays):
+    there = np.random.default_rng(0).random(arrays["vector"].shape) < 0.5
+    batch = Batch({"vector": arrays["vector"]}, {"vector": there})
+    again = read_npz(write_npz(tmp_path / "a.npz", batch))
+    np.testing.assert_array_equal(again.there("vector"), there)
+    np.testing.assert_array_equal(again["vector"], np.where(there, arrays["vector"], 0))
+    assert load(tmp_path / "a.npz").modalities["vector"].partial
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -9,7 +9,7 @@ from mmppl.batch import Batch
 from mmppl.data import from_pandas, from_xarray, load, to_pandas, to_xarray
 from mmppl.data.files import load_file, write_like
 from mmppl.data.source import imputations
-from mmppl.errors import DataError, ModalityError, OptionError, PackageError
+from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError, PackageError
 
 RNG = np.random.default_rng(0)
 N = 12
@@ -117,12 +117,6 @@ def test_views_kinds_and_labels_may_be_said(frame):
             DataError,
             r"View 'v': expected columns of numbers; got texts in \['sex'\]",
         ),
-        (
-            {},
-            {"views": {"v": ["mass", "year"]}},
-            DataError,
-            r"View 'v': rows 1, 4, 7, 10 lack columns \['mass'\] and have",
-        ),
         ({}, {"views": {"v": "sex"}, "kinds": {"v": "vector"}}, DataError, "Modality 'v': expected numbers; got texts"),
         ({}, {"views": {"v": "sex"}, "kinds": {"w": "vector"}}, OptionError, r"Expected kinds .* \['v'\]; got 'w'"),
         ({}, {"label": "wings"}, DataError, "View 'label': expected columns among"),
@@ -141,6 +135,21 @@ def test_views_kinds_and_labels_may_be_said(frame):
 def test_frames_that_do_not_fit(frame, change, options, error, message):
     with pytest.raises(error, match=message):
         from_pandas(frame.assign(**change), **options)
+
+
+def test_cells_that_are_missing_are_elements_of_their_view(frame):
+    with pytest.warns(MissingWarning, match=r"Modality 'v': 4 of 24 values \(16.7%\) are NaN"):
+        data = from_pandas(frame, {"v": ["mass", "year"]})
+    assert data.modalities["v"].partial
+    np.testing.assert_array_equal(data.rows.there("v")[:, 0], ~frame["mass"].isna())
+    assert data.rows.there("v")[:, 1].all()
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame[["mass", "year"]])
+    draws = np.full((3, N, 2), 7.0) + np.arange(3.0)[:, None, None]
+    made = to_pandas({"v": draws}, data, interval=0.5)
+    gone = frame["mass"].isna()
+    assert (made["mass"][gone] == 8.0).all()
+    assert (made["mass"][~gone] == frame["mass"][~gone]).all()
+    assert (made["mass low"][gone] == 7.5).all()
 
 
 def test_other_bad_input(frame):

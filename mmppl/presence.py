@@ -1,0 +1,89 @@
+"""Masks of what is there, of rows and of elements, and values with zeros where it is not."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.errors import MissingWarning, ModalityError
+
+Array = Any
+
+__all__ = ["checked", "hidden", "missing_as_nan", "of_rows", "say_missing"]
+
+
+def say_missing(name: str, shape: tuple[int, ...], number: int) -> None:
+    """Warns that values of a modality are taken as missing, and how many.
+
+    Warns:
+        MissingWarning: In any case.
+    """
+    size = int(np.prod(shape))
+    warnings.warn(
+        f"Modality '{name}': {number} of {size} values ({100 * number / size:.1f}%) are NaN, and taken as missing.",
+        MissingWarning,
+        stacklevel=5,
+    )
+
+
+def checked(name: str, value: Array, mask: Any, own: Any) -> tuple[Array, Array | None]:
+    """Masks of rows ``(*, N)`` and, where it is known, of elements, as arrays of the value's backend."""
+    backend, num = get_backend(value), value.shape[0]
+    mask, own = (None if x is None else backend.asarray(x) for x in (mask, own))
+    if mask is not None and value.ndim > 1 and mask.shape == value.shape:
+        mask, own = None, mask if own is None else mask & own
+    for given, wanted in ((mask, None if mask is None else (*mask.shape[:-1], num)), (own, value.shape)):
+        if given is not None and (tuple(given.shape) != tuple(wanted) or "bool" not in str(given.dtype)):
+            shapes = f"({num},)" + (f" or, of elements, {tuple(value.shape)}" if value.ndim > 1 else "")
+            raise ModalityError(
+                f"Expected present['{name}'] to be boolean of shape {shapes}; got {given.dtype} {tuple(given.shape)}."
+            )
+    if mask is None:
+        like = {"device": value.device} if hasattr(value, "device") else {}
+        mask = backend.xp.ones(num, dtype=backend.xp.bool, **like)
+    return mask, own
+
+
+def missing_as_nan(name: str, value: Array, rows: Array, own: Array | None) -> tuple[Array, Array | None, int]:
+    """Masks of rows and of elements, less what is NaN where only rows are said to be there, and how many these are.
+
+    Values that cannot be looked at, as under JAX's transformations, are taken as they are.
+
+    Warns:
+        MissingWarning: If there are any.
+    """
+    backend = get_backend(value)
+    xp = backend.xp
+    if own is not None or rows.ndim > 1 or not xp.isdtype(value.dtype, "real floating"):
+        return rows, own, 0
+    if not backend.is_concrete(value) or not backend.is_concrete(rows):
+        return rows, own, 0
+    gone = xp.isnan(value) & of_rows(rows, value)
+    number = int(xp.sum(xp.astype(gone, xp.int32)))
+    if not number:
+        return rows, None, 0
+    say_missing(name, value.shape, number)
+    event = tuple(range(1, value.ndim))
+    lost = xp.all(gone, axis=event) if event else gone
+    partly = bool(xp.any(xp.any(gone, axis=event) & ~lost)) if event else False
+    return rows & ~lost, ~gone if partly else None, number
+
+
+def hidden(value: Array, rows: Array, own: Array | None) -> tuple[Array, Array, Array | None]:
+    """The value with zeros where it is not there, the mask of rows that have any element, and that of elements."""
+    xp = get_backend(value).xp
+    if rows.ndim > 1:
+        return value, rows, own  # several subsets at once: each is applied where it is used
+    if own is None:
+        return xp.where(of_rows(rows, value), value, xp.zeros_like(value)), rows, None
+    if value.ndim == 1:
+        rows = rows & own
+        return xp.where(rows, value, xp.zeros_like(value)), rows, None
+    own = own & of_rows(rows, value)
+    return xp.where(own, value, xp.zeros_like(value)), xp.any(own, axis=tuple(range(1, own.ndim))), own
+
+
+def of_rows(rows: Array, value: Array) -> Array:
+    """A mask of rows with an axis for each of an event."""
+    return get_backend(value).xp.reshape(rows, (rows.shape[0],) + (1,) * (value.ndim - 1))
