@@ -178,6 +178,8 @@ def elementwise(fn: Any, there: Array, around: tuple[Any, Any, Any], name: str) 
     if isinstance(fn, masked):
         return elementwise(fn.base_dist, there, around, name).mask(fn._mask)
     base = fn.base_dist.expand(fn.batch_shape) if isinstance(fn, expanded) else fn
+    if hasattr(base, "of_elements"):  # of dependent elements, and knows the density of some of them
+        return base.of_elements(there)
     if not isinstance(base, independent):
         raise ModalityError(
             f"Modality '{name}': expected a likelihood of independent elements, as single ones may be missing; got a "

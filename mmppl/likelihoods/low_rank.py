@@ -38,7 +38,7 @@ __all__ = ["from_real", "log_abs_det", "log_prob", "mean_from_real", "to_real"]
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
 
-def log_prob(y: Array, loc: Array, scale: Array, factors: Array) -> Array:
+def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | None = None) -> Array:
     r"""Log density of y, ``(*,)``.
 
     Arguments:
@@ -46,11 +46,18 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array) -> Array:
         loc: :math:`\mu`, ``(*, D)``.
         scale: The diagonal of S, positive, ``(*, D)``.
         factors: F, ``(*, R, D)``.
+        there: Which values are observed, ``(*, D)``: the density is their marginal one. None for all.
     """
     backend = get_backend(y, loc, scale, factors)
     xp = backend.xp
-    unit, rows = (y - loc) / scale, factors / scale[..., None, :]
+    unit, rows, log_scale = (y - loc) / scale, factors / scale[..., None, :], xp.log(scale)
     rank, dim = factors.shape[-2:]
+    number: Any = dim
+    if there is not None:
+        # A value that is not observed has no residual, no share in the factors and no scale.
+        unit, log_scale = xp.where(there, unit, 0.0 * unit), xp.where(there, log_scale, 0.0 * log_scale)
+        rows = xp.where(there[..., None, :], rows, 0.0 * rows)
+        number = xp.sum(backend.asarray(there, like=unit), axis=-1)
     # 1. [[C, b], [b^T, q]]: the products of all rows and of the standardised residual with each other.
     all_rows = xp.concat([xp.broadcast_to(rows, (*unit.shape[:-1], rank, dim)), unit[..., None, :]], axis=-2)
     gram = xp.matmul(all_rows, xp.matrix_transpose(all_rows))
@@ -61,8 +68,8 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array) -> Array:
         pivot, column = gram[..., :1, :1], gram[..., 1:, :1]
         log_det = log_det + xp.log(pivot[..., 0, 0])
         gram = gram[..., 1:, 1:] - column * xp.matrix_transpose(column) / pivot
-    log_det = log_det + 2.0 * xp.sum(xp.log(scale), axis=-1)
-    return -0.5 * (gram[..., 0, 0] + log_det + dim * math.log(2.0 * math.pi))
+    log_det = log_det + 2.0 * xp.sum(log_scale, axis=-1)
+    return -0.5 * (gram[..., 0, 0] + log_det + number * math.log(2.0 * math.pi))
 
 
 def to_real(x: Array) -> Array:

@@ -1,5 +1,7 @@
 """The normal distribution with a low-rank covariance for NumPyro."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
@@ -30,12 +32,12 @@ class LowRankNormal(Distribution):
     """
 
     arg_constraints: dict = {}
-    pytree_data_fields = ("loc", "scale", "factors")
+    pytree_data_fields = ("loc", "scale", "factors", "there")
     pytree_aux_fields = ("unit",)
     reparametrized_params = ["loc", "scale", "factors"]
 
     def __init__(self, loc, scale, factors, event_dim=1, unit=False, *, validate_args=None):
-        self.unit = unit
+        self.unit, self.there = unit, None
         batch, event = loc.shape[:-event_dim], loc.shape[-event_dim:]
         batch = jax.lax.broadcast_shapes(batch, scale.shape[:-event_dim], factors.shape[: -event_dim - 1])
         rank = factors.shape[-event_dim - 1]
@@ -47,6 +49,12 @@ class LowRankNormal(Distribution):
     def support(self):
         within = constraints.interval(-0.5 / low_rank.LEVELS, 1.0 + 0.5 / low_rank.LEVELS)
         return constraints.independent(within if self.unit else constraints.real, self.event_dim)
+
+    def of_elements(self, there: jax.Array) -> "LowRankNormal":
+        """The same, scored by the marginal density of the elements that are there, ``(*, *event)``."""
+        new = copy.copy(self)
+        new.there = there.reshape(*there.shape[: there.ndim - self.event_dim], -1)
+        return new
 
     @property
     def mean(self) -> jax.Array:
@@ -65,6 +73,7 @@ class LowRankNormal(Distribution):
     def log_prob(self, value: jax.Array) -> jax.Array:
         x = value.reshape(*value.shape[: value.ndim - self.event_dim], -1)
         if not self.unit:
-            return low_rank.log_prob(x, self.loc, self.scale, self.factors)
-        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors)
-        return y + low_rank.log_abs_det(x).sum(-1)
+            return low_rank.log_prob(x, self.loc, self.scale, self.factors, self.there)
+        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors, self.there)
+        slope = low_rank.log_abs_det(x)
+        return y + (slope if self.there is None else jnp.where(self.there, slope, 0.0)).sum(-1)

@@ -29,7 +29,7 @@ class LowRankNormal(TorchDistribution):
     has_rsample = True
 
     def __init__(self, loc, scale, factors, event_dim=1, unit=False, *, validate_args=None):
-        self.unit = unit
+        self.unit, self.there = unit, None
         event = loc.shape[-event_dim:]
         batch = torch.broadcast_shapes(
             loc.shape[:-event_dim], scale.shape[:-event_dim], factors.shape[: -event_dim - 1]
@@ -45,11 +45,17 @@ class LowRankNormal(TorchDistribution):
 
     def expand(self, batch_shape, _instance=None):
         new = self._get_checked_instance(LowRankNormal, _instance)
-        new.unit = self.unit
+        new.unit, new.there = self.unit, self.there
         new.loc, new.scale = (x.expand(*batch_shape, -1) for x in (self.loc, self.scale))
         new.factors = self.factors.expand(*batch_shape, -1, -1)
         super(LowRankNormal, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
+        return new
+
+    def of_elements(self, there: torch.Tensor) -> "LowRankNormal":
+        """The same, scored by the marginal density of the elements that are there, ``(*, *event)``."""
+        new = self.expand(self.batch_shape)
+        new.there = there.flatten(-len(self.event_shape))
         return new
 
     @property
@@ -69,6 +75,7 @@ class LowRankNormal(TorchDistribution):
             self._validate_sample(value)
         x = value.flatten(-len(self.event_shape))
         if not self.unit:
-            return low_rank.log_prob(x, self.loc, self.scale, self.factors)
-        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors)
-        return y + low_rank.log_abs_det(x).sum(-1)
+            return low_rank.log_prob(x, self.loc, self.scale, self.factors, self.there)
+        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors, self.there)
+        slope = low_rank.log_abs_det(x)
+        return y + (slope if self.there is None else torch.where(self.there, slope, 0.0)).sum(-1)

@@ -118,6 +118,36 @@ def test_what_values_have_in_common_is_learned(ppl):
     assert np.isfinite(log_likelihood(fitted, Batch({"x": np.eye(4, dtype=np.float32)}), num=8).value).all()
 
 
+@pytest.mark.parametrize("unit", [False, True])
+def test_elements_that_are_there_have_their_marginal_density(ppl, unit):
+    """And what is hidden does not count, whatever stands there."""
+    there = np.random.default_rng(4).random((5, 2, 3)) < 0.6
+    x = X if not unit else low_rank.from_real(X)
+    wanted = []
+    for value, m, s, f, own in zip(x, LOC, SCALE, FACTORS, there, strict=True):
+        kept = np.flatnonzero(own)
+        cov = covariance(s, f)[np.ix_(kept, kept)]
+        real = low_rank.to_real(value) if unit else value
+        density = stats.multivariate_normal(m.ravel()[kept], cov).logpdf(real.ravel()[kept]) if kept.size else 0.0
+        wanted.append(density + (low_rank.log_abs_det(value).ravel()[kept].sum() if unit else 0.0))
+    noise = ppl.LowRankNormal(
+        *(array(ppl, a.astype(np.float32)) for a in (LOC, SCALE, FACTORS)), event_dim=2, unit=unit
+    )
+    for hidden in (0.0, 0.5):
+        shown = array(ppl, np.where(there, x, hidden).astype(np.float32))
+        got = noise.of_elements(array_of_masks(ppl, there)).log_prob(shown)
+        np.testing.assert_allclose(np.asarray(got), wanted, rtol=1e-4, atol=1e-5)
+    modality = Modality((4,), likelihood="low_rank_normal", rank=2, partial=True)
+    rows = np.random.default_rng(5).standard_normal((40, 4)).astype(np.float32)
+    batch = Batch({"x": rows}, {"x": np.random.default_rng(6).random((40, 4)) < 0.7})
+    fitted = fit(models.mmvae({"x": modality}, ppl=ppl, latent_dim=1, hidden=4), batch, epochs=1, progress=False)
+    assert all(np.isfinite(w).all() for w in fitted.weights.values())
+
+
+def array_of_masks(ppl, mask):
+    return get_backend(ppl.host.zeros(1)).asarray(mask)
+
+
 def test_bad_factors():
     assert Modality((3,), likelihood="low_rank_normal").rank == 8
     assert Modality(**Modality((3,), likelihood="low_rank_normal").as_dict()).heteroscedastic
