@@ -7,6 +7,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.kernels import KERNELS
@@ -19,6 +20,7 @@ __all__ = ["complete", "generate", "keep"]
 STEPS = 200
 
 
+@checked(given=ANYTHING, num=at_least(1), chunk=at_least(1))
 def generate(
     fitted: Fitted,
     given: Batch | Mapping[str, Any] | None = None,
@@ -65,8 +67,6 @@ def generate(
     unknown = [n for n in names if n not in modalities]
     if unknown:
         raise ModalityError(f"Expected wanted modalities among {list(modalities)}; got {unknown}.")
-    if num < 1:
-        raise OptionError(f"Expected num >= 1; got {num}.")
     if sampler is not None and sampler not in KERNELS:
         raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(KERNELS)}.")
     if given is None:

@@ -52,11 +52,20 @@ class ProgramHost(Protocol):
 class Trainer(Protocol):
     """Training of a program, stage by stage."""
 
-    def begin(self, stage: "Stage", steps: int = 1, schedule: str = "constant") -> None:
-        """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
+    def begin(self, stage: "Stage", steps: int = 1, schedule: Any = "constant") -> None:
+        """Starts a stage of so many steps: what moves, by which objective, with a new optimiser.
+
+        The schedule is a name of :data:`~mmppl.inference.training.learning_rate.SCHEDULES`, or one of the host.
+        """
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
+
+    def held_out(self, batch: Batch, number: int) -> dict[str, float]:
+        """The objective's record of other rows, with the weights as they are, which nothing moves.
+
+        A beta that warms up is what it ends at; the noise is that of the number.
+        """
 
     def finish(self) -> None:
         """Ends a stage on the averaged weights, where an average is kept."""

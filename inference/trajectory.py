@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, above, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.inference.generate import complete
 from mmppl.inference.posterior.short_chains import refine_draws
@@ -13,6 +14,7 @@ from mmppl.inference.training.fitted import Fitted, example
 __all__ = ["trajectory"]
 
 
+@checked(given=ANYTHING, num=at_least(1), frames=at_least(1), every=at_least(1), step_size=above(0))
 def trajectory(
     fitted: Fitted,
     given: Batch | None = None,

@@ -30,7 +30,7 @@ class TrainingError(MMPPLError, RuntimeError):
 
 
 class TrainingWarning(UserWarning):
-    """A program was trained, and a diagnostic says not to trust it; the message says what to change."""
+    """A fit does not do what its settings seem to say, or a diagnostic says not to trust it; with what to change."""
 
 
 class InferenceError(MMPPLError, RuntimeError):

@@ -15,6 +15,7 @@ __all__ = ["KINDS", "Modality"]
 KINDS = ("vector", "image", "tokens", "category", "counts")
 AXES = {"image": 3, "tokens": 1, "category": 0}
 SCALES = ("learned", "heteroscedastic")
+RANK = 8
 # Likelihood and scale of each kind, where nothing else is said.
 CALIBRATED: dict[str, tuple[str, float | str]] = {
     "vector": ("normal", "learned"),
@@ -34,6 +35,9 @@ class Modality:
     * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
     * ``"discretized_logistic"``, of values in [0, 1]: the mass that a logistic density with location o and scale s has
       about the nearest of 256 levels, tails going to the ends; see :mod:`mmppl.likelihoods.discretized_logistic`;
+    * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F from
+      the decoder, for noise that values have in common; ``"low_rank_logit_normal"``, the same of the logits of values
+      in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;
     * ``"bernoulli"`` with logit o, of values in [0, 1];
     * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
       inside (0, 1);
@@ -53,12 +57,14 @@ class Modality:
             ``"normal"`` of vectors, ``"discretized_logistic"`` of images, ``"negative_binomial"`` of counts.
         scale: s, in data units where o is. ``"learned"`` for a parameter of the decoder, one for each channel of an
             image and for each coordinate of a vector; ``"heteroscedastic"`` for one that the decoder gives to each
-            value. None for ``"heteroscedastic"`` where an image's likelihood is its kind's, else ``"learned"``.
+            value. None for ``"heteroscedastic"`` where an image's likelihood is its kind's or it has factors, else
+            ``"learned"``.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
         padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
             given, and a draw has tokens everywhere. None scores it like any other token.
         categories: Number K of classes, for a category: its values are 0, ..., K - 1.
         names: Names of the classes, in their order, where they have any; they say how many there are.
+        rank: Number of the factors F, of a likelihood that has them; None for 8.
 
     Raises:
         ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
@@ -84,9 +90,10 @@ class Modality:
     padding: int | None = None
     categories: int | None = None
     names: tuple[str, ...] | None = None
+    rank: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
         object.__setattr__(self, "shape", _shape(self.shape, self.kind))
         _name_classes(self)
@@ -100,10 +107,11 @@ class Modality:
         usual, scale = CALIBRATED[self.kind]
         if self.likelihood is None:
             object.__setattr__(self, "likelihood", usual)
-        if self.scale is None:
-            object.__setattr__(self, "scale", scale if self.likelihood == usual else "learned")
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
             raise ModalityError(f"Expected a likelihood among {', '.join(LIKELIHOODS)}; got {self.likelihood!r}.")
+        if self.scale is None:
+            own = "heteroscedastic" if self.scoring.factors else "learned"
+            object.__setattr__(self, "scale", scale if self.likelihood == usual else own)
         if self.likelihood == "categorical" and not self.ids:
             raise ModalityError(
                 f"Expected kind 'tokens' or 'category' for a categorical likelihood; got '{self.kind}'."
@@ -123,6 +131,7 @@ class Modality:
                 f"Expected scale='learned' or a number for '{self.likelihood}' of shape {self.shape}; got "
                 "'heteroscedastic', which takes one output for each value and an event with an axis."
             )
+        _check_factors(self)
         if not (_number(self.weight) and 0 <= self.weight < float("inf")):
             raise ModalityError(f"Expected a weight >= 0; got {self.weight!r}.")
         if self.padding is not None and not (_whole(self.padding) and 0 <= self.padding < (self.vocabulary or 0)):
@@ -135,7 +144,7 @@ class Modality:
         if self.scoring.outputs > 1 and not self.shape:
             raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
         # As Python's own numbers, which a run folder can hold.
-        plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int}
+        plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int, "rank": int}
         for name, kind in plain.items():
             value = getattr(self, name)
             if _number(value):
@@ -189,6 +198,21 @@ class Modality:
         return (self.shape[0], 1, 1) if self.kind == "image" else self.shape
 
 
+def _check_factors(modality: Modality) -> None:
+    """Checks the rank and the scale of a likelihood with factors, and that no other has a rank."""
+    rank = modality.rank
+    if not modality.scoring.factors:
+        if rank is not None:
+            raise ModalityError(f"Expected a likelihood with factors with rank={rank!r}; got '{modality.likelihood}'.")
+        return
+    if rank is None:
+        object.__setattr__(modality, "rank", RANK)
+    elif not (_whole(rank) and rank >= 1):
+        raise ModalityError(f"Expected a rank that is a whole number >= 1; got {rank!r}.")
+    if not modality.heteroscedastic:
+        raise ModalityError(f"Expected scale='heteroscedastic' for '{modality.likelihood}'; got {modality.scale!r}.")
+
+
 def _name_classes(modality: Modality) -> None:
     """Checks the number of classes and their names, the one of which may say the other."""
     kind, number, names = modality.kind, modality.categories, modality.names
@@ -222,8 +246,9 @@ def _number(x: Any) -> bool:
 
 
 def _shape(shape: Any, kind: str) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Iterable) else None
-    if sizes is None or not all(_whole(size) and size >= 1 for size in sizes) or isinstance(shape, str):
+    listed = isinstance(shape, Iterable) and not isinstance(shape, str | bytes) and getattr(shape, "ndim", 1) == 1
+    sizes = tuple(shape) if listed else None
+    if sizes is None or not all(_whole(size) and size >= 1 for size in sizes):
         raise ModalityError(
             f"Expected an event shape of whole numbers >= 1, such as (16,) or (3, 32, 32); got {shape!r}."
         )

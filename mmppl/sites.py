@@ -16,6 +16,7 @@ __all__ = [
     "alone",
     "data_plate",
     "in_plate",
+    "innermost",
     "per_datum",
     "plate_scale",
     "total",
@@ -59,6 +60,7 @@ class Site:
         plain: Gives what gives its log density over its batch shape without scales and masks, that of what it was drawn
             from; None where that is the one above for the scale that is the argument. To ask which costs no density,
             which may be an integration.
+        point: Whether it is a value with no spread (Delta), whose log density is that of no distribution.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Site:
     discrete: bool
     reparametrised: Callable[[], bool] = lambda: True
     plain: Callable[[float], Callable[[], Array] | None] = lambda over: None
+    point: bool = False
 
 
 def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -> str | None:
@@ -147,6 +150,13 @@ def total(site: Site) -> Array:
     """The log density of a site as the host counts it, a scalar: summed over all that it holds."""
     log_density = site.log_density(1.0)
     return get_backend(log_density).xp.sum(log_density)
+
+
+def innermost(fn: Any, around: Any) -> Any:
+    """A host's distribution without those around it, which are of the types ``around``."""
+    while isinstance(fn, around):
+        fn = fn.base_dist
+    return fn
 
 
 def unmasked(fn: Any, masked: Any, around: Any) -> Any:

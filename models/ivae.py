@@ -73,9 +73,10 @@ def ivae(
             f"Expected a modality '{label}' of kind 'category', or of kind 'tokens' and shape (1,), the auxiliary "
             f"label; got {list(modalities)}. Name it by label=."
         )
-    for given, known in ((prior, PRIORS), (aggregation, tuple(AGGREGATIONS)), (objective, ("masked", "elbo"))):
+    choices = {"prior": (prior, PRIORS), "aggregation": (aggregation, tuple(AGGREGATIONS))}
+    for name, (given, known) in {**choices, "objective": (objective, ("masked", "elbo"))}.items():
         if given not in known:
-            raise OptionError(f"Expected one of {known}; got {given!r}.")
+            raise OptionError(f"Expected {name} among {known}; got {given!r}.")
     labels = modalities[label].ids or 0
     specs = {f"{m}.encoder": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
     decoded = {m: x for m, x in modalities.items() if m != label or prior == "normal"}

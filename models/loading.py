@@ -8,7 +8,7 @@ import numpy as np
 
 from mmppl.batch import Modality
 from mmppl.errors import DataError, MMPPLError, OptionError, RunError
-from mmppl.inference import Fitted, Program, Run
+from mmppl.inference import Fitted, History, Program, Run
 from mmppl.inference.host import Face
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.catalogue import make
@@ -67,7 +67,7 @@ def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
         program = _declared(path, info)
     label = None if info.label is None else np.asarray(info.label)
     weights, history = run.weights_and_history()
-    fitted = Fitted(program, weights, history, label)
+    fitted = Fitted(program, weights, History(history), label)
     try:
         fitted.model  # noqa: B018  bound now, so that weights of another program are found here
     except DataError as error:

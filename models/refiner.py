@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
 from mmppl.inference.host import Face
 from mmppl.inference.training.fitted import Fitted
@@ -16,6 +17,7 @@ from mmppl.nets import Flat
 __all__ = ["coarse_pairs", "refiner"]
 
 
+@checked(width=at_least(1))
 def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, **options: Any) -> Program:
     r"""Diffusion that sharpens decoded data: :math:`p(x \mid \hat x)` of data x and what a decoder made of them.
 
@@ -61,6 +63,7 @@ def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, *
     return mld({"coarse": sharp, "fine": sharp}, ppl=ppl, seed=seed, **{**ours, **options})
 
 
+@checked(chunk=at_least(1))
 def coarse_pairs(fitted: Fitted, name: str, batch: Batch, *, seed: int = 0, chunk: int = 4096) -> Batch:
     """Data of one modality beside what a fitted program's decoder makes of them: ``"fine"`` and ``"coarse"``.
 

@@ -6,6 +6,7 @@ test one of whose parameters is ``"pyro"`` or ``"torch"``. Only the files so nam
 ``pytest -m "not pyro"`` then runs, and even reads, nothing that needs torch; without it a missing torch is an error.
 """
 
+import gc
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -100,6 +101,13 @@ def guard_global_state():
     changes = changed(before, global_state())
     if changes:
         pytest.fail("The test changed global state: " + "; ".join(changes))
+
+
+def pytest_collection_finish():
+    """Lets Python look for garbage seldom, and not among what was imported: tracing makes objects by the million."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 10)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -89,9 +89,9 @@ def test_settings_take_the_type_of_their_option():
         ("latent_dim=big", "Expected option 'latent_dim' to be a whole number; got 'big'"),
         ("latent_dim=2.5", "Expected option 'latent_dim' to be a whole number; got '2.5'"),
         ("latent_dim=-1", "Expected option 'latent_dim' to be finite and not negative; got -1"),
-        ("latent_dim=0", "Expected option 'latent_dim' of 'mvae' to be at least 1; got 0"),
+        ("latent_dim=0", "Expected latent_dim >= 1; got 0 in 'mvae'"),
         ("hidden=1000000000", "Expected networks that fit into the "),
-        ("hidden=0", "Expected option 'hidden' of 'mvae' to be at least 1; got 0"),
+        ("hidden=0", "Expected hidden >= 1; got 0 in 'mvae'"),
         ("batch_size=0", "batch_size >= 1"),
         ("particles=0", "Expected particles >= 1; got 0"),
         ("beta=nan", "Expected option 'beta' to be finite and not negative; got nan"),
@@ -199,11 +199,11 @@ def test_folders_that_are_no_runs(command, tmp_path, refused):
     more = ["--out", tmp_path / "out.npz"] if command == "generate" else []
     assert "has no run.json" in refused(command, folder, *more)
     folder.mkdir()
-    (folder / "run.json").write_text('{"format": 2, "mod')
+    (folder / "run.json").write_text('{"format": 3, "mod')
     assert "cannot be read" in refused(command, folder, *more)
     (folder / "run.json").write_text('{"format": 99}')
-    assert "is of a run of format 99; expected 2" in refused(command, folder, *more)
-    (folder / "run.json").write_text('{"format": 2, "run": "a"}')
+    assert "is of a run of format 99; expected 3" in refused(command, folder, *more)
+    (folder / "run.json").write_text('{"format": 3, "run": "a"}')
     assert "it has no 'model'" in refused(command, folder, *more)
     (folder / "run.json").unlink()
     run = Run(folder)

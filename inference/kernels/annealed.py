@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from mmppl._backend import get_backend
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked
 from mmppl.inference.kernels.base import KernelState, LogDensity
 from mmppl.inference.kernels.mala import MALA
 from mmppl.mcmc.langevin import LangevinInfo
@@ -16,6 +16,7 @@ __all__ = ["AnnealedLangevin"]
 COOLING = 0.75
 
 
+@checked(hottest=at_least(1))
 class AnnealedLangevin(MALA):
     r"""Metropolis-adjusted Langevin steps on :math:`p(z, x)^{1 / T}`, with a temperature T that falls to 1 in warm-up.
 
@@ -53,8 +54,6 @@ class AnnealedLangevin(MALA):
         clip: float | None = None,
         init_strategy: Any = None,
     ):
-        if not hottest >= 1.0:
-            raise OptionError(f"Expected hottest >= 1; got {hottest}.")
         self.hottest = float(hottest)
         super().__init__(
             model,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
+from mmppl.checks import above, checked, within
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import adaptation, mass
 from mmppl.mcmc import langevin
@@ -13,6 +14,9 @@ Array = Any
 LogDensity = Callable[[Array], Array]
 
 __all__ = ["Kernel", "KernelState"]
+
+# The largest dimension whose covariance is learnt where nothing is said: its memory and time grow with D^2 and D^3.
+DENSE_DIM = 128
 
 
 class KernelState(NamedTuple):
@@ -41,6 +45,7 @@ class KernelState(NamedTuple):
     diverging: Array
 
 
+@checked(step_size=above(0), clip=above(0), target_accept_prob=within(0, 1, open_ends="()"))
 class Kernel:
     """Base of the kernels: a subclass says what noise a transition takes, and what the transition is.
 
@@ -52,7 +57,8 @@ class Kernel:
         step_size: First step size, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up.
         adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
-        dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together.
+        dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together. None
+            for where D is at most 128.
         target_accept_prob: The acceptance probability that adaptation aims at.
         clip: Bound on each coordinate of the score; None for none.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
@@ -77,17 +83,11 @@ class Kernel:
         step_size: float = 0.1,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = False,
-        dense_mass: bool = False,
+        dense_mass: bool | None = False,
         target_accept_prob: float = 0.574,
         clip: float | None = None,
         init_strategy: Any = None,
     ):
-        if not step_size > 0.0:
-            raise OptionError(f"Expected step_size > 0; got {step_size}.")
-        if not 0.0 < target_accept_prob < 1.0:
-            raise OptionError(f"Expected target_accept_prob in (0, 1); got {target_accept_prob}.")
-        if clip is not None and not clip > 0.0:
-            raise OptionError(f"Expected clip > 0, or None; got {clip}.")
         if dense_mass and not adapt_mass_matrix:
             raise OptionError("A dense mass matrix is learnt: pass adapt_mass_matrix=True with dense_mass=True.")
         self.step_size, self.adapt_step_size = float(step_size), adapt_step_size
@@ -126,7 +126,8 @@ class Kernel:
         xp = get_backend(position).xp
         zeros = xp.zeros_like(chains.log_density)
         memory = adaptation.start(self.step_size, zeros) if self.adapt_step_size else None
-        scales = mass.start(position, self.dense_mass) if self.adapt_mass_matrix else None
+        dense = position.shape[-1] <= DENSE_DIM if self.dense_mass is None else self.dense_mass
+        scales = mass.start(position, dense) if self.adapt_mass_matrix else None
         i = xp.zeros_like(xp.sum(zeros), dtype=xp.int32)
         return KernelState(
             i, chains, zeros + self.step_size, memory, scales, zeros, zeros, -chains.log_density, zeros > 0.0

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmppl._backend import get_backend
+from mmppl.checks import checked
 from mmppl.inference.kernels.base import Kernel, LogDensity
 from mmppl.mcmc.langevin import LangevinInfo, LangevinState, metropolis
 
@@ -11,6 +12,7 @@ Array = Any
 __all__ = ["RandomWalk"]
 
 
+@checked()
 class RandomWalk(Kernel):
     r"""Random-walk Metropolis steps, accepted or rejected per datum of the plate.
 

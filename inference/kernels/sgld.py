@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmppl._backend import get_backend
-from mmppl.errors import OptionError
+from mmppl.checks import above, at_least, checked
 from mmppl.inference.kernels.base import KernelState, LogDensity
 from mmppl.inference.kernels.ula import ULA
 from mmppl.mcmc.langevin import LangevinInfo
@@ -13,6 +13,7 @@ Array = Any
 __all__ = ["SGLD"]
 
 
+@checked(decay=at_least(0), delay=above(0))
 class SGLD(ULA):
     r"""Langevin steps whose score is that of other rows at every step, scaled to the whole data set.
 
@@ -54,10 +55,6 @@ class SGLD(ULA):
         clip: float | None = None,
         init_strategy: Any = None,
     ):
-        if not decay >= 0.0:
-            raise OptionError(f"Expected decay >= 0; got {decay}.")
-        if not delay > 0.0:
-            raise OptionError(f"Expected delay > 0; got {delay}.")
         self.decay, self.delay = float(decay), float(delay)
         super().__init__(model, step_size=step_size, clip=clip, init_strategy=init_strategy)
 

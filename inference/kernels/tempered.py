@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
-from mmppl.errors import OptionError
+from mmppl.checks import above, at_least, checked
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
 from mmppl.mcmc.langevin import LangevinInfo, LangevinState, init, mala_step
 
@@ -32,6 +32,7 @@ class TemperedState(NamedTuple):
     hot_score: Array
 
 
+@checked(replicas=at_least(2), hottest=above(1))
 class TemperedLangevin(Kernel):
     r"""Replica exchange: every datum has K Langevin chains, on :math:`p(z, x)^{1 / T_k}`, that exchange their places.
 
@@ -77,10 +78,6 @@ class TemperedLangevin(Kernel):
         clip: float | None = None,
         init_strategy: Any = None,
     ):
-        if replicas < 2:
-            raise OptionError(f"Expected replicas >= 2; got {replicas}.")
-        if not hottest > 1.0:
-            raise OptionError(f"Expected hottest > 1; got {hottest}.")
         self.betas = [float(hottest) ** (-k / (replicas - 1)) for k in range(replicas)]
         super().__init__(
             model,

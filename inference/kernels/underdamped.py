@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
-from mmppl.errors import OptionError
+from mmppl.checks import above, checked
 from mmppl.inference.kernels import integrators
 from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
 from mmppl.mcmc.langevin import LangevinInfo, LangevinState, init, metropolis
@@ -29,6 +29,7 @@ class MomentumState(NamedTuple):
     momentum: Array
 
 
+@checked(friction=above(0))
 class UnderdampedLangevin(Kernel):
     r"""Metropolis-adjusted underdamped Langevin steps, accepted or rejected per datum of the plate.
 
@@ -77,8 +78,6 @@ class UnderdampedLangevin(Kernel):
         target_accept_prob: float = 0.9,
         init_strategy: Any = None,
     ):
-        if not friction > 0.0:
-            raise OptionError(f"Expected friction > 0; got {friction}.")
         self.friction, self.integrator = float(friction), integrators.find(integrator)
         super().__init__(
             model,

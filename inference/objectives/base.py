@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked, one_of
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
 from mmppl.inference.objectives.evaluation import Evaluation
@@ -25,6 +26,13 @@ GRADIENTS = ("standard", "stl", "dreg", "score")
 DENSITIES = ("own", "mixture")
 
 
+@checked(
+    particles=at_least(1),
+    beta=at_least(0),
+    free_bits=at_least(0),
+    gradient=one_of(GRADIENTS),
+    density=one_of(DENSITIES),
+)
 class Objective:
     r"""Base of every objective; a row of the table says what :meth:`terms` are.
 
@@ -84,14 +92,6 @@ class Objective:
         score: tuple[str, ...] | None = None,
         free_bits: float = 0.0,
     ):
-        if particles < 1:
-            raise OptionError(f"Expected particles >= 1; got {particles}.")
-        if not callable(beta) and not beta >= 0:
-            raise OptionError(f"Expected beta >= 0, or a function of the step; got {beta}.")
-        if gradient not in GRADIENTS:
-            raise OptionError(f"Expected gradient among {GRADIENTS}; got {gradient!r}.")
-        if density not in DENSITIES:
-            raise OptionError(f"Expected density among {DENSITIES}; got {density!r}.")
         if gradient == "dreg" and (particles == 1 or average):
             raise ObjectiveError("DReG is an estimator of the importance-weighted bound: pass particles > 1.")
         if gradient == "stl" and free_bits:
@@ -99,8 +99,6 @@ class Objective:
         negative = {name: value for name, value in (weights or {}).items() if not value >= 0}
         if negative:
             raise OptionError(f"Expected weights >= 0; got {negative}.")
-        if not free_bits >= 0:
-            raise OptionError(f"Expected free_bits >= 0, in nats; got {free_bits}.")
         if free_bits and particles > 1 and not average:
             raise ObjectiveError("Free bits are of a divergence, which importance weights have not: pass average=True.")
         # With importance weights the term that sticking the landing leaves out has a mean, which DReG gives.
@@ -154,6 +152,11 @@ class Objective:
             raise ObjectiveError(
                 f"Latents {outside} are discrete and outside the plate of the data, where the score function is not "
                 "taken datum by datum: use the host's TraceGraph_ELBO, or sum them out with its TraceEnum_ELBO."
+            )
+        if draws.points and self.gradient in ("dreg", "score"):
+            raise ObjectiveError(
+                f"Latents {list(draws.points)} are values with no spread (Delta), whose density tells gradient="
+                f"'{self.gradient}' nothing of them: pass gradient='standard'."
             )
         if draws.fixed and self.gradient != "score":
             raise ObjectiveError(

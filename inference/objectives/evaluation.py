@@ -270,6 +270,7 @@ class Evaluation:
             {n: site.value for n, site in outside.items()},
             sum((total(site) for site in beside), start=self.backend.xp.zeros_like(self.like)),
             tuple(lost),
+            tuple(n for n, site in local.items() if site.point),
             any(site.plain(scale) is not None for site in local.values()),
             scale=scale,
             beside=bool(beside),

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, singles
 from mmppl.inference.objectives.terms import References, Terms
@@ -14,6 +14,7 @@ Array = Any
 __all__ = ["JMVAE"]
 
 
+@checked(alpha=at_least(0))
 class JMVAE(Objective):
     r"""The ELBO of everything present, less the divergences from the single posteriors.
 
@@ -42,8 +43,6 @@ class JMVAE(Objective):
     least, shared = 2, True
 
     def __init__(self, particles: int = 1, *, alpha: float = 0.1, **options: Any):
-        if not alpha >= 0:
-            raise OptionError(f"Expected alpha >= 0; got {alpha}.")
         self.alpha = float(alpha)
         super().__init__(particles, **{"average": True, **options})
 

@@ -8,6 +8,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.aggregation.mixture import choose
 from mmppl.batch import Batch
+from mmppl.checks import checked, one_of
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import present_table, table
@@ -21,6 +22,7 @@ LAWS = ("uniform", "coins")
 BOUNDS = ("masked", "mixture", "tc")
 
 
+@checked(bound=one_of(BOUNDS))
 class Masked(Objective):
     r"""A bound on :math:`\log p(x_S)` and one on :math:`\log p(x_{P \setminus S} \mid x_S)`, for a random S.
 
@@ -72,8 +74,6 @@ class Masked(Objective):
         bound: str = "masked",
         **options: Any,
     ):
-        if bound not in BOUNDS:
-            raise OptionError(f"Expected bound among {BOUNDS}; got {bound!r}.")
         if isinstance(subsets, str):
             if subsets not in LAWS:
                 raise OptionError(

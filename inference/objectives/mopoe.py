@@ -39,6 +39,9 @@ class MoPoE(Stratified):
         2.5
     """
 
+    def strata_of(self, modalities: int) -> int:
+        return min(2**modalities - 1, MAX_SUBSETS)
+
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
         present, num = present_table(backend, batch), len(batch.modalities)
         if 2**num - 1 > MAX_SUBSETS:

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, singles
 from mmppl.inference.objectives.terms import Terms
@@ -14,6 +14,7 @@ Array = Any
 __all__ = ["MVAE"]
 
 
+@checked(random=at_least(0))
 class MVAE(Objective):
     r"""The sum of the ELBOs of everything present, of each single modality, and of random subsets.
 
@@ -36,8 +37,6 @@ class MVAE(Objective):
     """
 
     def __init__(self, particles: int = 1, *, random: int = 1, **options: Any):
-        if random < 0:
-            raise OptionError(f"Expected random >= 0, the number of random subsets; got {random}.")
         self.random = random
         super().__init__(particles, **options)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
-from mmppl.errors import OptionError
+from mmppl.checks import checked, within
 from mmppl.inference.objectives.base import Objective
 from mmppl.inference.objectives.subsets import inside, present_table, singles
 from mmppl.inference.objectives.terms import References, Terms
@@ -14,6 +14,7 @@ Array = Any
 __all__ = ["MVTCAE"]
 
 
+@checked(alpha=within(0, 1))
 class MVTCAE(Objective):
     r"""A convex combination of the ELBO and of conditional bounds.
 
@@ -46,8 +47,6 @@ class MVTCAE(Objective):
     least, shared = 2, True
 
     def __init__(self, particles: int = 1, *, alpha: float = 5 / 6, **options: Any):
-        if not 0 <= alpha <= 1:
-            raise OptionError(f"Expected alpha in [0, 1]; got {alpha}.")
         self.alpha = float(alpha)
         super().__init__(particles, **options)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, above, at_least, checked, one_of
 from mmppl.errors import ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of, shares
 from mmppl.inference.objectives.base import Objective, factor, mixed
@@ -20,6 +21,7 @@ __all__ = ["Refined"]
 ENCODERS = ("bound", "amortised")
 
 
+@checked(objective=ANYTHING, steps=at_least(1), step_size=above(0), clip=above(0), encoder=one_of(ENCODERS))
 class Refined(Objective):
     r"""Short-run posterior sampling around another objective's terms.
 
@@ -71,8 +73,6 @@ class Refined(Objective):
     ):
         if not isinstance(objective, Objective):
             raise OptionError(f"Expected an objective to refine; got {type(objective).__name__}.")
-        if encoder not in ENCODERS:
-            raise OptionError(f"Expected encoder among {ENCODERS}; got {encoder!r}.")
         importance = objective.particles > 1 and not objective.average
         if objective.gradient != "standard" or importance or objective.auxiliary or objective.free_bits:
             raise ObjectiveError(

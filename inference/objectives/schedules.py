@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl._backend import get_backend
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked
 
 Array = Any
 
 __all__ = ["WarmUp"]
 
 
+@checked(steps=at_least(1), end=at_least(0), start=at_least(0))
 @dataclass(frozen=True)
 class WarmUp:
     r"""A linear warm-up.
@@ -40,12 +41,6 @@ class WarmUp:
     steps: int
     end: float = 1.0
     start: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise OptionError(f"Expected a warm-up of at least 1 step; got {self.steps}.")
-        if not (self.start >= 0 and self.end >= 0):
-            raise OptionError(f"Expected beta >= 0 at both ends; got {self.start} and {self.end}.")
 
     def __call__(self, step: Array) -> Array:
         """Beta at a step, an array without axes."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmppl._backend import Backend
+from mmppl.checks import checked
 from mmppl.errors import OptionError
 from mmppl.inference.objectives.algebra import shares
 from mmppl.inference.objectives.base import Objective
@@ -14,6 +15,7 @@ Array = Any
 __all__ = ["Stratified"]
 
 
+@checked()
 class Stratified(Objective):
     """Base of objectives whose terms are subsets of what is present, of equal weight, that score everything.
 
@@ -32,6 +34,10 @@ class Stratified(Objective):
             raise OptionError(f"Expected strata 'all' or 'one'; got {strata!r}.")
         self.strata = strata
         super().__init__(particles, **options)
+
+    def strata_of(self, modalities: int) -> int:
+        """The number of strata for so many modalities, all of which ``strata="all"`` decodes."""
+        return modalities
 
     def stratified(self, backend: Backend, rng: Any, encode: Array, present: Array, like: Array) -> Terms:
         """The terms for subsets ``(T, N, M)``, of which those count that are present and not empty."""

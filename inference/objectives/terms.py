@@ -70,6 +70,7 @@ class Draws(NamedTuple):
             own.
         log_q_outside: Log density of those, a scalar, the mean over particles.
         fixed: Sites whose draws carry no gradient although their density asks for one.
+        points: Sites in the plate of the data that are values with no spread.
         uneven: Whether some latent counts otherwise than once in the guide's density, by a scale, a mask or a plate
             that is sub-sampled.
         shape: ``(K, T, N)``.
@@ -88,6 +89,7 @@ class Draws(NamedTuple):
     outside: dict[str, Array]
     log_q_outside: Array
     fixed: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     uneven: bool = False
     shape: tuple[int, ...] = (1, 1, 1)
     linear: bool = True

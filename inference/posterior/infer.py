@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
 from mmppl.errors import DataError, InferenceError, OptionError, PosteriorWarning
 from mmppl.inference.kernels import KERNELS
@@ -25,11 +26,12 @@ METHODS = (*INDEPENDENT, *KERNELS, *JOINT)
 OVERSAMPLING = 4
 
 
+@checked(data=ANYTHING, num_chains=at_least(1), num_samples=at_least(1), num_warmup=at_least(0))
 def infer(
     program: Program | Fitted,
     data: Batch,
     *,
-    method: str | Callable[..., Any] = "mala",
+    method: str | Callable[..., Any] = "hmc",
     num_chains: int = 4,
     num_samples: int = 250,
     num_warmup: int = 250,
@@ -86,11 +88,6 @@ def infer(
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
     data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)
-    if num_samples < 1 or num_chains < 1 or num_warmup < 0:
-        raise OptionError(
-            f"Expected num_samples and num_chains >= 1 and num_warmup >= 0; got {num_samples}, {num_chains} and "
-            f"{num_warmup}."
-        )
     rows = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
     one = int(seed) if isinstance(seed, int | np.integer) else 0
     if rows is not None and len(rows) != len(data):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import blocks
 from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
@@ -54,6 +55,7 @@ class LogLikelihood(NamedTuple):
         return trusted_k(self.share_above)
 
 
+@checked(data=ANYTHING, num=at_least(2), steps=at_least(1), chunk=at_least(1))
 def log_likelihood(
     fitted: Fitted,
     data: Batch,
@@ -101,10 +103,6 @@ def log_likelihood(
     if method not in DRAWS:
         raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(DRAWS)}.")
     num = DRAWS[method] if num is None else num
-    if num < 2:
-        raise OptionError(f"Expected num >= 2; got {num}.")
-    if steps < 1:
-        raise OptionError(f"Expected steps >= 1; got {steps}.")
     fitted.program.need_density()
     if method == "annealed":
         fitted.rows_alone("Annealed importance sampling")
@@ -133,6 +131,7 @@ def log_likelihood(
     return _pack(value - z.value, error, pareto_k, z.error)
 
 
+@checked()
 def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
     """Log Z of the program's priors, summed where there are several; 0 without error for normalised priors."""
     host = fitted.program.ppl.host

@@ -88,7 +88,7 @@ class Posterior:
             if bad.size:
                 out.append(
                     f"PSIS k is above {LIMIT_K} for {_of(bad, len(self.data))}: the guide is too far from the "
-                    "posterior to be weighted. Draw by a kernel (method='mala'), refine, or fit longer."
+                    "posterior to be weighted. Draw by a kernel (method='hmc'), refine, or fit longer."
                 )
         for name, value in self.r_hat.items():
             common = name in self.fitted.outside

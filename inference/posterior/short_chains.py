@@ -8,6 +8,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.kernels import KERNELS, Kernel
@@ -18,6 +19,7 @@ Array = Any
 __all__ = ["refine", "refine_draws", "refine_steps"]
 
 
+@checked(data=ANYTHING, steps=at_least(0), num_samples=at_least(1))
 def refine(
     fitted: Fitted,
     data: Batch,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import PosteriorWarning
 from mmppl.inference.posterior.infer import infer
 from mmppl.inference.posterior.posterior import Posterior
@@ -19,6 +20,14 @@ __all__ = ["convert", "to_arviz"]
 PACKAGES = ("mmppl", "numpyro", "jax", "pyro-ppl", "torch")
 
 
+@checked(
+    data=ANYTHING,
+    num_chains=at_least(1),
+    num_samples=at_least(1),
+    num_warmup=at_least(0),
+    num_predictive=at_least(1),
+    num_prior=at_least(0),
+)
 def to_arviz(
     fitted: Fitted,
     data: Batch,
@@ -56,14 +65,14 @@ def to_arviz(
         fitted: A fitted program.
         data: Data, N rows; modalities may be missing.
         kernel: A method of :func:`infer`, or None for the guide's draws; by default the program's own choice, which is
-            MALA unless its prior is a score, whose density takes an integration at every step.
+            HMC with a dense mass matrix unless its prior is a score, whose density takes an integration at every step.
         num_chains: Chains, with a kernel.
         num_samples: Draws in each chain.
         num_warmup: Warm-up steps of each chain, with a kernel.
         num_predictive: Draws of each chain that are decoded for the posterior predictive.
         num_prior: Draws of the prior and of what it predicts.
         seed: Random seed.
-        options: Of the kernel, as in :func:`infer`, such as ``adapt_mass_matrix=True, dense_mass=True``.
+        options: Of the kernel, as in :func:`infer`, such as ``num_steps=8``.
 
     Returns:
         ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (1.x).

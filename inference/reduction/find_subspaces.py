@@ -8,6 +8,7 @@ References:
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import above, checked
 from mmppl.errors import DataError
 from mmppl.inference.host import Face
 from mmppl.inference.reduction.ratio_learning import RatioLearning, Rows, learn_ratio
@@ -21,6 +22,7 @@ PROBES = 4
 FEW = 8
 
 
+@checked(eps=above(0))
 def find_subspaces(
     latents: Batch, blocks: Blocks, *, eps: float, ppl: Face, learning: RatioLearning | None = None
 ) -> Subspaces:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
+from mmppl.checks import above, at_least, checked, within
 from mmppl.data import minibatches
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
@@ -36,6 +37,17 @@ class Rows(NamedTuple):
     score: np.ndarray
 
 
+@checked(
+    rank=at_least(1),
+    strength=at_least(0),
+    probes=at_least(1),
+    blur=at_least(0),
+    holdout=within(0, 1, open_ends="()"),
+    epochs=at_least(1),
+    patience=at_least(1),
+    learning_rate=above(0),
+    batch_size=at_least(1),
+)
 @dataclass(frozen=True)
 class RatioLearning:
     r"""Learning of a score ratio s from whitened latents x.
@@ -109,7 +121,7 @@ class RatioLearning:
         if not based and (self.rank is not None or self.penalty == "group"):
             raise OptionError(f"Expected net 'lowrank' or 'potential' for a rank or penalty 'group'; got {self.net!r}.")
         if self.deflate and self.net != "lowrank":
-            raise OptionError(f"Expected net 'lowrank' for deflation; got {self.net!r}.")
+            raise OptionError(f"Expected net 'lowrank' with deflate=True; got {self.net!r}.")
         if self.blur < 0.0 or (self.blur and (self.net == "linear" or self.reference != "normal" or self.probes)):
             raise OptionError(
                 "Expected blur >= 0, and above 0 a network, the normal reference and no probes; got "

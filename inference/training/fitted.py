@@ -11,6 +11,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.site_densities import Places
+from mmppl.inference.training.history import History
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
@@ -25,15 +26,18 @@ class Fitted:
     Arguments:
         program: The program.
         weights: Parameters by public name, host-neutral numpy arrays.
-        history: A record for each epoch: loss, log-likelihood of each modality, KL.
+        history: A record for each epoch: loss, log-likelihood of each modality, KL; a table as well.
         label: A label of the data it was fitted to, ``(1,)``, where they have any: a program that reads labels may have
             parameters that it does not have without.
     """
 
     program: Program
     weights: Mapping[str, np.ndarray]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
     label: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", History(self.history))
 
     @cached_property
     def _bound(self) -> tuple[Callable, Callable]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import above, at_least, checked, within
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.objectives import Objective
@@ -16,6 +17,9 @@ from mmppl.names import check_names
 __all__ = ["Program", "Stage"]
 
 
+@checked(
+    share=above(0), ema=within(0, 1, open_ends=")"), learning_rate=at_least(0), momentum=within(0, 1, open_ends=")")
+)
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training that moves some parameters and leaves the others as they are.
@@ -100,7 +104,7 @@ class Program:
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)
     options: dict[str, Any] = field(default_factory=dict)
-    kernel: str | None = "mala"
+    kernel: str | None = "hmc"
     density: bool = True
     ode_density: bool = False
     rebuild: Callable[..., "Program"] | None = None

@@ -16,7 +16,7 @@ from mmppl.inference.training.checksums import of_json
 
 __all__ = ["FORMAT", "Progress", "RunInfo"]
 
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("mmppl", "numpy", "jax", "numpyro", "equinox", "optax", "torch", "pyro-ppl", "arviz")
 CHECKSUM = "checksum"
 
@@ -66,7 +66,10 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "learning_rate": ("a number > 0", lambda x: _number(x) and x > 0),
     "ema": ("a number in [0, 1)", lambda x: _number(x) and 0 <= x < 1),
     "clip": ("a number > 0", lambda x: _number(x) and x > 0),
+    "optimizer": ("a text", _text),
     "schedule": ("a text", _text),
+    "early_stopping": ("an object of patience and min_delta", _named),
+    "validation": ("an object", _named),
     "label": ("a list of one label", lambda x: isinstance(x, list) and len(x) == 1),
     "data_digest": ("an object of rows, values, present and label", _digest),
     "versions": ("an object of texts", _texts),
@@ -107,10 +110,13 @@ class RunInfo:
         objectives: The objective of each stage, as it writes itself.
         epochs: Passes over the data.
         batch_size: Rows in a step.
-        learning_rate: Adam's.
+        learning_rate: Adam's; None with an optimizer of the host's, which has its own.
         ema: Decay of the averaged weights.
         clip: Bound on the norm of the gradient.
+        optimizer: A description of the host's, where it is not Adam.
         schedule: That of the learning rate.
+        early_stopping: Its fields.
+        validation: The share of rows that is held out, or the digest of what is.
         label: A label of the data, in a list.
         data_digest: Rows of the data and checksums of their parts; see :func:`~.checksums.data_digest`.
         run: A name of its own, which the run's other files repeat.
@@ -133,7 +139,10 @@ class RunInfo:
     learning_rate: float | None = None
     ema: float | None = None
     clip: float | None = None
+    optimizer: str | None = None
     schedule: str | None = None
+    early_stopping: dict[str, Any] | None = None
+    validation: dict[str, Any] | None = None
     label: list | None = None
     data_digest: dict[str, Any] | None = None
     run: str = field(default_factory=lambda: uuid4().hex)

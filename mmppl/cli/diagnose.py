@@ -19,8 +19,8 @@ def diagnose(
 
     Writes RUN/posterior.nc and RUN/diagnosis.json, and prints a summary.
 
-    The latents of test tuples are drawn by MALA chains and written for ArviZ, with R-hat and effective sample sizes.
-    Then: PSIS k of the guide by observed subset, gaps of its bound, calibration on simulated data, coverage of
+    The latents of test tuples are drawn by Hamiltonian chains and written for ArviZ, with R-hat and effective sample
+    sizes. Then: PSIS k of the guide by observed subset, gaps of its bound, calibration on simulated data, coverage of
     what is held out, and the health of an energy prior. Each that fails is a warning with a remedy.
     """
     from mmppl import diagnostics

@@ -27,6 +27,14 @@ def fit(
     data_root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training data, all stages together.", min=1)] = 30,
     seed: Seed = 0,
+    validation: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Share of the training rows to hold out, on which each epoch is judged."),
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(metavar="EPOCHS", help="End a stage after so many epochs without a better held-out loss.", min=1),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,6 +80,8 @@ def fit(
     fitted = inference.fit(
         program,
         dataset.train,
+        validation=validation,
+        early_stopping=early_stopping,
         epochs=epochs,
         seed=seed,
         out=out,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.data.dataset import Dataset, laplace
 from mmppl.data.pictures import count, read_picture, read_pictures
 from mmppl.errors import DataError, OptionError
@@ -36,6 +37,7 @@ ATTRIBUTES = (
 )
 
 
+@checked(side=at_least(1), num_train=at_least(1), num_test=at_least(1))
 def celebamask_hq(
     *,
     root: str | os.PathLike,

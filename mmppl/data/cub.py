@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.data.captions import Vocabulary
 from mmppl.data.dataset import Dataset, laplace
 from mmppl.data.pictures import PHOTOGRAPHS, count, read_pictures
@@ -17,6 +18,7 @@ __all__ = ["cub"]
 EACH = 10  # captions of a picture
 
 
+@checked(side=at_least(1), captions=at_least(1), length=at_least(1), num_train=at_least(1), num_test=at_least(1))
 def cub(
     *,
     root: str | os.PathLike,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked
 from mmppl.data.anndata_objects import from_anndata, to_anndata
 from mmppl.data.archives import MOST_UNPACKED
 from mmppl.data.dataset import Dataset
@@ -36,6 +37,7 @@ def is_file(path: str | os.PathLike) -> bool:
     return Path(path).suffix in ENDINGS
 
 
+@checked(max_bytes=at_least(1))
 def load_file(
     path: str | os.PathLike,
     *,

@@ -3,11 +3,13 @@
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import checked, within
 from mmppl.errors import DataError, OptionError
 
 __all__ = ["hide"]
 
 
+@checked(rate=within(0, 1, open_ends=")"))
 def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
     r"""The batch with a share of its values hidden, completely at random, and in every row at least one kept.
 
@@ -33,8 +35,6 @@ def hide(batch: Batch, rate: float, *, seed: int = 0) -> Batch:
         >>> int(sum((~mask).sum() for mask in hidden.present.values())), bool(hidden.observed().all())
         (2, True)
     """
-    if not 0.0 <= rate < 1.0:
-        raise OptionError(f"Expected a rate in [0, 1); got {rate}.")
     present = np.stack([np.asarray(batch.present[name]) for name in batch.modalities], axis=1)
     if not present.any(1).all():
         raise DataError(f"Expected rows with something to keep; row {int(np.argmin(present.any(1)))} has no modality.")

@@ -3,13 +3,15 @@
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import above, at_least, checked, within
 from mmppl.data.dataset import Dataset
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import ModalityError
 from mmppl.numerics import log_mean_exp
 
 __all__ = ["LabelledMixture", "labelled_mixture"]
 
 
+@checked(latent_dim=at_least(1), labels=at_least(1), noise=above(0), slope=within(0, 1, open_ends="("))
 class LabelledMixture:
     r"""A Gaussian for each label, seen through an invertible non-linear map.
 
@@ -47,10 +49,6 @@ class LabelledMixture:
     def __init__(
         self, latent_dim: int = 2, labels: int = 5, noise: float = 0.1, slope: float = 0.1, seed: int = 0
     ) -> None:
-        if latent_dim < 1 or labels < 1 or noise <= 0:
-            raise OptionError(f"Expected latent_dim, labels >= 1, noise > 0; got {latent_dim}, {labels}, {noise}.")
-        if not 0 < slope <= 1:
-            raise OptionError(f"Expected slope in (0, 1]; got {slope}.")
         rng = np.random.default_rng(seed)
         self.latent_dim, self.labels, self.noise, self.slope = latent_dim, labels, float(noise), float(slope)
         self.loc = rng.uniform(-5.0, 5.0, (labels, latent_dim))
@@ -124,6 +122,14 @@ class LabelledMixture:
         return out
 
 
+@checked(
+    latent_dim=at_least(1),
+    labels=at_least(1),
+    noise=above(0),
+    slope=within(0, 1, open_ends="("),
+    num_train=at_least(1),
+    num_test=at_least(1),
+)
 def labelled_mixture(
     *,
     seed: int = 0,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import above, at_least, checked
 from mmppl.data.dataset import Dataset
 from mmppl.errors import ModalityError, OptionError
 
@@ -13,6 +14,7 @@ __all__ = ["LinearGaussian", "linear_gaussian"]
 DIMS = {"a": 3, "b": 2, "c": 4}
 
 
+@checked(latent_dim=at_least(1), noise=above(0))
 class LinearGaussian:
     r"""Modalities that are linear in a shared standard normal latent, with independent noise.
 
@@ -158,6 +160,7 @@ class LinearGaussian:
         return precision, pull
 
 
+@checked(latent_dim=at_least(1), noise=above(0), num_train=at_least(1), num_test=at_least(1))
 def linear_gaussian(
     *,
     seed: int = 0,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.data.dataset import Dataset
 from mmppl.data.npz import read_npz
 from mmppl.data.pictures import count
@@ -18,6 +19,7 @@ SHAPES = {"image": (1, 28, 28), "sound": (1, 32, 128), "trajectory": (200,)}
 SQUARED = 0.5**0.5  # scale of the normal whose log-likelihood is the squared error of the papers
 
 
+@checked(num_train=at_least(1), num_test=at_least(1))
 def mhd(
     *, root: str | os.PathLike, seed: int = 0, num_train: int | None = None, num_test: int | None = None
 ) -> Dataset:

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 
 __all__ = ["blocks", "minibatches"]
 
 
+@checked(size=at_least(1), epoch=at_least(0))
 def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bool = True) -> Iterator[Batch]:
     """The rows of a batch in a random order, ``size`` at a time.
 
@@ -40,6 +42,7 @@ def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bo
     return (batch[order[start : start + size]] for start in range(0, stop, size))
 
 
+@checked(size=at_least(1))
 def blocks(batch: Batch, size: int) -> Iterator[Batch]:
     """The rows in their order, ``size`` at a time; the last block is filled up with the first rows.
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import above, at_least, checked, within
 from mmppl.data.dataset import Dataset
 from mmppl.data.hiding import hide
 from mmppl.errors import OptionError
@@ -12,6 +13,7 @@ __all__ = ["MixtureViews", "mixture_views"]
 DRAWS, SHARE = 10_000, 0.25
 
 
+@checked(latent_dim=at_least(1), views=at_least(1), dim=at_least(1), components=at_least(1), noise=above(0))
 class MixtureViews:
     r"""A mixture of Gaussians, seen through a network of its own for each modality.
 
@@ -110,6 +112,16 @@ def well_conditioned(rng: np.random.Generator, shape: tuple[int, int], number: i
     return drawn[condition <= np.quantile(condition, SHARE)][:number]
 
 
+@checked(
+    latent_dim=at_least(1),
+    views=at_least(1),
+    dim=at_least(1),
+    components=at_least(1),
+    noise=above(0),
+    missing=within(0, 1, open_ends=")"),
+    num_train=at_least(1),
+    num_test=at_least(1),
+)
 def mixture_views(
     *,
     seed: int = 0,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.data.dataset import Dataset, laplace
 from mmppl.data.npz import read_arrays
 from mmppl.data.pictures import count
@@ -19,6 +20,7 @@ MNIST, PART = ("mnist.npz", "polymnist/mnist.npz"), "svhn_part.npz"
 MOST, SHARE = 10_000, 0.8
 
 
+@checked(pairings=at_least(1), num_train=at_least(1), num_test=at_least(1))
 def mnist_svhn(
     *,
     root: str | os.PathLike,

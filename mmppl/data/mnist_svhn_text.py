@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.data.dataset import Dataset
 from mmppl.data.mnist_svhn import mnist_svhn
 from mmppl.data.polydigits import WORDS
@@ -14,6 +15,7 @@ __all__ = ["mnist_svhn_text", "write_names"]
 LENGTH = 8
 
 
+@checked(pairings=at_least(1), num_train=at_least(1), num_test=at_least(1))
 def mnist_svhn_text(
     *,
     root: str | os.PathLike,

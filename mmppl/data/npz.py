@@ -11,6 +11,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.archives import MOST_UNPACKED, check_archive
 from mmppl.data.arrays import LABEL, PRESENT, batch_of
 from mmppl.data.dataset import Dataset
@@ -20,6 +21,7 @@ from mmppl.errors import DataError
 __all__ = ["load_npz", "read_npz", "write_npz"]
 
 
+@checked(max_bytes=at_least(1))
 def read_npz(
     path: str | os.PathLike,
     *,
@@ -103,6 +105,7 @@ def read_arrays(path: str | os.PathLike, max_bytes: int = MOST_UNPACKED) -> dict
         ) from error
 
 
+@checked(data=ANYTHING)
 def write_npz(
     path: str | os.PathLike,
     data: Batch | Mapping[str, Any],
@@ -151,6 +154,7 @@ def write_npz(
     return path
 
 
+@checked(max_bytes=at_least(1))
 def load_npz(
     path: str | os.PathLike, seed: int, kinds: Mapping[str, str] | None = None, max_bytes: int = MOST_UNPACKED
 ) -> Dataset:

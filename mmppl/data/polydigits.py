@@ -4,6 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import checked
 from mmppl.data.composites import cut_into, pair_instances
 from mmppl.data.dataset import Dataset, laplace
 
@@ -22,6 +23,7 @@ MODALITIES = {
 }
 
 
+@checked()
 def polydigits(*, seed: int = 0) -> Dataset:
     """Builds the embedded data set of 8,000 training and 2,000 test tuples, 800 and 200 of each digit.
 

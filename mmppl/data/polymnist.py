@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import at_least, checked
 from mmppl.data.composites import cut_into, pair_instances
 from mmppl.data.dataset import Dataset, laplace, split_rows
 from mmppl.data.npz import read_arrays
@@ -19,6 +20,7 @@ MNIST, BACKGROUNDS = "mnist.npz", "backgrounds"
 CHUNK = 2048
 
 
+@checked(num_train=at_least(1), num_test=at_least(1))
 def polymnist(
     *, root: str | os.PathLike, seed: int = 0, num_train: int | None = None, num_test: int | None = None
 ) -> Dataset:

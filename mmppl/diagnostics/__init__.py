@@ -1,6 +1,7 @@
 """Looking at what was fitted: run folders, evaluation, diagnosis, the posterior in ArviZ, the report."""
 
 from mmppl.diagnostics.calibration import Coverage, Ranks, calibrate, coverage, simulate
+from mmppl.diagnostics.coverage_by_subset import CoverageBySubset, coverage_by_subset
 from mmppl.diagnostics.diagnosis import diagnose
 from mmppl.diagnostics.energies import EnergyHealth, energy_health
 from mmppl.diagnostics.evaluation import evaluate
@@ -19,6 +20,7 @@ from mmppl.diagnostics.summary import (
 
 __all__ = [
     "Coverage",
+    "CoverageBySubset",
     "EnergyHealth",
     "Gaps",
     "Ranks",
@@ -26,6 +28,7 @@ __all__ = [
     "Robustness",
     "calibrate",
     "coverage",
+    "coverage_by_subset",
     "diagnose",
     "energy_health",
     "evaluate",

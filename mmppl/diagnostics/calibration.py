@@ -8,14 +8,16 @@ import numpy as np
 from scipy import stats
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
-from mmppl.errors import OptionError, PosteriorWarning
+from mmppl.errors import ModalityError, OptionError, PosteriorWarning
 from mmppl.inference import Fitted, generate, infer
 from mmppl.inference.training.fitted import example
 
 __all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "simulate"]
 
 LEVELS = np.round(np.arange(0.1, 1.0, 0.1), 1)
+BINS = np.linspace(0.0, 1.0, 11)
 
 
 class Ranks(NamedTuple):
@@ -38,6 +40,7 @@ class Ranks(NamedTuple):
         return float(min(1.0, every.min() * len(every)))
 
 
+@checked(num=at_least(1))
 def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, np.ndarray]]:
     """``num`` data drawn from the program, each with a random subset of modalities, and their latents by site."""
     fitted.rows_alone("Calibration")
@@ -52,13 +55,14 @@ def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, 
     return data, {name: z[0] for name, z in hidden.items()}
 
 
+@checked(num=at_least(1), draws=at_least(1), thin=at_least(1), num_warmup=at_least(0))
 def calibrate(
     fitted: Fitted,
     *,
-    method: str = "mala",
+    method: str = "hmc",
     num: int = 200,
     draws: int = 19,
-    thin: int = 10,
+    thin: int = 4,
     num_warmup: int = 200,
     seed: int = 0,
     **options: Any,
@@ -119,11 +123,13 @@ class Coverage(NamedTuple):
         levels: Levels of the central sets, ``(L,)``.
         share: Share of values inside, by modality, ``(L,)``.
         error: Its standard error over data, ``(L,)``.
+        pit: Counts of probability integral transforms, the places of values among draws, in ten bins of [0, 1].
     """
 
     levels: np.ndarray
     share: dict[str, np.ndarray]
     error: dict[str, np.ndarray]
+    pit: dict[str, np.ndarray]
 
     @property
     def calibration_error(self) -> dict[str, float]:
@@ -139,12 +145,14 @@ class Coverage(NamedTuple):
         ]
 
 
+@checked(data=ANYTHING, num=at_least(2))
 def coverage(
     fitted: Fitted,
     data: Batch | Mapping[str, Any],
     *,
     num: int = 200,
     levels: Sequence[float] = tuple(LEVELS),
+    given: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Coverage:
     r"""Coverage of conditional generation: how often does a modality that is held out fall into the predicted set?
@@ -155,10 +163,15 @@ def coverage(
 
     Arguments:
         fitted: A fitted program.
-        data: Data; a modality is judged on rows that have it and another.
+        data: Data; a modality is judged on rows that have it and what is given.
         num: K.
         levels: :math:`\alpha`.
+        given: S, the modalities that are given, none of them for draws of the prior; then each other one is judged.
+            None for whatever else a row has.
         seed: Random seed.
+
+    Raises:
+        ModalityError, DataError: If the data do not fit the program, or ``given`` names an unknown modality.
 
     References:
         | Probabilistic forecasts, calibration and sharpness (Gneiting, Balabdaoui & Raftery, 2007)
@@ -166,10 +179,16 @@ def coverage(
     """
     data = taken(data, fitted.program.modalities)
     rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)
-    share, error = {}, {}
+    share, error, pit = {}, {}, {}
+    unknown = sorted(set(given or ()) - set(data.modalities))
+    if unknown:
+        raise ModalityError(f"Expected given among {list(data.modalities)}; got {unknown}.")
     for name in data.modalities:
-        rows = data.without(name)
-        has = np.flatnonzero(np.asarray(data.present[name]) & np.asarray(rows.observed()))
+        if given is not None and name in given:
+            continue
+        rows = data.without(name) if given is None else data.only(*given)
+        told = [rows.observed()] if given is None else [data.present[n] for n in given]
+        has = np.flatnonzero(np.logical_and.reduce([np.asarray(mask) for mask in (data.present[name], *told)]))
         if has.size < 2:
             continue
         drawn = generate(fitted, rows[has], num, want=[name], seed=seed)[name]
@@ -178,6 +197,7 @@ def coverage(
         place = (below + rng.random(value.shape) * (ties + 1)) / (num + 1)
         off = np.abs(place - 0.5).reshape(len(has), -1)
         inside = (off[..., None] <= wanted / 2).mean(1)
+        pit[name] = np.histogram(place, BINS)[0]
         share[name] = inside.mean(0)
         error[name] = inside.std(0, ddof=1) / np.sqrt(len(has))
-    return Coverage(wanted, share, error)
+    return Coverage(wanted, share, error, pit)

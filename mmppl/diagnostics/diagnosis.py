@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
 from mmppl.diagnostics.calibration import calibrate, coverage
+from mmppl.diagnostics.coverage_by_subset import coverage_by_subset
 from mmppl.diagnostics.energies import energy_health
 from mmppl.diagnostics.guide_fit import gaps, guide_k
 from mmppl.inference import Fitted
@@ -18,6 +20,7 @@ __all__ = ["diagnose", "warnings_of"]
 LIMIT_GAP, SMALL_P = 1.0, 1e-3
 
 
+@checked(num=at_least(1))
 def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> dict:
     r"""PSIS k, gaps, calibration and the energy's health, ready for JSON.
 
@@ -33,14 +36,14 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
 
     Returns:
         ``guide_k``: k by subset ("a+b") and datum; ``gaps``: nats of each datum; ``calibration``: ranks by site, of
-        simulated data; ``coverage``: by modality held out; ``energy``: by site; ``warnings``: what fails, each with a
-        remedy.
+        simulated data; ``coverage``: by modality held out; ``coverage_by_subset``: the same by subset that is given;
+        ``energy``: by site; ``warnings``: what fails, each with a remedy.
     """
     rows = dataset.test[np.flatnonzero(np.asarray(dataset.test.observed()))]
     few = rows[:num]
     out: dict[str, Any] = {"seed": seed, "epochs": len(fitted.history), "data": len(few)}
     chains, weights = fitted.program.kernel is not None, fitted.program.density
-    with tqdm(total=5, disable=not progress, leave=False) as bar:
+    with tqdm(total=6, disable=not progress, leave=False) as bar:
 
         def say(what: str) -> None:
             bar.set_description(what)
@@ -60,6 +63,14 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
             "error": {n: _list(x) for n, x in covered.error.items()},
             "calibration_error": covered.calibration_error,
             "off": covered.off(),
+        }
+        say("coverage given every subset")
+        # A score's draws take tens of evaluations each.
+        judged, times = (rows[: 4 * num], 50) if chains else (few, 40)
+        every = coverage_by_subset(fitted, judged, num=times, seed=seed) if len(rows.modalities) > 1 else None
+        out["coverage_by_subset"] = every and {
+            **every.as_dict(),
+            "worst": [["+".join(given), name, miss] for given, name, miss in every.worst()],
         }
         say("calibration on simulated data")
         ranks = calibrate(fitted, method="guide", num=200, draws=19, seed=seed) if weights and chains else None
@@ -94,11 +105,12 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
                 f"The amortisation gap is {lost:.1f} nats for the median datum: the encoder answers worse than it "
                 "could. Fit longer, or with a wider encoder."
             )
-    for name in (found["coverage"] or {}).get("off", ()):
-        error = found["coverage"]["calibration_error"][name]
+    for given, name, miss in (found["coverage_by_subset"] or {}).get("worst", ()):
+        told = "surer than it is right" if miss < 0 else "less sure than it could be"
         out.append(
-            f"Values of '{name}' held out do not fall into predicted sets as often as they should (calibration error "
-            f"{error:.2f}). Learn the likelihood's scale, or draw by a kernel."
+            f"Given {given.replace('+', ', ') or 'nothing'}, the program is {told} of '{name}': its sets hold "
+            f"{100 * abs(miss):.0f} points {'fewer' if miss < 0 else 'more'} values than they say. Learn the "
+            "likelihood's scale, fit longer, or draw by a kernel."
         )
     if found["calibration"] and found["calibration"]["p_value"] < SMALL_P:
         out.append(

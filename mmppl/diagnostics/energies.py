@@ -6,6 +6,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.inference import Fitted, log_normalizer
 from mmppl.inference.posterior.convergence import r_hat
 from mmppl.inference.posterior.trust import LIMIT_R_HAT
@@ -69,6 +70,7 @@ class EnergyHealth(NamedTuple):
     log_z_ess: float
 
 
+@checked(data=ANYTHING, num_chains=at_least(2), num_samples=at_least(2), num_warmup=at_least(0))
 def energy_health(
     fitted: Fitted, data: Batch, *, num_chains: int = 4, num_samples: int = 200, num_warmup: int = 200, seed: int = 0
 ) -> dict[str, EnergyHealth]:

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate, log_likelihood
@@ -29,6 +30,7 @@ SPLITS = ("train", "test")
 LIKELIHOOD_ROWS = 200
 
 
+@checked(num=at_least(1), likelihood_rows=at_least(1), particles=at_least(2))
 def evaluate(
     fitted: Fitted,
     dataset: Dataset,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.diagnostics.best_normal import BestNormal
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.importance import weighted
@@ -29,6 +30,7 @@ def subsets_of(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [*((n,) for n in names), *(tuple(m for m in names if m != n) for n in names), names]
 
 
+@checked(data=ANYTHING, num=at_least(1))
 def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> dict[tuple[str, ...], np.ndarray]:
     r"""PSIS k of the guide's weights :math:`p(x_S, z) / q(z \mid x_S)`, for each observed subset S and datum.
 
@@ -84,6 +86,7 @@ class Gaps(NamedTuple):
         return self.evidence - self.best
 
 
+@checked(data=ANYTHING, num=at_least(2), steps=at_least(1))
 def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed: int = 0) -> Gaps:
     r"""Amortisation and approximation gap of the guide, for latents on the real line.
 

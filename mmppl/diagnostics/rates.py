@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.likelihood import log_normalizer
@@ -35,6 +36,7 @@ class RateDistortion(NamedTuple):
     cross_rate: Estimate
 
 
+@checked(batch=ANYTHING, num=at_least(1))
 def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 0) -> RateDistortion:
     r"""Reconstruction and rate of the guide given everything; prediction and rate across subsets.
 

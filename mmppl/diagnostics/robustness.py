@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, checked
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
 from mmppl.metrics import Classifiers, Coherence, coherence, frechet
@@ -29,6 +30,7 @@ class Robustness:
     frechet: dict[str, float]
 
 
+@checked(batch=ANYTHING)
 def robustness(
     fitted: Fitted,
     batch: Batch,

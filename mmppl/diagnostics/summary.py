@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
+from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
 from mmppl.errors import RunError
 from mmppl.inference import Fitted, to_arviz
@@ -17,8 +18,9 @@ from mmppl.inference.posterior.trust import GOOD_R_HAT
 __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]
 
 
+@checked(num=at_least(1))
 def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> Any:
-    """The posterior of the first test tuples by MALA chains, as :func:`mmppl.inference.to_arviz` returns it.
+    """The posterior of the first test tuples by Hamiltonian chains, as :func:`mmppl.inference.to_arviz` returns it.
 
     Arguments:
         fitted: A fitted program.
@@ -108,6 +110,7 @@ def summarise_posterior(tree: Any) -> dict[str, Any]:
     return out
 
 
+@checked(num=at_least(1))
 def worst_data(tree: Any, num: int = 5) -> list[dict[str, Any]]:
     r"""The data whose draws are to be trusted least: the largest :math:`\hat R` first.
 

@@ -18,13 +18,15 @@ def likelihood(host: Any, modality: Modality, output: Any) -> Any:
     Arguments:
         host: The host's module, which has its distributions.
         modality: The modality.
-        output: What its decoder returns: an array, or a pair of it and a scale.
+        output: What its decoder returns: an array, or it and a scale, or these and factors.
     """
     dist, name, event = host.dist, str(modality.likelihood), len(modality.shape)
     if modality.ids:
         if modality.padding is None:
             return dist.Categorical(logits=output).to_event(event)
         return host.PaddedCategorical(output, modality.padding).to_event(event)
+    if modality.scoring.factors:
+        return host.LowRankNormal(*output, event_dim=event, unit=modality.scoring.values == "unit")
     output, scale = output if modality.learns_scale else (output, modality.scale)
     if name == "discretized_logistic":
         return host.DiscretizedLogistic(output, scale).to_event(event)

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.judges import Classifiers
@@ -14,6 +15,7 @@ from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_c
 __all__ = ["coherence_by_number"]
 
 
+@checked(subsets=at_least(1))
 def coherence_by_number(
     generate_fn: Generate, batch: Batch, judges: Classifiers, *, subsets: int | None = None, seed: int = 0
 ) -> dict[int, Estimate]:

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from mmppl.checks import checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
 
 __all__ = ["f1"]
 
 
+@checked()
 def f1(samples: np.ndarray, data: np.ndarray, threshold: float = 0.5) -> Estimate:
     r"""Mean over data of the F1 score of their values, on where they are above a threshold.
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from mmppl.checks import checked
 from mmppl.errors import DataError
 
 __all__ = ["frechet"]
 
 
+@checked()
 def frechet(features_a: np.ndarray, features_b: np.ndarray) -> float:
     r"""Frechet (2-Wasserstein, squared) distance between normals fitted to two sets of features.
 

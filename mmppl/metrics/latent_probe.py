@@ -5,12 +5,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mmppl.checks import at_least, checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
 
 __all__ = ["latent_probe"]
 
 
+@checked(num=at_least(1))
 def latent_probe(
     z_train: np.ndarray,
     y_train: np.ndarray,

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
+from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, OptionError
 from mmppl.metrics.randomised_dependence import randomised_dependence
 
@@ -29,6 +30,7 @@ class MeanCorrelation(NamedTuple):
     held_out: int
 
 
+@checked(pairs=at_least(1))
 def mean_correlation(
     z: np.ndarray,
     recovered: np.ndarray,

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from mmppl.checks import above, checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
 
 __all__ = ["clip_score", "mutual_information_divergence"]
 
 
+@checked(weight=above(0))
 def clip_score(first: np.ndarray, second: np.ndarray, weight: float = 2.5) -> Estimate:
     r"""CLIP-S: the mean of :math:`w \cos(a_n, b_n)` over pairs of features.
 
@@ -37,6 +39,7 @@ def clip_score(first: np.ndarray, second: np.ndarray, weight: float = 2.5) -> Es
     return Estimate.of(weight * (a * b).sum(axis=1) / norms)
 
 
+@checked(eps=above(0))
 def mutual_information_divergence(
     real: tuple[np.ndarray, np.ndarray], made: tuple[np.ndarray, np.ndarray], eps: float = 5e-4
 ) -> Estimate:

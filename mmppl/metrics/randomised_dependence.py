@@ -3,11 +3,14 @@
 import numpy as np
 from scipy.stats import rankdata
 
+from mmppl.checks import checked
+
 __all__ = ["randomised_dependence"]
 
 FEATURES, SPREAD, RIDGE = 20, 1.0 / 6.0, 1e-6
 
 
+@checked()
 def randomised_dependence(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> np.ndarray:
     r"""The RDC of all columns of ``a`` with all of ``b``: near 0 when independent, near 1 for smooth relations.
 

@@ -1,10 +1,12 @@
 """One number to choose between fits by."""
 
+from mmppl.checks import above, checked, within
 from mmppl.errors import OptionError
 
 __all__ = ["selection_score"]
 
 
+@checked(joint=within(0, 1), given=within(0, 1), frechet=above(0), frechet_given=above(0))
 def selection_score(*, joint: float, given: float, frechet: float, frechet_given: float) -> float:
     r"""Quality and coherence of samples, and of what is generated from other modalities, in one number.
 

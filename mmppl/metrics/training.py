@@ -10,6 +10,7 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mmppl.batch import Batch, Modality
+from mmppl.checks import checked
 from mmppl.data import Dataset
 from mmppl.errors import DataError
 from mmppl.metrics.judges import Classifiers, Judge, flatten
@@ -22,6 +23,7 @@ ROWS_SHOWN = 160_000
 AVERAGED = 0.3
 
 
+@checked()
 def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
     """A classifier for each modality of a labelled data set, trained on ``train`` and scored on ``test``.
 

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from mmppl.checks import at_least, checked
 from mmppl.modality import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.observed import Classes, Heteroscedastic, LogCounts, Scaled, Standardized, Unstandardized
@@ -13,6 +14,7 @@ SMALL = 1024
 MOST_PATCHES = 64
 
 
+@checked(latent_dim=at_least(1), hidden=at_least(1))
 def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str | None = "normal") -> Spec:
     """An encoder of a modality: ``(*, *modality.shape)`` to a location and a scale, each ``(*, latent_dim)``.
 
@@ -53,6 +55,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     return body if family is None else LocScale(body, family)
 
 
+@checked(latent_dim=at_least(1), hidden=at_least(1))
 def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """A decoder of a modality: latents ``(*, latent_dim)`` to what its likelihood takes, ``(*, *modality.shape)``.
 
@@ -60,7 +63,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     Token texts get logits ``(*, L, V)`` and categories ``(*, K)``. Nets are chosen as in :func:`encoder`; outputs
     are not squashed, but are in the data's units where those are a likelihood's location: see
     :class:`~mmppl.nets.Unstandardized`. A scale is a second output: without batch axes if it is learned, as the first
-    if it is heteroscedastic.
+    if it is heteroscedastic, and factors of a covariance are a third.
 
     Arguments:
         modality: The modality.
@@ -75,7 +78,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """
     size = _patch(modality)
     body: Spec
-    number = modality.scoring.outputs + modality.heteroscedastic
+    number = modality.scoring.outputs + modality.heteroscedastic + (modality.rank or 0)
     shape = (number * modality.shape[0], *modality.shape[1:]) if number > 1 else modality.shape
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
@@ -89,12 +92,13 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
         # The log of the mean count; what else there is, as the gate of a zero-inflated one, is left at 0.
         body = Unstandardized(body, shape)
     if modality.heteroscedastic:
-        body = Heteroscedastic(body, modality.shape)
+        body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:
         body = Scaled(body, modality.units)
     return Unstandardized(body, modality.units) if modality.scoring.located else body
 
 
+@checked(latent_dim=at_least(1))
 def energy(latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> Energy:
     """The tilt of an energy-based prior: latents ``(*, latent_dim)`` to ``(*,)``.
 

@@ -133,7 +133,9 @@ class _Standardize(eqx.Module):
         centre, spread = jax.lax.stop_gradient((self.centre, self.spread))
         if not self.layer.inverse:
             return (x - centre) / spread
-        return (centre + spread * x[0], spread * x[1]) if isinstance(x, tuple) else centre + spread * x
+        if not isinstance(x, tuple):
+            return centre + spread * x
+        return (centre + spread * x[0], *(spread * part for part in x[1:]))
 
 
 class _Chain(eqx.Module):
@@ -269,8 +271,10 @@ class _Unpatch(_Fixed):
 
 class _SplitScale(_Fixed):
     def __call__(self, x, context=None):
-        loc, raw = jnp.split(x, 2, axis=-len(self.layer.shape))
-        return loc, _scale(raw, L.SCALE_FLOOR)
+        (size, *rest), rank = self.layer.shape, self.layer.rank
+        loc, raw, rows = jnp.split(x, (size, 2 * size), axis=-len(self.layer.shape))
+        scale = _scale(raw, self.layer.floor)
+        return (loc, scale, rows.reshape(*x.shape[: -1 - len(rest)], rank, size, *rest)) if rank else (loc, scale)
 
 
 class _Split(_Fixed):

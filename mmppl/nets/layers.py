@@ -92,16 +92,21 @@ class Scale(Layer):
 
 @dataclass(frozen=True)
 class SplitScale(Layer):
-    """``(*, 2 C, ...)`` to a pair ``(*, C, ...)``, output and positive scale, of an event ``shape`` (C, ...)."""
+    """``(*, 2 C, ...)`` to a pair ``(*, C, ...)``, output and positive scale, of an event ``shape`` (C, ...).
+
+    With a rank R, ``(*, (2 + R) C, ...)`` to them and factors ``(*, R, C, ...)`` of a covariance.
+    """
 
     shape: tuple[int, ...]
+    rank: int = 0
+    floor: float = SCALE_FLOOR
 
 
 @dataclass(frozen=True)
 class Standardize(Layer):
     r"""``(x - centre) / spread``, or its inverse; constants that are no weights to be trained, 0 and 1 at first.
 
-    The inverse of a pair (output, scale) is ``(centre + spread output, spread scale)``.
+    The inverse of (output, scale, ...) is ``(centre + spread output, spread scale, ...)``, further parts as the scale.
     """
 
     shape: tuple[int, ...]

@@ -14,6 +14,7 @@ al., MLP-Mixer, 2021, section 2, with one matrix for tokens). A knows positions,
 from dataclasses import dataclass
 from math import prod
 
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.nets.layers import (
     Activation,
@@ -31,6 +32,7 @@ from mmppl.nets.layers import (
 __all__ = ["PatchDecoder", "PatchEncoder", "TokenDecoder", "TokenEncoder"]
 
 
+@checked(size=at_least(1), width=at_least(1), blocks=at_least(1))
 @dataclass(frozen=True)
 class PatchEncoder:
     """Images to a vector: patches, linear embedding, mixer blocks, flatten, linear.
@@ -71,6 +73,7 @@ class PatchEncoder:
         )
 
 
+@checked(size=at_least(1), width=at_least(1), blocks=at_least(1))
 @dataclass(frozen=True)
 class PatchDecoder:
     """Vectors to an image, the mirror of :class:`PatchEncoder`: linear, mixer blocks, linear to patches, un-patch.
@@ -114,6 +117,7 @@ class PatchDecoder:
         )
 
 
+@checked(length=at_least(1), vocabulary=at_least(1), width=at_least(1), blocks=at_least(1))
 @dataclass(frozen=True)
 class TokenEncoder:
     """Token ids ``(*, L)`` to a vector: embedding, mixer blocks, flatten, linear.
@@ -156,6 +160,7 @@ class TokenEncoder:
         )
 
 
+@checked(length=at_least(1), vocabulary=at_least(1), width=at_least(1), blocks=at_least(1))
 @dataclass(frozen=True)
 class TokenDecoder:
     """Vectors to logits of token ids ``(*, L, V)``, the mirror of :class:`TokenEncoder`.

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Activation, Embed, Layer, Log1p, Scale, SplitScale, Standardize
+from mmppl.nets.layers import SCALE_FLOOR, Activation, Embed, Layer, Log1p, Scale, SplitScale, Standardize
 from mmppl.nets.spec import Spec
 
 __all__ = ["Classes", "Heteroscedastic", "LogCounts", "Scaled", "Standardized", "Unstandardized"]
+
+# The least scale beside factors, in deviations of the data or in logits.
+FACTORED_FLOOR = 0.01
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,13 @@ class Unstandardized:
 class Heteroscedastic:
     """A decoder that gives each value a scale of its own: the net gives the pair (output, scale).
 
+    With a rank R it gives factors ``(*, R, *shape)`` of a low-rank covariance as well, and its scales are at least
+    0.01: the density has no bound where a few factors explain everything.
+
     Arguments:
-        body: The decoder, with twice the outputs on the first axis of the event.
+        body: The decoder, with 2 + R times the outputs on the first axis of the event.
         shape: Event shape of the output and of the scale.
+        rank: R, 0 for none.
 
     Raises:
         OptionError: If the body has another number of outputs.
@@ -115,9 +122,10 @@ class Heteroscedastic:
 
     body: Spec
     shape: tuple[int, ...]
+    rank: int = 0
 
     def __post_init__(self) -> None:
-        wanted = (2 * self.shape[0], *self.shape[1:])
+        wanted = ((2 + self.rank) * self.shape[0], *self.shape[1:])
         if tuple(self.body.out_shape) != wanted:
             raise OptionError(f"Expected a body with out_shape {wanted}; got {self.body.out_shape}.")
 
@@ -130,7 +138,8 @@ class Heteroscedastic:
         return tuple(self.shape)
 
     def layers(self) -> tuple[Layer, ...]:
-        return (*self.body.layers(), SplitScale(tuple(self.shape)))
+        floor = FACTORED_FLOOR if self.rank else SCALE_FLOOR
+        return (*self.body.layers(), SplitScale(tuple(self.shape), self.rank, floor))
 
 
 @dataclass(frozen=True)

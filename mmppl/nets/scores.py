@@ -6,6 +6,7 @@ block, t for one diffused to t, -1 for one that is absent. The output starts at 
 
 from dataclasses import dataclass
 
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.nets.layers import (
     Activation,
@@ -49,6 +50,7 @@ class _Score:
         raise NotImplementedError
 
 
+@checked(width=at_least(1), depth=at_least(0), waves=at_least(1), outputs=at_least(1))
 @dataclass(frozen=True)
 class ResidualScore(_Score):
     """A residual multi-layer perceptron over all blocks.
@@ -106,6 +108,7 @@ class ResidualScore(_Score):
         )
 
 
+@checked(width=at_least(1), depth=at_least(0), heads=at_least(1), waves=at_least(1))
 @dataclass(frozen=True)
 class TokenScore(_Score):
     """A transformer with a token for each block.
@@ -150,6 +153,7 @@ class TokenScore(_Score):
         )
 
 
+@checked(width=at_least(1), time_width=at_least(1), groups=at_least(1))
 @dataclass(frozen=True)
 class UnetScore(_Score):
     """The perceptron with the long shortcuts of a U-Net that Multi-modal Latent Diffusion was published with.
@@ -210,6 +214,7 @@ class UnetScore(_Score):
         return Residual((*half(inputs), Shift(self.time_width, outputs), *half(outputs)), shortcut)
 
 
+@checked(width=at_least(1), depth=at_least(0), waves=at_least(1))
 @dataclass(frozen=True)
 class PairEnergy(_Score):
     """The energy of a pair of blocks at a time, for :class:`mmppl.priors.PairwiseGuidance`.

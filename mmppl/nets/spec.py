@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
+from mmppl.checks import above, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.nets.layers import Activation, Layer, Linear, Norm, Reshape, Split
 
@@ -33,6 +34,7 @@ class Spec(Protocol):
         """The chain of layers the net is, in order."""
 
 
+@checked()
 @dataclass(frozen=True)
 class MLP:
     """A multi-layer perceptron: flatten the event, (linear, activation) for each hidden width, linear, reshape.
@@ -75,6 +77,7 @@ class MLP:
         return (*chain, Linear(width, outputs, self.zero_last), Reshape((outputs,), self.out_shape))
 
 
+@checked(latent_dim=at_least(1))
 @dataclass(frozen=True)
 class Energy:
     r"""The tilt :math:`f(z)` of an energy-based prior :math:`p(z) \propto p_0(z) \exp f(z)`: one number per latent.
@@ -117,6 +120,7 @@ class Energy:
         return MLP(self.in_shape, (), self.hidden, self.activation, zero_last=self.zero_last).layers()
 
 
+@checked(floor=above(0))
 @dataclass(frozen=True)
 class LocScale:
     r"""An encoder's head: a body with ``2 D`` outputs ``(a, b)`` becomes the pair (location, scale), each ``(*, D)``.

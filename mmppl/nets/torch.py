@@ -125,7 +125,9 @@ class _Standardize(nn.Module):
         centre, spread = self.centre.detach(), self.spread.detach()
         if not self.inverse:
             return (x - centre) / spread
-        return (centre + spread * x[0], spread * x[1]) if isinstance(x, tuple) else centre + spread * x
+        if not isinstance(x, tuple):
+            return centre + spread * x
+        return (centre + spread * x[0], *(spread * part for part in x[1:]))
 
 
 class _Residual(nn.Module):
@@ -264,8 +266,10 @@ class _Unpatch(_Fixed):
 
 class _SplitScale(_Fixed):
     def forward(self, x, context=None):
-        loc, raw = torch.chunk(x, 2, dim=-len(self.layer.shape))
-        return loc, _scale(raw, L.SCALE_FLOOR)
+        size, rank, axis = self.layer.shape[0], self.layer.rank, -len(self.layer.shape)
+        loc, raw, rows = torch.split(x, [size, size, rank * size], dim=axis)
+        scale = _scale(raw, self.layer.floor)
+        return (loc, scale, rows.unflatten(axis, (rank, size))) if rank else (loc, scale)
 
 
 class _Split(_Fixed):

@@ -15,6 +15,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.declared import taken_apart
+from mmppl.numpyro.real_line import on_real_line
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
@@ -33,6 +34,7 @@ class EnergyTilted(Distribution):
     the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
     for a gradient. Those are all that the base and the energy rest on, wherever they are kept: in a list of
     transforms, in a module, or in the closure of a function. Without an energy it is the base, bit for bit.
+    Chains of a base with bounds walk on the real line, by the host's map to its support, so that bounds may be learned.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -93,6 +95,11 @@ class EnergyTilted(Distribution):
     def support(self) -> Any:
         return self.base.support
 
+    @property
+    def tilted(self) -> bool:
+        """Tells whether there is an energy; without one this is the base."""
+        return not (self.energy_static is None and self.energy_params is None)
+
     def energy(self, value: jax.Array) -> jax.Array:
         """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         return _energy(self.energy_params, self.energy_static, value, self.kept)
@@ -109,12 +116,15 @@ class EnergyTilted(Distribution):
     def _log_density(self, z: jax.Array) -> jax.Array:
         return _log_density(self.energy_params, self.energy_static, self.base, z, self.kept)
 
+    def _line_density(self, y: jax.Array) -> jax.Array:
+        return _line_density(self.energy_params, self.energy_static, self.base, y, self.kept)
+
     def _learning(self) -> jax.Array:
         """Zero, with the gradient of -log Z: what that is taken in is read off the computations themselves."""
         chains, aux = self.chains, self.aux
         key, *kept = aux  # type: ignore[misc]
-        start = eqx.filter_closure_convert(lambda key: self.base.sample(key, (chains.number,)), key)
-        density = eqx.filter_closure_convert(self._log_density, start.out_struct)
+        start = eqx.filter_closure_convert(lambda key: on_real_line(self.base)[0].sample(key, (chains.number,)), key)
+        density = eqx.filter_closure_convert(self._line_density, start.out_struct)
         params, rest = eqx.partition(density, eqx.is_inexact_array)
         aux, static = eqx.partition((rest, start, key, kept), eqx.is_array)
 
@@ -175,14 +185,15 @@ class EnergyTilted(Distribution):
         """Advances the buffer, a mutable site of the program; dead code, and so free, where it is not trained."""
         name = f"{energy.name if isinstance(energy, BoundNet) else 'energy'}$chains"
         first, second, third = jax.random.split(key, 3)
-        site = numpyro.primitives.mutable(name, {"chains": self.base.sample(first, (self.chains.buffer,))})
+        line, _ = on_real_line(self.base)
+        site = numpyro.primitives.mutable(name, {"chains": line.sample(first, (self.chains.buffer,))})
         still = jax.lax.stop_gradient((self.energy_params, site["chains"]))
-        base = jax.lax.stop_gradient(self.base.sample(second, (self.chains.number,)))
+        base = jax.lax.stop_gradient(line.sample(second, (self.chains.number,)))
         chains, site["chains"] = jax.lax.stop_gradient(
             self.chains.refresh(
                 BACKEND,
                 third,
-                lambda z: _log_density(still[0], self.energy_static, self.base, z, self.kept),
+                lambda y: _line_density(still[0], self.energy_static, self.base, y, self.kept),
                 still[1],
                 base,
             )
@@ -207,15 +218,21 @@ def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array, kep
     return _energy(params, static, z, kept) + base.log_prob(z)
 
 
+def _line_density(params: Any, static: Any, base: Distribution, y: jax.Array, kept: Any) -> jax.Array:
+    """The same on the real line, where chains walk."""
+    line, there = on_real_line(base)
+    return _energy(params, static, there(y), kept) + line.log_prob(y)
+
+
 @eqx.filter_jit
 def _draw(
     chains: LangevinChains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
 ) -> jax.Array:
     first, second = jax.random.split(key)
-    start = base.sample(first, (num,))
-    return chains.run(
-        BACKEND, second, lambda z: _log_density(params, static, base, z, kept), start, chains.draw_steps, adjusted=True
-    )[0]
+    line, there = on_real_line(base)
+    start, steps = line.sample(first, (num,)), chains.draw_steps
+    density = lambda y: _line_density(params, static, base, y, kept)  # noqa: E731
+    return there(chains.run(BACKEND, second, density, start, steps, adjusted=True)[0])
 
 
 @eqx.filter_jit
@@ -224,9 +241,10 @@ def _both_ends(
 ) -> tuple[jax.Array, jax.Array]:
     """Energies where chains start and where they end."""
     first, second = jax.random.split(key)
-    start = base.sample(first, (num,))
-    end, _ = chains.run(BACKEND, second, lambda z: _log_density(params, static, base, z, kept), start)
-    return _energy(params, static, start, kept), _energy(params, static, end, kept)
+    line, there = on_real_line(base)
+    start = line.sample(first, (num,))
+    end, _ = chains.run(BACKEND, second, lambda y: _line_density(params, static, base, y, kept), start)
+    return _energy(params, static, there(start), kept), _energy(params, static, there(end), kept)
 
 
 @eqx.filter_jit
@@ -241,13 +259,14 @@ def _anneal(
     temperatures: int,
 ) -> jax.Array:
     first, second, third = jax.random.split(key, 3)
-    start = base.sample(first, (num,))
+    line, there = on_real_line(base)
+    start = line.sample(first, (num,))
     noise = BACKEND.normal(second, (temperatures, *start.shape), start)
     uniform = BACKEND.uniform(third, (temperatures, num), start)
     return annealed_importance_sampling(
         BACKEND,
-        base.log_prob,
-        lambda z: _energy(params, static, z, kept),
+        line.log_prob,
+        lambda y: _energy(params, static, there(y), kept),
         start,
         noise,
         uniform,

@@ -7,6 +7,7 @@ import jax
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
+from mmppl.checks import checked
 from mmppl.errors import HostError, OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.normalizing_flow import check_flow
@@ -68,6 +69,7 @@ class NormalizingFlow(Distribution):
         return self.flow.log_prob(value)
 
 
+@checked()
 def spline_flow(dim: int, *, layers: int = 4, hidden: int = 64, bins: int = 8, seed: int = 0) -> Any:
     r"""A neural spline flow of couplings, as quick to sample as to score.
 

@@ -13,6 +13,7 @@ from numpyro.distributions import Distribution
 from numpyro.primitives import _PYRO_STACK
 
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked
 from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
@@ -54,11 +55,13 @@ def _array(x: Any) -> jax.Array:
     return x.astype(float) if x.dtype == jnp.float16 else x
 
 
+@checked()
 def build(spec: Spec, seed: int = 0) -> Any:
     """The network a spec describes, with the same initial weights on either host."""
     return build_net(spec, seed)
 
 
+@checked()
 def net(name: str, module: Any) -> BoundNet:
     """Registers a network's weights as parameters under ``name``, and returns it to be called.
 
@@ -69,6 +72,7 @@ def net(name: str, module: Any) -> BoundNet:
     return BoundNet(name, eqx_module(name, module))
 
 
+@checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
     """The plate of the rows of a batch, at dimension -1.
 

@@ -8,18 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from numpyro import handlers
-from numpyro.distributions import ExpandedDistribution, Independent, MaskedDistribution
+from numpyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.state import Moves, given
-from mmppl.sites import PlateFrame, Site, unmasked
+from mmppl.sites import PlateFrame, Site, innermost, unmasked
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
 
 OURS = ("_particles", "_terms", "_draws")
+AROUND = (Independent, ExpandedDistribution)
 
 
 def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
@@ -34,7 +35,7 @@ def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
 
 def plain_log_density(node: dict, over: float) -> Callable[[], jax.Array] | None:
     """Function for the log density of a sample site without scales and masks; None where ``over`` is all there is."""
-    fn = unmasked(node["fn"], MaskedDistribution, (Independent, ExpandedDistribution))
+    fn = unmasked(node["fn"], MaskedDistribution, AROUND)
     scale = 1.0 if node["scale"] is None else node["scale"]
     if isinstance(scale, float | int) and scale == over and fn is node["fn"]:
         return None
@@ -68,6 +69,7 @@ def _site(name: str, node: dict, trace: Mapping) -> Site:
         bool(node["infer"].get("is_auxiliary", False)),
         False if node["is_observed"] else bool(node["fn"].support.is_discrete),
         plain=lambda over: plain_log_density(node, over),
+        point=isinstance(innermost(node["fn"], (*AROUND, MaskedDistribution)), Delta),
     )
 
 

@@ -13,9 +13,10 @@ from numpyro import handlers
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
+from mmppl.errors import OptionError
 from mmppl.inference.training.averaging import decay
-from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.nets.transfer import check_arrays
+from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import given
 from mmppl.numpyro.threads import alone
@@ -31,6 +32,7 @@ class _State(NamedTuple):
     mutable: dict[str, Any]
     average: dict[str, Any]
     optimiser: Any
+    taken: jax.Array  # steps of the stage so far
     steps: jax.Array  # of the stage, over which the learning rate is annealed
     key: jax.Array  # its data
 
@@ -44,8 +46,8 @@ class _Update:
 
     constrain: Callable
     optimiser: optax.GradientTransformation
-    rate: float
-    schedule: str
+    rate: float  # a factor, negative where what the optimiser gives is a direction of gradients
+    schedule: Any
     ema: float
     objective: Any
     pair: tuple[Callable, Callable]
@@ -56,7 +58,7 @@ class _Update:
         state: _State = jax.tree.unflatten(self.structure, leaves)
         key, now = jax.random.split(jax.random.wrap_key_data(state.key))
         still = {name: value for name, value in state.params.items() if name not in self.moving}
-        step = optax.tree.get(state.optimiser, "count")
+        step = state.taken
 
         def loss(train):
             everything = {**self.constrain({**still, **train}), **state.mutable}
@@ -65,9 +67,9 @@ class _Update:
 
         train = {name: state.params[name] for name in self.moving}
         (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
-        updates, optimiser = self.optimiser.update(grads, state.optimiser, train)
-        rate = self.rate * SCHEDULES[self.schedule](step / state.steps)
-        params = {**still, **optax.apply_updates(train, jax.tree.map(lambda u: -rate * u, updates))}
+        updates, optimiser = updated(self.optimiser, grads, state.optimiser, train, value)
+        rate = self.rate * scheduled(self.schedule, step, state.steps)
+        params = {**still, **optax.apply_updates(train, jax.tree.map(lambda u: rate * u, updates))}
         kept = decay(self.ema, step)
         average = {
             name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
@@ -78,7 +80,15 @@ class _Update:
             finite &= _stays_finite(params[name], state.params[name])
         finite &= _stays_finite(changed, {name: state.mutable[name] for name in changed})
         new = jax.tree.leaves(
-            _State(params, {**state.mutable, **changed}, average, optimiser, state.steps, jax.random.key_data(key))
+            _State(
+                params,
+                {**state.mutable, **changed},
+                average,
+                optimiser,
+                step + 1,
+                state.steps,
+                jax.random.key_data(key),
+            )
         )
         return [jnp.where(finite, a, b) for a, b in zip(new, leaves, strict=True)], record, finite
 
@@ -100,14 +110,26 @@ class Trainer:
     step.
     """
 
-    def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
+    def __init__(
+        self,
+        program: Any,
+        batch: Batch,
+        *,
+        seed: int,
+        learning_rate: float | None,
+        clip: float | None,
+        ema: float,
+        optimizer: Any = None,
+    ):
         self.program, self.rate, self.clip = program, learning_rate, clip
         self.ema = self.own_ema = ema
         key, first = jax.random.split(jax.random.key(seed))
         svi, begun = start(program, first, batch)
         self.constrain = svi.constrain_fn
         params, mutable = svi.optim.get_params(begun.optim_state), begun.mutable_state or {}
-        self.state = _State(params, mutable, {}, (), jnp.ones(()), jax.random.key_data(key))
+        taken = jnp.zeros((), jnp.int32)
+        self.state = _State(params, mutable, {}, (), taken, jnp.ones(()), jax.random.key_data(key))
+        self.given = None if optimizer is None else checked_optimizer(optimizer, params)
 
     @property
     def state(self) -> _State:
@@ -123,22 +145,35 @@ class Trainer:
         """The parameters that a stage moves, by the host's names."""
         return [name for name in self.state.params if stage.moves(public(name))]
 
-    def begin(self, stage: Any, steps: int = 1, schedule: str = "constant") -> None:
+    def begin(self, stage: Any, steps: int = 1, schedule: Any = "constant") -> None:
         """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
         self.ema = self.own_ema if stage.ema is None else stage.ema
         state = self.state
         moving = {name: state.params[name] for name in self.moved(stage)}
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
-        rate = self.rate * stage.learning_rate
-        optimiser = optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum))
+        if self.given is None:
+            optimiser, rate = optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum)), -stage.learning_rate
+            if callable(schedule) and self.rate is not None:
+                raise OptionError(
+                    f"Expected schedule= of optax to give the learning rate; got learning_rate={self.rate!r} beside "
+                    "it. Leave one out."
+                )
+            rate = -checked_schedule(schedule, stage.learning_rate) if callable(schedule) else self.rate * rate
+        else:
+            if callable(schedule):
+                raise OptionError(
+                    "Expected optimizer= with a schedule of its own, optax.adamw(schedule); got schedule=."
+                )
+            optimiser, rate = optax.chain(*chain, grouped(self.given, moving)), stage.learning_rate
         average = moving if self.ema else {}
-        self.state = state._replace(average=average, optimiser=optimiser.init(moving), steps=jnp.asarray(float(steps)))
-        objective = stage.objective or self.program.objective
-        pair = stage.model or self.program.model, stage.guide or self.program.guide
+        begun = {"optimiser": optimiser.init(moving), "taken": jnp.zeros((), jnp.int32)}
+        self.state = state._replace(average=average, steps=jnp.asarray(float(steps)), **begun)
+        self.objective = stage.objective or self.program.objective
+        self.pair = stage.model or self.program.model, stage.guide or self.program.guide
         how = rate, schedule, self.ema
-        what = _Update(self.constrain, optimiser, *how, objective, pair, self._structure, tuple(moving))
-        settings = *how, self.clip, stage.momentum, jnp.result_type(float)
-        key = "step", objective, *pair, self._structure, tuple(moving), *settings
+        what = _Update(self.constrain, optimiser, *how, self.objective, self.pair, self._structure, tuple(moving))
+        settings = *how, self.clip, stage.momentum, self.given, jnp.result_type(float)
+        key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
         self._step = _kept(self.program, key, lambda: jax.jit(what, donate_argnums=0))
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
@@ -146,6 +181,20 @@ class Trainer:
         plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch))
         self._leaves, record, finite = self._step(self._leaves, plain)
         return bool(finite), {name: float(value) for name, value in record.items()}
+
+    def held_out(self, batch: Batch, number: int) -> dict[str, float]:
+        """The objective's record of other rows, with the weights as they are, which nothing moves."""
+        structure, constrain, objective, pair = self._structure, self.constrain, self.objective, self.pair
+
+        def record(leaves: list[jax.Array], key: jax.Array, batch: Batch) -> dict:
+            state: _State = jax.tree.unflatten(structure, leaves)
+            everything = {**constrain(state.averaged()), **state.mutable}
+            return objective.loss_and_record(key, everything, *pair, batch, step=state.steps)[1][0]
+
+        key = "held out", objective, *pair, structure, jnp.result_type(float)
+        compiled = _kept(self.program, key, lambda: jax.jit(record))
+        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch))
+        return {n: float(x) for n, x in compiled(self._leaves, jax.random.key(number), plain).items()}
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""

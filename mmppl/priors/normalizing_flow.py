@@ -1,10 +1,12 @@
 """Checks that normalising flows of either host's library share."""
 
+from mmppl.checks import checked
 from mmppl.errors import OptionError
 
 __all__ = ["check_flow"]
 
 
+@checked()
 def check_flow(dim: int, layers: int, hidden: int, bins: int) -> None:
     """Raises :class:`OptionError` unless a flow of couplings can be made of these numbers."""
     if dim < 2:

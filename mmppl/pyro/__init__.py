@@ -29,6 +29,7 @@ from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.pyro.kernels import *  # noqa: F403
+from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import *  # noqa: F403
 from mmppl.pyro.observed import likelihood
@@ -45,6 +46,7 @@ __all__ = [
     "Conditioning",
     "Diffusion",
     "DiscretizedLogistic",
+    "LowRankNormal",
     "EnergyTilted",
     "GeometricMean",
     "JointScore",

@@ -14,6 +14,7 @@ from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
 from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
+from mmppl.pyro.real_line import on_real_line
 
 __all__ = ["EnergyTilted"]
 
@@ -28,6 +29,7 @@ class EnergyTilted(TorchDistribution):
     the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
     for a gradient. Those are all that the base and the energy rest on, wherever they are kept: in a list of
     transforms, in a module, or in the closure of a function. Without an energy it is the base, bit for bit.
+    Chains of a base with bounds walk on the real line, by the host's map to its support, so that bounds may be learned.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -83,6 +85,11 @@ class EnergyTilted(TorchDistribution):
     def support(self) -> Any:
         return self.base.support
 
+    @property
+    def tilted(self) -> bool:
+        """Tells whether there is an energy; without one this is the base."""
+        return self.module is not None
+
     def energy(self, value: torch.Tensor) -> torch.Tensor:
         """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         if self.module is None:
@@ -109,9 +116,14 @@ class EnergyTilted(TorchDistribution):
         with torch.no_grad():
             if self.module is None:
                 return self.base.sample(sample_shape)
-            start = self.base.sample((math.prod(sample_shape),))
-            draws, _ = self.chains.run(BACKEND, None, self._log_density, start, self.chains.draw_steps, adjusted=True)
+            line, there = on_real_line(self.base)
+            start, steps = line.sample((math.prod(sample_shape),)), self.chains.draw_steps
+            draws = there(self.chains.run(BACKEND, None, self._line_density, start, steps, adjusted=True)[0])
             return draws.reshape(*sample_shape, *self.event_shape)
+
+    def stand_in(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Draws of the base, where any value of the support serves: no chain is run."""
+        return self.base.sample(shape)
 
     def log_normalizer(self, num_chains: int = 1000, num_temperatures: int = 300) -> LogNormalizer:
         """Log Z with its standard error, by annealed importance sampling from the base.
@@ -123,10 +135,12 @@ class EnergyTilted(TorchDistribution):
         if self.module is None:
             return LogNormalizer(0.0, 0.0, float(num_chains))
         with torch.no_grad():
-            start = self.base.sample((num_chains,))
+            line, there = on_real_line(self.base)
+            start = line.sample((num_chains,))
             noise = BACKEND.normal(None, (num_temperatures, *start.shape), start)
             uniform = BACKEND.uniform(None, (num_temperatures, num_chains), start)
-            args = (self.base.log_prob, self.energy, start, noise, uniform, self.chains.step_size, self.chains.clip)
+            energy = lambda y: self.energy(there(y))  # noqa: E731
+            args = (line.log_prob, energy, start, noise, uniform, self.chains.step_size, self.chains.clip)
             return summarise(BACKEND.to_numpy(annealed_importance_sampling(BACKEND, *args)))
 
     def chain_bias(self, num_chains: int = 4000) -> ChainBias:
@@ -142,21 +156,27 @@ class EnergyTilted(TorchDistribution):
         if self.module is None:
             return ChainBias(0.0, 0.0, 0.0, float(num_chains))
         with torch.no_grad():
-            start = self.base.sample((num_chains,))
-            end, _ = self.chains.run(BACKEND, None, self._log_density, start)
-            return chain_bias(*(BACKEND.to_numpy(self.energy(z)) for z in (start, end)))
+            line, there = on_real_line(self.base)
+            start = line.sample((num_chains,))
+            end, _ = self.chains.run(BACKEND, None, self._line_density, start)
+            return chain_bias(*(BACKEND.to_numpy(self.energy(there(y))) for y in (start, end)))
 
     def _log_density(self, z: torch.Tensor) -> torch.Tensor:
         return self.energy(z) + self.base.log_prob(z)
+
+    def _line_density(self, y: torch.Tensor) -> torch.Tensor:
+        """The same on the real line, where chains walk."""
+        line, there = on_real_line(self.base)
+        return self.energy(there(y)) + line.log_prob(y)
 
     def _with_weights(self, params: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """The parameters, with the weights that a module uses at other values only."""
         weights = self.module.parameters() if isinstance(self.module, torch.nn.Module) else ()
         return tuple({id(x): x for x in (*params, *weights)}.values())
 
-    def _log_density_of(self, params: tuple[torch.Tensor, ...], aux: tuple, z: torch.Tensor) -> torch.Tensor:
-        """The log density, of no other parameters than those given."""
-        log_density = self._log_density(z)
+    def _log_density_of(self, params: tuple[torch.Tensor, ...], aux: tuple, y: torch.Tensor) -> torch.Tensor:
+        """The log density at chains, of no other parameters than those given."""
+        log_density = self._line_density(y)
         missed = [tuple(x.shape) for x in beyond(log_density, params)]
         if missed:
             raise OptionError(
@@ -167,12 +187,12 @@ class EnergyTilted(TorchDistribution):
 
     def _negatives(self) -> torch.Tensor:
         with torch.no_grad():
-            base = self.base.sample((self.chains.number,))
+            base = on_real_line(self.base)[0].sample((self.chains.number,))
             if not self.chains.buffer:
-                return self.chains.run(BACKEND, None, self._log_density, base)[0]
+                return self.chains.run(BACKEND, None, self._line_density, base)[0]
             kept = getattr(self.module, "chains", None)
             if kept is None:
-                kept = self.base.sample((self.chains.buffer,))
-            chains, kept = self.chains.refresh(BACKEND, None, self._log_density, kept, base)
+                kept = on_real_line(self.base)[0].sample((self.chains.buffer,))
+            chains, kept = self.chains.refresh(BACKEND, None, self._line_density, kept, base)
             self.module.register_buffer("chains", kept)
             return chains

@@ -19,6 +19,7 @@ from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.loc_scale import loc_scale
+from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.networks import evaluated
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.posterior import JOINT, anneal, chains, guide_log_prob, outside, probe, refine, scores, seeded
@@ -26,10 +27,12 @@ from mmppl.pyro.primitives import as_batch, build
 from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
+from mmppl.pyro.unsampled import Unsampled
 from mmppl.pyro.weights import bind
 
 __all__ = [
     "DiscretizedLogistic",
+    "LowRankNormal",
     "JOINT",
     "NAME",
     "PaddedCategorical",
@@ -89,7 +92,7 @@ def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
 def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     """Latents of a model whose prior has a ``log_normalizer``, with the prior."""
     out = {}
-    with seeded(0), torch.no_grad():
+    with seeded(0), torch.no_grad(), Unsampled():
         sites = sample_sites(poutine.trace(model).get_trace(as_batch(batch)))
     for name, site in sites.items():
         fn = site["fn"]
@@ -172,7 +175,7 @@ def _hidden(sites: dict) -> dict:
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     batch = as_batch(batch)
-    with seeded(0), torch.no_grad():
+    with seeded(0), torch.no_grad(), Unsampled():
         return find_places(Runs(batch).run(model, batch), batch)
 
 

@@ -88,6 +88,11 @@ class JointScore(ScorePrior, TorchDistribution):
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         return self._draw(sample_shape)[0]
 
+    def stand_in(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Zeros, where any value of the support serves: no solver is run."""
+        loc = self.coordinates.loc
+        return loc.new_zeros((*shape, *self.event_shape))
+
     def _draw(self, sample_shape: tuple[int, ...] = ()) -> tuple[torch.Tensor, Any]:
         with torch.no_grad():
             return self.model.sample(None, self._query(self.net, tuple(sample_shape), self.energy))

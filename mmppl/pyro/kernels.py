@@ -15,6 +15,7 @@ from mmppl.inference import kernels as shared
 from mmppl.pyro import density
 from mmppl.pyro.threads import alone
 from mmppl.pyro.tracing import is_subsample
+from mmppl.pyro.unsampled import Unsampled
 
 __all__ = ["HMC", "MALA", "SGLD", "ULA", "AnnealedLangevin", "RandomWalk", "TemperedLangevin", "UnderdampedLangevin"]
 
@@ -47,8 +48,10 @@ class HostKernel(MCMCKernel):
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         self._num_warmup, self._args, self._kwargs = warmup_steps, args, kwargs
         self._frozen = density.frozen()
+        program = self._drawing()
         found, _, self.transforms, trace = initialize_model(
-            density.frozen()(self._drawing()),
+            # Where the start is given, a prior's own chain or solver would be run for a shape.
+            density.frozen()(program if self._initial_params is None else Unsampled()(program)),
             args,
             kwargs,
             # Nothing is enumerated, so any bound will do; guessing one would run the program once more.

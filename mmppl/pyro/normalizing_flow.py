@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution, constraints
 
+from mmppl.checks import checked
 from mmppl.errors import HostError, OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.normalizing_flow import check_flow
@@ -61,6 +62,7 @@ class NormalizingFlow(TorchDistribution):
         return self.module.base(None).log_prob(noise) + log_det
 
 
+@checked()
 def spline_flow(dim: int, *, layers: int = 4, hidden: int = 64, bins: int = 8, seed: int = 0) -> Any:
     r"""A neural spline flow of couplings, as quick to sample as to score.
 

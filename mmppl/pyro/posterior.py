@@ -20,6 +20,7 @@ from mmppl.pyro.kernels import HostKernel
 from mmppl.pyro.primitives import as_batch
 from mmppl.pyro.threads import alone
 from mmppl.pyro.tracing import Runs
+from mmppl.sites import PLATE
 
 __all__ = ["JOINT", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores", "seeded"]
 
@@ -216,32 +217,64 @@ def chains(
         rows: A seed for each datum, in place of the one.
     """
     batch, own = as_batch(batch), _tensors(start)
-    support = _to_support(fitted.model, own, batch)
-    draws: list[dict] = []
-    stats: list[dict] = []
-    for chain in range(len(next(iter(own.values())))):
+    number, size = len(next(iter(own.values()))), len(batch)
+    made = kernel(fitted.model)
+    if isinstance(made, HostKernel):
+        if _side_by_side_chains(fitted.model, own, batch, made):
+            # Every datum is a chain of its own, so chains of a datum are rows more: one run of the program moves all.
+            batch = batch[np.tile(np.arange(size), number)]
+            if rows is not None:
+                made.row_seeds = [_row_seed(s, chain) for chain in range(number) for s in rows]
+            flat = {name: z.reshape(1, -1, *z.shape[2:]) for name, z in own.items()}
+            found = _chain(made, fitted.model, batch, flat, num_samples, num_warmup, seed)
+            return tuple({k: _by_chain(x, number, size) for k, x in part.items()} for part in found)  # type: ignore[return-value]
+    elif rows is not None:
+        raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
+    every = []
+    for chain in range(number):
         made = kernel(fitted.model)
         if rows is not None:
-            if not isinstance(made, HostKernel):
-                raise OptionError(
-                    "Expected one seed: a kernel of the host moves all data together. Take one of mmppl's."
-                )
-            made.row_seeds = [int(np.random.SeedSequence([s, chain]).generate_state(1)[0]) for s in rows]
-        watch = _Watch()
-        mcmc = MCMC(
-            made,
-            num_samples=num_samples,
-            warmup_steps=num_warmup,
-            initial_params={name: support[name].inv(z[chain]) for name, z in own.items()},
-            disable_progbar=True,
-            hook_fn=watch if isinstance(made, HMC) else None,
-        )
-        with seeded(seed + chain):
-            mcmc.run(batch)
-        draws.append({k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()})
-        stats.append(_sample_stats(made.found) if isinstance(made, HostKernel) else watch.stats())
-    together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in (draws, stats)]
+            made.row_seeds = [_row_seed(s, chain) for s in rows]
+        one = {name: z[chain : chain + 1] for name, z in own.items()}
+        every.append(_chain(made, fitted.model, batch, one, num_samples, num_warmup, seed + chain))
+    together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in zip(*every, strict=True)]
     return together[0], together[1]
+
+
+def _row_seed(seed: int, chain: int) -> int:
+    return int(np.random.SeedSequence([seed, chain]).generate_state(1)[0])
+
+
+def _by_chain(x: np.ndarray, number: int, size: int) -> np.ndarray:
+    """``(draws, chains N, *)`` as ``(chains, draws, N, *)``."""
+    return np.moveaxis(x.reshape(len(x), number, size, *x.shape[2:]), 1, 0)
+
+
+def _side_by_side_chains(model: Callable, hidden: Mapping, batch: Batch, kernel: HostKernel) -> bool:
+    """Tells whether chains may be further rows: all latents are rows of ``mm.plate``, whatever its size."""
+    with torch.no_grad():
+        sites = density.run(model, (batch,), {}, {n: z[0] for n, z in hidden.items()})
+    rows = all(tuple(sites[n]["fn"].batch_shape) == (len(batch),) for n in hidden if n in sites)
+    return rows and density.data_plate(sites) == PLATE and not kernel.stochastic
+
+
+def _chain(
+    kernel: Any, model: Callable, batch: Batch, start: Mapping, num_samples: int, num_warmup: int, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Draws and statistics of one run of Pyro's MCMC from ``start``, ``(1, N, *event)`` by site: ``(draws, *)``."""
+    support, watch = _to_support(model, start, batch), _Watch()
+    mcmc = MCMC(
+        kernel,
+        num_samples=num_samples,
+        warmup_steps=num_warmup,
+        initial_params={name: support[name].inv(z[0]) for name, z in start.items()},
+        disable_progbar=True,
+        hook_fn=watch if isinstance(kernel, HMC) else None,
+    )
+    with seeded(seed):
+        mcmc.run(batch)
+    draws = {k: BACKEND.to_numpy(v) for k, v in mcmc.get_samples().items()}
+    return draws, _sample_stats(kernel.found) if isinstance(kernel, HostKernel) else watch.stats()
 
 
 def _sample_stats(found: Mapping) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch.distributions import transform_to
 
 from mmppl.batch import Batch
+from mmppl.checks import at_least, checked
 from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
@@ -52,11 +53,13 @@ def _tensor(x: Any) -> torch.Tensor:
     return tensor.to(torch.get_default_dtype()) if tensor.dtype in (torch.float64, torch.float16) else tensor
 
 
+@checked()
 def build(spec: Spec, seed: int = 0) -> Any:
     """The network a spec describes, with the same initial weights on either host."""
     return build_net(spec, seed)
 
 
+@checked()
 def net(name: str, module: Any) -> BoundNet:
     """Registers a network's weights as parameters under ``name``, and returns it to be called.
 
@@ -89,6 +92,7 @@ def own_modules(modules: dict[str, torch.nn.Module]) -> Iterator[None]:
         _OWN.reset(token)
 
 
+@checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
     """The plate of the rows of a batch, at dimension -1.
 

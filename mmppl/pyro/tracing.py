@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import ExpandedDistribution, Independent, MaskedDistribution
+from pyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 
 from mmppl._backend.torch import BACKEND
@@ -17,11 +17,12 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.networks import evaluated, unmoved
-from mmppl.sites import PlateFrame, Site, unmasked
+from mmppl.sites import PlateFrame, Site, innermost, unmasked
 
 __all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
 
 OURS = ("_particles", "_terms", "_draws")
+AROUND = (Independent, ExpandedDistribution)
 
 
 def given(values: Mapping[str, Any]) -> poutine.Trace:
@@ -59,7 +60,7 @@ def site_log_density(node: dict, over: float = 1.0) -> torch.Tensor:
 
 def plain_log_density(node: dict, over: float) -> Callable[[], torch.Tensor] | None:
     """Function for the log density of a sample site without scales and masks; None where ``over`` is all there is."""
-    fn, scale = unmasked(node["fn"], MaskedDistribution, (Independent, ExpandedDistribution)), node["scale"]
+    fn, scale = unmasked(node["fn"], MaskedDistribution, AROUND), node["scale"]
     even = not isinstance(scale, torch.Tensor) and scale == over
     if even and (node["mask"] is None or node["mask"] is True) and fn is node["fn"]:
         return None
@@ -98,6 +99,7 @@ def _site(name: str, node: dict) -> Site:
         latent and bool(fn.support.is_discrete),
         lambda: _carries_gradients(node),
         lambda over: plain_log_density(node, over),
+        isinstance(innermost(fn, (*AROUND, MaskedDistribution)), Delta),
     )
 
 

@@ -13,10 +13,10 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.inference.training.averaging import decay
-from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
+from mmppl.pyro.optimizers import StageOptimizer, checked_optimizer
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch
 from mmppl.pyro.threads import alone
@@ -33,7 +33,17 @@ class Trainer:
     are; anywhere else it is in evaluation mode.
     """
 
-    def __init__(self, program: Any, batch: Batch, *, seed: int, learning_rate: float, clip: float | None, ema: float):
+    def __init__(
+        self,
+        program: Any,
+        batch: Batch,
+        *,
+        seed: int,
+        learning_rate: float | None,
+        clip: float | None,
+        ema: float,
+        optimizer: Any = None,
+    ):
         self.program, self.rate, self.clip = program, learning_rate, clip
         self.ema = self.own_ema = ema
         self.store = Store()
@@ -42,8 +52,11 @@ class Trainer:
             self.store.register(program, batch)
         self.params = dict(self.store.state["params"])
         self.average = {name: p.detach().clone() for name, p in self.params.items()}
+        own = {public(name): p for name, p in self.params.items()}
+        self.given = None if optimizer is None else checked_optimizer(optimizer, own)
+        self.taken, self.steps = 0, 1
 
-    def begin(self, stage: Any, steps: int = 1, schedule: str = "constant") -> None:
+    def begin(self, stage: Any, steps: int = 1, schedule: Any = "constant") -> None:
         """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
         self.ema = self.own_ema if stage.ema is None else stage.ema
         self.moving = {name: self.params[name] for name in self.moved(stage)}
@@ -52,11 +65,10 @@ class Trainer:
         networks = self.store.networks
         # Pyro asks for evaluation mode where a network's parameters are frozen.
         self.resting = [m for name, n in networks.items() if self._rests(name, stage) for m in n.modules()]
-        rate, factor = self.rate * stage.learning_rate, SCHEDULES[schedule]
-        self.annealed = lambda done: rate * float(factor(np.array(done / steps)))
-        self.optimiser = torch.optim.Adam(
-            self.moving.values(), rate, betas=(stage.momentum, 0.999), eps=1e-8, fused=True
-        )
+        own = {public(name): p for name, p in self.moving.items()}
+        how = {"factor": stage.learning_rate, "momentum": stage.momentum, "schedule": schedule, "steps": steps}
+        self.optimiser = StageOptimizer(self.given, own, rate=self.rate, **how)
+        self.taken, self.steps = 0, steps
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
 
@@ -75,9 +87,8 @@ class Trainer:
         before = Buffers(m for network in self.store.networks.values() for m in network.modules())
         with self._training():
             torch.set_rng_state(self.rng)
-            self.optimiser.zero_grad(set_to_none=True)
-            done = max((float(state["step"]) for state in self.optimiser.state.values()), default=0.0)
-            loss = self.objective.differentiable_loss(*self.pair, batch, step=done) / len(batch)
+            self.optimiser.zero_grad()
+            loss = self.objective.differentiable_loss(*self.pair, batch, step=float(self.taken)) / len(batch)
             loss.backward()
             grads = [p.grad for p in self.moving.values() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(grads)
@@ -87,13 +98,12 @@ class Trainer:
                 return False, record
             if self.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.annealed(done)
-            self.optimiser.step()
+            self.optimiser.step(self.taken)
             self.rng = torch.get_rng_state()
         if self.ema:
-            average = get_ema_multi_avg_fn(float(decay(self.ema, np.array(done))))
+            average = get_ema_multi_avg_fn(float(decay(self.ema, np.array(float(self.taken)))))
             average([self.average[name] for name in self.moving], list(self.moving.values()), None)
+        self.taken += 1
         return True, record
 
     @contextmanager
@@ -102,6 +112,23 @@ class Trainer:
         # Pyro's validation would raise on the first NaN; here the loss shows it.
         with torch.random.fork_rng(), self.store.open(), known, resting(self.resting), pyro.validation_enabled(False):
             yield
+
+    def held_out(self, batch: Batch, number: int) -> dict[str, float]:
+        """The objective's record of other rows, with the weights as they are, which nothing moves."""
+        batch = as_batch(batch)
+        before = {name: p.detach().clone() for name, p in self.params.items()} if self.ema else {}
+        known, unchecked = registered_in(self.store.known), pyro.validation_enabled(False)
+        with seeded(number), torch.no_grad(), self.store.open(), known, evaluated(still=True), unchecked:
+            for network in self.store.networks.values():
+                entered(network)
+            try:
+                for name in before:
+                    self.params[name].copy_(self.average[name])
+                self.objective.differentiable_loss(*self.pair, batch, step=float(self.steps))
+            finally:
+                for name, value in before.items():
+                    self.params[name].copy_(value)
+        return {name: float(value) for name, value in self.objective.record.items()}
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
@@ -139,11 +166,9 @@ class Trainer:
         """State from which training goes on bit for bit."""
         out = {f"param.{n}": array(p) for n, p in self.params.items()}
         out |= {f"average.{n}": array(p) for n, p in self.average.items()}
-        for name, p in self.moving.items():
-            for key, value in self.optimiser.state.get(p, {}).items():
-                out[f"optimiser.{name}.{key}"] = array(value)
+        out |= self.optimiser.snapshot()
         out |= {f"buffer.{name}": value for name, value in self.store.kept().items()}
-        return out | {"rng": self.rng.numpy().copy()}
+        return out | {"rng": self.rng.numpy().copy(), "taken": np.array(self.taken)}
 
     def _alike(self, snapshot: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A snapshot of this program and stage, with what only training makes where the one given has it.
@@ -153,12 +178,7 @@ class Trainer:
         out = self.snapshot()
         kept = tuple(f"buffer.{name}." for name in self.store.networks)
         out |= {name: np.zeros_like(value) for name, value in snapshot.items() if name.startswith(kept)} | out
-        for name, p in self.moving.items():
-            parts = {"step": np.zeros((), np.float32), "exp_avg": array(p), "exp_avg_sq": array(p)}
-            own = {f"optimiser.{name}.{part}": value for part, value in parts.items()}
-            if any(part in snapshot for part in own):  # what the loss does not hang on, Adam has no moments of
-                out |= own
-        return out
+        return out | self.optimiser.alike(snapshot)
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of the same program and stage."""
@@ -167,12 +187,8 @@ class Trainer:
             for name, p in self.params.items():
                 p.copy_(torch.tensor(snapshot[f"param.{name}"]))
                 self.average[name].copy_(torch.tensor(snapshot[f"average.{name}"]))
-        for name, p in self.moving.items():
-            parts = ((k.rpartition("."), v) for k, v in snapshot.items())
-            state = {key: torch.tensor(v) for (of, _, key), v in parts if of == f"optimiser.{name}"}
-            state = {key: x if key == "step" else x.to(p.dtype) for key, x in state.items()}
-            if state:
-                self.optimiser.state[p] = state
+        self.taken = int(snapshot["taken"])
+        self.optimiser.restore(snapshot, self.taken)
         buffers = {k.removeprefix("buffer."): v for k, v in snapshot.items() if k.startswith("buffer.")}
         self.store.load(buffers)
         self.rng = torch.tensor(snapshot["rng"])

@@ -13,13 +13,14 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
+from mmppl.sde.by_value import ByValue
 
 Array = Any
 
 __all__ = ["SDE", "check_time", "namespace"]
 
 
-class SDE(ABC):
+class SDE(ByValue, ABC):
     """Base of the diffusions: a subclass gives :meth:`rate`, :meth:`noise_rate`, :meth:`mean_factor`, :meth:`scale`."""
 
     @abstractmethod

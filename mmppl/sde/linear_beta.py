@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmppl.checks import above, checked
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE, namespace
 
@@ -10,6 +11,7 @@ Array = Any
 __all__ = ["LinearBeta"]
 
 
+@checked(beta_0=above(0), beta_1=above(0))
 class LinearBeta(SDE):
     r"""Base of diffusions with :math:`\beta(t) = \beta_0 + t (\beta_1 - \beta_0)`, :math:`f = -\beta / 2`.
 

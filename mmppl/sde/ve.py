@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from mmppl.checks import above, checked
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE, namespace
 
@@ -11,6 +12,7 @@ Array = Any
 __all__ = ["VE"]
 
 
+@checked(sigma_0=above(0), sigma_1=above(0))
 class VE(SDE):
     r"""Variance-exploding diffusion with a geometric noise schedule, exactly the data at t = 0.
 

@@ -8,18 +8,35 @@ from dataclasses import is_dataclass, replace
 from functools import reduce
 from typing import Any
 
+from mmppl.aggregation.pooled import EMPTY
 from mmppl.batch import Modality
+from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.modality import KINDS
 from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
+from mmppl.priors.score.conditioning import REPLACEMENTS
 
 __all__ = ["autoencoders", "beta_schedule", "scored_as", "system", "weights"]
 
 # What every system takes beside its own options.
 SCORING = ("likelihood", "scale", "weight")
+# Ranges of the options, which are called alike in all systems.
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("latent_dim", "private_dim", "local_dim", "message_dim", "hidden", "energy_hidden"), at_least(1)),
+    **dict.fromkeys(("particles", "chains", "steps", "mixture", "components", "width", "depth"), at_least(1)),
+    **dict.fromkeys(("private", "buffer", "refine", "random", "warmup", "seed"), at_least(0)),
+    **dict.fromkeys(("beta", "alpha", "gamma", "guidance", "noise", "penalty"), at_least(0)),
+    **dict.fromkeys(("strength", "head_weight"), at_least(0)),
+    **dict.fromkeys(("step_size", "refine_step_size", "delta", "reduce", "local_beta"), above(0)),
+    **dict.fromkeys(("p_conditional", "p_marginal", "dropout"), within(0, 1)),
+    **dict.fromkeys(("ema", "finetune"), within(0, 1, open_ends=")")),
+    "share": within(0, 1, open_ends="()"),
+    "replacement": one_of(REPLACEMENTS),
+    "empty": one_of(EMPTY),
+}
 # The latent that all modalities share, and what systems have of each, behind its name and a dot.
 LATENT = "z"
 PARTS = ("encoder", "decoder", "features", "message", "nexus", "private", "auxiliary", "draw", "w", "z")
@@ -94,15 +111,16 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     own_parameters = [q for name, p in signature.parameters.items() for q in _expanded(p)]
     mine = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default={}) for name in SCORING]
     known = [*(p.name for p in own_parameters), *SCORING]
+    kinds = {p.name: kind_of(p.annotation) for p in own_parameters}
 
     def make(modalities: Mapping[str, Modality], *, ppl: Face, seed: int = 0, **options: Any) -> Program:
         unknown = [name for name in options if name not in known]
         if unknown:
             own = [name for name in known if name not in ("modalities", "ppl", "seed")]
             raise OptionError(f"Unknown options {unknown} of '{declare.__name__}'; it has {own}.")
-        for name, value in options.items():
-            if name.endswith(("_dim", "hidden")) and value < 1:
-                raise OptionError(f"Expected option '{name}' of '{declare.__name__}' to be at least 1; got {value}.")
+        for name, value in {**options, "seed": seed}.items():
+            if name not in SCORING:
+                check(name, value, kinds[name], RANGES.get(name), f"'{declare.__name__}'")
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
         check_names(modalities)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmppl.errors import OptionError
 from mmppl.models.common.score_registry import solver_of
 from mmppl.priors import Blocks, Conditioning, MultiTimeScoreMatching, PairwiseGuidance, ScoreModel, TwistedSMC
 
@@ -84,6 +85,8 @@ class ScoreOptions:
         Raises:
             OptionError: If an option is unknown or out of range.
         """
+        if particles == 1:
+            raise OptionError("Expected particles >= 2, or None for replacement; got 1.")
         blocks = Blocks.of(dict.fromkeys(modalities, self.latent_dim))
         pairwise = None
         if replacement is None:

@@ -40,7 +40,7 @@ def sde_of(name: str) -> SDE:
         OptionError: If the name is unknown.
     """
     if name not in SDES:
-        raise OptionError(f"Unknown diffusion '{name}'; expected one of {list(SDES)}.")
+        raise OptionError(f"Expected sde among {list(SDES)}; got {name!r}.")
     return SDES[name]()
 
 

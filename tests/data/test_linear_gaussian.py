@@ -106,7 +106,7 @@ def test_load_gives_the_truth_and_its_rows():
 
 
 def test_bad_arguments(truth):
-    with pytest.raises(OptionError, match="Expected positive dimensions; got latent_dim=0"):
+    with pytest.raises(OptionError, match="Expected latent_dim >= 1; got 0"):
         LinearGaussian(0, DIMS)
     with pytest.raises(OptionError, match=r"Expected a positive noise for each of \['a', 'b', 'c'\]; got"):
         LinearGaussian(2, DIMS, noise={"a": 1.0})

@@ -36,7 +36,7 @@ def test_hiding_depends_on_the_seed_alone_and_respects_what_is_missing():
 
 
 def test_hiding_refuses():
-    with pytest.raises(OptionError, match=r"Expected a rate in \[0, 1\); got 1.0"):
+    with pytest.raises(OptionError, match=r"Expected rate in \[0, 1\); got 1.0"):
         hide(ROWS, 1.0)
     with pytest.raises(OptionError, match="at most 0.800, as every row keeps a modality; got 0.81"):
         hide(ROWS, 0.81)
@@ -78,5 +78,5 @@ def test_the_data_set_is_named_and_its_rows_are_the_truths():
         assert np.array_equal(data.test[n][seen], rows[n][20:][seen])
     assert sum(int((~m).sum()) for m in data.train.present.values()) == 30
     assert np.array_equal(data.train.label, rows.label[:20])
-    with pytest.raises(OptionError, match="noise > 0; got 10, 5, 25, 5, 0.0"):
+    with pytest.raises(OptionError, match="Expected noise > 0; got 0.0"):
         load("mixture_views", noise=0.0)

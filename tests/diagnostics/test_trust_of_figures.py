@@ -114,7 +114,10 @@ def health(**more):
     ],
 )
 def test_an_energy_has_errors_where_chains_mix_and_weights_are_many(more, texts, said):
-    found = {"energy": {"z": health(**more)}, **dict.fromkeys(("guide_k", "gaps", "coverage", "calibration"))}
+    found = {
+        "energy": {"z": health(**more)},
+        **dict.fromkeys(("guide_k", "gaps", "coverage", "coverage_by_subset", "calibration")),
+    }
     assert energy_texts(found["energy"]["z"]) == texts
     warned = warnings_of(found)
     assert (said is None) == (warned == [])

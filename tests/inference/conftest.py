@@ -53,7 +53,7 @@ def make_linear(truth):
     """Makes each program once, so that what is compiled for it serves every test."""
 
     @cache
-    def make(ppl, *, shift=0.0, widen=1.0, tilt=None):
+    def make(ppl, *, shift=0.0, widen=1.0, tilt=None, noise=1.0):
         host, dist = ppl.host, ppl.host.dist
         backend = get_backend(host.zeros(1))
         weight = {m: backend.asarray(w) for m, w in truth.weight.items()}
@@ -71,12 +71,12 @@ def make_linear(truth):
             with ppl.plate(batch):
                 z = host.sample("z", prior)
                 for m in batch.modalities:
-                    ppl.observe(m, dist.Normal(z @ weight[m].T + bias[m], truth.noise[m]).to_event(1), batch)
+                    ppl.observe(m, dist.Normal(z @ weight[m].T + bias[m], noise * truth.noise[m]).to_event(1), batch)
 
         def guide(batch):
             precision, pull = eye, theta
             for m in batch.modalities:
-                scaled = weight[m] / truth.noise[m] ** 2
+                scaled = weight[m] / (noise * truth.noise[m]) ** 2
                 precision = precision + batch.present[m][..., None, None] * (scaled.T @ weight[m])
                 pull = pull + batch.present[m][..., None] * ((batch[m] - bias[m]) @ scaled)
             loc = backend.xp.linalg.solve(precision, pull[..., None])[..., 0] + shift
@@ -92,7 +92,8 @@ def make_linear(truth):
 def linear(ppl, double, make_linear):
     """Makes the linear-Gaussian model by hand, in double precision, with its exact posterior as the guide.
 
-    ``shift`` and ``widen`` spoil the guide: its mean by an offset, its covariance by a factor. ``tilt`` puts the
+    ``shift`` and ``widen`` spoil the guide: its mean by an offset, its covariance by a factor. ``noise`` spoils the
+    program: the deviations of the data by a factor, which the guide knows of. ``tilt`` puts the
     energy f(z) = tilt . z on the prior, which makes it N(tilt, I) with log Z = |tilt|^2 / 2; the guide knows.
     """
     return partial(make_linear, ppl)
@@ -121,8 +122,14 @@ def learn(host):
     return learn
 
 
+@pytest.fixture(scope="module")
+def declared():
+    """Programs that tests of a file have declared: what is compiled for one serves the next test that has it."""
+    return {}
+
+
 @pytest.fixture
-def small(ppl):
+def small(ppl, declared):
     """Makes a published system with nets small enough for a test."""
     score = {"width": 8, "depth": 1, "steps": 6}
     sizes = dict.fromkeys(("ebm", "ebm_plus"), {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3})
@@ -135,9 +142,13 @@ def small(ppl):
     }
 
     def make(name, modalities, **options):
-        return models.make(
-            name, modalities, ppl=ppl, **{"latent_dim": 2, "hidden": 8, **sizes.get(name, {}), **options}
-        )
+        options = {"latent_dim": 2, "hidden": 8, **sizes.get(name, {}), **options}
+        key = ppl, name, repr(modalities), repr(options), ppl.host.zeros(1).dtype
+        if any(callable(value) or isinstance(value, dict) for value in options.values()):
+            return models.make(name, modalities, ppl=ppl, **options)
+        if key not in declared:
+            declared[key] = models.make(name, modalities, ppl=ppl, **options)
+        return declared[key]
 
     return make
 

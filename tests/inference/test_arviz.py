@@ -47,7 +47,7 @@ def test_chains(linear, truth, data):
     assert dims(idata["posterior_predictive"])["a"] == ("chain", "draw", "datum", "a_dim_0")
     assert idata["posterior_predictive"]["a"].shape == (3, 10, 3, 3)
     assert dims(idata["observed_data"])["b"] == ("datum", "b_dim_0")
-    assert idata["posterior"].attrs["sampler"] == "mala"
+    assert idata["posterior"].attrs["sampler"] == "hmc"
     assert idata["posterior"].attrs["independent_draws"] == 0
     assert {"lp", "acceptance_rate", "step_size"} <= set(idata["sample_stats"].data_vars)
     assert {"energy", "diverging"} <= set(idata["sample_stats"].data_vars)
@@ -146,7 +146,7 @@ def test_options_reach_the_kernel(linear, data):
     )
     np.testing.assert_allclose(idata["sample_stats"]["step_size"], 0.2, rtol=1e-6)
     assert json.loads(idata["posterior"].attrs["settings"])["step_size"] == 0.2
-    with pytest.raises(OptionError, match=r"Unknown options \['steps'\] of method 'mala'"):
+    with pytest.raises(OptionError, match=r"Unknown options \['steps'\] of method 'hmc'"):
         to_arviz(linear(), data[:3], steps=3)
 
 

@@ -150,7 +150,7 @@ def test_lines_are_named(copied):
 def test_an_older_format_is_refused_with_what_to_do(copied):
     folder = copied()
     (folder / "run.json").write_text(json.dumps({"format": 1, "model": "mvae", "seed": 0}))
-    with pytest.raises(RunError, match=r"is of a run of format 1; expected 2. Fit it again, .* with force \(--force\)"):
+    with pytest.raises(RunError, match=r"is of a run of format 1; expected 3. Fit it again, .* with force \(--force\)"):
         Run(folder).info()
 
 

@@ -72,7 +72,7 @@ def test_other_options_of_ivae(small):
 
 
 def test_beta_rises_unless_it_is_not_to(small, ppl):
-    assert "beta=WarmUp(steps=2000, end=0.5, start=0.0)" in repr(small("masked", LINEAR.modalities, beta=0.5).objective)
+    assert "beta=WarmUp(steps=400, end=0.5, start=0.0)" in repr(small("masked", LINEAR.modalities, beta=0.5).objective)
     assert "beta=0.5" in repr(small("masked", LINEAR.modalities, beta=0.5, warmup=0).objective)
 
 

@@ -95,12 +95,12 @@ def test_bad_options_of_one_system(ppl):
         "solver": "Unknown solver 'x'; expected one of",
         "net": "Unknown score network 'x'; expected one of",
         "autoencoder": "Expected an autoencoder among",
-        "predict": "Expected a prediction among",
+        "predict": "Expected predict among",
         "ratio": r"Expected ratio among \('linear', .*; got 'x'",
     }.items():
         with pytest.raises(OptionError, match=message):
             models.mld(LINEAR.modalities, ppl=ppl, **{option: "x"})
-    with pytest.raises(OptionError, match=r"Unknown diffusion 'x'; expected one of \['vp', 'sub_vp', 've'\]"):
+    with pytest.raises(OptionError, match=r"Expected sde among .*; got 'x'"):
         models.sbm(LINEAR.modalities, ppl=ppl, sde="x")
     with pytest.raises(OptionError, match="Expected a loss among"):
         models.sbm(LINEAR.modalities, ppl=ppl, loss="x")

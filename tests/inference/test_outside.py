@@ -1,5 +1,7 @@
 """Latents outside the plate of the data, through every tool: closed forms of a mean that all rows share."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,11 +19,12 @@ PRECISION = 1 / WIDE**2 + NUM / 2
 MEAN, DEVIATION = float(ROWS["a"].sum()) / 2 / PRECISION, PRECISION**-0.5
 
 
-@pytest.fixture(params=["numpyro", "pyro"])
+@pytest.fixture(params=["numpyro", "pyro"], scope="module")
 def d(request):
     return driver(request.param)
 
 
+@cache
 def shared_mean(d, exact=True):
     """A mean of all rows, a latent of each, and one observation of it; the guide is exact, or the prior of the mean."""
     loc, scale = (MEAN, DEVIATION) if exact else (0.0, WIDE)

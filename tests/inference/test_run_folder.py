@@ -182,7 +182,7 @@ def test_a_run_of_an_older_format_may_be_replaced(run, tmp_path):
     (tmp_path / "run").mkdir()
     about = {"format": 1, "model": "mvae", "options": {}, "backend": "pyro", "versions": {"mmppl": "0.1"}}
     (tmp_path / "run" / "run.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match=r"is of a run of format 1; expected 2. Fit it again"):
+    with pytest.raises(RunError, match=r"is of a run of format 1; expected 3. Fit it again"):
         run(resume=True)
     run(force=True)
 

@@ -15,6 +15,9 @@ import mmppl.numpyro as mm
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, Program, fit, generate, infer, log_likelihood
+from mmppl.priors import Blocks, MultiTimeScoreMatching, ScoreModel
+from mmppl.sde import VP
+from mmppl.sde.solvers import DPMSolver
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64, num_test=6)
 SETTINGS = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "progress": False}
@@ -153,3 +156,19 @@ def test_precision_is_part_of_what_is_compiled():
     assert (single.dtype, double.dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(single, double, rtol=1e-2)
     assert fit(PAIR, B, **SETTINGS).weights["m"].dtype == np.float32
+
+
+def test_a_distribution_of_equal_options_compiles_nothing_again():
+    def drawn(network, **options):
+        model = ScoreModel(Blocks.of({"z": 2}), MultiTimeScoreMatching(VP(0.1, 30.0)), **options)
+        return mm.JointScore(network, model).sample(jax.random.key(0), (3,))
+
+    def network(x):
+        return 0.1 * x[..., :2]
+
+    first = drawn(network, solver=DPMSolver(4))
+    with compiles(False):
+        again = drawn(network, solver=DPMSolver(4))
+    np.testing.assert_array_equal(first, again)
+    with compiles(True):
+        assert not np.array_equal(drawn(network, solver=DPMSolver(5)), first)

@@ -198,3 +198,26 @@ def test_sticking_the_landing_is_the_doubly_reparametrised_gradient_with_importa
 def test_sticking_the_landing_is_refused_with_free_bits(d):
     with pytest.raises(ObjectiveError, match="biased with free bits"):
         d.mm.ELBO(gradient="stl", free_bits=0.5)
+
+
+@pytest.mark.parametrize("spread", ["Delta", "masked Delta"])
+def test_values_with_no_spread_have_the_gradient_of_the_plain_estimator_alone(d, spread):
+    """DReG would multiply it by 1 / K, and the score function by 0."""
+
+    def model(batch):
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(d.array(np.zeros(1)), 1.0).to_event(1))
+            d.mm.observe("a", d.dist.Normal(z, 1.0).to_event(1), batch)
+
+    def guide(batch):
+        loc = d.ppl.param("loc", d.array(np.array(0.3)))
+        point = d.dist.Delta(loc + 0.0 * batch["a"])
+        with d.mm.plate(batch):
+            d.ppl.sample("z", (point if spread == "Delta" else point.mask(True)).to_event(1))
+
+    batch, start = Batch({"a": np.ones((3, 1))}), {"loc": np.array(0.3)}
+    found = d.stepper(d.mm.ELBO(4), model, guide)(batch, 0, start).grads["loc"]
+    np.testing.assert_allclose(found, 3 * (0.3 + 0.3 - 1.0), rtol=1e-6)  # of z^2 / 2 + (z - 1)^2 / 2
+    for gradient in ("dreg", "stl", "score"):
+        with pytest.raises(ObjectiveError, match=r"Latents \['z'\] are values with no spread"):
+            d.stepper(d.mm.ELBO(4, gradient=gradient), model, guide)(batch, 0, start)

@@ -241,7 +241,7 @@ def test_wrong_options_are_refused(d):
         mm.MoPoE(density="theirs")
     with pytest.raises(OptionError, match="Expected strata 'all' or 'one'; got 'two'"):
         mm.MMVAE(strata="two")
-    with pytest.raises(OptionError, match="Expected random >= 0, the number of random subsets; got -1"):
+    with pytest.raises(OptionError, match="Expected random >= 0; got -1"):
         mm.MVAE(random=-1)
     with pytest.raises(ObjectiveError, match="DReG is an estimator of the importance-weighted bound"):
         mm.ELBO(gradient="dreg")

@@ -69,7 +69,7 @@ KERNELS = {
     "annealed": kernels.AnnealedLangevin(None, step_size=0.9, **FIXED),
     "tempered": kernels.TemperedLangevin(None, step_size=0.7, replicas=3, **FIXED),
     "sgld": kernels.SGLD(None, step_size=0.4),
-    "hmc, learnt scales": kernels.HMC(None, step_size=0.5, num_steps=2, **FIXED),
+    "hmc, learnt scales": kernels.HMC(None, step_size=0.5, num_steps=2, dense_mass=False, **FIXED),
     "underdamped, dense scales": kernels.UnderdampedLangevin(None, step_size=0.5, dense_mass=True, **FIXED),
 }
 
@@ -116,7 +116,7 @@ def flat(state):
 
 ADAPTING = {
     "mala": MALA(None, step_size=0.7),
-    "hmc, scales": HMC(None, num_steps=2),
+    "hmc, scales": HMC(None, num_steps=2, dense_mass=False),
     "mala, dense scales": MALA(None, step_size=0.1, clip=3.0, adapt_mass_matrix=True, dense_mass=True),
 }
 

@@ -249,11 +249,11 @@ def test_a_base_with_a_batch_is_refused(d):
 
 
 def test_chains_out_of_range_are_refused():
-    with pytest.raises(OptionError, match="Expected number >= 1, steps >= 1 and step_size > 0"):
+    with pytest.raises(OptionError, match="Expected number >= 1; got 0 in LangevinChains"):
         LangevinChains(number=0)
     with pytest.raises(OptionError, match="Expected a buffer of at least number=256 chains; got 10"):
         LangevinChains(buffer=10)
-    with pytest.raises(OptionError, match=r"Expected a restart share in \[0, 1\]; got 2"):
+    with pytest.raises(OptionError, match=r"Expected restart in \[0, 1\]; got 2"):
         LangevinChains(restart=2)
 
 

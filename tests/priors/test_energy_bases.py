@@ -187,6 +187,53 @@ AREA = (AXIS[1] - AXIS[0]) ** 2
 LONG = LangevinChains(number=1000, steps=40, step_size=0.9, adjusted=True, draw_steps=80)
 LEARNED = ["two transforms", "function as transform", "mixture by probabilities", "covariance"]
 
+# Bases with bounds, some of which move with a parameter; data inside, and a grid of (0, 1)^2 that the bounds stretch.
+INSIDE = np.random.default_rng(2).uniform(0.2, 1.0, (5, 2))
+CELLS = (np.arange(300) + 0.5) / 300
+UNIT = np.stack(np.meshgrid(CELLS, CELLS, indexing="ij"), axis=-1).reshape(-1, 2)
+BOUNDED = {
+    "uniform": (lambda d, t, p: d.dist.Uniform(t.zeros, p["high"]).to_event(1), {"high": np.array([1.5, 2.5])}),
+    "half normal": (lambda d, t, p: d.dist.HalfNormal(p["scale"]).to_event(1), {"scale": SCALE}),
+    "log normal": (
+        lambda d, t, p: d.dist.LogNormal(p["loc"], p["scale"]).to_event(1),
+        {"loc": LOC, "scale": 0.5 * SCALE},
+    ),
+    "beta": (lambda d, t, p: d.dist.Beta(p["a"], p["b"]).to_event(1), {"a": SCALE + 1.0, "b": SCALE + 1.5}),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_learning_gradient_of_a_base_with_bounds_is_that_of_quadrature(d, name):
+    """Chains stay inside, and log Z counts what crosses a bound that moves with a parameter."""
+    base, params = BOUNDED[name]
+    params, t = {**params, **THETA}, tools(d)
+    x, cells = d.array(INSIDE), d.array(UNIT)
+
+    def waves(p):
+        return lambda z: (p["theta"] * t.xp.sin(z)).sum(-1)
+
+    def tilted(p, zero):
+        return d.mm.EnergyTilted(base(d, t, p), waves(p), LONG).log_prob(x + zero).mean()
+
+    def log_density(p, z):
+        return waves(p)(z) + base(d, t, p).log_prob(z)
+
+    def exact(p):
+        highest = {"uniform": p.get("high"), "beta": 1.0 + t.zeros}.get(name, 8.0 + t.zeros)
+        values = t.xp.exp(log_density(p, cells * highest)).sum() / len(UNIT)
+        return log_density(p, x).mean() - t.xp.log(values * highest[0] * highest[1])
+
+    wanted = d.value_and_grad(exact, params, 0)[1]
+    for key, grad in d.repeat_grad(tilted, params, np.zeros((16, 1))).items():
+        error = grad.std(0, ddof=1) / 4.0
+        assert (error < 0.03).all(), key
+        assert (np.abs(grad.mean(0) - wanted[key]) < 4.5 * error + 2e-3).all(), (key, grad.mean(0), wanted[key], error)
+    p = {key: d.array(value) for key, value in params.items()}
+    draws = d.sample(d.call(lambda: d.mm.EnergyTilted(base(d, t, p), waves(p), LONG), 0), (200,), 0)
+    assert (draws > 0.0).all()
+    if name in ("uniform", "beta"):
+        assert (draws < params.get("high", 1.0)).all()
+
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_learning_gradient_is_that_of_quadrature(d, name):

@@ -264,7 +264,7 @@ def test_particles_remove_the_bias(host):
     assert little.mean() < 2.0 < size.mean()
     with pytest.raises(OptionError, match="Expected a conditional with particles"):
         host.call(lambda: draw_with_size(host, prior), 0)
-    with pytest.raises(OptionError, match="Expected particles >= 2"):
+    with pytest.raises(OptionError, match="Expected number >= 2"):
         prior.conditional({"a": host.array(np.zeros((1, 2)))}, particles=1)
 
 
@@ -323,7 +323,7 @@ def test_bad_input(host):
         host.sample(short, (2,), 0)
     with pytest.raises(OptionError, match="guidance 0 where conditions are replaced"):
         Conditioning("fixed", guidance=1.0)
-    with pytest.raises(OptionError, match="Expected a conditioning among"):
+    with pytest.raises(OptionError, match="Expected method among"):
         Conditioning("maybe")
 
 

@@ -186,9 +186,9 @@ def test_bad_options():
         MultiTimeScoreMatching(p_conditional=1.5)
     with pytest.raises(OptionError, match="p_marginal in"):
         MultiTimeScoreMatching(p_marginal=-0.1)
-    with pytest.raises(OptionError, match="Expected a time_sampling among"):
+    with pytest.raises(OptionError, match="Expected time_sampling among"):
         MultiTimeScoreMatching(time_sampling="sometimes")
-    with pytest.raises(OptionError, match="Expected a prediction among"):
+    with pytest.raises(OptionError, match="Expected predict among"):
         MultiTimeScoreMatching(predict="future")
     with pytest.raises(OptionError, match="Expected a loss among"):
         MultiTimeScoreMatching(loss="blind")

@@ -1,5 +1,7 @@
 """Multi-task diffusions against closed forms of linear-Gaussian models, on both hosts."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -31,9 +33,15 @@ def model(conditioned=True, strength=0.7, **options):
     return MultiTaskModel(space, learning, **options)
 
 
+@cache
+def oracle(space, conditional):
+    """The exact network, one for all tests, so that what is compiled for it serves each."""
+    return GaussianMultiTask(space, COV if conditional else ALONE)
+
+
 def make(host, **options):
     options = model(**options)
-    net = GaussianMultiTask(options.space, COV if options.learning.conditional else ALONE)
+    net = oracle(options.space, options.learning.conditional)
     return host.mm.MultiTask(net, options, loc=host.array(LOC), scale=host.array(SCALE))
 
 
@@ -104,7 +112,9 @@ def test_an_unconditional_network_is_right_for_several_known_coordinates(host, n
 def draw_with_size(host, fn):
     if host.name == "pyro":
         return fn.sample_with_size()
-    return fn.sample_with_size(host.mm.host.numpyro.prng_key())
+    from mmppl.testing.drivers.numpyro import jit_of_loops
+
+    return jit_of_loops(lambda fn, key: fn.sample_with_size(key))(fn, host.mm.host.numpyro.prng_key())
 
 
 def test_rows_of_an_unconditional_network_may_differ(host):

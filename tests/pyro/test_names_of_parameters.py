@@ -26,7 +26,7 @@ def test_a_longer_name_is_another_parameter():
     kept = first.snapshot()
     second.restore(kept)
     for p in second.moving.values():
-        assert set(second.optimiser.state[p]) == {"step", "exp_avg", "exp_avg_sq"}
+        assert set(second.optimiser.every[0].state[p]) == {"step", "exp_avg", "exp_avg_sq"}
     again = second.snapshot()
     assert again.keys() == kept.keys()
     assert all(np.array_equal(again[name], kept[name]) for name in kept)

@@ -218,13 +218,13 @@ def test_one_resample_is_ancestral_sampling():
         (lambda: draw_times(VP(), np.zeros(2), "best"), "Expected a time_sampling among .*; got 'best'"),
         (lambda: draw_times(VP(), np.zeros(2), first=2.0), "Expected times 0 < first < last <= 1; got 2.0 and 1.0"),
         (lambda: draw_times(VE(), np.zeros(2), "importance"), "is known for VP; got VE. Use 'likelihood'"),
-        (lambda: EulerMaruyama(0), "Expected steps >= 1 and 0 < last < 1; got 0 and 0.001"),
-        (lambda: PredictorCorrector(10, corrections=0), "Expected corrections >= 1 and ratio > 0; got 0 and 0.16"),
+        (lambda: EulerMaruyama(0), "Expected steps >= 1; got 0 in EulerMaruyama"),
+        (lambda: PredictorCorrector(10, corrections=0), "Expected corrections >= 1; got 0 in PredictorCorrector"),
         (lambda: Heun(20), "Expected an odd number of evaluations, at least 3; got 20"),
         (lambda: DPMSolver(1), "Expected at least two times and 0 < last < 1; got 1 and 0.01"),
-        (lambda: Heun(19, last=0.0), "Expected at least two times and 0 < last < 1; got 10 and 0.0"),
-        (lambda: RePaint(10, jump=0), "Expected steps, jump and resamples >= 1; got 10, 0 and 10"),
-        (lambda: AnnealedLangevin(1), "Expected levels >= 2, repeats >= 1 and 0 < ratio < 1; got 1, 10 and 0.2"),
+        (lambda: Heun(19, last=0.0), "got 0.0 in Heun"),
+        (lambda: RePaint(10, jump=0), "Expected jump >= 1; got 0 in RePaint"),
+        (lambda: AnnealedLangevin(1), "Expected levels >= 2; got 1 in AnnealedLangevin"),
     ],
 )
 def test_bad_options(make, message):

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from mmppl.diagnostics.report.coverage_figure import MARGIN, draw_coverage
 from mmppl.diagnostics.report.plots import FIRST, INK, SECOND, axes_of, svg_of
 from mmppl.inference.posterior.trust import LIMIT_K
 
-__all__ = ["diagnosis_charts"]
+__all__ = ["COVERAGE", "diagnosis_charts"]
+
+COVERAGE = "Coverage given every subset"
 
 SHOWN = 1.5  # a larger k is drawn at the edge
 
@@ -16,6 +19,14 @@ SHOWN = 1.5  # a larger k is drawn at the edge
 def diagnosis_charts(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Pictures of the findings of :func:`~mmppl.diagnostics.diagnose`: a title, how to read it, and the SVG."""
     out = []
+    if found["coverage_by_subset"]:
+        read = (
+            "Nominal against real: how often held-out values fall into predicted sets, by the number of modalities "
+            "that are given. On the diagonal a program knows how sure it is, below it is too sure, above too unsure; "
+            f"the band is {MARGIN} wide on each side. Mean distance {found['coverage_by_subset']['miss']:.3f}."
+        )
+        figure = draw_coverage(found["coverage_by_subset"], INK)
+        out.append((COVERAGE, read, svg_of(figure, "coverage-by-subset")))
     if found["guide_k"]:
         read = (
             "Each dot is a datum; to the right of the line, at k = 0.7, the guide is too far from the posterior of "

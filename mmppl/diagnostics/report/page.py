@@ -43,7 +43,7 @@ thead th { background: var(--panel); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; }
-figure.wide { max-width: 34rem; }
+figure.wide { max-width: 44rem; }
 figcaption { padding: 0 .25rem .25rem; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
   .pixels, .strip { width: 3.25rem; } .pixels { height: 3.25rem; } th, td { padding: .4rem .5rem; }

@@ -15,7 +15,7 @@ from mmppl.diagnostics.energies import energies
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
-from mmppl.diagnostics.report.diagnosis_plots import diagnosis_charts
+from mmppl.diagnostics.report.diagnosis_plots import COVERAGE, diagnosis_charts
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
@@ -286,7 +286,7 @@ def _diagnosis(found: dict[str, Any]) -> str:
     says = found["warnings"] or ["Nothing that was looked at says not to trust it."]
     parts = [paragraph(text) for text in says]
     charts = diagnosis_charts(found)
-    parts += [chart(svg, title, f"{title}. {read}") for title, read, svg in charts]
+    parts += [chart(svg, name, f"{name}. {read}", "wide" if name == COVERAGE else "") for name, read, svg in charts]
     rows = [[site, *energy_texts(h)] for site, h in found["energy"].items()]
     if rows:
         header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]

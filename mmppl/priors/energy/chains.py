@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl._backend import Backend
+from mmppl.checks import above, at_least, checked, within
 from mmppl.errors import OptionError
 from mmppl.mcmc.langevin import run_chain
 
@@ -13,6 +14,15 @@ Array = Any
 __all__ = ["LangevinChains"]
 
 
+@checked(
+    number=at_least(1),
+    steps=at_least(1),
+    step_size=above(0),
+    clip=above(0),
+    buffer=at_least(0),
+    restart=within(0, 1),
+    draw_steps=at_least(1),
+)
 @dataclass(frozen=True)
 class LangevinChains:
     r"""Langevin chains whose number the prior sets, not the plate.
@@ -56,12 +66,8 @@ class LangevinChains:
     draw_steps: int = 500
 
     def __post_init__(self) -> None:
-        if self.number < 1 or self.steps < 1 or self.step_size <= 0:
-            raise OptionError("Expected number >= 1, steps >= 1 and step_size > 0 for the chains.")
         if self.buffer and self.buffer < self.number:
             raise OptionError(f"Expected a buffer of at least number={self.number} chains; got {self.buffer}.")
-        if not 0.0 <= self.restart <= 1.0:
-            raise OptionError(f"Expected a restart share in [0, 1]; got {self.restart}.")
 
     def check_short_run(self) -> None:
         """Raises :class:`OptionError` if chains are kept in a buffer."""

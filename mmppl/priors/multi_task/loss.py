@@ -10,11 +10,13 @@ References:
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.checks import ANYTHING, checked, one_of, within
 from mmppl.errors import OptionError
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.shared_space import SharedSpace
@@ -69,6 +71,14 @@ class Answer(NamedTuple):
         return self.space.by_head(lambda head, part: head.mean(backend, part), self.loc)
 
 
+@checked(
+    weight=ANYTHING,
+    p_conditional=within(0, 1),
+    p_marginal=within(0, 1),
+    p_single=within(0, 1),
+    first=within(0, 1, open_ends="()"),
+    predict=one_of(PREDICTIONS),
+)
 @dataclass(frozen=True)
 class MultiTaskLoss:
     r"""Loss of a multi-task diffusion.
@@ -106,18 +116,14 @@ class MultiTaskLoss:
     first: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("p_conditional", "p_marginal", "p_single"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
         if self.p_marginal + self.p_single > 1.0:
             raise OptionError(f"Expected p_marginal + p_single <= 1; got {self.p_marginal} + {self.p_single}.")
         if isinstance(self.weight, Mapping):
             object.__setattr__(self, "weight", tuple(sorted(self.weight.items())))
         each = self.weight if isinstance(self.weight, tuple) else (("all", self.weight),)
-        if not all(0.0 <= weight < math.inf for _, weight in each):
-            raise OptionError(f"Expected weight >= 0; got {self.weight}.")
-        if self.predict not in PREDICTIONS:
-            raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
+        numbers = [isinstance(x, Real) and not isinstance(x, bool) and 0.0 <= float(x) < math.inf for _, x in each]
+        if not all(numbers):
+            raise OptionError(f"Expected weight >= 0, one number or one by block; got weight={self.weight!r}.")
 
     @property
     def conditional(self) -> bool:

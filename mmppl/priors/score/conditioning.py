@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked, one_of
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
@@ -32,6 +33,7 @@ REPLACEMENTS = ("fresh", "fixed", "clean", "legacy")
 CONDITIONING = ("multi_time", *REPLACEMENTS)
 
 
+@checked(method=one_of(CONDITIONING), guidance=at_least(0))
 @dataclass(frozen=True)
 class Conditioning:
     r"""Conditioning of a joint score on some of its blocks.
@@ -62,10 +64,6 @@ class Conditioning:
     guidance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.method not in CONDITIONING:
-            raise OptionError(f"Expected a conditioning among {CONDITIONING}; got {self.method!r}.")
-        if self.guidance < 0.0:
-            raise OptionError(f"Expected guidance >= 0; got {self.guidance}.")
         if self.guidance and self.replaces:
             raise OptionError(
                 "Expected guidance 0 where conditions are replaced: there is no score of a marginal. Condition by "

@@ -24,6 +24,7 @@ from itertools import combinations
 from typing import Any
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
@@ -41,6 +42,7 @@ def pair_name(first: str, second: str) -> str:
     return f"{first}.{second}"
 
 
+@checked(strength=at_least(0))
 @dataclass(frozen=True)
 class PairwiseGuidance:
     r"""Guidance by energies of pairs of blocks.

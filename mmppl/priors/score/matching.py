@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.checks import checked, one_of, within
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
@@ -74,6 +75,13 @@ class MultiTimeNoise(NamedTuple):
     along: Array | None = None
 
 
+@checked(
+    p_conditional=within(0, 1),
+    p_marginal=within(0, 1),
+    first=within(0, 1, open_ends="()"),
+    time_sampling=one_of(TIME_SAMPLINGS),
+    predict=one_of(PREDICTIONS),
+)
 @dataclass(frozen=True)
 class MultiTimeScoreMatching:
     r"""Loss of a joint score with a time for each block.
@@ -113,13 +121,6 @@ class MultiTimeScoreMatching:
     first: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("p_conditional", "p_marginal"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise OptionError(f"Expected {name} in [0, 1]; got {getattr(self, name)}.")
-        if self.time_sampling not in TIME_SAMPLINGS:
-            raise OptionError(f"Expected a time_sampling among {TIME_SAMPLINGS}; got {self.time_sampling!r}.")
-        if self.predict not in PREDICTIONS:
-            raise OptionError(f"Expected a prediction among {PREDICTIONS}; got {self.predict!r}.")
         if self.loss not in LOSSES:
             raise OptionError(f"Expected a loss among {LOSSES}; got {self.loss!r}.")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl.checks import checked
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Query
@@ -23,6 +24,7 @@ Array = Any
 __all__ = ["ScoreModel"]
 
 
+@checked()
 @dataclass(frozen=True)
 class ScoreModel(JointModel):
     r"""Settings of a joint score: all but its network and its data, the same on every backend.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl._backend import Backend
-from mmppl.errors import OptionError
+from mmppl.checks import above, at_least, checked, within
 from mmppl.numerics import normal_log_density
 from mmppl.sde import SDE
 from mmppl.sde.solvers.base import Score
@@ -25,6 +25,7 @@ __all__ = ["ProbabilityFlow"]
 SLACK = 10.0
 
 
+@checked(rtol=above(0), atol=above(0), probes=at_least(1), first=within(0, 1, open_ends="()"))
 @dataclass(frozen=True)
 class ProbabilityFlow:
     r"""Integration of the probability flow.
@@ -52,12 +53,6 @@ class ProbabilityFlow:
     probes: int | None = None
     first: float = 1e-5
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.rtol <= 0 or self.atol <= 0 or not 0.0 < self.first < 1.0:
-            raise OptionError("Expected rtol > 0, atol > 0 and 0 < first < 1 for the probability flow.")
-        if self.probes is not None and self.probes < 1:
-            raise OptionError(f"Expected probes >= 1, or None for the exact divergence; got {self.probes}.")
 
     def log_density(
         self, backend: Backend, sde: SDE, score: Score, z: Array, moves: Array, check: bool = False

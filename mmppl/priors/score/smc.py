@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked, within
 from mmppl.numerics import systematic
 from mmppl.sde import SDE
 from mmppl.sde.solvers.ancestral import posterior
@@ -52,6 +52,7 @@ class Twist(NamedTuple):
     joined: Array
 
 
+@checked(number=at_least(2), steps=at_least(2), last=within(0, 1, open_ends="()"), threshold=within(0, 1))
 @dataclass(frozen=True)
 class TwistedSMC:
     """Settings of the twisted SMC sampler.
@@ -74,13 +75,6 @@ class TwistedSMC:
     steps: int = 100
     last: float = 2e-3
     threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.number < 2 or self.steps < 2 or not 0.0 < self.last < 1.0 or not 0.0 <= self.threshold <= 1.0:
-            raise OptionError(
-                "Expected particles >= 2, steps >= 2, 0 < last < 1 and a threshold in [0, 1]; got "
-                f"{self.number}, {self.steps}, {self.last} and {self.threshold}."
-            )
 
     def sample(
         self,

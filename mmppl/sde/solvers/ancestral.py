@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked, within
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, table, uniform_grid
 
@@ -13,6 +14,7 @@ Array = Any
 __all__ = ["Ancestral", "posterior"]
 
 
+@checked(steps=at_least(1), last=within(0, 1, open_ends="()"))
 class Ancestral(Solver):
     r"""Draws :math:`z_u` given :math:`z_t` and the data that the score predicts, u < t, down to t = 0.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked, within
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, predict, table
 from mmppl.sde.solvers.signal import check_grid, signal_grid
@@ -17,6 +17,7 @@ __all__ = ["AnnealedLangevin"]
 BEND = 0.2
 
 
+@checked(levels=at_least(2), repeats=at_least(1), ratio=within(0, 1, open_ends="()"), last=within(0, 1, open_ends="()"))
 class AnnealedLangevin(Solver):
     r"""Langevin steps at ever smaller noise: no diffusion is solved, each level only starts from the one before.
 
@@ -43,10 +44,6 @@ class AnnealedLangevin(Solver):
     """
 
     def __init__(self, levels: int = 100, repeats: int = 10, ratio: float = 0.2, last: float = 1e-3):
-        if levels < 2 or repeats < 1 or not 0.0 < ratio < 1.0:
-            raise OptionError(
-                f"Expected levels >= 2, repeats >= 1 and 0 < ratio < 1; got {levels}, {repeats} and {ratio}."
-            )
         check_grid(levels, last)
         self.levels, self.repeats, self.ratio, self.last = levels, repeats, float(ratio), last
 

@@ -9,6 +9,7 @@ import numpy as np
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
+from mmppl.sde.by_value import ByValue
 
 Array = Any
 Score = Callable[[Array, Array, Array | None], Array]
@@ -17,7 +18,7 @@ Noise = Callable[[Array], Array]
 __all__ = ["Noise", "Score", "Solver", "count", "keep", "predict", "table", "uniform_grid"]
 
 
-class Solver(ABC):
+class Solver(ByValue, ABC):
     """Base of the solvers: a subclass says how much noise it takes and how it goes from noise to data.
 
     A score is a function ``(z, t, xi)`` of positions ``(*, D)``, one time (a 0-d array) and noise, to ``(*, D)``: the

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked, within
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, predict, table
@@ -17,6 +18,7 @@ __all__ = ["DPMSolver"]
 BEND = 0.2
 
 
+@checked(evaluations=at_least(1), last=within(0, 1, open_ends="()"), eta=within(0, 1))
 class DPMSolver(Solver):
     r"""DPM-Solver++, second-order multistep: the data predicted are taken as linear along each step.
 

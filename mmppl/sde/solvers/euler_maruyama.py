@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked, within
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, table, uniform_grid
 
@@ -13,6 +14,7 @@ Array = Any
 __all__ = ["EulerMaruyama"]
 
 
+@checked(steps=at_least(1), last=within(0, 1, open_ends="()"))
 class EulerMaruyama(Solver):
     r"""The reverse diffusion by Euler-Maruyama steps on an even grid; the last step adds no noise.
 

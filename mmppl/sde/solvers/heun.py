@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmppl._backend import Backend
+from mmppl.checks import at_least, checked, within
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.base import Noise, Score, Solver, keep, predict, table
@@ -15,6 +16,7 @@ __all__ = ["Heun"]
 BEND = 1.0
 
 
+@checked(evaluations=at_least(3), last=within(0, 1, open_ends="()"))
 class Heun(Solver):
     r"""The probability-flow ODE by Heun's second-order method, exact in its linear part; no noise is added.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.errors import OptionError
+from mmppl.checks import above, at_least, checked, within
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.ancestral import posterior
 from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, predict, table, uniform_grid
@@ -15,6 +15,7 @@ Array = Any
 __all__ = ["PredictorCorrector"]
 
 
+@checked(steps=at_least(1), corrections=at_least(1), ratio=above(0), last=within(0, 1, open_ends="()"))
 class PredictorCorrector(Solver):
     r"""Ancestral steps from t to u, each followed by Langevin steps at u.
 
@@ -43,8 +44,6 @@ class PredictorCorrector(Solver):
     """
 
     def __init__(self, steps: int = 250, corrections: int = 1, ratio: float = 0.16, last: float = 1e-3):
-        if corrections < 1 or not ratio > 0.0:
-            raise OptionError(f"Expected corrections >= 1 and ratio > 0; got {corrections} and {ratio}.")
         self.grid, self.corrections, self.ratio = uniform_grid(steps, last), corrections, float(ratio)
 
     @property

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.errors import OptionError
+from mmppl.checks import at_least, checked
 from mmppl.sde.base import SDE
 from mmppl.sde.solvers.ancestral import posterior
 from mmppl.sde.solvers.base import Noise, Score, Solver, count, keep, table
@@ -15,6 +15,7 @@ Array = Any
 __all__ = ["RePaint", "schedule"]
 
 
+@checked(steps=at_least(1), jump=at_least(1), resamples=at_least(1))
 class RePaint(Solver):
     r"""Goes down to the data in loops: each stretch of ``jump`` steps is gone down ``resamples`` times.
 
@@ -43,8 +44,6 @@ class RePaint(Solver):
     """
 
     def __init__(self, steps: int = 250, jump: int = 10, resamples: int = 10):
-        if steps < 1 or jump < 1 or resamples < 1:
-            raise OptionError(f"Expected steps, jump and resamples >= 1; got {steps}, {jump} and {resamples}.")
         self.path = schedule(steps, jump, resamples) / steps
 
     @property

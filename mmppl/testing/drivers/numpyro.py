@@ -41,7 +41,9 @@ class NumPyroDriver:
         return handlers.seed(f, jax.random.key(seed))()
 
     def sample(self, fn, shape, seed):
-        return np.asarray(_sample(fn, jax.random.key(seed), shape))
+        solver = getattr(getattr(fn, "options", None), "solver", None)
+        long = solver is not None and solver.evaluations >= LONG
+        return np.asarray((_sample_long if long else _sample)(fn, jax.random.key(seed), shape))
 
     def log_prob(self, fn, value):
         return np.asarray(_log_prob(fn, jnp.asarray(value)))
@@ -127,9 +129,11 @@ class NumPyroDriver:
         return np.asarray(effective_sample_size(draws))
 
 
-@partial(jit, static_argnums=2)
-def _sample(fn, key, shape):
+def _draw(fn, key, shape):
     return fn.sample(key, shape)
+
+
+_sample, _sample_long = jit(_draw, static_argnums=2), jit_of_loops(_draw, static_argnums=2)
 
 
 @jit

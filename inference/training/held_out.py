@@ -1,0 +1,87 @@
+"""Data held out of a fit, on which its bound is evaluated after each epoch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch, Modality
+from mmppl.data.arrays import taken
+from mmppl.data.dataset import Dataset, split_rows
+from mmppl.errors import OptionError
+from mmppl.inference.training.checksums import data_digest
+
+__all__ = ["even_blocks", "hold_out", "weighted_mean"]
+
+
+def hold_out(
+    validation: Any, data: Batch, modalities: Mapping[str, Modality], seed: int
+) -> tuple[Batch, Batch | None, dict[str, Any] | None]:
+    """The rows to train on, those that are held out, and the latter in the words of a run folder.
+
+    Arguments:
+        validation: None; a share of the rows in (0, 1), which are drawn by the seed; or other data: a batch, arrays by
+            name, or a data set, whose test part is taken.
+        data: The data of the fit.
+        modalities: What the modalities are.
+        seed: Random seed.
+
+    Raises:
+        OptionError: If the share is out of range, or leaves no row on one side.
+        ModalityError, DataError: If the data do not fit the program.
+
+    Example:
+        >>> rows = Batch({"x": np.zeros((10, 2), np.float32)})
+        >>> train, held, about = hold_out(0.2, rows, {"x": Modality((2,))}, 0)
+        >>> len(train), len(held), about
+        (8, 2, {'share': 0.2})
+    """
+    if validation is None:
+        return data, None, None
+    if isinstance(validation, Real) or isinstance(validation, str | bytes):
+        share: Any = validation
+        if isinstance(share, str | bytes | bool | np.bool_) or not 0 < float(share) < 1:
+            raise OptionError(
+                f"Expected validation to be data or a share of the rows, 0 < validation < 1; got validation={share!r}."
+            )
+        if len(data) < 2:
+            raise OptionError(f"Expected at least 2 rows, some of them to be held out; got {len(data)}.")
+        train, held = split_rows(len(data), seed, float(share))
+        if not len(train):
+            raise OptionError(f"Expected validation={share!r} to leave rows to train on; it takes all {len(data)}.")
+        # In the order that they had.
+        return data[np.sort(train)], data[np.sort(held)], {"share": float(share)}
+    own = validation.test if isinstance(validation, Dataset) else validation
+    held_out = taken(own, modalities).validate(modalities)
+    if not len(held_out):
+        raise OptionError("Expected validation data with rows; got none.")
+    return data, held_out, data_digest(held_out)
+
+
+def even_blocks(data: Batch, size: int) -> Iterator[Batch]:
+    """All rows in their order, each once, in blocks of at most ``size`` and, if there is a way, of one shape.
+
+    A host compiles a program for every shape. Where no number of blocks up to twice the least one divides the rows, the
+    last block is smaller.
+
+    Example:
+        >>> [[len(b) for b in even_blocks(Batch({"x": np.zeros((n, 1))}), 4)] for n in (3, 6, 7)]
+        [[3], [3, 3], [4, 3]]
+    """
+    least = -(-len(data) // size)
+    number = next((n for n in range(least, 2 * least + 1) if len(data) % n == 0), None)
+    step = size if number is None else len(data) // number
+    return (data[start : start + step] for start in range(0, len(data), step))
+
+
+def weighted_mean(records: Sequence[Mapping[str, float]], blocks: Sequence[Batch]) -> dict[str, float]:
+    """Means over all rows of records of blocks: of a modality's log likelihood, over the rows that have it."""
+    out = {}
+    for name in records[0]:
+        modality = name.removeprefix("log_lik.")
+        has = name != modality and modality in blocks[0].values
+        weight = [float(np.sum(b.present[modality]) if has else len(b)) for b in blocks]
+        total = sum(weight)
+        out[name] = sum(w * r[name] for w, r in zip(weight, records, strict=True) if w) / total if total else 0.0
+    return out

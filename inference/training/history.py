@@ -1,0 +1,72 @@
+"""The record of a fit: a line for each epoch, and columns of numbers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["History"]
+
+ABOUT = ("epoch", "stage", "steps", "seconds")
+HELD_OUT = "validation."
+
+
+class History(list[dict[str, Any]]):
+    """A list of records, one for each epoch, which is a table as well.
+
+    A record has ``epoch``, ``stage``, ``steps`` and ``seconds``, the means of the objective's terms over the epoch's
+    steps (``loss`` in nats a datum, ``kl``, ``log_lik.<modality>``), and the same of held-out data behind
+    ``validation.``, where there are any.
+
+    Example:
+        >>> history = History([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "validation.loss": 2.5}])
+        >>> history.table()["validation.loss"].tolist()
+        [nan, 2.5]
+        >>> history[-1]["loss"], len(history)
+        (2.0, 2)
+    """
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Columns by name, as ``pandas.DataFrame(history.table())`` takes them; NaN where a record has no value."""
+        names = dict.fromkeys(name for record in self for name in record)
+        out = {}
+        for name in names:
+            column = [record.get(name, np.nan) for record in self]
+            out[name] = np.array(column, object if any(isinstance(x, str) for x in column) else None)
+        return out
+
+    def terms(self) -> list[str]:
+        """Names of the objective's terms, the loss first; those of held-out data have the same names."""
+        names = dict.fromkeys(n.removeprefix(HELD_OUT) for n in self.table() if n not in ABOUT)
+        return sorted(names, key=lambda name: name != "loss")
+
+    def plot(self, *terms: str) -> Any:
+        """Draws terms over the epochs, one below the other, with held-out values beside those of training.
+
+        Arguments:
+            terms: Their names; the loss by default.
+
+        Returns:
+            The figure of matplotlib, which a notebook shows.
+        """
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        table, chosen = self.table(), terms or ("loss",)
+        figure = Figure(figsize=(6.4, 2.6 * len(chosen)), layout="constrained")
+        for place, term in zip(figure.subplots(len(chosen), squeeze=False)[:, 0], chosen, strict=True):
+            for name, label in ((term, "training"), (HELD_OUT + term, "held out")):
+                if name in table:
+                    place.plot(table["epoch"], table[name], marker=".", label=label)
+            for begin in self._begun():
+                place.axvline(begin + 0.5, color="0.8", zorder=0)
+            place.xaxis.set_major_locator(MaxNLocator(integer=True))
+            place.set(xlabel="epoch", ylabel=f"{term} (nats)")
+            place.legend(frameon=False)
+        return figure
+
+    def _begun(self) -> Iterator[int]:
+        """Epochs after which another stage begins."""
+        for before, after in zip(self, self[1:], strict=False):
+            if before.get("stage") != after.get("stage"):
+                yield before["epoch"]

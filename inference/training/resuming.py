@@ -1,0 +1,83 @@
+"""Checks that a run is resumed as it began, and how far each of its stages was."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmppl.errors import DataError, RunError
+from mmppl.inference.training.early_stopping import EarlyStopping
+from mmppl.inference.training.run_folder import Run
+from mmppl.inference.training.run_info import RunInfo
+
+__all__ = ["BEST", "check_same", "losses_of", "restore"]
+
+# What a run is resumed with has to be equal in these.
+SAME = (
+    *("model", "options", "modalities", "objectives", "backend", "label"),
+    *("epochs", "batch_size", "learning_rate", "seed", "ema", "clip", "optimizer", "schedule", "early_stopping"),
+)
+# Beginning of the names of arrays in a state that are of its best epoch.
+BEST = "best."
+LOSS = "validation.loss"
+
+
+def losses_of(
+    history: Sequence[Mapping[str, Any]], epochs: int, rule: EarlyStopping | None
+) -> tuple[list[float], bool]:
+    """Held-out losses of the epochs of a stage, which the history begins with, and whether the stage is over.
+
+    Example:
+        >>> losses_of([{"validation.loss": x} for x in (1.0, 2.0, 2.0, 5.0)], 9, EarlyStopping(2))
+        ([1.0, 2.0, 2.0], True)
+    """
+    losses: list[float] = []
+    for record in history[:epochs]:
+        losses.append(record.get(LOSS, float("nan")))
+        if rule and rule.ended(losses):
+            break
+    return losses, len(losses) == epochs or bool(rule and rule.ended(losses))
+
+
+def restore(trainer: Any, snapshot: Mapping[str, Any], run: Run | None) -> None:
+    """Gives a trainer its state back.
+
+    Raises:
+        RunError: If the state is of another program.
+    """
+    try:
+        trainer.restore(snapshot)
+    except DataError as error:
+        path = None if run is None else run.path
+        raise RunError(f"The state in '{path}' does not fit the program: {error} Fit it again.") from error
+
+
+def check_same(found: RunInfo, wanted: RunInfo) -> None:
+    """Compares a run folder with what it is to be resumed with.
+
+    Raises:
+        RunError: Names what differs.
+    """
+    for key in SAME:
+        held, value = getattr(found, key), getattr(wanted, key)
+        if held != value:
+            raise RunError(f"The run has {key}={held!r}, not {value!r}; resume it with the same settings.")
+    for key, value in wanted.more.items():
+        if found.more.get(key) != value:
+            raise RunError(f"The run has {key}={found.more.get(key)!r}, not {value!r}; resume it with the same info.")
+    if found.validation != wanted.validation:
+        raise RunError(
+            "The run has other validation data, or another share of the rows. Resume it with the same validation=."
+        )
+    changed = _changed(found.data_digest or {}, wanted.data_digest or {})
+    if changed:
+        raise RunError(f"The data are not those that the run began with: {changed}. Resume it with the same data.")
+
+
+def _changed(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The part of the data whose digest is another, in words."""
+    if found.get("rows") != now["rows"]:
+        return f"{now['rows']} rows, not {found.get('rows')}"
+    for part, what in (("values", "values of"), ("present", "presence of")):
+        names = [name for name, held in now[part].items() if found[part].get(name) != held]
+        if names:
+            return f"other {what} modality '{names[0]}'"
+    return None if found["label"] == now["label"] else "other labels"

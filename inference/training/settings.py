@@ -1,0 +1,132 @@
+"""Settings of a fit: one record, checked before anything else, of which a run folder keeps a copy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any, TypedDict
+
+import numpy as np
+
+from mmppl.errors import OptionError
+from mmppl.inference.training.early_stopping import EarlyStopping
+from mmppl.inference.training.learning_rate import SCHEDULES
+
+__all__ = ["Settings", "TrainingSettings", "described"]
+
+# Types and ranges of the numbers. A step of Adam is about its learning rate, and has to stay far inside the precision.
+NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
+    "epochs": (Integral, "to be a whole number, epochs >= 1", lambda x: x >= 1),
+    "batch_size": (Integral, "to be a whole number, batch_size >= 1", lambda x: x >= 1),
+    "learning_rate": (Real, "to be a finite number, learning_rate > 0 and at most 1e30", lambda x: 0 < x <= 1e30),
+    "seed": (Integral, "to be a whole number, seed >= 0", lambda x: x >= 0),
+    "ema": (Real, "to be a number, 0 <= ema < 1", lambda x: 0 <= x < 1),
+    "clip": (Real, "to be None or a finite number, clip > 0", lambda x: x > 0),
+}
+MAY_BE_NONE = ("learning_rate", "clip")
+LEARNING_RATE = 1e-3
+
+
+class TrainingSettings(TypedDict, total=False):
+    """Keywords of :func:`~mmppl.inference.fit` that say how a step is taken; see there."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    ema: float
+    clip: float | None
+    optimizer: Any
+    schedule: Any
+    early_stopping: int | EarlyStopping | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of :func:`~mmppl.inference.fit` with their defaults, checked; the arguments are described there.
+
+    Raises:
+        OptionError: If a number is out of range, or settings do not go together.
+
+    Example:
+        >>> Settings(epochs=3, early_stopping=2).early_stopping
+        EarlyStopping(patience=2, min_delta=0.0)
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float | None = None
+    seed: int = 0
+    ema: float = 0.0
+    clip: float | None = None
+    optimizer: Any = None
+    schedule: Any = None
+    early_stopping: int | EarlyStopping | None = None
+
+    def __post_init__(self) -> None:
+        for name, (kind, wanted, holds) in NUMBERS.items():
+            value = getattr(self, name)
+            if value is None and name in MAY_BE_NONE:
+                continue
+            # A number that is not finite, or a fraction of a count, is in no range.
+            real = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+            if not (real and np.isfinite(value) and holds(value)):
+                raise OptionError(f"Expected {name} {wanted}; got {name}={value!r}.")
+            object.__setattr__(self, name, int(value) if kind is Integral else float(value))
+        own = self.optimizer is None
+        if not own and self.learning_rate is not None:
+            raise OptionError(
+                f"Expected the learning rate within optimizer=; got learning_rate={self.learning_rate!r} beside it. "
+                "Give it to the optimizer."
+            )
+        if self.schedule is None:
+            # An optimizer that is given is taken as it is.
+            object.__setattr__(self, "schedule", "cosine" if own else "constant")
+        elif not callable(self.schedule) and self.schedule not in SCHEDULES:
+            raise OptionError(
+                f"Expected a schedule among {list(SCHEDULES)}, or one of the host; got {self.schedule!r}."
+            )
+        if own and self.learning_rate is None and not callable(self.schedule):
+            object.__setattr__(self, "learning_rate", LEARNING_RATE)
+        if self.early_stopping is not None and not isinstance(self.early_stopping, EarlyStopping):
+            object.__setattr__(self, "early_stopping", EarlyStopping(self.early_stopping))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Settings":
+        """Settings of keywords.
+
+        Raises:
+            OptionError: Also if a keyword is unknown.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise OptionError(f"Unknown settings {unknown} of fit; it has {known}.")
+        return cls(**given)
+
+    def record(self, batch_size: int) -> dict[str, Any]:
+        """Values for a run folder: what is no number or text, by its description."""
+        stop = self.early_stopping
+        out = {field.name: getattr(self, field.name) for field in fields(self)} | {"batch_size": batch_size}
+        named = out["schedule"] if isinstance(out["schedule"], str) else described(out["schedule"])
+        optimizer = None if out["optimizer"] is None else described(out["optimizer"])
+        stopping = stop.as_dict() if isinstance(stop, EarlyStopping) else None
+        return out | {"schedule": named, "optimizer": optimizer, "early_stopping": stopping}
+
+
+def described(value: Any) -> str:
+    """A value as it writes itself, without addresses in memory: a function or a type by its name.
+
+    Example:
+        >>> from functools import partial
+        >>> described(partial(sorted, reverse=True)), described({"a.": max})
+        ('sorted(reverse=True)', '{a.: max}')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {described(x)}" for name, x in value.items()) + "}"
+    if hasattr(value, "func") and hasattr(value, "keywords"):
+        parts = [*map(described, value.args), *(f"{name}={described(x)}" for name, x in value.keywords.items())]
+        return f"{described(value.func)}({', '.join(parts)})"
+    said = repr(value)
+    if callable(value) or " at 0x" in said:
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return said

@@ -1,0 +1,70 @@
+"""The normal distribution with a low-rank covariance for NumPyro."""
+
+import jax
+import jax.numpy as jnp
+from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.util import validate_sample
+
+from mmppl.likelihoods import low_rank
+
+__all__ = ["LowRankNormal"]
+
+
+class LowRankNormal(Distribution):
+    r"""Normal with covariance :math:`S^2 + F^\top F`, or of values in [0, 1] whose logits have it.
+
+    :mod:`mmppl.likelihoods.low_rank` has the formulas.
+
+    Arguments:
+        loc: :math:`\mu`, ``(*, *event)``.
+        scale: The diagonal of S, positive, ``(*, *event)``.
+        factors: F, ``(*, R, *event)``.
+        event_dim: Number of axes of the event.
+        unit: Whether values are in [0, 1], half a level of an 8-bit picture beyond it included.
+
+    Example:
+        >>> import jax
+        >>> noise = LowRankNormal(jnp.zeros((3, 4)), jnp.ones((3, 4)), jnp.ones((3, 2, 4)))
+        >>> noise.sample(jax.random.key(0)).shape
+        (3, 4)
+    """
+
+    arg_constraints: dict = {}
+    pytree_data_fields = ("loc", "scale", "factors")
+    pytree_aux_fields = ("unit",)
+    reparametrized_params = ["loc", "scale", "factors"]
+
+    def __init__(self, loc, scale, factors, event_dim=1, unit=False, *, validate_args=None):
+        self.unit = unit
+        batch, event = loc.shape[:-event_dim], loc.shape[-event_dim:]
+        batch = jax.lax.broadcast_shapes(batch, scale.shape[:-event_dim], factors.shape[: -event_dim - 1])
+        rank = factors.shape[-event_dim - 1]
+        self.loc, self.scale = (jnp.broadcast_to(x, (*batch, *event)).reshape(*batch, -1) for x in (loc, scale))
+        self.factors = jnp.broadcast_to(factors, (*batch, rank, *event)).reshape(*batch, rank, -1)
+        super().__init__(batch, event, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=False)
+    def support(self):
+        within = constraints.interval(-0.5 / low_rank.LEVELS, 1.0 + 0.5 / low_rank.LEVELS)
+        return constraints.independent(within if self.unit else constraints.real, self.event_dim)
+
+    @property
+    def mean(self) -> jax.Array:
+        flat = low_rank.mean_from_real(self.loc, self.scale, self.factors) if self.unit else self.loc
+        return flat.reshape(*self.batch_shape, *self.event_shape)
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        first, second = jax.random.split(key)
+        w = jax.random.normal(first, (*sample_shape, *self.factors.shape[:-1]), self.loc.dtype)
+        noise = jax.random.normal(second, (*sample_shape, *self.loc.shape), self.loc.dtype)
+        y = self.loc + self.scale * noise + jnp.einsum("...r,...rd->...d", w, self.factors)
+        x = low_rank.from_real(y) if self.unit else y
+        return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
+
+    @validate_sample
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        x = value.reshape(*value.shape[: value.ndim - self.event_dim], -1)
+        if not self.unit:
+            return low_rank.log_prob(x, self.loc, self.scale, self.factors)
+        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors)
+        return y + low_rank.log_abs_det(x).sum(-1)

@@ -1,0 +1,74 @@
+"""The normal distribution with a low-rank covariance for Pyro."""
+
+import torch
+from pyro.distributions import TorchDistribution, constraints
+
+from mmppl.likelihoods import low_rank
+
+__all__ = ["LowRankNormal"]
+
+
+class LowRankNormal(TorchDistribution):
+    r"""Normal with covariance :math:`S^2 + F^\top F`, or of values in [0, 1] whose logits have it.
+
+    :mod:`mmppl.likelihoods.low_rank` has the formulas.
+
+    Arguments:
+        loc: :math:`\mu`, ``(*, *event)``.
+        scale: The diagonal of S, positive, ``(*, *event)``.
+        factors: F, ``(*, R, *event)``.
+        event_dim: Number of axes of the event.
+        unit: Whether values are in [0, 1], half a level of an 8-bit picture beyond it included.
+
+    Example:
+        >>> LowRankNormal(torch.zeros(3, 4), torch.ones(3, 4), torch.ones(3, 2, 4)).sample().shape
+        torch.Size([3, 4])
+    """
+
+    arg_constraints: dict = {}
+    has_rsample = True
+
+    def __init__(self, loc, scale, factors, event_dim=1, unit=False, *, validate_args=None):
+        self.unit = unit
+        event = loc.shape[-event_dim:]
+        batch = torch.broadcast_shapes(
+            loc.shape[:-event_dim], scale.shape[:-event_dim], factors.shape[: -event_dim - 1]
+        )
+        self.loc, self.scale = (x.flatten(-event_dim).expand(*batch, -1) for x in (loc, scale))
+        self.factors = factors.flatten(-event_dim).expand(*batch, -1, -1)
+        super().__init__(batch, event, validate_args=validate_args)
+
+    @constraints.dependent_property
+    def support(self):
+        within = constraints.interval(-0.5 / low_rank.LEVELS, 1.0 + 0.5 / low_rank.LEVELS)
+        return constraints.independent(within if self.unit else constraints.real, len(self.event_shape))
+
+    def expand(self, batch_shape, _instance=None):
+        new = self._get_checked_instance(LowRankNormal, _instance)
+        new.unit = self.unit
+        new.loc, new.scale = (x.expand(*batch_shape, -1) for x in (self.loc, self.scale))
+        new.factors = self.factors.expand(*batch_shape, -1, -1)
+        super(LowRankNormal, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @property
+    def mean(self) -> torch.Tensor:
+        flat = low_rank.mean_from_real(self.loc, self.scale, self.factors) if self.unit else self.loc
+        return flat.reshape(*self.batch_shape, *self.event_shape)
+
+    def rsample(self, sample_shape=()):
+        shape, like = (*sample_shape, *self.loc.shape), {"dtype": self.loc.dtype, "device": self.loc.device}
+        w = torch.randn((*sample_shape, *self.factors.shape[:-1]), **like)
+        y = self.loc + self.scale * torch.randn(shape, **like) + torch.einsum("...r,...rd->...d", w, self.factors)
+        x = low_rank.from_real(y) if self.unit else y
+        return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        x = value.flatten(-len(self.event_shape))
+        if not self.unit:
+            return low_rank.log_prob(x, self.loc, self.scale, self.factors)
+        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors)
+        return y + low_rank.log_abs_det(x).sum(-1)

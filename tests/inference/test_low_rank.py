@@ -1,0 +1,129 @@
+"""Likelihoods with a low-rank covariance: density, draws, gradient, and what a program learns by them."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.integrate import quad
+
+from mmppl import Batch, Modality, models
+from mmppl._backend import get_backend
+from mmppl.errors import ModalityError
+from mmppl.inference import Fitted, Program, fit, generate, log_likelihood
+from mmppl.likelihoods import low_rank
+
+RNG = np.random.default_rng(0)
+LOC, SCALE = RNG.standard_normal((5, 2, 3)), np.exp(0.3 * RNG.standard_normal((5, 2, 3)))
+FACTORS, X = RNG.standard_normal((5, 4, 2, 3)), RNG.standard_normal((5, 2, 3))
+
+
+def array(ppl, x):
+    like = ppl.host.zeros(1)
+    return get_backend(like).asarray(x, like=like)
+
+
+def covariance(scale, factors):
+    flat = factors.reshape(len(factors), -1)
+    return np.diag(scale.ravel() ** 2) + flat.T @ flat
+
+
+def test_the_density_is_that_of_scipy(ppl):
+    each = zip(X, LOC, SCALE, FACTORS, strict=True)
+    wanted = [stats.multivariate_normal(m.ravel(), covariance(s, f)).logpdf(x.ravel()) for x, m, s, f in each]
+    flat = (X.reshape(5, 6), LOC.reshape(5, 6), SCALE.reshape(5, 6), FACTORS.reshape(5, 4, 6))
+    np.testing.assert_allclose(low_rank.log_prob(*flat), wanted, rtol=1e-12)
+    parts = [array(ppl, a) for a in (LOC, SCALE, FACTORS)]
+    noise = ppl.LowRankNormal(*parts, event_dim=2)
+    assert (tuple(noise.batch_shape), tuple(noise.event_shape)) == ((5,), (2, 3))
+    got = np.asarray(noise.log_prob(array(ppl, X)))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)
+    wide = noise.expand((7, 5))
+    assert tuple(wide.log_prob(array(ppl, X)).shape) == (7, 5)
+    np.testing.assert_allclose(np.asarray(wide.mean)[3], LOC, rtol=1e-6)
+
+
+def test_logits_have_a_density_that_integrates_to_one():
+    """On a grid of the open square half a level beyond [0, 1], of two values with a common factor."""
+    loc, scale, factors = np.array([0.4, -1.0]), np.array([0.5, 0.8]), np.array([[0.9, 0.7]])
+    edges = np.linspace(-0.5, 255.5, 1025) / 255
+    x = np.stack(np.meshgrid(*[(edges[1:] + edges[:-1]) / 2] * 2, indexing="ij"), -1).reshape(-1, 2)
+    log_prob = low_rank.log_prob(low_rank.to_real(x), loc, scale, factors) + low_rank.log_abs_det(x).sum(-1)
+    np.testing.assert_allclose(np.exp(log_prob).sum() * (edges[1] - edges[0]) ** 2, 1.0, rtol=1e-5)
+    np.testing.assert_allclose(low_rank.from_real(low_rank.to_real(x)), x, atol=1e-12)
+    deviation = np.hypot(scale, factors[0])
+    for got, m, s in zip(low_rank.mean_from_real(loc, scale, factors), loc, deviation, strict=True):
+        wanted = quad(
+            lambda y, m=m, s=s: low_rank.from_real(np.float64(y)) * stats.norm.pdf(y, m, s), m - 9 * s, m + 9 * s
+        )
+        np.testing.assert_allclose(got, wanted[0], atol=1e-6)
+
+
+def test_draws_have_the_covariance_and_stay_in_the_support(ppl):
+    parts = [array(ppl, a) for a in (LOC, SCALE, FACTORS)]
+    for unit in (False, True):
+        program = _constant(ppl, parts, unit)
+        draws = generate(program, num=20_000, seed=3)["x"].astype(float)
+        if unit:
+            assert draws.min() > -0.5 / 255 - 1e-6
+            assert draws.max() < 1 + 0.5 / 255 + 1e-6
+            wanted = np.asarray(ppl.LowRankNormal(*parts, event_dim=2, unit=True).mean)[0]
+            np.testing.assert_allclose(draws.mean(0), wanted, atol=5 * 0.5 / np.sqrt(20_000))
+            draws = low_rank.to_real(draws.clip(0, 1))
+        inside = draws.reshape(20_000, 6)
+        tolerance = 0.12 if unit else 0.08
+        exact = covariance(SCALE[0], FACTORS[0])
+        sds = np.sqrt(np.diag(exact))
+        np.testing.assert_allclose(np.cov(inside.T) / np.outer(sds, sds), exact / np.outer(sds, sds), atol=tolerance)
+
+
+def _constant(ppl, parts, unit):
+    """A program whose decoder answers the first of the parts, whatever z is."""
+    first = [part[0] for part in parts]
+    name = "low_rank_logit_normal" if unit else "low_rank_normal"
+    modality = Modality((2, 3), likelihood=name, rank=4)
+
+    def model(batch):
+        with ppl.plate(batch):
+            z = ppl.host.sample("z", ppl.host.dist.Normal(ppl.host.zeros(1), 1.0).to_event(1))
+            rows = 0.0 * z[..., 0]
+            output = tuple(rows[(..., *[None] * part.ndim)] + part for part in first)
+            ppl.observe("x", ppl.likelihood(modality, output), batch)
+
+    def guide(batch):
+        with ppl.plate(batch):
+            ppl.host.sample("z", ppl.host.dist.Normal(ppl.host.zeros(1), 1.0).to_event(1))
+
+    return Fitted(Program(model, guide, ppl.ELBO(), ppl, {"x": modality}), {})
+
+
+def test_what_values_have_in_common_is_learned(ppl):
+    """Four values that share their noise, which no latent of the guide's can know: draws correlate as data do."""
+    rng = np.random.default_rng(1)
+    common = rng.standard_normal((2_000, 1))
+    x = (0.5 * common + 0.1 * rng.standard_normal((2_000, 4))).astype(np.float32)
+    word = rng.integers(0, 3, 2_000)
+    modalities = {
+        "x": Modality((4,), likelihood="low_rank_normal", rank=2),
+        "word": Modality((), kind="category", categories=3),
+    }
+    program = models.mmvae(modalities, ppl=ppl, latent_dim=1, hidden=16)
+    present = {"x": rng.random(2_000) > 0.2, "word": np.ones(2_000, bool)}
+    fitted = fit(program, Batch({"x": x, "word": word}, present), epochs=15, learning_rate=1e-2, progress=False)
+    draws = generate(fitted, Batch({"word": word[:400]}), 5, want=["x"])["x"].reshape(-1, 4)
+    np.testing.assert_allclose(np.corrcoef(draws.T)[np.triu_indices(4, 1)], 25 / 26, atol=0.05)
+    np.testing.assert_allclose(draws.std(0), np.sqrt(0.26), rtol=0.15)
+    ends = Modality((4,), likelihood="low_rank_logit_normal")
+    program = models.mmvae({"x": ends}, ppl=ppl, latent_dim=1, hidden=4)
+    fitted = fit(program, Batch({"x": rng.integers(0, 2, (64, 4)).astype(np.float32)}), epochs=2, progress=False)
+    assert all(np.isfinite(w).all() for w in fitted.weights.values())
+    assert np.isfinite(log_likelihood(fitted, Batch({"x": np.eye(4, dtype=np.float32)}), num=8).value).all()
+
+
+def test_bad_factors():
+    assert Modality((3,), likelihood="low_rank_normal").rank == 8
+    assert Modality(**Modality((3,), likelihood="low_rank_normal").as_dict()).heteroscedastic
+    with pytest.raises(ModalityError, match="Expected a likelihood with factors with rank=2; got 'normal'"):
+        Modality((3,), rank=2)
+    with pytest.raises(ModalityError, match="Expected a rank that is a whole number >= 1; got 1.5"):
+        Modality((3,), likelihood="low_rank_normal", rank=1.5)
+    with pytest.raises(ModalityError, match="Expected scale='heteroscedastic' for 'low_rank_normal'; got 'learned'"):
+        Modality((3,), likelihood="low_rank_normal", scale="learned")
