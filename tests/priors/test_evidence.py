@@ -90,8 +90,11 @@ def test_the_bound_of_a_distribution_has_an_error_and_its_units(host):
     terms, error = host.call(lambda: evidence(host, prior, host.array(z * scale)), 0)
     bound, error = host.numpy(terms.bound), host.numpy(error)
     exact = -0.5 * np.einsum("ni,ij,nj->n", z, np.linalg.inv(COV), z) - math.log(2 * math.pi * 0.6)
-    gap = (exact - bound).mean()
-    assert -4 * error.mean() / len(z) ** 0.5 < gap < 0.3
+    # The gap is that of the closed form on this grid, of which the terms' noise leaves an error.
+    terms = exact_terms(space, Ancestral(100, 0.01).grid, False)
+    wanted = terms[0] + terms[1] + terms[3] + terms[4] - math.log(2 * math.pi * math.e * 0.6)
+    gap = exact - bound
+    assert abs(gap.mean() - wanted) < 4.0 * gap.std() / len(z) ** 0.5
     assert 0.0 < error.mean() < 1.0
     with pytest.raises(OptionError, match="num >= 2"):
         host.call(lambda: evidence(host, prior, host.array(z), 1), 0)

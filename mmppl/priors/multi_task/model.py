@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.checks import at_least, checked
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Query
@@ -47,7 +47,7 @@ __all__ = ["MultiTaskModel"]
 PLUG_INS = ("draw", "mean")
 
 
-@checked(guidance=at_least(0))
+@checked(guidance=at_least(-1), plug_in=ANYTHING)
 @dataclass(frozen=True)
 class MultiTaskModel(JointModel):
     r"""Settings of a multi-task diffusion: all but its network and its data, the same on every backend.

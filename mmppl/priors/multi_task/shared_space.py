@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend, get_backend
-from mmppl.checks import at_least, checked
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
@@ -37,7 +37,7 @@ TOLERANCE = 0.05
 NORMAL = NormalHead()
 
 
-@checked(strength=at_least(0))
+@checked(strength=at_least(0), tolerance=ANYTHING)
 @dataclass(frozen=True)
 class SharedSpace:
     r"""One block diffuses, and the others join it on the way.
