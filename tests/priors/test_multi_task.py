@@ -367,7 +367,7 @@ def test_what_is_wrong_is_said(host):
         MultiTaskLoss(p_marginal=2.0)
     with pytest.raises(OptionError, match="weight >= 0"):
         MultiTaskLoss(weight=-0.1)
-    with pytest.raises(OptionError, match="prediction among"):
+    with pytest.raises(OptionError, match="Expected predict among"):
         MultiTaskLoss(predict="data")
     with pytest.raises(OptionError, match="guidance >= -1"):
         model(guidance=-1.1)
