@@ -77,7 +77,7 @@ def mt_diffusion(
             f"{shared.reduce}."
         )
     blocks = Blocks.of(dict.fromkeys(modalities, shared.latent_dim))
-    learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, predict)
+    learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, predict=predict)
     space = SharedSpace(blocks, primary, strength)
     score = MultiTaskModel(space, learning, shared.guidance, solver_of(shared.solver, shared.steps))
     net = ResidualScore(blocks.sizes, shared.width, shared.depth, outputs=2 * blocks.dim)

@@ -15,6 +15,7 @@ from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Coordinates, Standardization
+from mmppl.priors.multi_task.evidence import EvidenceTerms
 from mmppl.priors.multi_task.model import MultiTaskModel
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.model import ScoreModel
@@ -101,6 +102,19 @@ class MultiTask(MultiTaskPrior, JointScore):
     def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
         super().__init__(net, self.multi_task(blocks), **options)
 
+    def evidence(self, key: jax.Array, value: jax.Array, num: int = 8) -> tuple[EvidenceTerms, jax.Array]:
+        """Terms of the bound on the log density of each datum, and the standard error of the bound, ``(*,)`` each.
+
+        Arguments:
+            key: A random key.
+            value: ``(*, D)``.
+            num: Number of draws of the noise, each with all steps of the ancestral solver.
+
+        Raises:
+            OptionError: If there are fewer than two draws.
+        """
+        return _evidence(self, key, value, num)
+
 
 def _modules(nets: Any) -> Any:
     """Networks without their names in the program."""
@@ -120,3 +134,8 @@ def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
     return prior.model.log_density(prior._query(eqx.combine(*net)), value, check)
+
+
+@eqx.filter_jit
+def _evidence(prior: MultiTask, key: jax.Array, value: jax.Array, num: int) -> tuple[EvidenceTerms, jax.Array]:
+    return prior.model.evidence(key, prior._query(prior._net()), value, num)

@@ -12,6 +12,7 @@ from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Coordinates, Standardization, Whitening
+from mmppl.priors.multi_task.evidence import EvidenceTerms
 from mmppl.priors.multi_task.model import MultiTaskModel
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.model import ScoreModel
@@ -109,6 +110,19 @@ class MultiTask(MultiTaskPrior, JointScore):
 
     def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
         super().__init__(net, self.multi_task(blocks), **options)
+
+    def evidence(self, value: torch.Tensor, num: int = 8) -> tuple[EvidenceTerms, torch.Tensor]:
+        """Terms of the bound on the log density of each datum, and the standard error of the bound, ``(*,)`` each.
+
+        Arguments:
+            value: ``(*, D)``.
+            num: Number of draws of the noise, each with all steps of the ancestral solver.
+
+        Raises:
+            OptionError: If there are fewer than two draws.
+        """
+        with torch.no_grad():
+            return self.model.evidence(None, self._query(self.net), value, num)
 
 
 def _real(x: Any) -> torch.Tensor:

@@ -10,7 +10,7 @@ from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate
 from mmppl.nets import ResidualScore
-from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
+from mmppl.priors import Blocks, Bump, MultiTaskLoss, MultiTaskModel, SharedSpace
 from mmppl.sde.solvers import Ancestral
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=512, num_test=100)
@@ -82,7 +82,7 @@ def test_options_reach_the_model(small, monkeypatch):
     own = {"primary": "b", "strength": 0.3, "head_weight": 0.2, "p_conditional": 0.4, "p_marginal": 0.6}
     small("mt_diffusion", LINEAR.modalities, **own, predict="noise", guidance=2.0, steps=7, width=12, depth=3)
     score = seen["score"]
-    assert (score.space.primary, score.space.strength, score.guidance) == ("b", 0.3, 2.0)
+    assert (score.space.primary, score.space.strength, score.guidance) == ("b", Bump(0.3), 2.0)
     assert score.learning == MultiTaskLoss(weight=0.2, p_conditional=0.4, p_marginal=0.6, predict="noise")
     assert (type(score.solver), score.solver.evaluations) == (Ancestral, 7)
     assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)

@@ -361,18 +361,16 @@ def test_no_gradient_passes_through_what_joins(host):
 def test_what_is_wrong_is_said(host):
     with pytest.raises(ModalityError, match=r"primary block among \['a', 'b', 'c'\]; got 'd'"):
         SharedSpace(Blocks.of(SIZES), "d")
-    with pytest.raises(OptionError, match="two blocks or more"):
-        SharedSpace(Blocks.of({"a": 2}))
     with pytest.raises(OptionError, match="strength >= 0; got -1"):
         SharedSpace(Blocks.of(SIZES), strength=-1.0)
     with pytest.raises(OptionError, match=r"p_marginal in \[0, 1\]; got 2"):
         MultiTaskLoss(p_marginal=2.0)
     with pytest.raises(OptionError, match="weight >= 0"):
         MultiTaskLoss(weight=-0.1)
-    with pytest.raises(OptionError, match="prediction among"):
+    with pytest.raises(OptionError, match="Expected predict among"):
         MultiTaskLoss(predict="data")
-    with pytest.raises(OptionError, match="guidance >= 0"):
-        model(guidance=-1.0)
+    with pytest.raises(OptionError, match="guidance >= -1"):
+        model(guidance=-1.1)
     with pytest.raises(OptionError, match="adds no noise .*; got EulerMaruyama"):
         model(solver=EulerMaruyama(10))
     with pytest.raises(OptionError, match="particles=None"):

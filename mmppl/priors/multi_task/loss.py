@@ -7,13 +7,17 @@ References:
     | https://openreview.net/forum?id=cbv0sBIZh9
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mmppl._backend import Backend
-from mmppl.checks import at_least, checked, one_of, within
+from mmppl.checks import ANYTHING, checked, one_of, within
 from mmppl.errors import OptionError
-from mmppl.numerics import normal_log_density
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.matching import Net, network_input
@@ -23,6 +27,7 @@ Array = Any
 __all__ = ["Answer", "MultiTaskLoss", "MultiTaskNoise"]
 
 PREDICTIONS = ("velocity", "noise")
+WEIGHT = 0.1
 
 
 class MultiTaskNoise(NamedTuple):
@@ -46,26 +51,31 @@ class MultiTaskNoise(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Output of the network: the noise in the primary block, and Normals of the others, ``(*, D)`` each."""
+    """Output of the network: the noise in the primary block, and what heads of the others read, ``(*, D)`` each."""
 
     noise: Array
     loc: Array
     log_scale: Array
+    space: SharedSpace
 
     def draw(self, backend: Backend, noise: Array) -> Array:
         """The heads' draws by standard normal noise, ``(*, D)``."""
-        return self.loc + backend.xp.exp(self.log_scale) * noise
+        return self.space.by_head(lambda head, *parts: head.draw(backend, *parts), noise, self.loc, self.log_scale)
 
     def log_prob(self, backend: Backend, x: Array) -> Array:
-        """The heads' log densities of each coordinate, ``(*, D)``."""
-        at = (x - self.loc) * backend.xp.exp(-self.log_scale)
-        return normal_log_density(at, self.log_scale)
+        """The heads' log densities, a share of each coordinate, ``(*, D)``."""
+        return self.space.by_head(lambda head, *parts: head.log_prob(backend, *parts), x, self.loc, self.log_scale)
+
+    def mean(self, backend: Backend) -> Array:
+        """The heads' means, ``(*, D)``."""
+        return self.space.by_head(lambda head, part: head.mean(backend, part), self.loc)
 
 
 @checked(
-    weight=at_least(0),
+    weight=ANYTHING,
     p_conditional=within(0, 1),
     p_marginal=within(0, 1),
+    p_single=within(0, 1),
     first=within(0, 1, open_ends="()"),
     predict=one_of(PREDICTIONS),
 )
@@ -79,12 +89,14 @@ class MultiTaskLoss:
     others; behind them log scales.
 
     Arguments:
-        weight: :math:`\lambda`.
+        weight: :math:`\lambda`, one for all heads or by name of block, 0.1 for one that is not named.
         p_conditional: Probability that each other block is known with probability a half, so that the network learns
             to be conditional (the published variant X). With 0 it is unconditional (U), and known blocks enter by the
             gradients of their heads,
             with particles where there are several, see :class:`~mmppl.priors.MultiTaskModel`.
         p_marginal: Probability that each other block is hidden with probability a half, so that marginals are learned.
+        p_single: Probability that the primary block is learned alone, as by an ordinary diffusion (concurrent
+            single-task training, by which the network can also guide itself away from what is not conditional).
         predict: ``"velocity"``, whose squared error is then the loss, or ``"noise"``, as published.
         first: The earliest time.
 
@@ -96,11 +108,22 @@ class MultiTaskLoss:
         False
     """
 
-    weight: float = 0.1
+    weight: float | Mapping[str, float] = WEIGHT
     p_conditional: float = 0.5
     p_marginal: float = 0.0
+    p_single: float = 0.0
     predict: str = "velocity"
     first: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.p_marginal + self.p_single > 1.0:
+            raise OptionError(f"Expected p_marginal + p_single <= 1; got {self.p_marginal} + {self.p_single}.")
+        if isinstance(self.weight, Mapping):
+            object.__setattr__(self, "weight", tuple(sorted(self.weight.items())))
+        each = self.weight if isinstance(self.weight, tuple) else (("all", self.weight),)
+        numbers = [isinstance(x, Real) and not isinstance(x, bool) and 0.0 <= float(x) < math.inf for _, x in each]
+        if not all(numbers):
+            raise OptionError(f"Expected weight >= 0, one number or one by block; got weight={self.weight!r}.")
 
     @property
     def conditional(self) -> bool:
@@ -122,7 +145,7 @@ class MultiTaskLoss:
 
     def states(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
-        hidden = (noise.marginal < self.p_marginal) & (noise.hide < 0.5)
+        hidden = (noise.marginal < self.p_marginal) & (noise.hide < 0.5) | (noise.marginal >= 1.0 - self.p_single)
         clean = (noise.conditional < self.p_conditional) & (noise.known < 0.5)
         others = ~space.is_primary(BlockRoles(present, present))
         seen, clean = present & ~(hidden & others), clean & others
@@ -143,11 +166,12 @@ class MultiTaskLoss:
         """
         xp, spread = backend.xp, space.blocks.spread
         t = self.first + (1.0 - self.first) * noise.time
-        answer = self.answer(backend, space, net, states, space.diffuse(z, states, t, noise.noise), t)
-        error = (noise.noise - answer.noise) ** 2
+        shift = self.shift(backend, space, net, space.joins(states, z))
+        answer = self.answer(backend, space, net, states, space.diffuse(z, states, t, noise.noise, shift), t)
+        error, heads = (noise.noise - answer.noise) ** 2, answer.log_prob(backend, z)
         if self.predict == "velocity":
             error = error / space.sde.mean_factor(t) ** 2
-        loss = xp.where(spread(space.is_primary(states)), error, -self.weight * answer.log_prob(backend, z))
+        loss = xp.where(spread(space.is_primary(states)), error, -self.weights(backend, space, z) * heads)
         there = states.diffused[..., space.place : space.place + 1]
         return xp.where(spread(states.diffused) & there, loss, xp.zeros_like(loss))
 
@@ -159,7 +183,7 @@ class MultiTaskLoss:
         """
         xp, dim, primary = backend.xp, space.blocks.dim, space.is_primary(states)
         states = BlockRoles(states.diffused | primary, states.clean & ~primary)
-        shown = xp.where(space.blocks.spread(states.clean | primary), z, xp.zeros_like(z))
+        shown = xp.where(space.blocks.spread(states.clean | primary), space.seen(backend, z), xp.zeros_like(z))
         out = net(network_input(backend, space.blocks, states, shown, t))
         if tuple(out.shape) != (*z.shape[:-1], 2 * dim):
             raise OptionError(
@@ -169,4 +193,34 @@ class MultiTaskLoss:
         said, noise = out[..., :dim], out[..., :dim]
         if self.predict == "velocity":
             noise = space.sde.scale(t) * z + space.sde.mean_factor(t) * said
-        return Answer(noise, said, out[..., dim:])
+        return Answer(noise, said, out[..., dim:], space)
+
+    def shift(self, backend: Backend, space: SharedSpace, net: Net, x: Array) -> Array:
+        """What blocks ``x`` ``(*, D)`` add to the primary one, ``(*, D)``, those that are 0 nothing.
+
+        Raises:
+            OptionError: If the network is to be the generator of a block and cannot be.
+        """
+        xp, out = backend.xp, space.shift(x)
+        if space.generators and not (self.conditional and self.predict == "velocity"):
+            raise OptionError("Expected p_conditional > 0 and predict='velocity' where the network is an encoder.")
+        for i in space.generators:
+            alone = backend.asarray(np.arange(len(space.blocks)) == i)
+            here = space.blocks.spread(alone) & (x == x)
+            joins = xp.any(here & (x != 0.0), axis=-1)[..., None]
+            one = xp.where(here, x, xp.zeros_like(x))
+            roles = xp.broadcast_to(alone, (*x.shape[:-1], len(space.blocks)))
+            answer = self.answer(
+                backend, space, net, BlockRoles(~(roles | ~roles), roles), one, xp.ones_like(x[..., :1])
+            )
+            # At t = 1 and z = 0 minus the velocity is the mean of the data, given the block alone.
+            image = xp.where(space.blocks.spread(space.is_primary(BlockRoles(roles, roles))), -answer.loc, 0.0 * x)
+            out = out + backend.stop_gradient(xp.where(joins, image, xp.zeros_like(image)))
+        return out
+
+    def weights(self, backend: Backend, space: SharedSpace, like: Array) -> Array:
+        r""":math:`\lambda` of each coordinate, ``(D,)``."""
+        named = dict(self.weight) if isinstance(self.weight, tuple) else dict.fromkeys(space.blocks.names, self.weight)
+        space.blocks.check(named)
+        each = [np.full(size, named.get(name, WEIGHT)) for name, size in space.blocks.items()]
+        return backend.asarray(np.concatenate(each), like=like)

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.checks import at_least, checked
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Query
 from mmppl.priors.coordinates import Coordinates, Whitening
+from mmppl.priors.multi_task.evidence import EvidenceTerms, evidence_terms
 from mmppl.priors.multi_task.loss import Answer, MultiTaskLoss
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.multi_task.smc import NUMBER, STEPS, blind_to, draw_primary
@@ -43,8 +44,10 @@ Array = Any
 
 __all__ = ["MultiTaskModel"]
 
+PLUG_INS = ("draw", "mean")
 
-@checked(guidance=at_least(0))
+
+@checked(guidance=at_least(-1), plug_in=ANYTHING)
 @dataclass(frozen=True)
 class MultiTaskModel(JointModel):
     r"""Settings of a multi-task diffusion: all but its network and its data, the same on every backend.
@@ -55,8 +58,10 @@ class MultiTaskModel(JointModel):
         guidance: w. Classifier-free guidance of a conditional network, away from the unconditional one,
             :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate pulls by
             :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`. With 0 draws are the conditional's; with more, those
-            of no conditional, and the density is that of the flow by the same score. Particles go to
-            :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}` instead.
+            of no conditional, and the density is that of the flow by the same score. With -1 known blocks only join.
+            Particles go to :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}` instead.
+        plug_in: What joins of the blocks that are asked for: ``"draw"`` of the heads, or their ``"mean"``, by which
+            the spread of what is drawn is too small.
         solver: :class:`~mmppl.sde.solvers.Ancestral`, or one that adds no noise and follows the probability flow.
         flow: How the density is integrated.
         particles: Of conditionals of an unconditional network, in place of the solver, where two known coordinates
@@ -64,7 +69,8 @@ class MultiTaskModel(JointModel):
             a conditional has no density unless the primary block is known.
 
     Raises:
-        OptionError: If guidance is negative, or the solver adds noise in another way.
+        OptionError: If guidance is below -1, the solver adds noise in another way, or none where weights do not vanish
+            just after t = 0.
 
     Example:
         >>> MultiTaskModel(SharedSpace(Blocks.of({"ink": 2, "word": 1}))).blocks.dim
@@ -77,10 +83,18 @@ class MultiTaskModel(JointModel):
     solver: Solver = field(default_factory=Ancestral)
     flow: ProbabilityFlow = field(default_factory=ProbabilityFlow)
     particles: TwistedSMC | None = None
+    plug_in: str = "draw"
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.guidance < math.inf:
-            raise OptionError(f"Expected guidance >= 0; got {self.guidance}.")
+        if not -1.0 <= self.guidance < math.inf:
+            raise OptionError(f"Expected guidance >= -1; got {self.guidance}.")
+        if self.plug_in not in PLUG_INS:
+            raise OptionError(f"Expected plug_in among {PLUG_INS}; got {self.plug_in!r}.")
+        if self.space.joining.jumps and not isinstance(self.solver, Ancestral):
+            raise OptionError(
+                "Expected the solver Ancestral where blocks join at the first step, which it takes back; got "
+                f"{type(self.solver).__name__}."
+            )
         if self.solver.draws and not isinstance(self.solver, Ancestral):
             raise OptionError(
                 "Expected Ancestral, or a solver that adds no noise (by name 'ancestral', 'heun' or 'flow', which is "
@@ -105,7 +119,12 @@ class MultiTaskModel(JointModel):
         if self.learning.conditional:
             return new
         primary = self.blocks.names[self.space.place]
-        number = sum(size for name, size in self.blocks.items() if name in given and name != primary)
+        heads = self.space.heads
+        number = sum(
+            heads[name].pieces(size) if name in heads else size
+            for name, size in self.blocks.items()
+            if name in given and name != primary
+        )
         exact = TwistedSMC(particles, STEPS) if isinstance(particles, int) else particles or self.particles
         if number < 2 or given.get(primary, False):
             # Where one coordinate pulls, or the primary block stands still, particles are for who asks for them.
@@ -126,7 +145,8 @@ class MultiTaskModel(JointModel):
         """Rows that have no density, ``(*,)``: the network is unconditional, and several coordinates are known."""
         xp = backend.xp
         known = self.blocks.spread(self.space.others(states).clean)
-        several = xp.sum(xp.where(known, 1, 0), axis=-1) > 1
+        pieces = self.space.pieces(backend)
+        several = xp.sum(xp.where(known, pieces, 0.0 * pieces), axis=-1) > 1.5
         return several & states.diffused[..., self.space.place] & (not self.learning.conditional)
 
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
@@ -135,6 +155,32 @@ class MultiTaskModel(JointModel):
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
         states = self.learning.states(self.space, noise, backend.xp.broadcast_to(query.present, noise.known.shape))
         return -backend.xp.sum(self.learning.losses(backend, self.space, query.net, z, states, noise), axis=-1)
+
+    def evidence(self, rng: Any, query: Query, value: Array, num: int) -> tuple[EvidenceTerms, Array]:
+        """Terms of the bound of each datum, means over ``num`` draws, and the standard error of the bound, ``(*,)``.
+
+        Times are the ancestral solver's, or 250 where there is another solver.
+        """
+        backend, z = query.backend, query.coordinates.forward(value)
+        grid = self.solver.grid if isinstance(self.solver, Ancestral) else Ancestral().grid
+        if num < 2:
+            raise OptionError(f"Expected num >= 2, so that there is an error; got {num}.")
+
+        def one(rng: Any) -> EvidenceTerms:
+            def noise(i: Array) -> Array:
+                return backend.normal(backend.fold_in(rng, i), tuple(z.shape), z)
+
+            return evidence_terms(backend, self.space, self.learning, query.net, z, query.states, grid, noise)
+
+        draws = [one(part) for part in backend.split(rng, num)]
+        terms = EvidenceTerms(*(backend.xp.stack(parts) for parts in zip(*draws, strict=True)))
+        # The density of what is in other units, as every density.
+        log_det = query.coordinates.log_abs_det(backend) + backend.xp.zeros_like(z)
+        asked = self.blocks.spread(query.states.diffused)
+        lost = backend.xp.sum(backend.xp.where(asked, log_det, backend.xp.zeros_like(log_det)), axis=-1)
+        terms = terms._replace(data=terms.data - lost)
+        error = backend.xp.std(terms.bound, axis=0, correction=1) / num**0.5
+        return EvidenceTerms(*(backend.xp.mean(part, axis=0) for part in terms)), error
 
     def answer(self, query: Query, z: Array, t: Array) -> Answer:
         """The network's answer at a time, given the clean blocks: as its conditions, or by their heads' gradients."""
@@ -150,6 +196,8 @@ class MultiTaskModel(JointModel):
             if not self.guidance:
                 return answer
             return answer._replace(noise=answer.noise + self.guidance * (answer.noise - ask(blind, z).noise))
+        if self.guidance == -1.0:
+            return ask(blind, z)
         known = self.blocks.spread(space.others(states).clean)
 
         def heads(at: Array) -> Array:
@@ -173,7 +221,7 @@ class MultiTaskModel(JointModel):
             answer = self.answer(query, z, t)
             out = -answer.noise / space.sde.scale(t)
             if joined:
-                out = out - space.flow_weight(t) * space.shift(self._others(query, z, answer.loc))
+                out = out - space.flow_weight(t) * self._shift(query, z, answer.mean(query.backend))
             return xp.where(self.blocks.spread(space.is_primary(query.states)), out, xp.zeros_like(z))
 
         return score
@@ -189,10 +237,16 @@ class MultiTaskModel(JointModel):
             z = self._ancestral(first, second, query, observed, moves)
         else:
             z = self.solver.sample(backend, first, self.space.sde, self.score(query), observed, moves)
-        t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
-        for turn, block in self._turns(query):
-            z = xp.where(block, self.answer(turn, z, t).draw(backend, xi), z)
+        if not self.space.joining.jumps:
+            t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
+            z = self._read(query, z, t, xi)
         return xp.where(self.blocks.spread(query.present), z, xp.zeros_like(z)), size
+
+    def _read(self, query: Query, z: Array, t: Array, xi: Array) -> Array:
+        """Blocks that are asked for, drawn from their heads at time ``t``; the others as they are."""
+        for turn, block in self._turns(query):
+            z = query.backend.xp.where(block, self.answer(turn, z, t).draw(query.backend, xi), z)
+        return z
 
     def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
         """Log density of the primary block by the probability flow, and of the others given it by their heads.
@@ -201,6 +255,8 @@ class MultiTaskModel(JointModel):
         :meth:`check_states` would have raised had it seen the values.
         """
         backend, xp, still, states = query.backend, query.backend.xp, query.backend.stop_gradient, query.states
+        if self.space.joining.jumps:
+            raise OptionError("Expected weights that vanish at t = 0, as Bump's, for a density; got FirstStep.")
         z, asked = query.coordinates.forward(value), self.blocks.spread(states.diffused)
         frozen, moves = still(z), xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(states)), z.shape)
         out, error = self.flow.log_density(backend, self.space.sde, self.score(query), frozen, moves, check)
@@ -219,6 +275,10 @@ class MultiTaskModel(JointModel):
         xp, others = query.backend.xp, self.space.others(query.states)
         known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
+
+    def _shift(self, query: Query, z: Array, x: Array) -> Array:
+        """What joins, ``(*, D)``: known blocks as in ``z``, those asked for as in ``x``."""
+        return self.learning.shift(query.backend, self.space, query.net, self._others(query, z, x))
 
     def _turns(self, query: Query) -> list[tuple[Query, Array]]:
         """Queries by which blocks are read off the primary one, and masks of what each reads, boolean ``(*, D)``."""
@@ -243,12 +303,26 @@ class MultiTaskModel(JointModel):
             # One draw serves the step in the primary block and the heads in the others.
             xi = backend.normal(backend.fold_in(second, i), shape, z)
             answer = self.answer(query, z, t)
-            shift = space.shift(self._others(query, z, answer.draw(backend, xi)))
+            asked = answer.draw(backend, xi) if self.plug_in == "draw" else answer.mean(backend)
+            shift = self._shift(query, z, asked)
             y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t) + spread * xi
             return backend.xp.where(moves, y + then * shift, z), None
+
+        def leave(z: Array, xs: tuple) -> Array:
+            """The last step where blocks joined at the first: they are read, and then taken away."""
+            i, t, own, pull, _, now, _ = xs
+            read = self._read(query, z, t, backend.normal(backend.fold_in(second, i), shape, z))
+            answer = self.answer(query, z, t)
+            shift = self._shift(query, z, read if self.plug_in == "draw" else answer.mean(backend))
+            y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t)
+            return backend.xp.where(moves, y, read)
 
         noise = space.sde.prior_scale * backend.normal(first, shape, observed)
         start = backend.xp.where(moves, noise, observed)
         t, u = grid[:-1], grid[1:]
         columns = table(backend, start, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
-        return backend.scan(step, start, (count(backend, len(t)), *columns))[0]
+        xs = (count(backend, len(t)), *columns)
+        if not space.joining.jumps:
+            return backend.scan(step, start, xs)[0]
+        z = backend.scan(step, start, tuple(x[:-1] for x in xs))[0]
+        return leave(z, tuple(x[-1] for x in xs))

@@ -5,49 +5,62 @@ With :math:`z_0` the primary block, :math:`x_i` the others and :math:`E_i` fixed
 .. math:: q(z_t \mid z_0, x) = \mathcal{N}\Big(a(t) z_0 + \sum_i \tilde a(t) E_i x_i,\ \sigma(t)^2 I\Big), \qquad
     \tilde a(t) = k\, a(t) (1 - a(t))
 
-which leaves both ends as they are: :math:`\tilde a(0) = 0` and :math:`\tilde a(1) \approx 0`. The weights of single
-steps, :math:`w = \tilde a_t a_u / a_t - \tilde a_u` from u to t, follow.
+which leaves both ends as they are: :math:`\tilde a(0) = 0` and :math:`\tilde a(1) \approx 0`. Other weights, also of
+single steps, are those of :mod:`mmppl.priors.multi_task.joining`.
 
 References:
     | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), section 3.1
     | https://openreview.net/forum?id=cbv0sBIZh9
 """
 
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from mmppl._backend import get_backend
-from mmppl.checks import at_least, checked
+from mmppl._backend import Backend, get_backend
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
+from mmppl.priors.multi_task.heads import Head, NormalHead
+from mmppl.priors.multi_task.joining import Bump, Joining
 from mmppl.sde import VP
 
 Array = Any
 
 __all__ = ["SharedSpace"]
 
+TOLERANCE = 0.05
+NORMAL = NormalHead()
 
-@checked(strength=at_least(0))
+
+@checked(strength=at_least(0), tolerance=ANYTHING)
 @dataclass(frozen=True)
 class SharedSpace:
     r"""One block diffuses, and the others join it on the way.
 
-    :math:`E_i` is the identity where dimensions agree, else a part of a rotation, the same at every run.
+    :math:`E_i` is the identity where dimensions agree, else a part of a rotation, the same at every run; or a map of
+    your own. No gradient passes through it.
 
     Arguments:
-        blocks: The blocks of the latent, one for each modality.
+        blocks: The blocks of the latent, one for each modality; of one alone this is an ordinary diffusion.
         primary: Name of the one that diffuses; None for the first.
-        strength: k.
+        strength: k of :class:`~mmppl.priors.multi_task.joining.Bump`, or another schedule of joining.
         sde: The diffusion.
+        heads: How others are read off the primary block, by name, see :mod:`mmppl.priors.multi_task.heads`; normal
+            ones by default.
+        encoders: Maps of your own into the primary block, by name, which nothing trains: matrices ``(size, own)`` or
+            functions of ``(*, size)`` to ``(*, own)``, such as a generator; or ``"network"`` for the image that the
+            diffusion's own network, which must be conditional and predict velocities, expects of the block alone.
+        tolerance: The most of what joined that may be left at the end, as a share of the noise.
 
     Raises:
         ModalityError: If there is no such block.
-        OptionError: If there is one block alone, or k is negative.
+        OptionError: If k is negative, more than the tolerance is left at the end, a head does not fit its block, or the
+            output of an encoder is not of the primary block's shape.
 
     Example:
         >>> space = SharedSpace(Blocks.of({"ink": 2, "word": 2}))
@@ -57,34 +70,121 @@ class SharedSpace:
 
     blocks: Blocks
     primary: str | None = None
-    strength: float = 1.0
+    strength: float | Joining = 1.0
     sde: VP = field(default_factory=VP)
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    encoders: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
-        if len(self.blocks) < 2:
-            raise OptionError(f"Expected two blocks or more; got {list(self.blocks.names)}. Use Diffusion for one.")
         if self.primary is not None and self.primary not in self.blocks.names:
             raise ModalityError(f"Expected a primary block among {list(self.blocks.names)}; got {self.primary!r}.")
-        if not 0.0 <= self.strength < math.inf:
-            raise OptionError(f"Expected strength >= 0; got {self.strength}.")
+        if not isinstance(self.strength, Joining):
+            object.__setattr__(self, "strength", Bump(self.strength))
+        others = [name for name in self.blocks.names if name != self.blocks.names[self.place]]
+        for what in ("heads", "encoders"):
+            given = dict(getattr(self, what))
+            unknown = [name for name in given if name not in others]
+            if unknown:
+                raise ModalityError(f"Expected {what} of blocks among {others}; got {unknown}.")
+            object.__setattr__(self, what, _Frozen(given))
+        for name, size in self.blocks.items():
+            self._head(name).check(name, size)
+            encoder = self.encoders.get(name)
+            if isinstance(encoder, str) and encoder != "network":
+                raise OptionError(f"Block '{name}': expected an encoder that is a map, or 'network'; got {encoder!r}.")
+            if encoder is not None and not callable(encoder) and not isinstance(encoder, str):
+                self._check_encoded(name, tuple(np.shape(encoder)), (size, self.own))
+        left = abs(float(self.weight(np.ones(()))))
+        if len(self.blocks) > 1 and left > self.tolerance:
+            raise OptionError(
+                f"Expected weights of which at most {self.tolerance} is left at the end of the diffusion, where all is "
+                f"noise; got {left:.3g}. Take Bump, or weights that fall to 0."
+            )
 
     @property
     def place(self) -> int:
         """Index of the block that diffuses."""
         return 0 if self.primary is None else self.blocks.names.index(self.primary)
 
+    @property
+    def own(self) -> int:
+        """Dimension of the block that diffuses."""
+        return self.blocks.sizes[self.place]
+
+    @property
+    def generators(self) -> tuple[int, ...]:
+        """Indices of the blocks that join as the network's own image of them."""
+        return tuple(i for i, name in enumerate(self.blocks.names) if self.encoders.get(name) == "network")
+
+    @property
+    def joining(self) -> Joining:
+        """The schedule of joining."""
+        return self.strength  # type: ignore[return-value]
+
+    def _head(self, name: str) -> Head:
+        return self.heads.get(name, NORMAL)
+
+    def by_head(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """Applies ``f(head, *parts)`` to each block of arrays ``(*, D)``, and puts the blocks together."""
+        parts = [self.blocks.split(array) for array in arrays]
+        if not self.heads:
+            return f(NORMAL, *arrays)
+        return self.blocks.join({name: f(self._head(name), *(p[name] for p in parts)) for name in self.blocks.names})
+
+    def seen(self, backend: Backend, x: Array) -> Array:
+        """Blocks as the network sees them, ``(*, D)``."""
+        return self.by_head(lambda head, part: head.seen(backend, part), x)
+
+    def pieces(self, backend: Backend, like: Array | None = None) -> Array:
+        """What each coordinate counts for among the independent parts of its head, ``(D,)``."""
+        each = [np.full(size, self._head(name).pieces(size) / size) for name, size in self.blocks.items()]
+        return backend.asarray(np.concatenate(each), like=like)
+
     def weight(self, t: Array) -> Array:
         r""":math:`\tilde a(t)`, ``(*,)`` to ``(*,)``."""
-        factor = self.sde.mean_factor(t)
-        return self.strength * factor * (1.0 - factor)
+        return self.joining.weight(self.sde, t)
 
     def flow_weight(self, t: Array) -> Array:
-        r""":math:`2 c / g^2 = k a^2`, with :math:`c = \tilde a' - f \tilde a` the drift's factor of :math:`E_i x_i`."""
-        return self.strength * self.sde.mean_factor(t) ** 2
+        r""":math:`2 c / g^2`, with :math:`c = \tilde a' - f \tilde a` the drift's factor of :math:`E_i x_i`."""
+        return self.joining.flow_weight(self.sde, t)
 
     def shift(self, x: Array) -> Array:
-        r""":math:`\sum_i E_i x_i`, ``(*, D)``: in the place of the primary block, 0 elsewhere."""
-        return x @ get_backend(x).asarray(_maps(self.blocks.sizes, self.place), like=x)
+        r""":math:`\sum_i E_i x_i`, ``(*, D)``: in the place of the primary block, 0 elsewhere.
+
+        A block's own function sees all rows; what it makes of zeros, which stand for a block that does not join, is
+        left out. Images by the network are added by :meth:`~mmppl.priors.MultiTaskLoss.shift`.
+        """
+        backend = get_backend(x)
+        xp, seen = backend.xp, self.seen(backend, x)
+        matrices = {n: e for n, e in self.encoders.items() if not callable(e) and not isinstance(e, str)}
+        own = tuple((n, _Matrix(np.asarray(e, dtype=float))) for n, e in matrices.items())
+        skip = tuple(n for n in self.encoders if n not in matrices)
+        out = seen @ backend.asarray(_maps(self.blocks, self.place, own, skip), like=x)
+        for name, encoder in self.encoders.items():
+            if callable(encoder):
+                part = self.blocks.split(x)[name]
+                image = encoder(part)
+                self._check_encoded(name, tuple(image.shape), (*part.shape[:-1], self.own))
+                joins = xp.any(part != 0.0, axis=-1)[..., None]
+                out = out + self.place_in(xp.where(joins, image, xp.zeros_like(image)))
+        return out
+
+    def place_in(self, image: Array) -> Array:
+        """The primary block ``(*, own)`` among zeros, ``(*, D)``."""
+        xp = get_backend(image).xp
+        before = sum(self.blocks.sizes[: self.place])
+        blanks = [
+            xp.zeros((*image.shape[:-1], n), dtype=image.dtype) for n in (before, self.blocks.dim - before - self.own)
+        ]
+        return xp.concat([blanks[0], image, blanks[1]], axis=-1)
+
+    def _check_encoded(self, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if got != wanted:
+            raise OptionError(
+                f"Expected the encoder of block '{name}' to map into the primary block "
+                f"'{self.blocks.names[self.place]}', {wanted}; got {got}. Give it an output of that size."
+            )
 
     def is_primary(self, states: BlockRoles) -> Array:
         """Boolean ``(M,)``: which block diffuses."""
@@ -95,37 +195,78 @@ class SharedSpace:
         primary = self.is_primary(states)
         return BlockRoles(states.diffused & ~primary, states.clean & ~primary)
 
-    def diffuse(self, z: Array, states: BlockRoles, t: Array, noise: Array) -> Array:
+    def joins(self, states: BlockRoles, z: Array) -> Array:
+        """Blocks that join, the others 0, ``(*, D)``."""
+        xp, others = get_backend(z).xp, self.others(states)
+        return xp.where(self.blocks.spread(others.diffused | others.clean), z, xp.zeros_like(z))
+
+    def diffuse(self, z: Array, states: BlockRoles, t: Array, noise: Array, shift: Array | None = None) -> Array:
         """The primary block at times ``t`` ``(*, 1)``, the others as they are, ``(*, D)``; absent ones do not join.
 
-        No gradient passes through what joins.
+        No gradient passes through what joins, ``shift`` if it is not that of :meth:`shift`.
         """
         backend = get_backend(z)
-        xp, others = backend.xp, self.others(states)
-        joins = self.blocks.spread(others.diffused | others.clean)
-        shift = backend.stop_gradient(self.shift(xp.where(joins, z, xp.zeros_like(z))))
+        xp = backend.xp
+        shift = backend.stop_gradient(self.shift(self.joins(states, z)) if shift is None else shift)
         primary = self.blocks.spread(self.is_primary(states))
         return xp.where(primary, self.sde.diffuse(z, t, noise) + self.weight(t) * shift, z)
 
 
+class _Frozen(dict):
+    """A dictionary that counts as the one it is: both hosts keep settings by their hashes."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple((name, _key(value)) for name, value in self.items()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, dict) or list(self) != list(other):
+            return False
+        return all(_key(value) == _key(other[name]) for name, value in self.items())
+
+    __ne__ = object.__ne__
+
+
+def _key(value: Any) -> Any:
+    return _Matrix(value) if isinstance(value, np.ndarray) else value
+
+
+class _Matrix:
+    """An array that can be a key."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = np.asarray(value)
+        self.bytes = (self.value.shape, self.value.tobytes())
+
+    def __hash__(self) -> int:
+        return hash(self.bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Matrix) and self.bytes == other.bytes
+
+
 @lru_cache(maxsize=32)
-def _maps(sizes: tuple[int, ...], place: int) -> np.ndarray:
+def _maps(blocks: Blocks, place: int, matrices: tuple[tuple[str, _Matrix], ...], skip: tuple[str, ...]) -> np.ndarray:
     """The maps into the primary block, one below the other, ``(D, D)``: identities where sizes agree.
 
-    Others are parts of random rotations, the same at every run.
+    Others are parts of random rotations, the same at every run, or matrices that are given; blocks of ``skip`` have
+    none.
     """
+    given = dict(matrices)
 
-    def part(i: int, size: int) -> np.ndarray:
+    def part(i: int, name: str, size: int) -> np.ndarray:
         """Share of one block in the sum: its map where that is the primary one, nothing elsewhere."""
-        if i == place:
+        if i == place or name in skip:
             return np.zeros((size, own))
+        if name in given:
+            return given[name].value
         if size == own:
             return np.eye(own)
         most = max(size, own)
         turn = np.linalg.qr(np.random.default_rng([i, most]).standard_normal((most, most)))[0]
         return turn[:size, :own]
 
+    sizes = blocks.sizes
     own = sizes[place]
-    maps = np.concatenate([part(i, size) for i, size in enumerate(sizes)])
+    maps = np.concatenate([part(i, name, size) for i, (name, size) in enumerate(blocks.items())])
     before = sum(sizes[:place])
     return np.pad(maps, ((0, 0), (before, sum(sizes) - before - own)))

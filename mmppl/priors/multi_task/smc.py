@@ -65,7 +65,8 @@ def draw_primary(
     moves = space.blocks.spread(space.is_primary(states) & ~states.clean)
     joins = space.blocks.spread(space.others(blind).diffused)
     pulls = space.blocks.spread(space.others(states).clean & ~still)
-    number = xp.sum(xp.where(pulls, xp.ones_like(observed), xp.zeros_like(observed)), axis=-1)
+    pieces = xp.ones_like(observed) * space.pieces(backend, observed)
+    number = xp.sum(xp.where(pulls, pieces, xp.zeros_like(observed)), axis=-1)
     excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.blocks.sizes[place]
 
     def ask(z: Array, t: Array) -> Answer:
