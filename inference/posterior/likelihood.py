@@ -145,7 +145,7 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
 @cache
 def _walker(ppl: Face) -> Any:
     """One kernel for all calls, so that a host compiles its steps once."""
-    return ppl.HMC(None, num_steps=4, step_size=0.3)
+    return ppl.HMC(None, num_steps=4, step_size=0.375)
 
 
 @cache

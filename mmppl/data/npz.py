@@ -21,7 +21,7 @@ from mmppl.errors import DataError
 __all__ = ["load_npz", "read_npz", "write_npz"]
 
 
-@checked(max_bytes=at_least(1))
+@checked(max_bytes=at_least(0))
 def read_npz(
     path: str | os.PathLike,
     *,
@@ -155,7 +155,7 @@ def write_npz(
     return path
 
 
-@checked(max_bytes=at_least(1))
+@checked(max_bytes=at_least(0))
 def load_npz(
     path: str | os.PathLike, seed: int, kinds: Mapping[str, str] | None = None, max_bytes: int = MOST_UNPACKED
 ) -> Dataset:

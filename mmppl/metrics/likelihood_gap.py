@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmppl.checks import checked
+from mmppl.checks import ANYTHING, checked
 from mmppl.errors import DataError
 from mmppl.inference.posterior.trust import trusted_k
 from mmppl.metrics.estimate import Estimate
@@ -24,7 +24,7 @@ class LikelihoodGap(NamedTuple):
     relative: Estimate
 
 
-@checked()
+@checked(error=ANYTHING)
 def likelihood_gap(log_likelihood: np.ndarray, truth: np.ndarray, error: np.ndarray | float = 0.0) -> LikelihoodGap:
     r"""The gap between a model and the truth, which data of a known law allow to see.
 

@@ -192,7 +192,7 @@ def test_minibatches_are_a_function_of_seed_and_epoch():
 @pytest.mark.parametrize("size", [0, 11])
 def test_minibatch_size_out_of_range(size):
     rows = Batch({"x": np.ones((10, 1))})
-    with pytest.raises(OptionError, match=rf"Expected a minibatch size in \[1, 10\], the number of rows; got {size}"):
+    with pytest.raises(OptionError, match=f"size .*got {size}"):
         minibatches(rows, size, seed=0, epoch=0)
-    with pytest.raises(OptionError, match="not negative; got seed=0, epoch=-1"):
+    with pytest.raises(OptionError, match="Expected epoch >= 0; got -1"):
         minibatches(rows, 1, seed=0, epoch=-1)
