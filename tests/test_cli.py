@@ -103,6 +103,15 @@ def test_bad_settings(pair, line, tmp_path, refused):
     assert not (tmp_path / "run").exists()
 
 
+def test_options_of_fit_that_are_none_by_default(tmp_path, refused):
+    # Of a system's option that is None the system knows the type.
+    args = [word if word != "mvae" else "mld" for word in fit_args(tmp_path)]
+    assert "Expected reduce to be" in refused("fit", *args, "--set", "reduce=much")
+    assert "'linear'" in refused("fit", *args, "--schedule", "linear")
+    assert "got data 'linear_gaussian', which are no file" in refused("fit", *args, "--max-bytes", "1000")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_truth_value_must_be_one():
     with pytest.raises(OptionError, match="'tilt' to be true or false; got 'maybe'"):
         parse_settings(["tilt=maybe"], "ebm", {"tilt": True})
@@ -142,7 +151,7 @@ def test_bad_commands(refused):
 @pytest.mark.parametrize(
     ("arrays", "line"),
     [
-        ({"a": NAN}, "Modality 'a': NaN or Inf where present, in rows 1"),
+        ({"a": np.where(np.isnan(NAN), np.inf, NAN)}, "Modality 'a': NaN or Inf where present, in rows 1"),
         ({"a": NAN[:, :1]}, "No modality is present in rows 1"),
         ({"a": GOOD, "a__present": np.zeros(4, bool)}, "No modality is present in rows"),
         ({"a": GOOD, "label": np.arange(3)}, "Expected 4 labels"),

@@ -35,6 +35,12 @@ def fit(
         int | None,
         typer.Option(metavar="EPOCHS", help="End a stage after so many epochs without a better held-out loss.", min=1),
     ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="cosine|constant", help="How the learning rate goes over a stage.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(metavar="BYTES", help="Size that a compressed .npz file may unpack to.", min=1)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,7 +74,9 @@ def fit(
     others, kinds = parse_kinds(set_ or [])
     options, fit_settings = parse_settings(others, model, settings(model))
     ppl = face(backend)
-    dataset = open_data(data, data_root, kinds)
+    if schedule is not None:
+        fit_settings["schedule"] = schedule
+    dataset = open_data(data, data_root, kinds, max_bytes)
     modalities = dataset.published if published else dataset.modalities
     program = models.make(model, modalities, ppl=ppl, seed=seed, **options)
     if dataset.rows is not None:
@@ -76,7 +84,7 @@ def fit(
         dataset.train.validate(program.modalities)
         _check_out(out, resume, force)
         print(kinds_table(program.modalities, dataset.rows))
-    info = run_info(data, data_root, kinds)
+    info = run_info(data, data_root, kinds, max_bytes)
     fitted = inference.fit(
         program,
         dataset.train,

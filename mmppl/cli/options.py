@@ -41,6 +41,8 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
         ({'latent_dim': 8, 'tilt': False}, {'clip': 5.0})
         >>> parse_settings(["likelihood=ink:beta,word:categorical"], "mvae", {"likelihood": {}})[0]
         {'likelihood': {'ink': 'beta', 'word': 'categorical'}}
+        >>> [parse_settings([f"reduce={text}"], "mld", {"reduce": None})[0]["reduce"] for text in ("0.1", "none")]
+        [0.1, None]
         >>> parse_settings(["likelihood=poisson", "scale=2"], "mvae", {"likelihood": {}, "scale": {}})[0]
         {'likelihood': 'poisson', 'scale': 2.0}
     """
@@ -55,7 +57,8 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
             kind, optional = FIT_SETTINGS[key]
             settings[key] = None if optional and text.lower() == "none" else _value(key, text, kind)
         elif key in defaults:
-            options[key] = _value(key, text, type(defaults[key]))
+            # Of an option that is None by default the system itself knows the type.
+            options[key] = _optional(text) if defaults[key] is None else _value(key, text, type(defaults[key]))
         else:
             known = ", ".join((*defaults, *FIT_SETTINGS))
             raise OptionError(f"Unknown option '{key}' of model '{model}'. Expected one of {known}.")
@@ -106,6 +109,12 @@ def _value(key: str, text: str, kind: type) -> Any:
     if not 0 <= value < float("inf"):
         raise OptionError(f"Expected option '{key}' to be finite and not negative; got {text}.")
     return value
+
+
+def _optional(text: str) -> int | float | str | None:
+    if text.lower() == "none":
+        return None
+    return int(text) if text.isdecimal() else _number(text)
 
 
 def _number(text: str) -> float | str:

@@ -47,7 +47,8 @@ def check_archive(file: IO[bytes], path: str | os.PathLike, max_bytes: int) -> N
         if packed > max_bytes:
             raise DataError(
                 f"Expected {path} to unpack to at most {_size(max_bytes)}; its {_size(size)} unpack to {_size(packed)}."
-                " If you trust it, read it with max_bytes= larger, and write it uncompressed by write_npz."
+                " If you trust it, read it with max_bytes= larger (--max-bytes), and write it uncompressed by"
+                " write_npz."
             )
         for member in members:
             with archive.open(member) as opened:

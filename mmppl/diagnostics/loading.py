@@ -11,7 +11,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.data import Dataset, load
 from mmppl.data.files import is_file
-from mmppl.errors import RunError
+from mmppl.errors import OptionError, RunError
 from mmppl.inference import Fitted, Run
 from mmppl.models.loading import load as load_fitted
 
@@ -19,7 +19,10 @@ __all__ = ["load_data", "load_run", "open_data", "run_info", "single"]
 
 
 def run_info(
-    data: str | os.PathLike, root: str | os.PathLike | None = None, kinds: Mapping[str, str] | None = None
+    data: str | os.PathLike,
+    root: str | os.PathLike | None = None,
+    kinds: Mapping[str, str] | None = None,
+    max_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Entries of ``run.json`` by which :func:`load_data` finds the data again: pass them to ``fit(..., info=)``.
 
@@ -27,6 +30,7 @@ def run_info(
         data: Name of the data, or path of a file.
         root: Folder of data that are not embedded.
         kinds: Kinds of modalities of a file, by name, where they were said.
+        max_bytes: Size that a compressed ``.npz`` file may unpack to, where it was said.
 
     Example:
         >>> run_info("linear_gaussian")
@@ -37,7 +41,7 @@ def run_info(
         "data": str(Path(name).resolve()) if is_file(name) else name,
         "data_root": None if root is None else str(Path(root).resolve()),
     }
-    return where | ({"kinds": dict(kinds)} if kinds else {})
+    return where | ({"kinds": dict(kinds)} if kinds else {}) | ({"max_bytes": max_bytes} if max_bytes else {})
 
 
 def single(batch: Batch) -> Batch:
@@ -52,14 +56,19 @@ def single(batch: Batch) -> Batch:
 
 
 def open_data(
-    data: str | os.PathLike, root: str | os.PathLike | None = None, kinds: Mapping[str, str] | None = None
+    data: str | os.PathLike,
+    root: str | os.PathLike | None = None,
+    kinds: Mapping[str, str] | None = None,
+    max_bytes: int | None = None,
 ) -> Dataset:
     """The data by name or path as published systems take them, in single precision.
 
     Raises:
-        OptionError, DataError: As :func:`mmppl.data.load`.
+        OptionError, DataError: As :func:`mmppl.data.load`, and if a name, which is no file, comes with ``max_bytes``.
     """
-    dataset = load(data, root=root, kinds=kinds)
+    if max_bytes is not None and not is_file(data):
+        raise OptionError(f"Expected a file with max_bytes={max_bytes}; got data '{data}', which are no file.")
+    dataset = load(data, root=root, kinds=kinds, **({} if max_bytes is None else {"max_bytes": max_bytes}))
     return replace(dataset, train=single(dataset.train), test=single(dataset.test))
 
 
@@ -74,7 +83,7 @@ def load_data(path: str | os.PathLike) -> Dataset:
     data, root = info.more.get("data"), info.more.get("data_root")
     if not isinstance(data, str) or not isinstance(root, str | None):
         raise RunError(f"'{path}' does not say which data it was fitted to. Fit with info=run_info(...).")
-    dataset = open_data(data, root, info.more.get("kinds"))
+    dataset = open_data(data, root, info.more.get("kinds"), info.more.get("max_bytes"))
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}
     if _kinds(now) != _kinds(info.modalities):
         raise RunError(f"The data '{data}' have other modalities than when '{path}' was fitted. Fit it again.")

@@ -195,7 +195,7 @@ def test_bad_settings_leave_nothing_behind(small, tmp_path, monkeypatch, options
 def test_bad_data_leave_nothing_behind(small, tmp_path):
     program = small("mvae", MODALITIES)
     nan = TRAIN["a"].copy()
-    nan[5] = np.nan
+    nan[5] = np.inf
     cases = [
         (TRAIN.select("a"), ModalityError, "Modality 'b' is missing from the batch"),
         (Batch({"a": nan, "b": TRAIN["b"]}), DataError, "Modality 'a': NaN or Inf where present, in rows 5"),
