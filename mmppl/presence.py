@@ -1,12 +1,12 @@
 """Masks of what is there, of rows and of elements, and values with zeros where it is not."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.errors import MissingWarning, ModalityError
+from mmppl.warn import warn
 
 Array = Any
 
@@ -20,10 +20,9 @@ def say_missing(name: str, shape: tuple[int, ...], number: int) -> None:
         MissingWarning: In any case.
     """
     size = int(np.prod(shape))
-    warnings.warn(
+    warn(
         f"Modality '{name}': {number} of {size} values ({100 * number / size:.1f}%) are NaN, and taken as missing.",
         MissingWarning,
-        stacklevel=5,
     )
 
 

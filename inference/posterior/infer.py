@@ -1,7 +1,6 @@
 """The posterior of each datum's latents, by any method, as one type."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,9 @@ from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
+from mmppl.warn import warn
 
-__all__ = ["METHODS", "infer"]
+__all__ = ["METHODS", "draw_posterior", "infer"]
 
 INDEPENDENT = ("guide", "importance", "psis", "refine")
 JOINT = ("nuts", "joint_hmc")
@@ -85,6 +85,26 @@ def infer(
         >>> infer(fitted, data.test[:4], method="guide", num_samples=10).draws["z"].shape
         (1, 10, 4, 2)
     """
+    sizes = {"num_chains": num_chains, "num_samples": num_samples, "num_warmup": num_warmup}
+    posterior = draw_posterior(program, data, method=method, init=init, seed=seed, options=options, **sizes)
+    for problem in posterior.problems():
+        warn(problem, PosteriorWarning)
+    return posterior
+
+
+def draw_posterior(
+    program: Program | Fitted,
+    data: Batch,
+    *,
+    method: str | Callable[..., Any],
+    num_chains: int,
+    num_samples: int,
+    num_warmup: int,
+    seed: int | Sequence[int],
+    options: Mapping[str, Any],
+    init: str | Mapping[str, np.ndarray] = "guide",
+) -> Posterior:
+    """What :func:`infer` returns, for callers that tell its problems in their own way: without a warning."""
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
     data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)
@@ -120,8 +140,6 @@ def infer(
                 f"Every proposal of '{name}' was refused, for every datum: the step size is too large, or the chains "
                 "start where the density is none. Pass a smaller step_size, adapt_step_size=True, or init='guide'."
             )
-    for problem in posterior.problems():
-        warnings.warn(problem, PosteriorWarning, stacklevel=2)
     return posterior
 
 

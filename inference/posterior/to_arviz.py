@@ -9,10 +9,8 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.errors import PosteriorWarning
-from mmppl.inference.posterior.infer import infer
+from mmppl.inference.posterior.infer import draw_posterior
 from mmppl.inference.posterior.posterior import Posterior
-from mmppl.inference.threads import unwarned
 from mmppl.inference.training.fitted import Fitted
 
 __all__ = ["convert", "to_arviz"]
@@ -82,17 +80,17 @@ def to_arviz(
         ModalityError, DataError: If the data do not fit the program.
     """
     method = fitted.program.kernel if kernel == "default" else kernel
-    with unwarned(PosteriorWarning):  # they are in the attributes, and in the summary of the command line
-        posterior = infer(
-            fitted,
-            data,
-            method="guide" if method is None else method,
-            num_chains=num_chains,
-            num_samples=num_samples,
-            num_warmup=num_warmup,
-            seed=seed,
-            **options,
-        )
+    # Its problems are in the attributes, and in the summary of the command line.
+    posterior = draw_posterior(
+        fitted,
+        data,
+        method="guide" if method is None else method,
+        num_chains=num_chains,
+        num_samples=num_samples,
+        num_warmup=num_warmup,
+        seed=seed,
+        options=options,
+    )
     return convert(posterior, num_predictive=num_predictive, num_prior=num_prior)
 
 

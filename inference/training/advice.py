@@ -1,7 +1,6 @@
 """Warnings at a fit: settings that will not do what they seem to, and scales that residuals speak against."""
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.objectives.stratified import Stratified
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.standardization import CENTRE, SPREAD
+from mmppl.warn import warn
 
 __all__ = ["warn_of_cost", "warn_of_scales", "warn_of_units", "warn_of_warm_up"]
 
@@ -113,4 +113,4 @@ def _residual(modality: Modality, log_lik: float) -> float | None:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, TrainingWarning, stacklevel=4)
+    warn(message, TrainingWarning)

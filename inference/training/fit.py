@@ -3,7 +3,6 @@
 import inspect
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -35,6 +34,7 @@ from mmppl.inference.training.settings import Settings, TrainingSettings
 from mmppl.inference.training.short_run import warn_of_biased_chains
 from mmppl.inference.training.standardization import standardization
 from mmppl.memory import asked_by
+from mmppl.warn import warn
 
 __all__ = ["fit"]
 
@@ -300,11 +300,10 @@ class _Loop:
         tilted = [site for site, prior in priors.items() if getattr(prior, "tilted", True)]
         if not tilted:
             return rule
-        warnings.warn(
+        warn(
             f"Early stopping does not watch stage '{stage.name}': the loss lacks the normalizer of the energy of "
             f"'{tilted[0]}', so that epochs do not compare. The stage takes all of its epochs.",
             TrainingWarning,
-            stacklevel=3,
         )
         return None
 

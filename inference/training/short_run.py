@@ -1,10 +1,9 @@
 """Check that short-run chains of an energy-tilted prior reach it."""
 
-import warnings
-
 from mmppl.batch import Batch
 from mmppl.errors import TrainingWarning
 from mmppl.inference.training.fitted import Fitted
+from mmppl.warn import warn
 
 __all__ = ["warn_of_biased_chains"]
 
@@ -27,11 +26,10 @@ def warn_of_biased_chains(fitted: Fitted, data: Batch) -> None:
             continue
         bias = host.chain_bias(prior, 0)
         if bias.found:
-            warnings.warn(
+            warn(
                 f"Expected chains of {prior.chains.steps} steps to reach the prior of '{site}'; got a mean energy off "
                 f"by {bias.value:.2f} +- {bias.error:.2f} nats, {abs(bias.value) / bias.spread:.1f} of its deviations, "
                 "and what the prior has learned is biased with it. Take more steps (LangevinChains(steps=...)), "
                 "adjusted ones (adjusted=True), or chains that go on (buffer=...).",
                 TrainingWarning,
-                stacklevel=3,
             )

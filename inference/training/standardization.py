@@ -1,11 +1,11 @@
 """Centre and spread of the training data, for networks that see data and give them in their units."""
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.warn import warn
 
 __all__ = ["standardization"]
 
@@ -60,10 +60,9 @@ def standardization(
         out[name] = (mean if kind == CENTRE else np.where(still, 1.0, spread)).reshape(value.shape)
     for found, what in ((constant, "is constant"), (lacking, "has no value")):
         for owner, places in found.items():
-            warnings.warn(
+            warn(
                 f"Modality '{owner}' {what} in the training data at {places[:5]}"
                 f"{' and others' if len(places) > 5 else ''}: nothing can be learned there. Leave these out.",
-                stacklevel=3,
             )
     return {name: np.asarray(value, np.float32) for name, value in out.items()}
 

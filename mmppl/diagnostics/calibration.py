@@ -1,6 +1,5 @@
 """Calibration: of inference on simulated data, and of conditional generation on data held out."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +9,9 @@ from scipy import stats
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
-from mmppl.errors import ModalityError, OptionError, PosteriorWarning
-from mmppl.inference import Fitted, generate, infer
+from mmppl.errors import ModalityError, OptionError
+from mmppl.inference import Fitted, generate
+from mmppl.inference.posterior.infer import draw_posterior
 from mmppl.inference.training.fitted import example
 
 __all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "simulate"]
@@ -94,18 +94,16 @@ def calibrate(
         raise OptionError(f"Expected num >= {5 * (draws + 1)} data for {draws} draws; got {num}.")
     data, truth = simulate(fitted, num, seed)
     independent = method in ("guide", "importance", "psis", "refine")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PosteriorWarning)  # the ranks say it
-        posterior = infer(
-            fitted,
-            data,
-            method=method,
-            num_chains=1,
-            num_samples=draws if independent else draws * thin,
-            num_warmup=num_warmup,
-            seed=seed + 1,
-            **options,
-        )
+    posterior = draw_posterior(  # whose problems the ranks tell
+        fitted,
+        data,
+        method=method,
+        num_chains=1,
+        num_samples=draws if independent else draws * thin,
+        num_warmup=num_warmup,
+        seed=seed + 1,
+        options=options,
+    )
     ranks, p_value = {}, {}
     for name, z in posterior.draws.items():
         each = z[0] if independent else z[0, thin - 1 :: thin]

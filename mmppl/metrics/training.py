@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from mmppl.checks import checked
 from mmppl.data import Dataset
 from mmppl.errors import DataError
 from mmppl.metrics.judges import Classifiers, Judge, flatten
+from mmppl.warn import warn
 
 __all__ = ["train_classifiers"]
 
@@ -53,13 +53,13 @@ def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
         try:
             return Classifiers.load(file)
         except DataError as error:
-            warnings.warn(f"The cached judges cannot be read and are trained again. {error}", stacklevel=2)
+            warn(f"The cached judges cannot be read and are trained again. {error}")
     judges = _train(dataset, seed)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         judges.save(file, force=True)
     except OSError as error:
-        warnings.warn(f"The judges are not cached: {error}. Set MMPPL_CACHE to a writable folder.", stacklevel=2)
+        warn(f"The judges are not cached: {error}. Set MMPPL_CACHE to a writable folder.")
     return judges
 
 

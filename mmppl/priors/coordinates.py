@@ -1,6 +1,5 @@
 """Coordinates in which a prior of latents works, and standardisation from the whole training set."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ from mmppl._backend import Backend, get_backend
 from mmppl.batch import Batch
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.reduction.subspaces import Subspaces
+from mmppl.warn import warn
 
 Array = Any
 
@@ -161,10 +161,8 @@ def statistics(latents: Batch, names: tuple[str, ...], floor: float = FLOOR) -> 
         locs.append(loc)
         scales.append(np.maximum(scale, least))
     if dead:
-        warnings.warn(
+        warn(
             f"Latent coordinates {', '.join(dead)} do not vary; their standard deviation is floored. A smaller latent "
             "dimension would do.",
-            UserWarning,
-            stacklevel=2,
         )
     return np.concatenate(locs), np.concatenate(scales)

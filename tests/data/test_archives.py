@@ -35,9 +35,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(bomb):
     assert bomb.stat().st_size < 3000
     with pytest.raises(DataError, match="to unpack to at most 100,000 bytes; its .* unpack to 1,000,128 bytes"):
         read_npz(bomb, max_bytes=100_000)
-    with pytest.raises(
-        DataError, match="read it with max_bytes= larger .--max-bytes., and write it uncompressed"
-    ):
+    with pytest.raises(DataError, match="read it with max_bytes= larger .--max-bytes., and write it uncompressed"):
         load(bomb, max_bytes=100_000)
     assert read_npz(bomb)["a"].shape == (25_000, 10)
     assert len(load(bomb, max_bytes=2_000_000).train) == 20_000
