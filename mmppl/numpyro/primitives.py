@@ -28,7 +28,8 @@ def _flatten(batch: Batch) -> tuple[tuple, tuple]:
 
 def _unflatten(aux: tuple, children: tuple) -> Batch:
     values, present, label, elements = children
-    return Batch.trusted(values, present, label, *aux, elements)
+    num, scored = aux
+    return Batch.trusted(values, present, label, num, scored, elements)
 
 
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
