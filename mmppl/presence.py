@@ -32,9 +32,9 @@ def checked(name: str, value: Array, mask: Any, own: Any) -> tuple[Array, Array 
     mask, own = (None if x is None else backend.asarray(x) for x in (mask, own))
     if mask is not None and value.ndim > 1 and mask.shape == value.shape:
         mask, own = None, mask if own is None else mask & own
-    wanted_rows: Any = None if mask is None else (*mask.shape[:-1], num)
-    for given, wanted in ((mask, wanted_rows), (own, value.shape)):
-        if given is not None and (tuple(given.shape) != tuple(wanted) or "bool" not in str(given.dtype)):
+    rows = mask is not None and mask.shape[-1:] == (num,)
+    for given, right in ((mask, rows), (own, own is not None and own.shape == value.shape)):
+        if given is not None and not (right and "bool" in str(given.dtype)):
             shapes = f"({num},)" + (f" or, of elements, {tuple(value.shape)}" if value.ndim > 1 else "")
             raise ModalityError(
                 f"Expected present['{name}'] to be boolean of shape {shapes}; got {given.dtype} {tuple(given.shape)}."

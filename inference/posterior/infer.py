@@ -104,7 +104,7 @@ def draw_posterior(
     options: Mapping[str, Any],
     init: str | Mapping[str, np.ndarray] = "guide",
 ) -> Posterior:
-    """What :func:`infer` returns, for callers that tell its problems in their own way: without a warning."""
+    """Draws as of :func:`infer`, for callers that tell its problems in their own way: without a warning."""
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
     data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)

@@ -138,4 +138,6 @@ def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.
 
 @eqx.filter_jit
 def _evidence(prior: MultiTask, key: jax.Array, value: jax.Array, num: int) -> tuple[EvidenceTerms, jax.Array]:
-    return prior.model.evidence(key, prior._query(prior._net()), value, num)
+    return prior.model.evidence(  # type: ignore[attr-defined]
+        key, prior._query(prior._net()), value, num
+    )

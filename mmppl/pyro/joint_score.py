@@ -122,7 +122,9 @@ class MultiTask(MultiTaskPrior, JointScore):
             OptionError: If there are fewer than two draws.
         """
         with torch.no_grad():
-            return self.model.evidence(None, self._query(self.net), value, num)
+            return self.model.evidence(  # type: ignore[attr-defined]
+                None, self._query(self.net), value, num
+            )
 
 
 def _real(x: Any) -> torch.Tensor:

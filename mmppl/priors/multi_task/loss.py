@@ -196,7 +196,7 @@ class MultiTaskLoss:
         return Answer(noise, said, out[..., dim:], space)
 
     def shift(self, backend: Backend, space: SharedSpace, net: Net, x: Array) -> Array:
-        """What blocks ``x`` ``(*, D)`` add to the primary one, ``(*, D)``, those that are 0 nothing.
+        """Shift of the primary block by blocks ``x`` ``(*, D)``, ``(*, D)``; those that are 0 add nothing.
 
         Raises:
             OptionError: If the network is to be the generator of a block and cannot be.

@@ -277,7 +277,7 @@ class MultiTaskModel(JointModel):
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
 
     def _shift(self, query: Query, z: Array, x: Array) -> Array:
-        """What joins, ``(*, D)``: known blocks as in ``z``, those asked for as in ``x``."""
+        """Blocks that join, ``(*, D)``: known blocks as in ``z``, those asked for as in ``x``."""
         return self.learning.shift(query.backend, self.space, query.net, self._others(query, z, x))
 
     def _turns(self, query: Query) -> list[tuple[Query, Array]]:

@@ -137,7 +137,7 @@ class SharedSpace:
         return self.by_head(lambda head, part: head.seen(backend, part), x)
 
     def pieces(self, backend: Backend, like: Array | None = None) -> Array:
-        """What each coordinate counts for among the independent parts of its head, ``(D,)``."""
+        """Share of each coordinate among the independent parts of its head, ``(D,)``."""
         each = [np.full(size, self._head(name).pieces(size) / size) for name, size in self.blocks.items()]
         return backend.asarray(np.concatenate(each), like=like)
 
