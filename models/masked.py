@@ -49,7 +49,7 @@ def masked(
     bound: str = "masked",
     subsets: str = "uniform",
     beta: float = 1.0,
-    warmup: int = 400,
+    warmup: int | None = None,
     particles: int = 1,
     gradient: str = "stl",
     prior: str | Callable[[], Any] = "normal",
@@ -83,9 +83,10 @@ def masked(
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
         subsets: ``"uniform"`` or ``"coins"``.
         beta: Factor on the KL terms.
-        warmup: Steps over which beta rises from 0; 0 for none. Without, some latents collapse onto the prior, more or
-            fewer by the seed. A fit of fewer steps ends at a smaller beta, and one of few more has learned from a
-            smaller one for most of its way: 2,000 of 2,340 steps doubled the errors of conditional means.
+        warmup: Steps over which beta rises from 0; 0 for none, and None for 400 or, where these are fewer, a quarter of
+            the fit's. Without, some latents collapse onto the prior, more or fewer by the seed. A warm-up of most of a
+            fit leaves it with what a smaller beta has taught: 2,000 of 2,340 steps doubled the errors of conditional
+            means.
         particles: K.
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.

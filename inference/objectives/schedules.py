@@ -1,6 +1,6 @@
 """Schedules of beta: functions of the step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmppl._backend import get_backend
@@ -28,6 +28,8 @@ class WarmUp:
         steps: T, in steps of the optimiser.
         end: :math:`\beta_1`.
         start: :math:`\beta_0`.
+        share: Most of a fit's steps that it takes: in a shorter fit T is that share of them. None for T whatever the
+            fit.
 
     Raises:
         OptionError: If the steps are fewer than one, or a beta is negative.
@@ -41,6 +43,17 @@ class WarmUp:
     steps: int
     end: float = 1.0
     start: float = 0.0
+    share: float | None = field(default=None, repr=False)
+
+    def within(self, steps: int) -> "WarmUp":
+        """The warm-up in a fit of so many steps.
+
+        Example:
+            >>> WarmUp(400, share=0.25).within(1000), WarmUp(400).within(1000)
+            (WarmUp(steps=250, end=1.0, start=0.0), WarmUp(steps=400, end=1.0, start=0.0))
+        """
+        most = self.steps if self.share is None else max(int(self.share * steps), 1)
+        return replace(self, steps=most) if most < self.steps else self
 
     def __call__(self, step: Array) -> Array:
         """Beta at a step, an array without axes."""

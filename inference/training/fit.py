@@ -1,5 +1,6 @@
 """Fitting a program: stages, progress, records, checkpoints."""
 
+import copy
 import inspect
 import os
 import time
@@ -16,6 +17,7 @@ from mmppl.checks import ANYTHING, checked
 from mmppl.data import minibatches
 from mmppl.data.arrays import taken
 from mmppl.errors import OptionError, TrainingError, TrainingWarning
+from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.training.advice import warn_of_cost, warn_of_scales, warn_of_units, warn_of_warm_up
 from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
 from mmppl.inference.training.checkpoints import check_weights, save
@@ -163,7 +165,7 @@ def fit(
             history = History(run.go_back(progress_made))
         elif run:
             run.check_free(force=force)
-        program = program.fresh(how.seed)
+        program = _within(program.fresh(how.seed), how.epochs * (len(data) // batch_size))
         rows = f"a step of '{program.name}' with {batch_size} rows (batch_size)"
         stack.enter_context(asked_by(rows))
         own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
@@ -362,6 +364,16 @@ def _warn_before(
         warn_of_cost(objective, stage.name, len(data.modalities))
     if program.rebuild is None:
         warn_of_units(data, program.modalities, weights)
+
+
+def _within(program: Program, steps: int) -> Program:
+    """The program whose warm-up of beta fits into so many steps, where it is to; stages have their own schedules."""
+    beta = getattr(program.objective, "beta", None)
+    if not isinstance(beta, WarmUp) or len(program.stages) > 1 or beta.within(steps) is beta:
+        return program
+    objective = copy.copy(program.objective)
+    objective.beta = beta.within(steps)  # type: ignore[attr-defined]
+    return replace(program, objective=objective)
 
 
 def _label(data: Batch) -> np.ndarray | None:

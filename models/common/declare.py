@@ -39,6 +39,8 @@ RANGES: dict[str, Range] = {
 }
 # The latent that all modalities share, and what systems have of each, behind its name and a dot.
 LATENT = "z"
+# Steps of a warm-up where nothing is said.
+WARM_UP = 400
 PARTS = ("encoder", "decoder", "features", "message", "nexus", "private", "auxiliary", "draw", "w", "z")
 
 
@@ -54,8 +56,13 @@ def autoencoders(
     return specs
 
 
-def beta_schedule(ppl: Face, beta: float, warmup: int) -> Any:
-    """Linear KL warm-up: beta, reached from 0 in ``warmup`` steps if there are any."""
+def beta_schedule(ppl: Face, beta: float, warmup: int | None) -> Any:
+    """Linear KL warm-up: beta, reached from 0 in ``warmup`` steps if there are any.
+
+    None is for 400 steps, or a quarter of those of a fit where these are fewer.
+    """
+    if warmup is None:
+        return ppl.WarmUp(WARM_UP, beta, share=0.25)
     return ppl.WarmUp(warmup, beta) if warmup else beta
 
 

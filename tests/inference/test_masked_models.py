@@ -5,7 +5,7 @@ import pytest
 
 from mmppl import models
 from mmppl.data import load
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import ModalityError, OptionError, TrainingWarning
 from mmppl.inference import fit, generate, log_likelihood, to_arviz
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=192, num_test=40)
@@ -74,6 +74,12 @@ def test_other_options_of_ivae(small):
 def test_beta_rises_unless_it_is_not_to(small, ppl):
     assert "beta=WarmUp(steps=400, end=0.5, start=0.0)" in repr(small("masked", LINEAR.modalities, beta=0.5).objective)
     assert "beta=0.5" in repr(small("masked", LINEAR.modalities, beta=0.5, warmup=0).objective)
+    # In a short fit it takes a quarter of the steps, unless the number is said.
+    few = LINEAR.train[:64]
+    fitted = fit(small("masked", LINEAR.modalities), few, epochs=4, batch_size=16, progress=False)
+    assert fitted.program.objective.beta.steps == 4
+    with pytest.warns(TrainingWarning, match="warm-up of beta within the 16 steps"):
+        fit(small("masked", LINEAR.modalities, warmup=20), few, epochs=4, batch_size=16, progress=False)
 
 
 def test_bad_options(ppl):

@@ -11,7 +11,7 @@ from mmppl.inference import fit
 def test_warnings_point_at_the_line_that_called(ppl):
     x = np.random.default_rng(0).normal(size=(16, 2)).astype("f")
     x[:, 1] = 2.0
-    program = models.masked({"x": Modality((2,))}, ppl=ppl, hidden=4, latent_dim=1)
+    program = models.masked({"x": Modality((2,))}, ppl=ppl, hidden=4, latent_dim=1, warmup=400)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         fit(program, Batch({"x": x}), epochs=1, progress=False)
