@@ -17,6 +17,7 @@ Array = Any
 __all__ = ["Batch", "Modality"]
 
 _IDS = {"tokens": "token ids", "category": "categories"}
+MOST = 2**31 - 1  # of JAX's integers, which larger ones go round without a word
 NO_NUMBERS = tuple("USTOMm")  # numpy's kinds of texts, objects and times
 
 
@@ -297,6 +298,8 @@ class Batch:
                 what = f"{_IDS[modality.kind]} outside [0, {modality.ids})"
             else:
                 bad, what = ~np.isfinite(value), "NaN or Inf"
+                if integer and not np.can_cast(value.dtype, np.int32):
+                    bad, what = np.abs(value) > MOST, f"integers above {MOST} (give them as floats)"
             rows = _rows_with(bad & mask)
             if rows.size:
                 raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from numpyro import handlers
 from numpyro.contrib.module import eqx_module
@@ -14,7 +15,7 @@ from numpyro.primitives import _PYRO_STACK
 
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
-from mmppl.errors import ModalityError
+from mmppl.errors import DataError, ModalityError
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.spec import Spec
@@ -40,7 +41,19 @@ def as_batch(batch: Batch) -> Batch:
     """The batch with JAX arrays; integers come as JAX's own, and halves in its default precision.
 
     Labels that are numbers come along; a program is not shown others.
+
+    Raises:
+        DataError: If integers are too large for JAX, which would go round to other ones.
     """
+    whole = jnp.iinfo(jnp.result_type(int))
+    for name, value in batch.values.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and not np.can_cast(value.dtype, whole.dtype):
+            largest = int(np.abs(value).max(initial=0))
+            if largest > whole.max:
+                raise DataError(
+                    f"Modality '{name}': expected integers of at most {whole.max}, JAX's largest; got {largest}. Give "
+                    "them as floats, or enable JAX's 64 bits."
+                )
     return Batch.trusted(
         {name: _array(value) for name, value in batch.values.items()},
         {name: jnp.asarray(mask) for name, mask in batch.present.items()},

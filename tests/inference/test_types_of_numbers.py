@@ -108,6 +108,23 @@ def test_what_numbers_cannot_be_read_from_is_refused(fitted):
             generate(fitted, word)
 
 
+def test_integers_that_a_host_would_turn_into_others_are_refused(ppl):
+    """JAX takes 2^40 for 0 and 2^31 for -2^31; floats hold them."""
+    counts = {"n": Modality((1,), kind="counts")}
+    for large in (np.array([[2], [2**40]]), np.array([[2], [2**31]], np.uint32)):
+        with pytest.raises(DataError, match="Modality 'n': integers above 2147483647 .* in rows 1"):
+            Batch({"n": large}).validate(counts)
+        if ppl.__name__ == "mmppl.numpyro":
+            with pytest.raises(DataError, match=f"Modality 'n': expected integers of at most .*; got {large.max()}"):
+                ppl.as_batch(Batch({"n": large}))
+        else:
+            assert ppl.as_batch(Batch({"n": large}))["n"].tolist() == large.tolist()
+        floats = Batch({"n": large.astype("f")}).validate(counts)
+        assert np.asarray(ppl.as_batch(floats)["n"]).tolist() == large.tolist()
+    most = Batch({"n": np.array([[2**31 - 1]])}).validate(counts)
+    assert int(ppl.as_batch(most)["n"][0, 0]) == 2**31 - 1
+
+
 def test_other_draws_have_the_same_types(fitted):
     idata = to_arviz(fitted, rows(), kernel=None, num_samples=4, num_predictive=2, num_prior=3)
     for group in ("posterior_predictive", "prior_predictive"):

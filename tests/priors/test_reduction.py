@@ -45,7 +45,7 @@ def test_the_spectrum_of_a_block_is_that_of_its_canonical_correlations():
 @pytest.mark.parametrize("rank", range(4))
 def test_the_certificate_bounds_what_is_lost(rank):
     eps = BOUND[rank] + 1e-3
-    found = Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=eps, loc=LOC, white=WHITE)
+    found = Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=eps, loc=LOC, white=WHITE, learned=False)
     # At least one direction is kept: a density of nothing is none.
     assert found.ranks == ((rank, rank) if rank else (1, 0))
     if rank:
@@ -209,7 +209,7 @@ def test_canonical_directions_are_found_again():
     loc, white = whitening(BLOCKS, z)
     white_z = (z - loc) @ white.T
     ratio = white_z @ linear_ratio(white_z).T
-    found = Subspaces.fit(BLOCKS, z, ratio, eps=0.7, loc=loc, white=white)
+    found = Subspaces.fit(BLOCKS, z, ratio, eps=0.7, loc=loc, white=white, learned=True)
     assert found.ranks == (1, 1)
     y = (z - found.loc) @ found.matrix.T
     assert abs(np.corrcoef(y[:, 0], x[:, 0])[0, 1]) > 0.99
@@ -229,7 +229,7 @@ def test_a_reduced_prior_is_the_prior_on_what_is_kept_and_the_reference_on_the_r
     z = samples(20_000, seed=12) @ mix.T + 1.0
     loc, white = whitening(BLOCKS, z)
     x = (z - loc) @ white.T
-    space = Subspaces.fit(BLOCKS, z, x @ linear_ratio(x).T, eps=0.1, loc=loc, white=white)
+    space = Subspaces.fit(BLOCKS, z, x @ linear_ratio(x).T, eps=0.1, loc=loc, white=white, learned=True)
     assert space.ranks == (2, 2)
     with host.double():
         y = ((z - loc) @ space.matrix.T)[:, space.kept]
@@ -246,9 +246,9 @@ def test_a_reduced_prior_is_the_prior_on_what_is_kept_and_the_reference_on_the_r
         wanted = stats.multivariate_normal(np.zeros(4), own).logpdf(t[:, space.kept])
         wanted += stats.norm().logpdf(t[:, ~space.kept]).sum(-1) + np.linalg.slogdet(space.matrix)[1]
         np.testing.assert_allclose(host.log_prob(prior, value), wanted, rtol=1e-9)
-        # Little is lost: no more than the certificate, and the linear ratio's own error.
+        # Little is lost: no more than is estimated, and the linear ratio's own error.
         lost = stats.multivariate_normal(np.ones(9), truth).logpdf(z[:4000]) - host.log_prob(prior, z[:4000])
-        assert -0.02 < lost.mean() < space.certificate + 0.02
+        assert -0.02 < lost.mean() < space.estimate + 0.02
 
 
 @pytest.mark.parametrize("name", ["numpyro", "pyro"])
@@ -258,7 +258,7 @@ def test_a_reduced_score_is_conditioned_as_it_is(name):
     from mmppl.testing.gaussian_score import GaussianScore
 
     host = driver(name)
-    space = Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=0.1, loc=LOC + 2.0, white=WHITE)
+    space = Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=0.1, loc=LOC + 2.0, white=WHITE, learned=False)
     own = space.matrix @ COV @ space.matrix.T
     net = GaussianScore(dict(space.reduced.items()), own[np.ix_(space.kept, space.kept)])
     with host.double():
@@ -290,10 +290,20 @@ def test_incomplete_rows_are_left_out():
         find_subspaces(Batch({"a": x[:20, :4], "b": x[:20, 4:]}), BLOCKS, eps=0.9, ppl=mm)
 
 
+def test_who_fits_subspaces_says_whether_the_ratio_was_learned():
+    """A ratio of zeros is what a learner gives that sees nothing: its certificate would be 0 nats, whatever is lost."""
+    place = {"eps": 0.1, "loc": LOC, "white": WHITE}
+    with pytest.raises(TypeError, match="learned"):
+        Subspaces.fit(BLOCKS, np.zeros((1, 9)), np.zeros((1, 9)), **place)
+    with pytest.raises(TypeError, match="learned"):
+        Subspaces(BLOCKS, (1, 0), LOC, WHITE, np.zeros(9))
+    assert Subspaces.fit(BLOCKS, np.zeros((1, 9)), np.zeros((1, 9)), **place, learned=True).certificate is None
+
+
 def test_bad_input():
     with pytest.raises(OptionError, match="Expected eps > 0"):
-        Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=0.0, loc=LOC, white=WHITE)
+        Subspaces.fit(BLOCKS, np.zeros((1, 9)), exact_ratio(), eps=0.0, loc=LOC, white=WHITE, learned=False)
     with pytest.raises(DataError, match="finite latents"):
-        Subspaces.fit(BLOCKS, np.full((1, 9), np.nan), exact_ratio(), eps=1.0, loc=LOC, white=WHITE)
+        Subspaces.fit(BLOCKS, np.full((1, 9), np.nan), exact_ratio(), eps=1.0, loc=LOC, white=WHITE, learned=False)
     with pytest.raises(OptionError, match="probes >= 1"):
         directions(BACKEND, np.random.default_rng(0), np.zeros((2, 9)), 0)

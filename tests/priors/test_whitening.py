@@ -33,7 +33,7 @@ def velocity(x):
 
 
 def make(host):
-    found = Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3))
+    found = Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3), learned=True)
     coordinates = Whitening.of(found)
     assert coordinates.kept.tolist() == KEPT.tolist()
     score = ScoreModel(BLOCKS, MultiTimeScoreMatching(SDE), Heun(41), flow=ProbabilityFlow(probes=None))
@@ -41,7 +41,7 @@ def make(host):
 
 
 def test_a_frame_goes_there_and_back():
-    coordinates = Whitening.of(Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3)))
+    coordinates = Whitening.of(Subspaces(BLOCKS, (1, 1), LOC, TURN, np.zeros(3), learned=True))
     z = np.random.default_rng(0).standard_normal((5, 3))
     np.testing.assert_allclose(coordinates.forward(z), (z - LOC) @ TURN.T)
     np.testing.assert_allclose(coordinates.inverse(coordinates.forward(z)), z)
@@ -110,7 +110,7 @@ def test_an_energy_that_sees_what_is_kept(host):
     np.testing.assert_allclose(host.log_prob(prior, z), wanted)
     draws = host.sample(prior, (4000,), seed=5)
     np.testing.assert_allclose(draws.var(0), [0.5, 1.0], atol=0.08)
-    coordinates = Whitening.of(Subspaces(Blocks.of({"z": 2}), (1,), LOC[:2], TURN[:2, :2], np.zeros(2)))
+    coordinates = Whitening.of(Subspaces(Blocks.of({"z": 2}), (1,), LOC[:2], TURN[:2, :2], np.zeros(2), learned=True))
     reduced = host.mm.Reduced(prior, Whitening(*(host.array(x) for x in coordinates)))
     y = (z - LOC[:2]) @ TURN[:2, :2].T
     wanted = stats.norm().logpdf(y).sum(-1) - 0.5 * y[:, 0] ** 2 + np.linalg.slogdet(TURN[:2, :2])[1]
@@ -123,7 +123,7 @@ def test_an_energy_that_sees_what_is_kept(host):
 
 def test_a_learned_complement(host):
     """The rest is normal given what is kept, with the location and scale that a network says."""
-    space = Subspaces(Blocks.of({"a": 2}), (1,), np.zeros(2), np.eye(2), np.zeros(2))
+    space = Subspaces(Blocks.of({"a": 2}), (1,), np.zeros(2), np.eye(2), np.zeros(2), learned=True)
     base = host.dist.Normal(host.array(np.zeros(1)), 1.0).to_event(1)
     prior = host.mm.Reduced(base, space, complement=lambda y: (2.0 * y + 1.0, 0.0 * y + 0.5))
     z = np.array([[0.3, -0.2], [1.0, 4.0]])

@@ -54,7 +54,7 @@ class Subspaces:
     loc: np.ndarray
     matrix: np.ndarray
     eigenvalues: np.ndarray
-    learned: bool = False
+    learned: bool
 
     @property
     def kept(self) -> np.ndarray:
@@ -107,7 +107,7 @@ class Subspaces:
         eps: float,
         loc: np.ndarray,
         white: np.ndarray,
-        learned: bool = False,
+        learned: bool,
     ) -> "Subspaces":
         """The smallest subspaces whose estimate is below a tolerance; ranks are allotted over all modalities.
 
@@ -118,7 +118,8 @@ class Subspaces:
             eps: Tolerance, in nats.
             loc: Mean of the latents, ``(D,)``.
             white: Whitening, block-diagonal :math:`L^T`, ``(D, D)``.
-            learned: Whether the ratio is other than the exact one against a standard normal.
+            learned: Whether the ratio is other than the exact one against a standard normal; it has no default, as only
+                the caller knows, and a certificate is a bound of an exact ratio alone.
 
         Raises:
             OptionError: If the tolerance is not positive.
