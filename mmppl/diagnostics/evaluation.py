@@ -30,7 +30,7 @@ SPLITS = ("train", "test")
 LIKELIHOOD_ROWS = 200
 
 
-@checked(num=at_least(1), likelihood_rows=at_least(1), particles=at_least(2))
+@checked(num=at_least(1), likelihood_rows=at_least(0), particles=at_least(2))
 def evaluate(
     fitted: Fitted,
     dataset: Dataset,

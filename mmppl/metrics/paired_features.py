@@ -39,7 +39,7 @@ def clip_score(first: np.ndarray, second: np.ndarray, weight: float = 2.5) -> Es
     return Estimate.of(weight * (a * b).sum(axis=1) / norms)
 
 
-@checked(eps=above(0))
+@checked(eps=at_least(0))
 def mutual_information_divergence(
     real: tuple[np.ndarray, np.ndarray], made: tuple[np.ndarray, np.ndarray], eps: float = 5e-4
 ) -> Estimate:

@@ -91,7 +91,7 @@ def test_bad_options(ppl):
         ({"family": "cauchy"}, "Expected .*family.*; got 'cauchy'"),
         ({"private_prior": "auxiliary"}, "Expected private_prior among .*; got 'auxiliary'"),
         ({"bound": "elbo"}, "Expected bound among .*; got 'elbo'"),
-        ({"mixture": 0}, "Expected components >= 1; got 0"),
+        ({"mixture": 0}, "Expected mixture >= 1; got 0"),
     ):
         with pytest.raises(OptionError, match=message):
             models.masked(LINEAR.modalities, ppl=ppl, **options)

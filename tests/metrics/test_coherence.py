@@ -157,7 +157,7 @@ def test_coherence_by_number_is_of_rows_that_have_just_these(judges):
     coherence_by_number(generate, batch, judges, subsets=2, seed=3)
     assert [len(names) for names, *_ in seen] == [1, 1, 2, 2]
     assert len(set(seen)) == 4
-    with pytest.raises(OptionError, match="at least 1 of subsets"):
+    with pytest.raises(OptionError, match="Expected subsets >= 1"):
         coherence_by_number(generate, batch, judges, subsets=0)
     with pytest.raises(DataError, match="with labels"):
         coherence_by_number(generate, Batch(values), judges)

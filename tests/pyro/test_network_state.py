@@ -289,6 +289,7 @@ def test_parameters_that_ask_for_no_gradient_are_saved_and_given_back():
     np.testing.assert_allclose(moved, np.broadcast_to(found["a.encoder.1.weight"].sum(1), moved.shape), atol=2e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Expected data of like units:mmppl.errors.TrainingWarning")
 def test_a_step_that_is_not_finite_moves_no_buffer():
     values = {name: value.copy() for name, value in DATA.values.items()}
     last = list(np.random.default_rng([0, 0]).permutation(96))[-1]
