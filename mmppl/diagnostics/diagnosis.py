@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from mmppl.checks import at_least, checked
+from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import Dataset
 from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.coverage_by_subset import coverage_by_subset
@@ -20,7 +20,7 @@ __all__ = ["diagnose", "warnings_of"]
 LIMIT_GAP, SMALL_P = 1.0, 1e-3
 
 
-@checked(num=at_least(1))
+@checked(dataset=ANYTHING, num=at_least(1))
 def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> dict:
     r"""PSIS k, gaps, calibration and the energy's health, ready for JSON.
 

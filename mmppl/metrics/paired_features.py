@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmppl.checks import above, checked
+from mmppl.checks import above, at_least, checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
 
