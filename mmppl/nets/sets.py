@@ -7,7 +7,7 @@ as absent, and the order of modalities says nothing. With nothing present the an
 
 from dataclasses import dataclass
 
-from mmppl.checks import above, at_least, checked
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.nets.layers import Activation, Attention, Layer, Linear, MixtureSplit, Norm, Pool, Residual, Split
 
@@ -37,7 +37,7 @@ class _Set:
         raise NotImplementedError
 
 
-@checked(width=at_least(1), depth=at_least(1), components=at_least(1), floor=above(0))
+@checked(width=at_least(1), depth=at_least(1), components=at_least(1), floor=at_least(0))
 @dataclass(frozen=True)
 class DeepSets(_Set):
     r"""Sum pooling, invariant under permutations.
@@ -81,7 +81,12 @@ class DeepSets(_Set):
 
 
 @checked(
-    width=at_least(1), blocks=at_least(1), heads=at_least(1), depth=at_least(1), components=at_least(1), floor=above(0)
+    width=at_least(1),
+    blocks=at_least(1),
+    heads=at_least(1),
+    depth=at_least(1),
+    components=at_least(1),
+    floor=at_least(0),
 )
 @dataclass(frozen=True)
 class SetTransformer(_Set):
@@ -127,7 +132,7 @@ class SetTransformer(_Set):
         return (*_attended(self, self.features), Pool(), *_head(self))
 
 
-@checked(shared_dim=at_least(0), width=at_least(1), depth=at_least(1), floor=above(0))
+@checked(shared_dim=at_least(0), width=at_least(1), depth=at_least(1), floor=at_least(0))
 @dataclass(frozen=True)
 class EquivariantDeepSets(_Set):
     r"""Private posteriors by sum pooling, equivariant under permutations.
@@ -172,7 +177,7 @@ class EquivariantDeepSets(_Set):
         return (Residual((*own, Pool(keep=True)), own), *out, Split(self.latent_dim, self.floor))
 
 
-@checked(shared_dim=at_least(0), width=at_least(1), blocks=at_least(1), heads=at_least(1), floor=above(0))
+@checked(shared_dim=at_least(0), width=at_least(1), blocks=at_least(1), heads=at_least(1), floor=at_least(0))
 @dataclass(frozen=True)
 class EquivariantTransformer(_Set):
     r"""Private posteriors by self-attention, equivariant under permutations.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
-from mmppl.checks import above, at_least, checked
+from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.nets.layers import Activation, Layer, Linear, Norm, Reshape, Split
 
@@ -120,7 +120,7 @@ class Energy:
         return MLP(self.in_shape, (), self.hidden, self.activation, zero_last=self.zero_last).layers()
 
 
-@checked(floor=above(0))
+@checked(floor=at_least(0))
 @dataclass(frozen=True)
 class LocScale:
     r"""An encoder's head: a body with ``2 D`` outputs ``(a, b)`` becomes the pair (location, scale), each ``(*, D)``.

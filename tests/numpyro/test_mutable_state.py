@@ -366,6 +366,7 @@ def test_decoders_are_evaluated_with_their_state_by_every_tool():
     np.testing.assert_array_equal(site["value"]["batch_stats"]["BatchNorm_0"]["mean"], found[f"{norm}.mean"])
 
 
+@pytest.mark.filterwarnings("ignore:Expected data of like units:mmppl.errors.TrainingWarning")
 def test_a_step_that_is_not_finite_moves_no_state():
     values = {name: value.copy() for name, value in DATA.values.items()}
     last = list(np.random.default_rng([0, 0]).permutation(96))[-1]
