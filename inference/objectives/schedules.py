@@ -4,14 +4,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmppl._backend import get_backend
-from mmppl.checks import at_least, checked
+from mmppl.checks import at_least, checked, within
 
 Array = Any
 
 __all__ = ["WarmUp"]
 
 
-@checked(steps=at_least(1), end=at_least(0), start=at_least(0))
+@checked(steps=at_least(1), end=at_least(0), start=at_least(0), share=within(0, 1, open_ends="("))
 @dataclass(frozen=True)
 class WarmUp:
     r"""A linear warm-up.

@@ -97,7 +97,7 @@ def test_bad_options(ppl):
             models.masked(LINEAR.modalities, ppl=ppl, **options)
     with pytest.raises(ModalityError, match="Expected a modality 'label' of kind 'category', or of kind 'tokens'"):
         models.ivae(LINEAR.modalities, ppl=ppl)
-    with pytest.raises(OptionError, match=r"Expected one of \('conditional', 'normal'\); got 'vamp'"):
+    with pytest.raises(OptionError, match=r"Expected prior among \('conditional', 'normal'\); got 'vamp'"):
         models.ivae(LABELLED.modalities, ppl=ppl, prior="vamp")
 
 
