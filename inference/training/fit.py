@@ -372,7 +372,7 @@ def _within(program: Program, steps: int) -> Program:
     if not isinstance(beta, WarmUp) or len(program.stages) > 1 or beta.within(steps) is beta:
         return program
     objective = copy.copy(program.objective)
-    objective.beta = beta.within(steps)  # type: ignore[attr-defined]
+    objective.beta = beta.within(steps)
     return replace(program, objective=objective)
 
 
