@@ -189,7 +189,7 @@ def _number(x: Any) -> bool:
     if isinstance(x, bool):
         return False
     if isinstance(x, Real):
-        number: Any = x  # which may be compared, though its stub does not say so
+        number: Any = x  # typeshed does not let a Real be compared
         return bool(-LARGEST <= number <= LARGEST)  # false of what is no number
     # An array of a host, or a value of one that it has not computed yet.
     single = getattr(x, "shape", None) == () and "float" in str(getattr(x, "dtype", ""))

@@ -33,7 +33,7 @@ from mmppl.likelihoods.discretized_logistic import LEVELS
 
 Array = Any
 
-__all__ = ["from_real", "log_abs_det", "log_prob", "mean_from_real", "to_real"]
+__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean_from_real", "scored", "to_real"]
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
@@ -70,6 +70,22 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
         gram = gram[..., 1:, 1:] - column * xp.matrix_transpose(column) / pivot
     log_det = log_det + 2.0 * xp.sum(log_scale, axis=-1)
     return -0.5 * (gram[..., 0, 0] + log_det + number * math.log(2.0 * math.pi))
+
+
+def scored(x: Array, loc: Array, scale: Array, factors: Array, there: Array | None, unit: bool) -> Array:
+    """Log density of values, ``(*,)``: by :func:`log_prob`, of their logits if they are in [0, 1] (``unit``)."""
+    if not unit:
+        return log_prob(x, loc, scale, factors, there)
+    xp, slope = get_backend(x, loc).xp, log_abs_det(x)
+    own = slope if there is None else xp.where(there, slope, 0.0 * slope)
+    return log_prob(to_real(x), loc, scale, factors, there) + xp.sum(own, axis=-1)
+
+
+def draw(loc: Array, scale: Array, factors: Array, noise: Array, w: Array, unit: bool) -> Array:
+    """Values by standard normal noise ``(*, D)`` and ``w`` ``(*, R)``, ``(*, D)``."""
+    xp = get_backend(loc, noise).xp
+    y = loc + scale * noise + xp.matmul(w[..., None, :], factors)[..., 0, :]
+    return from_real(y) if unit else y
 
 
 def to_real(x: Array) -> Array:

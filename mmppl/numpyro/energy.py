@@ -8,17 +8,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
-from numpyro.distributions import Distribution
+import numpyro.distributions as dist
+from numpyro.distributions import Distribution, biject_to
 from numpyro.distributions.util import validate_sample
 
 from mmppl._backend.jax import BACKEND
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.declared import taken_apart
-from mmppl.numpyro.real_line import on_real_line
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.priors.energy.real_line import on_real_line
 from mmppl.priors.energy.tilted import contrastive_zero
 
 __all__ = ["EnergyTilted", "ambient_key"]
@@ -123,7 +124,9 @@ class EnergyTilted(Distribution):
         """Zero, with the gradient of -log Z: what that is taken in is read off the computations themselves."""
         chains, aux = self.chains, self.aux
         key, *kept = aux  # type: ignore[misc]
-        start = eqx.filter_closure_convert(lambda key: on_real_line(self.base)[0].sample(key, (chains.number,)), key)
+        start = eqx.filter_closure_convert(
+            lambda key: on_real_line(self.base, dist, biject_to)[0].sample(key, (chains.number,)), key
+        )
         density = eqx.filter_closure_convert(self._line_density, start.out_struct)
         params, rest = eqx.partition(density, eqx.is_inexact_array)
         aux, static = eqx.partition((rest, start, key, kept), eqx.is_array)
@@ -185,7 +188,7 @@ class EnergyTilted(Distribution):
         """Advances the buffer, a mutable site of the program; dead code, and so free, where it is not trained."""
         name = f"{energy.name if isinstance(energy, BoundNet) else 'energy'}$chains"
         first, second, third = jax.random.split(key, 3)
-        line, _ = on_real_line(self.base)
+        line, _ = on_real_line(self.base, dist, biject_to)
         site = numpyro.primitives.mutable(name, {"chains": line.sample(first, (self.chains.buffer,))})
         still = jax.lax.stop_gradient((self.energy_params, site["chains"]))
         base = jax.lax.stop_gradient(line.sample(second, (self.chains.number,)))
@@ -220,7 +223,7 @@ def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array, kep
 
 def _line_density(params: Any, static: Any, base: Distribution, y: jax.Array, kept: Any) -> jax.Array:
     """The same on the real line, where chains walk."""
-    line, there = on_real_line(base)
+    line, there = on_real_line(base, dist, biject_to)
     return _energy(params, static, there(y), kept) + line.log_prob(y)
 
 
@@ -229,7 +232,7 @@ def _draw(
     chains: LangevinChains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
 ) -> jax.Array:
     first, second = jax.random.split(key)
-    line, there = on_real_line(base)
+    line, there = on_real_line(base, dist, biject_to)
     start, steps = line.sample(first, (num,)), chains.draw_steps
     density = lambda y: _line_density(params, static, base, y, kept)  # noqa: E731
     return there(chains.run(BACKEND, second, density, start, steps, adjusted=True)[0])
@@ -241,7 +244,7 @@ def _both_ends(
 ) -> tuple[jax.Array, jax.Array]:
     """Energies where chains start and where they end."""
     first, second = jax.random.split(key)
-    line, there = on_real_line(base)
+    line, there = on_real_line(base, dist, biject_to)
     start = line.sample(first, (num,))
     end, _ = chains.run(BACKEND, second, lambda y: _line_density(params, static, base, y, kept), start)
     return _energy(params, static, there(start), kept), _energy(params, static, there(end), kept)
@@ -259,7 +262,7 @@ def _anneal(
     temperatures: int,
 ) -> jax.Array:
     first, second, third = jax.random.split(key, 3)
-    line, there = on_real_line(base)
+    line, there = on_real_line(base, dist, biject_to)
     start = line.sample(first, (num,))
     noise = BACKEND.normal(second, (temperatures, *start.shape), start)
     uniform = BACKEND.uniform(third, (temperatures, num), start)

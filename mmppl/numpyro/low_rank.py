@@ -65,15 +65,10 @@ class LowRankNormal(Distribution):
         first, second = jax.random.split(key)
         w = jax.random.normal(first, (*sample_shape, *self.factors.shape[:-1]), self.loc.dtype)
         noise = jax.random.normal(second, (*sample_shape, *self.loc.shape), self.loc.dtype)
-        y = self.loc + self.scale * noise + jnp.einsum("...r,...rd->...d", w, self.factors)
-        x = low_rank.from_real(y) if self.unit else y
+        x = low_rank.draw(self.loc, self.scale, self.factors, noise, w, self.unit)
         return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 
     @validate_sample
     def log_prob(self, value: jax.Array) -> jax.Array:
         x = value.reshape(*value.shape[: value.ndim - self.event_dim], -1)
-        if not self.unit:
-            return low_rank.log_prob(x, self.loc, self.scale, self.factors, self.there)
-        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors, self.there)
-        slope = low_rank.log_abs_det(x)
-        return y + (slope if self.there is None else jnp.where(self.there, slope, 0.0)).sum(-1)
+        return low_rank.scored(x, self.loc, self.scale, self.factors, self.there, self.unit)

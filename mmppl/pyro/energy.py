@@ -3,8 +3,10 @@
 import math
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
+from torch.distributions import biject_to
 
 from mmppl._backend.torch import BACKEND
 from mmppl.errors import OptionError
@@ -12,9 +14,9 @@ from mmppl.nets.bound import BoundNet
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
+from mmppl.priors.energy.real_line import on_real_line
 from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
-from mmppl.pyro.real_line import on_real_line
 
 __all__ = ["EnergyTilted"]
 
@@ -116,7 +118,7 @@ class EnergyTilted(TorchDistribution):
         with torch.no_grad():
             if self.module is None:
                 return self.base.sample(sample_shape)
-            line, there = on_real_line(self.base)
+            line, there = on_real_line(self.base, dist, biject_to)
             start, steps = line.sample((math.prod(sample_shape),)), self.chains.draw_steps
             draws = there(self.chains.run(BACKEND, None, self._line_density, start, steps, adjusted=True)[0])
             return draws.reshape(*sample_shape, *self.event_shape)
@@ -135,7 +137,7 @@ class EnergyTilted(TorchDistribution):
         if self.module is None:
             return LogNormalizer(0.0, 0.0, float(num_chains))
         with torch.no_grad():
-            line, there = on_real_line(self.base)
+            line, there = on_real_line(self.base, dist, biject_to)
             start = line.sample((num_chains,))
             noise = BACKEND.normal(None, (num_temperatures, *start.shape), start)
             uniform = BACKEND.uniform(None, (num_temperatures, num_chains), start)
@@ -156,7 +158,7 @@ class EnergyTilted(TorchDistribution):
         if self.module is None:
             return ChainBias(0.0, 0.0, 0.0, float(num_chains))
         with torch.no_grad():
-            line, there = on_real_line(self.base)
+            line, there = on_real_line(self.base, dist, biject_to)
             start = line.sample((num_chains,))
             end, _ = self.chains.run(BACKEND, None, self._line_density, start)
             return chain_bias(*(BACKEND.to_numpy(self.energy(there(y))) for y in (start, end)))
@@ -166,7 +168,7 @@ class EnergyTilted(TorchDistribution):
 
     def _line_density(self, y: torch.Tensor) -> torch.Tensor:
         """The same on the real line, where chains walk."""
-        line, there = on_real_line(self.base)
+        line, there = on_real_line(self.base, dist, biject_to)
         return self.energy(there(y)) + line.log_prob(y)
 
     def _with_weights(self, params: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -187,12 +189,12 @@ class EnergyTilted(TorchDistribution):
 
     def _negatives(self) -> torch.Tensor:
         with torch.no_grad():
-            base = on_real_line(self.base)[0].sample((self.chains.number,))
+            base = on_real_line(self.base, dist, biject_to)[0].sample((self.chains.number,))
             if not self.chains.buffer:
                 return self.chains.run(BACKEND, None, self._line_density, base)[0]
             kept = getattr(self.module, "chains", None)
             if kept is None:
-                kept = on_real_line(self.base)[0].sample((self.chains.buffer,))
+                kept = on_real_line(self.base, dist, biject_to)[0].sample((self.chains.buffer,))
             chains, kept = self.chains.refresh(BACKEND, None, self._line_density, kept, base)
             self.module.register_buffer("chains", kept)
             return chains

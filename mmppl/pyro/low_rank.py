@@ -66,16 +66,11 @@ class LowRankNormal(TorchDistribution):
     def rsample(self, sample_shape=()):
         shape, like = (*sample_shape, *self.loc.shape), {"dtype": self.loc.dtype, "device": self.loc.device}
         w = torch.randn((*sample_shape, *self.factors.shape[:-1]), **like)
-        y = self.loc + self.scale * torch.randn(shape, **like) + torch.einsum("...r,...rd->...d", w, self.factors)
-        x = low_rank.from_real(y) if self.unit else y
+        x = low_rank.draw(self.loc, self.scale, self.factors, torch.randn(shape, **like), w, self.unit)
         return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         if self._validate_args:
             self._validate_sample(value)
         x = value.flatten(-len(self.event_shape))
-        if not self.unit:
-            return low_rank.log_prob(x, self.loc, self.scale, self.factors, self.there)
-        y = low_rank.log_prob(low_rank.to_real(x), self.loc, self.scale, self.factors, self.there)
-        slope = low_rank.log_abs_det(x)
-        return y + (slope if self.there is None else torch.where(self.there, slope, 0.0)).sum(-1)
+        return low_rank.scored(x, self.loc, self.scale, self.factors, self.there, self.unit)
