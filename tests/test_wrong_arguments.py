@@ -31,12 +31,15 @@ VALUES = (
 ZERO = {
     **dict.fromkeys(("seed", "num_warmup", "buffer", "refine", "random", "warmup", "num_prior"), "none of them"),
     **dict.fromkeys(("beta", "local_beta", "alpha", "gamma", "weight", "penalty", "strength", "head_weight"), "none"),
-    **dict.fromkeys(("guidance", "finetune", "free_bits", "blur", "noise", "eps", "dropout", "decay"), "none of it"),
+    **dict.fromkeys(
+        ("tolerance", "guidance", "finetune", "free_bits", "blur", "noise", "eps", "dropout", "decay"), "none of it"
+    ),
     **dict.fromkeys(("p_conditional", "p_marginal", "restart", "threshold", "error", "rate", "missing"), "never"),
     **dict.fromkeys(("ema", "momentum", "eta", "start", "end"), "an end of the range"),
     **dict.fromkeys(("private", "shared_dim"), "no such latents"),
     **dict.fromkeys(("learning_rate", "delta", "reduce"), "a stage that rests; a density without a rounded centre"),
     **dict.fromkeys(("joint", "given"), "the worst of coherences"),
+    "tolerance": "of weights that fall to 0",
     "epoch": "the first",
 }
 # And those that hold a negative number.

@@ -102,18 +102,18 @@ class MultiTask(MultiTaskPrior, JointScore):
     def __init__(self, net: Any, blocks: Mapping[str, int] | MultiTaskModel, **options: Any):
         super().__init__(net, self.multi_task(blocks), **options)
 
-    def evidence(self, key: jax.Array, value: jax.Array, num: int = 8) -> tuple[EvidenceTerms, jax.Array]:
+    def evidence(self, rng_key: jax.Array, value: jax.Array, num: int = 8) -> tuple[EvidenceTerms, jax.Array]:
         """Terms of the bound on the log density of each datum, and the standard error of the bound, ``(*,)`` each.
 
         Arguments:
-            key: A random key.
+            rng_key: A random key.
             value: ``(*, D)``.
             num: Number of draws of the noise, each with all steps of the ancestral solver.
 
         Raises:
             OptionError: If there are fewer than two draws.
         """
-        return _evidence(self, key, value, num)
+        return _evidence(self, rng_key, value, num)
 
 
 def _modules(nets: Any) -> Any:

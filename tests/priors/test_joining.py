@@ -1,7 +1,5 @@
 """Schedules of joining: conversions, and what the project's sampler does with each, exactly."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -67,7 +65,7 @@ class Impulses:
 
 def run(joining, conditioned, known=False, plug_in="draw"):
     """Slope of z_0 on x = 1, if it is known, and the covariance of z_0 and x."""
-    space = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=joining, sde=SDE, tolerance=math.inf)
+    space = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=joining, sde=SDE, tolerance=1e9)
     learning = MultiTaskLoss(p_conditional=0.5 * conditioned, predict="noise")
     # Without the pull of the head: an unconditional network that only subtracts what joined.
     options = MultiTaskModel(space, learning, 0.0 if conditioned else -1.0, Ancestral(STEPS - 1), plug_in=plug_in)
@@ -124,7 +122,7 @@ def test_a_table_is_read_alike_on_every_backend(to):
 
 def test_bad_schedules_are_refused():
     blocks = Blocks.of({"z": 1, "x": 1})
-    with pytest.raises(OptionError, match=r"at most 0.05 is left at the end .*; got 0.11"):
+    with pytest.raises(OptionError, match=r"at most tolerance=0.05 is left at the end .*; got 0.11"):
         SharedSpace(blocks, strength=StepWeights((0.001,) * STEPS))
     with pytest.raises(OptionError, match="strength >= 0; got -1"):
         FirstStep(-1.0)

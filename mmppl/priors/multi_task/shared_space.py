@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend, get_backend
-from mmppl.checks import ANYTHING, at_least, checked
+from mmppl.checks import at_least, checked
 from mmppl.errors import ModalityError, OptionError
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles
@@ -37,7 +37,7 @@ TOLERANCE = 0.05
 NORMAL = NormalHead()
 
 
-@checked(strength=at_least(0), tolerance=ANYTHING)
+@checked(strength=at_least(0), tolerance=at_least(0))
 @dataclass(frozen=True)
 class SharedSpace:
     r"""One block diffuses, and the others join it on the way.
@@ -98,8 +98,8 @@ class SharedSpace:
         left = abs(float(self.weight(np.ones(()))))
         if len(self.blocks) > 1 and left > self.tolerance:
             raise OptionError(
-                f"Expected weights of which at most {self.tolerance} is left at the end of the diffusion, where all is "
-                f"noise; got {left:.3g}. Take Bump, or weights that fall to 0."
+                f"Expected weights of which at most tolerance={self.tolerance} is left at the end of the diffusion, "
+                f"where all is noise; got {left:.3g}. Take Bump, or weights that fall to 0."
             )
 
     @property
