@@ -13,6 +13,7 @@ from numpyro.contrib.module import eqx_module
 from numpyro.distributions import Distribution, ExpandedDistribution, Independent, MaskedDistribution
 from numpyro.primitives import _PYRO_STACK
 
+from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
@@ -104,6 +105,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
     r"""Scores a modality where it is present: a sample statement, observed and masked.
 
     Where single elements may be missing a likelihood :math:`\prod_i p(x_i \mid z)` counts those that are there.
+    Where nothing is scored, as in NumPyro's ``Predictive``, what is missing is drawn, at a site ``<name>_unobserved``,
+    and the value is complete.
 
     Arguments:
         name: The modality, also the name of the site.
@@ -127,10 +130,30 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
             "one of them."
         )
+    if _predicting():
+        value = _completed(fn, name, batch)
     if name in batch.elements:
         fn = elementwise(fn, batch.elements[name], (MaskedDistribution, Independent, ExpandedDistribution), name)
     with handlers.mask(mask=batch.present[name]):
         return numpyro.sample(name, fn, obs=value)
+
+
+def _predicting() -> bool:
+    """Tells whether NumPyro's ``Predictive`` runs the model: draws are substituted and no site is scored."""
+    around = zip(_PYRO_STACK, _PYRO_STACK[1:], strict=False)
+    inside = any(
+        isinstance(outer, handlers.substitute) and isinstance(inner, handlers.mask) and inner.mask is False
+        for outer, inner in around
+    )
+    return inside and any(isinstance(h, handlers.seed) for h in _PYRO_STACK)
+
+
+def _completed(fn: Distribution, name: str, batch: Batch) -> jax.Array:
+    """The value with draws of the likelihood where it is missing."""
+    value, mask = batch[name], batch.masks[name]
+    if BACKEND.is_concrete(mask) and np.asarray(mask).all():
+        return value
+    return jnp.where(batch.there(name), value, numpyro.sample(f"{name}_unobserved", fn).astype(value.dtype))
 
 
 def _sites() -> Iterator[Mapping]:

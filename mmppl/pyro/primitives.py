@@ -10,6 +10,8 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution, ExpandedDistribution, Independent, MaskedDistribution, constraints
+from pyro.poutine.mask_messenger import MaskMessenger
+from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch.distributions import transform_to
@@ -109,6 +111,8 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
     r"""Scores a modality where it is present: a sample statement, observed and masked.
 
     Where single elements may be missing a likelihood :math:`\prod_i p(x_i \mid z)` counts those that are there.
+    Where nothing is scored, as in Pyro's ``Predictive``, what is missing is drawn, at a site ``<name>_unobserved``, and
+    the value is complete.
 
     Arguments:
         name: The modality, also the name of the site.
@@ -132,11 +136,34 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
             "one of them."
         )
-    value = _inside(fn, name, batch)
+    value = _completed(fn, name, batch) if _predicting() else _inside(fn, name, batch)
     if name in batch.elements:
         fn = elementwise(fn, batch.elements[name], (MaskedDistribution, Independent, ExpandedDistribution), name)
     with poutine.mask(mask=batch.present[name]):
         return pyro.sample(name, fn, obs=value)
+
+
+def _predicting() -> bool:
+    """Tells whether Pyro's ``Predictive`` runs the model: without gradients, no site scored, no trace replayed.
+
+    A ``mask`` of the program's own lies inside what an objective replays, or inside the plate of the rows.
+    """
+    if torch.is_grad_enabled():
+        return False
+    for handler in _PYRO_STACK:
+        if isinstance(handler, MaskMessenger) and handler.mask is False:
+            return True
+        if isinstance(handler, ReplayMessenger) or getattr(handler, "name", None) == PLATE:
+            return False
+    return False
+
+
+def _completed(fn: Distribution, name: str, batch: Batch) -> torch.Tensor:
+    """The value with draws of the likelihood where it is missing."""
+    value, mask = batch[name], batch.masks[name]
+    if bool(mask.all()):
+        return value
+    return torch.where(batch.there(name), value, pyro.sample(f"{name}_unobserved", fn).to(value.dtype))
 
 
 def _sites() -> Iterator[Mapping]:
