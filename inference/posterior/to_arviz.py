@@ -52,8 +52,9 @@ def to_arviz(
     prior                 the same, of independent draws
     posterior_predictive  each modality: chain, draw, datum, ``<modality>_dim_0``, ...
     prior_predictive      the same, of independent draws
-    log_likelihood        ``x``: chain, draw, observation; an observation is a modality that a datum has, and the
-                          coordinates ``modality`` and ``datum`` say which
+    log_likelihood        each modality: chain, draw, ``<modality>_observation``, the data that have it; and ``joint``
+                          (``joint_`` beside a modality called so): chain, draw, observation, of all modalities, whose
+                          coordinates ``modality`` and ``datum`` say which; for ``az.loo(..., var_name="joint")``
     sample_stats          lp, acceptance_rate, step_size, energy, diverging: chain, draw, datum
     observed_data         each modality: datum, ...; NaN where it is missing, if it has floats
     constant_data         ``present``: modality, datum
@@ -175,7 +176,7 @@ def _dataset(
 
 
 def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, int]) -> Any:
-    """Log likelihoods of what is present alone: ArviZ's LOO has no place for what is missing."""
+    """Log likelihoods of what is present, by modality and jointly: ArviZ's LOO has no place for what is missing."""
     import xarray as xr
 
     seen = {n: np.flatnonzero(np.asarray(data.present[n])) for n in log_lik}
@@ -192,7 +193,12 @@ def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, in
         "modality": ("observation", np.repeat(list(seen), [len(rows) for rows in seen.values()])),
         "datum": ("observation", np.concatenate(list(seen.values()))),
     }
-    variables = {"x": (("chain", "draw", "observation"), values.reshape(*shape, -1))}
+    joint = values.reshape(*shape, -1)
+    variables = {"joint_" if "joint" in seen else "joint": (("chain", "draw", "observation"), joint)}
+    for (name, rows), end in zip(seen.items(), ends, strict=True):
+        own = f"{name}_observation"
+        variables[name] = (("chain", "draw", own), joint[..., end - len(rows) : end])
+        coords[own] = rows
     return xr.Dataset(variables, coords, attrs={"created_by": "mmppl"})
 
 

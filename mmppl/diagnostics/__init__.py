@@ -7,6 +7,7 @@ from mmppl.diagnostics.energies import EnergyHealth, energy_health
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
 from mmppl.diagnostics.loading import load_run, run_info
+from mmppl.diagnostics.prediction import Prediction, prediction_by_subset
 from mmppl.diagnostics.rates import RateDistortion, rate_distortion
 from mmppl.diagnostics.report.report import report
 from mmppl.diagnostics.robustness import Robustness, robustness
@@ -23,6 +24,7 @@ __all__ = [
     "CoverageBySubset",
     "EnergyHealth",
     "Gaps",
+    "Prediction",
     "Ranks",
     "RateDistortion",
     "Robustness",
@@ -35,6 +37,7 @@ __all__ = [
     "gaps",
     "guide_k",
     "load_run",
+    "prediction_by_subset",
     "rate_distortion",
     "read_posterior",
     "report",

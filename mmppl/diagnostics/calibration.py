@@ -14,7 +14,7 @@ from mmppl.inference import Fitted, generate
 from mmppl.inference.posterior.infer import draw_posterior
 from mmppl.inference.training.fitted import example
 
-__all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "simulate"]
+__all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "places", "simulate"]
 
 LEVELS = np.round(np.arange(0.1, 1.0, 0.1), 1)
 BINS = np.linspace(0.0, 1.0, 11)
@@ -191,8 +191,7 @@ def coverage(
             continue
         drawn = generate(fitted, rows[has], num, want=[name], seed=seed)[name]
         value = np.asarray(data[name])[has]
-        below, ties = (drawn < value).sum(0), (drawn == value).sum(0)
-        place = (below + rng.random(value.shape) * (ties + 1)) / (num + 1)
+        place = places(drawn, value, rng)
         off = np.abs(place - 0.5).reshape(len(has), -1)
         # A datum counts by the elements that it has.
         there = np.asarray(data.there(name))[has].reshape(len(has), -1)
@@ -201,3 +200,14 @@ def coverage(
         share[name] = inside.mean(0)
         error[name] = inside.std(0, ddof=1) / np.sqrt(len(has))
     return Coverage(wanted, share, error, pit)
+
+
+def places(drawn: np.ndarray, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Places of values ``(N, *)`` among draws ``(K, N, *)``, in [0, 1]; of one that ties with draws a random one there.
+
+    Example:
+        >>> places(np.zeros((9, 1)), np.ones(1), np.random.default_rng(0)) > 0.9
+        array([ True])
+    """
+    below, ties = (drawn < value).sum(0), (drawn == value).sum(0)
+    return (below + rng.random(value.shape) * (ties + 1)) / (len(drawn) + 1)

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
+from mmppl.diagnostics.prediction import as_json, prediction_by_subset
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate, log_likelihood
 from mmppl.metrics import (
@@ -28,6 +29,7 @@ __all__ = ["evaluate", "guide_latents"]
 Features = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 SPLITS = ("train", "test")
 LIKELIHOOD_ROWS = 200
+PREDICTED = {"rows": 100, "num": 50}
 
 
 @checked(num=at_least(1), likelihood_rows=at_least(0), particles=at_least(2))
@@ -44,7 +46,7 @@ def evaluate(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    r"""Coherence, Frechet distances, latent probe and log likelihood of a fitted program, ready for JSON.
+    r"""Coherence, Frechet distances, latent probe, prediction and log likelihood of a fitted program, ready for JSON.
 
     What is generated is judged as draws, which is what the program says of data, and beside them as means of the
     likelihood, as most published protocols do. Without labels there are no judges; what needs them is then None
@@ -67,9 +69,10 @@ def evaluate(
 
     Returns:
         A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence`` and ``frechet``, each of
-        ``"draws"`` and of ``"means"``; ``latent_probe``, ``log_likelihood``, ``no_likelihood``; estimates as
-        ``{"value", "error", "num"}``, where the error is None if what it rests on is not to be trusted; for the log
-        likelihood that is ``trusted``.
+        ``"draws"`` and of ``"means"``; ``latent_probe``; ``prediction`` of each modality given each other one and given
+        all others, of 100 rows and 50 draws, see :func:`~mmppl.diagnostics.prediction_by_subset`;
+        ``log_likelihood``, ``no_likelihood``. Estimates are ``{"value", "error", "num"}``, where the error is None if
+        what it rests on is not to be trusted; for the log likelihood that is ``trusted``.
 
     Raises:
         OptionError: If the split is unknown.
@@ -83,7 +86,7 @@ def evaluate(
     every = getattr(dataset, split)
     rows = every[np.flatnonzero(np.asarray(every.observed()))][:num]
     skipped = _why_not(rows)
-    bar = tqdm(total=9, disable=not progress, leave=False)
+    bar = tqdm(total=10, disable=not progress, leave=False)
 
     def say(what: str) -> None:
         bar.set_description(what)
@@ -107,6 +110,10 @@ def evaluate(
         if judged:
             say("latent probe")
             out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
+        say("prediction")
+        out["prediction"] = as_json(
+            prediction_by_subset(fitted, rows[: PREDICTED["rows"]], num=PREDICTED["num"], seed=seed)
+        )
         say("log likelihood")
         out["log_likelihood"] = None
         out["no_likelihood"] = _why_no_likelihood(fitted, likelihood_rows)

@@ -40,7 +40,8 @@ def test_chains(linear, truth, data):
     assert groups(idata) == GROUPS | {"sample_stats"}
     assert dims(idata["posterior"]) == {"z": ("chain", "draw", "datum", "z_latent")}
     assert idata["posterior"]["z"].shape == (3, 300, 3, 2)
-    assert dims(idata["log_likelihood"]) == {"x": ("chain", "draw", "observation")}
+    each = {m: ("chain", "draw", f"{m}_observation") for m in data.modalities}
+    assert dims(idata["log_likelihood"]) == {"joint": ("chain", "draw", "observation"), **each}
     assert dims(idata["prior"]) == dims(idata["posterior"])
     assert dims(idata["prior_predictive"]) == dims(idata["posterior_predictive"])
     assert idata["prior"]["z"].shape == (1, 100, 3, 2)
@@ -67,7 +68,10 @@ def test_chains(linear, truth, data):
     for m in data.modalities:
         residual = (data[m] - truth.bias[m] - draws @ truth.weight[m].T) / truth.noise[m]
         exact = -0.5 * (residual**2 + np.log(2 * np.pi * truth.noise[m] ** 2)).sum(-1)
-        pointwise = idata["log_likelihood"]["x"]
+        own = idata["log_likelihood"][m]
+        np.testing.assert_array_equal(own[f"{m}_observation"].values, np.flatnonzero(data.present[m]))
+        np.testing.assert_allclose(own.values, exact[..., data.present[m]], rtol=1e-9, atol=1e-9)
+        pointwise = idata["log_likelihood"]["joint"]
         mine = pointwise["modality"].values == m
         np.testing.assert_array_equal(pointwise["datum"].values[mine], np.flatnonzero(data.present[m]))
         np.testing.assert_allclose(pointwise.values[..., mine], exact[..., data.present[m]], rtol=1e-9, atol=1e-9)
@@ -77,7 +81,7 @@ def test_chains(linear, truth, data):
         np.testing.assert_array_equal(idata["constant_data"]["present"].sel(modality=m), data.present[m])
 
     # The joint log density is that of the draws.
-    pointwise = idata["log_likelihood"]["x"]
+    pointwise = idata["log_likelihood"]["joint"]
     lp = np.stack([pointwise.values[..., pointwise["datum"].values == n].sum(-1) for n in range(3)], -1)
     lp = lp - 0.5 * (draws**2 + np.log(2 * np.pi)).sum(-1)
     np.testing.assert_allclose(idata["sample_stats"]["lp"].values, lp, rtol=1e-6)
@@ -132,7 +136,7 @@ def test_log_likelihoods_are_copied_once():
     )
     _pointwise(values, batch, (4, number // 4))
     tracemalloc.start()
-    table = _pointwise(values, batch, (4, number // 4))["x"].values
+    table = _pointwise(values, batch, (4, number // 4))["joint"].values
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert table.nbytes < peak < 1.2 * table.nbytes
@@ -176,16 +180,17 @@ def test_arvizs_own_functions_take_it_as_it_is(linear, data, tmp_path):
             az.plot_trace(idata, var_names=["z"])
             az.plot_forest(idata, var_names=["z"])
             az.plot_ppc_dist(idata, var_names=["a"])
-            loo = az.loo(idata)
+            loo = az.loo(idata, var_name="joint")
             assert np.isfinite(loo.elpd)
         else:
             az.plot_trace(idata, var_names=["z"])
             az.plot_forest(idata, var_names=["z"])
             az.plot_ppc(idata, var_names=["a"], num_pp_samples=5)
-            loo = az.loo(idata)
+            loo = az.loo(idata, var_name="joint")
             assert np.isfinite(loo.elpd_loo)
         assert loo.n_data_points == sum(map(len, ROWS))
-        table = az.compare(found)
+        assert az.loo(idata, var_name="a").n_data_points == int(data.present["a"].sum())
+        table = az.compare(found, var_name="joint")
     matplotlib.pyplot.close("all")
     assert list(table.index) == ["right", "tilted"]
 

@@ -297,8 +297,8 @@ def test_the_posterior_in_arviz_is_the_guides_draws(small):
     assert np.ptp(posterior["z"].to_numpy()[..., :2], axis=1).max() == 0.0  # encoded
     assert np.ptp(posterior["z"].to_numpy()[..., 2:], axis=1).min() > 0.0  # drawn
     assert idata["posterior_predictive"]["b"].shape == (1, 7, 3, 2)
-    assert idata["log_likelihood"]["x"].shape == (1, 7, 3)  # of what is there
-    assert np.all(np.isfinite(idata["log_likelihood"]["x"].to_numpy()))
+    assert idata["log_likelihood"]["joint"].shape == (1, 7, 3)  # of what is there
+    assert np.all(np.isfinite(idata["log_likelihood"]["joint"].to_numpy()))
 
 
 def test_the_prior_needs_its_first_stage(small):

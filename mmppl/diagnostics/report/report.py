@@ -21,11 +21,13 @@ from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
 from mmppl.diagnostics.report.tables import (
     JUDGED,
+    PREDICTION,
     cross_rows,
     energy_texts,
     estimate_text,
     frechet_row,
     likelihood_text,
+    prediction_rows,
 )
 from mmppl.diagnostics.summary import (
     read_posterior,
@@ -226,6 +228,9 @@ def _numbers(result: dict[str, Any]) -> str:
     if result["cross_coherence"]:
         cross = result["cross_coherence"]["draws"]
         parts.append(table("Coherence: row given, column drawn", ["", *cross["names"]], cross_rows(cross)))
+    if result.get("prediction"):  # an evaluation by an earlier version has none
+        cells = prediction_rows(result["prediction"])
+        parts.append(table("Prediction of what was held out", ["given", *PREDICTION], cells))
     by_name: list[list[str]] = []
     if result["frechet"]:
         names = list(result["frechet"]["draws"])

@@ -9,6 +9,7 @@ from mmppl.priors import LEAST_ESS
 
 __all__ = [
     "JUDGED",
+    "PREDICTION",
     "cross_rows",
     "diagnosis_text",
     "energy_texts",
@@ -17,10 +18,12 @@ __all__ = [
     "frechet_row",
     "likelihood_text",
     "posterior_table",
+    "prediction_rows",
 ]
 
 # What is judged, the program's own claim first.
 JUDGED = ("draws", "means")
+PREDICTION = ("predicted", "RMSE", "R2", "accuracy", "nats a datum", "80% sets hold")
 MEASURES = ("coherence", "cross_coherence", "leave_one_out_coherence", "frechet")
 
 
@@ -72,6 +75,10 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         lines += _generated_lines(result, kind)
     if result["latent_probe"]:
         lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
+    predicted = result.get("prediction")
+    if predicted:
+        lines.append("Prediction of what was held out:")
+        lines += _grid(["given", *PREDICTION], [[given, *cells] for given, *cells in prediction_rows(predicted)])
     value = result["log_likelihood"]
     if value is None:
         return "\n".join([*lines, f"Log likelihood: none. {result['no_likelihood']}"])
@@ -114,6 +121,33 @@ def cross_rows(cross: Mapping[str, Any]) -> list[list[str]]:
     return [
         [name, *(estimate_text({"value": v, "error": e}) for v, e in zip(values, errors, strict=True))]
         for name, values, errors in zip(cross["names"], cross["accuracy"], cross["error"], strict=True)
+    ]
+
+
+def prediction_rows(predicted: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[list[str]]:
+    """Cells of predictions: what is given, the modality, and its measures as in ``PREDICTION``.
+
+    Example:
+        >>> one = {"num": 9, "error": 0.5, "r2": 0.75, "accuracy": None, "nll": 1.0, "nll_error": 0.1, "coverage": 0.8}
+        >>> prediction_rows({"a": {"b": one}})
+        [['a', 'b', '0.5', '0.750', '–', '1.00 ± 0.10', '0.80']]
+    """
+
+    def cell(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    return [
+        [
+            given,
+            name,
+            cell(one["error"], ".3g"),
+            cell(one["r2"], ".3f"),
+            cell(one["accuracy"], ".3f"),
+            f"{one['nll']:.2f} ± {one['nll_error']:.2f}",
+            f"{one['coverage']:.2f}",
+        ]
+        for given, own in predicted.items()
+        for name, one in own.items()
     ]
 
 

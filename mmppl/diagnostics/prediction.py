@@ -1,0 +1,175 @@
+"""Prediction of every modality given subsets of the others: error, R2, held-out likelihood, coverage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.special import logsumexp
+
+from mmppl.batch import Batch
+from mmppl.checks import ANYTHING, at_least, checked, within
+from mmppl.data.arrays import taken
+from mmppl.diagnostics.calibration import places
+from mmppl.errors import ModalityError
+from mmppl.inference import Fitted
+
+__all__ = ["Prediction", "as_json", "prediction_by_subset"]
+
+LABELS = ("category", "tokens")
+CHUNK = 4096  # most rows times draws at once
+
+
+@dataclass(frozen=True)
+class Prediction:
+    r"""Prediction of one modality given a subset S of the others, over N data that have both.
+
+    Arguments:
+        num: N.
+        error: Root mean squared error of the mean of :math:`p(x_m \mid x_S)`, in the modality's units; None for labels
+            and tokens.
+        r2: :math:`R^2` against predicting the mean of the N data: of images over all pixels, else the mean over the
+            coordinates that vary; None for labels and tokens, and where nothing varies.
+        accuracy: Share of labels or tokens that are the most likely under :math:`p(x_m \mid x_S)`; None for numbers.
+        nll: Mean of :math:`-\log \frac{1}{K} \sum_k p(x_m \mid z_k)` with :math:`z_k \sim q(z \mid x_S)`, nats per
+            datum: in expectation an upper bound on the log loss of :math:`\int p(x_m \mid z) q(z \mid x_S) dz`.
+        nll_error: Its standard error over data.
+        coverage: Share of values in the central set of the level asked for.
+    """
+
+    num: int
+    error: float | None
+    r2: float | None
+    accuracy: float | None
+    nll: float
+    nll_error: float
+    coverage: float
+
+
+@checked(num=at_least(2), subsets=ANYTHING, level=within(0, 1, open_ends="()"))
+def prediction_by_subset(
+    fitted: Fitted,
+    data: Batch | Mapping[str, Any],
+    *,
+    subsets: Sequence[Sequence[str]] | None = None,
+    num: int = 100,
+    level: float = 0.8,
+    seed: int = 0,
+) -> dict[tuple[str, ...], dict[str, Prediction]]:
+    r"""Measures how well each modality is predicted given subsets of the others.
+
+    Arguments:
+        fitted: A fitted program.
+        data: Data that were held out; a modality is judged on rows that have it and all of S.
+        subsets: Each S; None for each modality alone and all but one.
+        num: Draws K for each datum.
+        level: Level of the central sets.
+        seed: Random seed.
+
+    Returns:
+        By subset and by modality; modalities that fewer than two rows have are left out.
+
+    Raises:
+        ModalityError, DataError: If the data do not fit the program, or a subset names an unknown modality.
+
+    Example:
+        >>> import mmppl.numpyro as mm
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian")
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train[:256], epochs=1, progress=False)
+        >>> found = prediction_by_subset(fitted, data.test[:20], subsets=[("a", "b")], num=10)
+        >>> found["a", "b"]["c"].num
+        20
+    """
+    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
+    wanted = alone_and_all_but_one(data.modalities) if subsets is None else [tuple(s) for s in subsets]
+    out: dict[tuple[str, ...], dict[str, Prediction]] = {}
+    for given in wanted:
+        unknown = [name for name in given if name not in data.modalities]
+        if unknown:
+            raise ModalityError(f"Expected subsets of {list(data.modalities)}; got {unknown}.")
+        found = {
+            name: one
+            for name in data.modalities
+            if name not in given and (one := _predict(fitted, data, given, name, num, level, seed)) is not None
+        }
+        if found:
+            out[given] = found
+    return out
+
+
+def alone_and_all_but_one(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Subsets of one modality, and of all but one.
+
+    Example:
+        >>> alone_and_all_but_one("ab")
+        [('a',), ('b',)]
+        >>> len(alone_and_all_but_one("abc"))
+        6
+    """
+    alone = [(name,) for name in names] if len(names) > 1 else []
+    rest = [tuple(n for n in names if n != name) for name in names] if len(names) > 2 else []
+    return alone + rest
+
+
+def as_json(found: Mapping[tuple[str, ...], Mapping[str, Prediction]]) -> dict[str, Any]:
+    """Predictions by ``"a+b"`` and by modality, as JSON can hold them."""
+    return {"+".join(given): {name: asdict(one) for name, one in own.items()} for given, own in found.items()}
+
+
+def _predict(
+    fitted: Fitted, data: Batch, given: tuple[str, ...], name: str, num: int, level: float, seed: int
+) -> Prediction | None:
+    modality = fitted.program.modalities[name]
+    has = np.logical_and.reduce([np.asarray(data.present[n]) for n in (name, *given)])
+    rows, size = data[np.flatnonzero(has)], max(1, CHUNK // num)
+    if len(rows) < 2:
+        return None
+    parts = [_guess(fitted, rows[i : i + size], given, name, num, (seed, i)) for i in range(0, len(rows), size)]
+    guess, place, log_lik = (np.concatenate(part) for part in zip(*parts, strict=True))
+    value, there = np.asarray(rows[name]), np.asarray(rows.there(name))
+    error = r2 = accuracy = None
+    if modality.kind in LABELS:
+        accuracy = float(np.mean((guess == value)[there]))
+    else:
+        error, r2 = _error(guess, value, there, pooled=modality.kind == "image")
+    inside = np.abs(place - 0.5) <= level / 2
+    nll_error = float(log_lik.std(ddof=1) / len(rows) ** 0.5)
+    return Prediction(len(rows), error, r2, accuracy, -float(log_lik.mean()), nll_error, float(np.mean(inside[there])))
+
+
+def _guess(
+    fitted: Fitted, rows: Batch, given: tuple[str, ...], name: str, num: int, seed: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean or most frequent value, the place of the value among draws, and its log density; each by row."""
+    host, modality, told = fitted.program.ppl.host, fitted.program.modalities[name], rows.only(*given)
+    again = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    hidden = host.latents(fitted.model, fitted.guide, told, num, again, np.full(len(rows), not given))
+    drawn = modality.typed(host.decode(fitted.model, hidden, told, again + 1, False)[name])
+    if modality.kind in LABELS:
+        guess = stats.mode(drawn, axis=0).mode
+    else:
+        guess = host.decode(fitted.model, hidden, told, again + 1, True)[name].mean(0)
+    log_lik = host.scores(fitted.model, hidden, rows.only(name), prior=False)[0][name]
+    place = places(drawn, np.asarray(rows[name]), np.random.default_rng(again))
+    return guess, place, logsumexp(log_lik, axis=0) - np.log(num)
+
+
+def _error(mean: np.ndarray, value: np.ndarray, there: np.ndarray, pooled: bool) -> tuple[float, float | None]:
+    """Root mean squared error and R2, over the elements that are there."""
+    mean, value, there = (x.reshape(len(x), -1) for x in (mean.astype(float), value.astype(float), there))
+    number = np.maximum(there.sum(0), 1)
+    lost = np.where(there, (mean - value) ** 2, 0.0).sum(0)
+    centre = np.where(there, value, 0.0).sum(0) / number
+    total = np.where(there, (value - centre) ** 2, 0.0).sum(0)
+    varies = total > 0
+    error = float((lost.sum() / there.sum()) ** 0.5)
+    if not varies.any():
+        return error, None
+    if pooled:
+        return error, float(1.0 - lost.sum() / total.sum())
+    return error, float(np.mean(1.0 - lost[varies] / total[varies]))

@@ -1,0 +1,70 @@
+"""Prediction given subsets: the exact program's numbers are those of the closed form; labels, gaps and refusals."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from mmppl import Batch, Modality, inference, models
+from mmppl.diagnostics import prediction_by_subset
+from mmppl.errors import ModalityError
+
+
+@pytest.fixture(scope="module")
+def rows(truth):
+    return truth.sample(300, seed=11)
+
+
+def test_the_exact_program_predicts_as_the_closed_form_does(linear, truth, rows):
+    found = prediction_by_subset(linear(), rows, subsets=[("a",), ("a", "b")], num=400)
+    assert {given: list(own) for given, own in found.items()} == {("a",): ["b", "c"], ("a", "b"): ["c"]}
+    for given, own in found.items():
+        told = rows.only(*given)
+        for name, one in own.items():
+            mean, cov = truth.conditional(told, [name])[name]
+            lost = (rows[name] - mean) ** 2
+            # Means of 400 draws have an error of their own, a 400th of the conditional variance at the most.
+            assert one.error == pytest.approx(lost.mean() ** 0.5, rel=0.01)
+            assert one.r2 == pytest.approx(np.mean(1 - lost.mean(0) / rows[name].var(0)), abs=0.01)
+            exact = truth.evidence(rows.only(*given, name)) - truth.evidence(told)
+            assert one.nll == pytest.approx(-exact.mean(), abs=0.02 * max(1.0, abs(exact.mean())))
+            assert one.nll_error == pytest.approx(exact.std(ddof=1) / 300**0.5, rel=0.1)
+            assert abs(one.coverage - 0.8) < 4 * (0.16 / 300) ** 0.5
+            assert one.accuracy is None
+            assert one.num == 300
+
+
+def test_each_alone_and_all_but_one_where_nothing_is_said(linear, rows):
+    found = prediction_by_subset(linear(), rows[:10], num=5)
+    assert list(found) == [("a",), ("b",), ("c",), ("b", "c"), ("a", "c"), ("a", "b")]
+
+
+def test_only_what_is_there_counts(linear, rows):
+    some = rows.with_present({"a": np.arange(300) < 50, "b": np.arange(300) >= 20})
+    whole = prediction_by_subset(linear(), rows[20:50], subsets=[("a",)], num=50)
+    parts = prediction_by_subset(linear(), some, subsets=[("a",)], num=50)
+    assert parts["a",]["b"].num == 30
+    assert parts["a",]["b"] == whole["a",]["b"]
+
+
+@pytest.mark.parametrize("host", ["numpyro", "pyro"])
+def test_labels_have_an_accuracy(host):
+    rng = np.random.default_rng(0)
+    label = rng.integers(3, size=400)
+    x = (np.eye(3)[label] * 4 + rng.normal(size=(400, 3))).astype(np.float32)
+    kinds = {"x": Modality((3,)), "kind": Modality((), "category", categories=3)}
+    program = models.mopoe(kinds, ppl=import_module(f"mmppl.{host}"), latent_dim=2, hidden=16)
+    data = Batch({"x": x, "kind": label})
+    fitted = inference.fit(program, data, epochs=40, batch_size=32, learning_rate=1e-2, progress=False)
+    found = prediction_by_subset(fitted, data, num=30)
+    one = found["x",]["kind"]
+    assert one.accuracy > 0.9
+    assert one.error is None
+    assert one.r2 is None
+    assert one.nll < np.log(3) / 2
+    assert found["kind",]["x"].r2 > 0.5
+
+
+def test_an_unknown_modality_is_refused(linear, rows):
+    with pytest.raises(ModalityError, match=r"Expected subsets of \['a', 'b', 'c'\]; got \['d'\]"):
+        prediction_by_subset(linear(), rows, subsets=[("d",)])
