@@ -12,6 +12,7 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
+from mmppl.inference.objectives.mixtures import factors_of
 from mmppl.inference.objectives.runs import Layout, Program, Runs
 from mmppl.inference.objectives.terms import Draws, Scores, Terms
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
@@ -272,6 +273,7 @@ class Evaluation:
             tuple(lost),
             tuple(n for n, site in local.items() if site.point),
             any(site.plain(scale) is not None for site in local.values()),
+            factors_of(local, plate, scale),
             scale=scale,
             beside=bool(beside),
             **how,
