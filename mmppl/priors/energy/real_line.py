@@ -4,6 +4,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from mmppl.errors import OptionError
+
 __all__ = ["on_real_line"]
 
 
@@ -18,16 +20,26 @@ def on_real_line(base: Any, dist: ModuleType, biject_to: Callable) -> tuple[Any,
         base: A distribution of the host.
         dist: The host's distributions.
         biject_to: The host's map from a support to T.
+
+    Raises:
+        OptionError: If it is a mixture whose components have bounds of their own.
     """
     try:
         support = base.support
     except NotImplementedError:
         return base, _same
+    if type(support).__name__ == "MixtureSameFamilyConstraint":
+        support = support.base_constraint  # torch's for the components, of which it has no map
     inner = support
     while getattr(inner, "base_constraint", None) is not None:
         inner = inner.base_constraint
     if inner is None or isinstance(inner, type(dist.constraints.real)):
         return base, _same
+    if any(getattr(getattr(inner, bound, None), "ndim", 0) > 1 for bound in ("lower_bound", "upper_bound")):
+        raise OptionError(
+            "Expected a base with bounds of its own; got a mixture of components that have each their own, which no "
+            "one map reaches. Give all components the same support."
+        )
     there = biject_to(support)
     return dist.TransformedDistribution(base, [there.inv]), there
 
