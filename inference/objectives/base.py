@@ -42,7 +42,8 @@ class Objective:
 
     Arguments:
         particles: K.
-        beta: :math:`\beta`, on the whole ratio of reference and posterior: a number, or a function of the step such as
+        beta: :math:`\beta`, on the whole ratio of reference and posterior of each datum; latents outside the plate of
+            the data count as under the host's own bound. A number, or a function of the step such as
             :class:`~mmppl.inference.objectives.schedules.WarmUp`. :func:`~mmppl.inference.fit` counts steps within a
             stage; the host's own SVI is given ``step=``.
         gradient: ``"standard"`` (reparametrised), ``"stl"`` (sticking the landing), ``"dreg"`` (doubly
@@ -300,6 +301,13 @@ class Objective:
         xp = run.backend.xp
         owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
         scores = self._score(run, batch, terms, draws)
+        if scores.astray and (
+            self.beta != 1.0 or self.free_bits or any(self.weights.get(n, 1.0) != 1.0 for n in scores.astray)
+        ):
+            raise ObjectiveError(
+                f"Expected modalities in the plate of the data, where beta, weights and free bits are; got "
+                f"{list(scores.astray)} outside it. Observe all modalities in one mm.plate(batch)."
+            )
         pull = self._total(xp, terms, owned, scores.log_prior, xp.broadcast_to(run.like, draws.shape)) - log_q
         if terms.reference is not None:
             across = run.density(draws, terms.reference.subsets, cross=True)

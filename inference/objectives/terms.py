@@ -138,6 +138,7 @@ class Scores(NamedTuple):
         outside: Of what lies outside it, a scalar.
         beside: Whether anything lies outside it, in the guide or in the model.
         scale: Factor of the plate, total over batch size.
+        astray: Modalities that lie outside it.
     """
 
     log_lik: dict[str, Array]
@@ -145,6 +146,7 @@ class Scores(NamedTuple):
     outside: Array
     beside: bool
     scale: float
+    astray: tuple[str, ...] = ()
 
     def log_ratio_outside(self, draws: Draws) -> Array | None:
         """Log p - log q of what lies outside the plate of the data; None where nothing does."""
