@@ -14,7 +14,7 @@ from mmppl.nets.bound import BoundNet
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
-from mmppl.priors.energy.real_line import on_real_line
+from mmppl.priors.energy.real_line import check_continuous, on_real_line
 from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
 
@@ -75,8 +75,7 @@ class EnergyTilted(TorchDistribution):
                 f"Expected a base with batch shape () and event shape (D,); got {tuple(base.batch_shape)} and "
                 f"{tuple(base.event_shape)}. Use .to_event(1)."
             )
-        if base.support.is_discrete:
-            raise OptionError("Expected a base with a density, along whose gradient chains move; got discrete values.")
+        check_continuous(base)
         self.base, self.log_z = base, log_z
         self.kept = None if kept is None else torch.as_tensor(kept).detach()
         self.chains = LangevinChains() if chains is None else chains

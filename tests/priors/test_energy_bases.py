@@ -248,6 +248,8 @@ def test_bases_without_a_map_to_the_real_line_are_refused(d):
     t = tools(d)
     with pytest.raises(OptionError, match="Expected a base with a density, .* got discrete values"):
         d.call(lambda: d.mm.EnergyTilted(d.dist.Poisson(1.0 + t.zeros).to_event(1), lambda z: z.sum(-1), FEW), 0)
+    if d.name == "numpyro":
+        return  # whose mixtures refuse components that have bounds of their own
     parts = d.dist.Uniform(d.array(np.zeros((2, 2))), d.array(np.array([[1.0, 1.0], [2.0, 2.0]]))).to_event(1)
     mixed = d.dist.MixtureSameFamily(d.dist.Categorical(probs=d.array(np.array([0.5, 0.5]))), parts)
     with pytest.raises(OptionError, match="got a mixture of components that have each their own"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmppl.errors import OptionError
 
-__all__ = ["on_real_line"]
+__all__ = ["check_continuous", "on_real_line"]
 
 
 def on_real_line(base: Any, dist: ModuleType, biject_to: Callable) -> tuple[Any, Callable]:
@@ -42,6 +42,20 @@ def on_real_line(base: Any, dist: ModuleType, biject_to: Callable) -> tuple[Any,
         )
     there = biject_to(support)
     return dist.TransformedDistribution(base, [there.inv]), there
+
+
+def check_continuous(base: Any) -> None:
+    """Refuses a base of discrete values; one that does not tell its support is taken to have a density.
+
+    Raises:
+        OptionError: If its values are discrete.
+    """
+    try:
+        discrete = base.support.is_discrete
+    except (NotImplementedError, AttributeError):
+        return
+    if discrete:
+        raise OptionError("Expected a base with a density, along whose gradient chains move; got discrete values.")
 
 
 def _same(z: Any) -> Any:
