@@ -100,6 +100,9 @@ class Runtime(Protocol):
     def fitting(self) -> AbstractContextManager:
         """A context for a fit, whatever the caller's own settings of gradients are."""
 
+    def check_numbers(self, batch: Batch) -> None:
+        """Refuses values and labels that the host's arrays would turn into others."""
+
     def bind(self, program: "Program", weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
         """The program's model and guide with these weights."""
 

@@ -299,7 +299,7 @@ class Batch:
             else:
                 bad, what = ~np.isfinite(value), "NaN or Inf"
                 if integer and not np.can_cast(value.dtype, np.int32):
-                    bad, what = np.abs(value) > MOST, f"integers above {MOST} (give them as floats)"
+                    bad, what = (value > MOST) | (value < -MOST), f"integers above {MOST} (give them as floats)"
             rows = _rows_with(bad & mask)
             if rows.size:
                 raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")

@@ -62,6 +62,7 @@ class Site:
             from; None where that is the one above for the scale that is the argument. To ask which costs no density,
             which may be an integration.
         point: Whether it is a value with no spread (Delta), whose log density is that of no distribution.
+        factor: Gives the scale that the host puts on its log density, divided by its argument.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Site:
     reparametrised: Callable[[], bool] = lambda: True
     plain: Callable[[float], Callable[[], Array] | None] = lambda over: None
     point: bool = False
+    factor: Callable[[float], Any] = lambda over: 1.0
 
 
 def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -> str | None:

@@ -7,6 +7,7 @@ test one of whose parameters is ``"pyro"`` or ``"torch"``. Only the files so nam
 """
 
 import gc
+import importlib
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -116,6 +117,12 @@ def forget_compiled():
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
+
+
+@pytest.fixture
+def handlers(host):
+    """The host's effect handlers: ``scale``, ``mask`` and others."""
+    return importlib.import_module("pyro.poutine" if host.name == "pyro" else "numpyro.handlers")
 
 
 @pytest.fixture

@@ -54,6 +54,19 @@ def test_one_seed_has_no_error_over_seeds(path):
             assert not any("± ?" in cell or "± nan" in cell for cell in row.values())
 
 
+def test_no_effective_samples_are_told_of_chains_that_have_not_mixed():
+    rows = [row for table in tables(page("mixing.md")) for row in table]
+    failed = [row for row in rows if float(row["R-hat < 1.1"]) < 0.95]
+    assert failed
+    assert all(row[name] == "–" for row in failed for name in row if name.startswith("ESS"))
+    rates = {row["what"]: row["value"] for table in tables(page("kernels.md")) for row in table}
+    bad = [name.split(":")[0] for name, value in rates.items() if "per second" in name and "(not trusted)" in value]
+    said = {name: value for name, value in rates.items() if " over " in name}
+    for name, value in said.items():
+        of = name.split(" over ")[0], "NUTS, joint" if "joint NUTS" in name else "BlackJAX MALA"
+        assert ("(not trusted)" in value) == bool(set(of) & set(bad)), name
+
+
 def test_the_page_without_k_says_so_first():
     assert "Log likelihoods here are not to be trusted" in page("multivae.md").read_text().split("Written by")[0]
 

@@ -16,11 +16,12 @@ from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.objectives.gradients import along, held, scaled
+from mmppl.inference.objectives.mixtures import mixed, own_share
 from mmppl.inference.objectives.terms import Draws, Scores, Terms
 
 Array = Any
 
-__all__ = ["Objective", "factor", "mixed", "owner"]
+__all__ = ["Objective", "factor", "owner"]
 
 GRADIENTS = ("standard", "stl", "dreg", "score")
 DENSITIES = ("own", "mixture")
@@ -41,7 +42,8 @@ class Objective:
 
     Arguments:
         particles: K.
-        beta: :math:`\beta`, on the whole ratio of reference and posterior: a number, or a function of the step such as
+        beta: :math:`\beta`, on the whole ratio of reference and posterior of each datum; latents outside the plate of
+            the data count as under the host's own bound. A number, or a function of the step such as
             :class:`~mmppl.inference.objectives.schedules.WarmUp`. :func:`~mmppl.inference.fit` counts steps within a
             stage; the host's own SVI is given ``step=``.
         gradient: ``"standard"`` (reparametrised), ``"stl"`` (sticking the landing), ``"dreg"`` (doubly
@@ -206,6 +208,10 @@ class Objective:
             value, slope = held(run.backend, lambda at: self._densities(run, batch, terms, at).log_q, draws)
             return value + along(run.backend, slope, draws), value
         found = self._densities(run, batch, terms, draws, own=draws.log_q if self.gradient == "standard" else None)
+        if self.gradient == "score" and draws.uneven:
+            # The score is of what was drawn from: scales and masks change what a draw is worth, not how likely it is.
+            plain = run.density(draws, terms.encode, plain=True)
+            return found.log_q, sum(plain.values(), start=run.backend.xp.broadcast_to(run.like, draws.shape))
         return found.log_q, found.log_own
 
     def _densities(
@@ -226,7 +232,7 @@ class Objective:
             own = run.density(draws, terms.encode)
         own = own or {}
         rest = self._total(xp, terms, owned, {site: own[site] for site in private}, zero)
-        mixture = mixed(run, draws, [across[site] for site in across if site not in private], weight)
+        mixture = mixed(run, draws, {site: x for site, x in across.items() if site not in private}, weight)
         component = sum((x for site, x in own.items() if site not in private), start=zero)
         return Densities(mixture + rest, sum(own.values(), start=zero), rest, component)
 
@@ -257,7 +263,7 @@ class Objective:
         # 2. The share of the component that drew.
         share = xp.ones_like(log_q)
         if self.density == "mixture":
-            share = backend.stop_gradient(xp.exp(live.component - (live.log_q - live.rest)) * _own_share(xp, terms))
+            share = backend.stop_gradient(xp.exp(live.component - (live.log_q - live.rest)) * own_share(xp, terms))
         # 3. The factor of log q in log w.
         factor = beta * share
         if terms.reference is not None:
@@ -295,6 +301,13 @@ class Objective:
         xp = run.backend.xp
         owned = {site: i for site in draws.latents if (i := owner(site, batch.modalities)) is not None}
         scores = self._score(run, batch, terms, draws)
+        if scores.astray and (
+            self.beta != 1.0 or self.free_bits or any(self.weights.get(n, 1.0) != 1.0 for n in scores.astray)
+        ):
+            raise ObjectiveError(
+                f"Expected modalities in the plate of the data, where beta, weights and free bits are; got "
+                f"{list(scores.astray)} outside it. Observe all modalities in one mm.plate(batch)."
+            )
         pull = self._total(xp, terms, owned, scores.log_prior, xp.broadcast_to(run.like, draws.shape)) - log_q
         if terms.reference is not None:
             across = run.density(draws, terms.reference.subsets, cross=True)
@@ -349,17 +362,6 @@ def owner(site: str, modalities: tuple[str, ...]) -> int | None:
     return max(owners, key=lambda i: len(modalities[i]), default=None)
 
 
-def mixed(run: Evaluation, draws: Draws, across: list[Array], weight: Array) -> Array:
-    """The log density of the mixture over subsets by weight ``(U, N)``, ``(K, T, N)``."""
-    backend, xp = run.backend, run.backend.xp
-    total = xp.sum(weight, axis=0, keepdims=True)
-    # A datum without a term gets even shares: its density is not used, but must be finite.
-    share = xp.where(total > 0, weight / xp.where(total > 0, total, xp.ones_like(total)), 1.0 / weight.shape[0])
-    log_share = xp.where(share > 0, xp.log(xp.where(share > 0, share, xp.ones_like(share))), -xp.inf)
-    none = xp.broadcast_to(run.like, (*draws.shape[:2], 1, draws.shape[2]))
-    return backend.logsumexp(sum(across, start=none) + log_share, axis=2)
-
-
 def factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array:
     """The factor on a log likelihood, ``(T, N)``; what is observed beside the modalities counts with the prior."""
     if site not in batch.modalities:
@@ -370,15 +372,6 @@ def factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array
     if score.dtype == xp.bool:
         return xp.astype(score & present, like.dtype)
     return score * xp.astype(present, like.dtype)
-
-
-def _own_share(xp: Any, terms: Terms) -> Array:
-    """The share in the mixture of the component that each term encodes with, ``(T, N)``."""
-    subsets, weight = terms.mixture or (terms.encode, terms.weight)
-    total = xp.sum(weight, axis=0)
-    share = weight / xp.where(total > 0, total, xp.ones_like(total))
-    same = xp.all(terms.encode[:, None, ...] == subsets[None, ...], axis=-1)
-    return xp.sum(xp.where(same, share[None, ...], xp.zeros_like(share)[None, ...]), axis=1)
 
 
 def _plain(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
+from mmppl.inference.objectives.mixtures import factors_of
 from mmppl.inference.objectives.runs import Layout, Program, Runs
 from mmppl.inference.objectives.terms import Draws, Scores, Terms
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
@@ -123,24 +124,30 @@ class Evaluation:
 
         xp = self.backend.xp
         own, common = draws.by_particle()
-        beside, scale = draws.beside, draws.scale
+        beside, scale, astray = draws.beside, draws.scale, ()
 
         def one(values: dict) -> tuple[dict, dict, Array]:
-            nonlocal beside, scale
+            nonlocal beside, scale, astray
             sites = self.runs.run(self.model, batch, {**common, **values}, **how)
             scale = self._check(sites, draws)
             wanted = sites if prior else {n: site for n, site in sites.items() if site.observed}
             outside = [site for site in wanted.values() if in_plate(site, self.plate(sites)) is None]
             beside = beside or bool(outside)
+            astray = tuple(site.name for site in outside if site.name in batch.modalities)
+            if astray and not draws.linear:
+                raise ObjectiveError(
+                    f"Expected modalities in the plate of the data; got {list(astray)} outside it. Several particles "
+                    "or terms weigh each datum by itself: observe all modalities in one mm.plate(batch)."
+                )
             sums = sum((total(site) for site in outside), start=xp.zeros_like(self.like))
             return *_sorted(self._rows(wanted, scale), wanted, prior), sums
 
         if draws.single:
             log_lik, log_prior, outside = one({n: z[0, 0, ...] for n, z in own.items()})
-            return Scores(_widen(log_lik), _widen(log_prior), outside, beside, scale)
+            return Scores(_widen(log_lik), _widen(log_prior), outside, beside, scale, astray)
         if draws.linear:
             log_lik, log_prior, outside = self._each(draws.shape, one, own)
-            return Scores(log_lik, log_prior, xp.mean(outside), beside, scale)
+            return Scores(log_lik, log_prior, xp.mean(outside), beside, scale, astray)
 
         if not own:
             # Without latents in the plate of the data all particles and terms are one.
@@ -272,6 +279,7 @@ class Evaluation:
             tuple(lost),
             tuple(n for n, site in local.items() if site.point),
             any(site.plain(scale) is not None for site in local.values()),
+            factors_of(local, plate, scale),
             scale=scale,
             beside=bool(beside),
             **how,

@@ -7,8 +7,9 @@ from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, above, at_least, checked, one_of
 from mmppl.errors import ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of, shares
-from mmppl.inference.objectives.base import Objective, factor, mixed
+from mmppl.inference.objectives.base import Objective, factor
 from mmppl.inference.objectives.evaluation import Evaluation
+from mmppl.inference.objectives.mixtures import mixed
 from mmppl.inference.objectives.terms import Draws, Terms
 from mmppl.mcmc import langevin
 from mmppl.nets.bound import evaluated_anew
@@ -149,5 +150,5 @@ class Refined(Objective):
         """The guide's log density of draws, ``(K, T, N)``: of each term's own, or of the mixture over terms."""
         if self.density == "mixture":
             subsets, weight = terms.mixture or (terms.encode, terms.weight)
-            return mixed(run, draws, list(run.density(draws, subsets, cross=True).values()), weight)
+            return mixed(run, draws, run.density(draws, subsets, cross=True), weight)
         return sum(run.density(draws, terms.encode).values())

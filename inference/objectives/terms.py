@@ -1,6 +1,7 @@
 """A table of terms, and draws that it is evaluated on."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Array = Any
@@ -73,6 +74,8 @@ class Draws(NamedTuple):
         points: Sites in the plate of the data that are values with no spread.
         uneven: Whether some latent counts otherwise than once in the guide's density, by a scale, a mask or a plate
             that is sub-sampled.
+        factors: Scales other than 1 of sites in the plate of the data, its own scale left out; None where one cannot be
+            taken out of a density of several sites together.
         shape: ``(K, T, N)``.
         linear: Whether each particle has its own latents outside the plate: there is one term, of averaged particles.
         several: Whether the guide was asked about several subsets of a datum, which then share the batch's arrays.
@@ -91,6 +94,7 @@ class Draws(NamedTuple):
     fixed: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     uneven: bool = False
+    factors: Mapping[str, Any] = {}
     shape: tuple[int, ...] = (1, 1, 1)
     linear: bool = True
     several: bool = False
@@ -134,6 +138,7 @@ class Scores(NamedTuple):
         outside: Of what lies outside it, a scalar.
         beside: Whether anything lies outside it, in the guide or in the model.
         scale: Factor of the plate, total over batch size.
+        astray: Modalities that lie outside it.
     """
 
     log_lik: dict[str, Array]
@@ -141,6 +146,7 @@ class Scores(NamedTuple):
     outside: Array
     beside: bool
     scale: float
+    astray: tuple[str, ...] = ()
 
     def log_ratio_outside(self, draws: Draws) -> Array | None:
         """Log p - log q of what lies outside the plate of the data; None where nothing does."""

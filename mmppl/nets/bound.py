@@ -28,10 +28,11 @@ class BoundNet:
         memo = _MEMO.get()
         if memo is None:
             return self.module(*args, **kwargs)
-        key = (self.name, *(id(arg) for arg in args), *((name, id(arg)) for name, arg in sorted(kwargs.items())))
+        leaves: list[Any] = []
+        key = (self.name, _identity((args, sorted(kwargs.items())), leaves))
         if key not in memo:
             # The arguments are kept beside the result, so that their identities stay taken.
-            memo[key] = (self.module(*args, **kwargs), args, kwargs)
+            memo[key] = (self.module(*args, **kwargs), leaves)
         return memo[key][0]
 
     def __getattr__(self, name: str) -> Any:
@@ -39,6 +40,31 @@ class BoundNet:
         if name.startswith("__") or name == "module":
             raise AttributeError(name)
         return getattr(self.module, name)
+
+    def __getitem__(self, place: Any) -> Any:
+        """A part of the network, as of a sequence of layers."""
+        return self.module[place]
+
+    def __len__(self) -> int:
+        """Number of the network's parts."""
+        return len(self.module)
+
+    def __bool__(self) -> bool:
+        """A network is one, however many parts it has."""
+        return True
+
+
+def _identity(x: Any, leaves: list[Any]) -> Any:
+    """Identity of an argument, container by container; torch counts what is written into a tensor in place."""
+    if isinstance(x, list | tuple):
+        return type(x), *(_identity(part, leaves) for part in x)
+    if isinstance(x, dict):
+        return dict, *((name, _identity(part, leaves)) for name, part in x.items())
+    leaves.append(x)
+    try:
+        return id(x), getattr(x, "_version", None)
+    except RuntimeError:  # a tensor of inference mode, which has no count
+        return id(x), None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mmppl.numpyro.declared import taken_apart
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
-from mmppl.priors.energy.real_line import on_real_line
+from mmppl.priors.energy.real_line import check_continuous, on_real_line
 from mmppl.priors.energy.tilted import contrastive_zero
 
 __all__ = ["EnergyTilted", "ambient_key"]
@@ -50,8 +50,8 @@ class EnergyTilted(Distribution):
         rng_key: Key for the negatives; taken from the enclosing ``seed`` handler by default.
 
     Raises:
-        OptionError: If the base has a batch shape or is not a vector; when drawing, if it does not declare to JAX all
-            that it needs.
+        OptionError: If the base has a batch shape, is discrete or is not a vector; when drawing, if it does not declare
+            to JAX all that it needs.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -81,6 +81,7 @@ class EnergyTilted(Distribution):
                 f"Expected a base with batch shape () and event shape (D,); got {base.batch_shape} and "
                 f"{base.event_shape}. Use .to_event(1)."
             )
+        check_continuous(base)
         self.base, self.log_z = base, log_z
         self.kept = None if kept is None else jax.lax.stop_gradient(jnp.asarray(kept, float))
         self.chains = LangevinChains() if chains is None else chains

@@ -22,7 +22,7 @@ from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.posterior import JOINT, Static, anneal, chains, guide_log_prob, outside, probe, refine, scores
-from mmppl.numpyro.primitives import as_batch, build
+from mmppl.numpyro.primitives import as_batch, build, check_numbers
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
@@ -40,6 +40,7 @@ __all__ = [
     "bind",
     "build_all",
     "chains",
+    "check_numbers",
     "dist",
     "factor",
     "find_prior",

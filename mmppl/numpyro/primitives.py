@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 from numpyro import handlers
 from numpyro.contrib.module import eqx_module
@@ -16,13 +15,14 @@ from numpyro.primitives import _PYRO_STACK
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
-from mmppl.errors import DataError, ModalityError
+from mmppl.errors import ModalityError
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.spec import Spec
+from mmppl.representable import check_representable
 from mmppl.sites import PLATE, elementwise
 
-__all__ = ["as_batch", "build", "net", "observe", "plate"]
+__all__ = ["as_batch", "build", "check_numbers", "net", "observe", "plate"]
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:
@@ -38,23 +38,24 @@ def _unflatten(aux: tuple, children: tuple) -> Batch:
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
 
 
+def check_numbers(batch: Batch) -> None:
+    """Refuses values and labels that the host's arrays would turn into others; see :func:`check_representable`."""
+    limits = jnp.iinfo(jnp.result_type(int)), jnp.finfo(jnp.result_type(float))
+    for name, value in batch.values.items():
+        check_representable(f"Modality '{name}'", value, *limits)
+    check_representable("Labels", batch.numbers, *limits)
+
+
 def as_batch(batch: Batch) -> Batch:
     """The batch with JAX arrays; integers come as JAX's own, and halves in its default precision.
 
     Labels that are numbers come along; a program is not shown others.
 
     Raises:
-        DataError: If integers are too large for JAX, which would go round to other ones.
+        DataError: If values or labels are too large for JAX, where integers go round to others and floats become
+            infinite.
     """
-    whole = jnp.iinfo(jnp.result_type(int))
-    for name, value in batch.values.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and not np.can_cast(value.dtype, whole.dtype):
-            largest = int(np.abs(value).max(initial=0))
-            if largest > whole.max:
-                raise DataError(
-                    f"Modality '{name}': expected integers of at most {whole.max}, JAX's largest; got {largest}. Give "
-                    "them as floats, or enable JAX's 64 bits."
-                )
+    check_numbers(batch)
     return Batch.trusted(
         {name: _array(value) for name, value in batch.values.items()},
         {name: jnp.asarray(mask) for name, mask in batch.present.items()},

@@ -30,7 +30,13 @@ def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
     scale = node["scale"]
     if scale is None or (isinstance(scale, float | int) and scale == over):
         return log_prob
-    return (scale if over == 1.0 else scale / over) * log_prob
+    return factor_of(node, over) * log_prob
+
+
+def factor_of(node: dict, over: float) -> Any:
+    """The scale on the log density of a sample site, over ``over``."""
+    scale = 1.0 if node["scale"] is None else node["scale"]
+    return scale if over == 1.0 else scale / over
 
 
 def plain_log_density(node: dict, over: float) -> Callable[[], jax.Array] | None:
@@ -70,6 +76,7 @@ def _site(name: str, node: dict, trace: Mapping) -> Site:
         False if node["is_observed"] else bool(node["fn"].support.is_discrete),
         plain=lambda over: plain_log_density(node, over),
         point=isinstance(innermost(node["fn"], (*AROUND, MaskedDistribution)), Delta),
+        factor=lambda over: factor_of(node, over),
     )
 
 

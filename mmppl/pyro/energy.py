@@ -14,7 +14,7 @@ from mmppl.nets.bound import BoundNet
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
-from mmppl.priors.energy.real_line import on_real_line
+from mmppl.priors.energy.real_line import check_continuous, on_real_line
 from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
 
@@ -45,8 +45,8 @@ class EnergyTilted(TorchDistribution):
         kept: 1 for coordinates that the energy sees, else 0, ``(D,)``; None for all. The others are as in the base.
 
     Raises:
-        OptionError: If the base has a batch shape or is not a vector, or a function is to keep a buffer; in
-            ``log_prob``, under ``torch.func`` with parameters that require gradients; in the backward pass, if
+        OptionError: If the base has a batch shape, is discrete or is not a vector, or a function is to keep a buffer;
+            in ``log_prob``, under ``torch.func`` with parameters that require gradients; in the backward pass, if
             parameters take part at the chains that took none at the value.
 
     Example:
@@ -75,6 +75,7 @@ class EnergyTilted(TorchDistribution):
                 f"Expected a base with batch shape () and event shape (D,); got {tuple(base.batch_shape)} and "
                 f"{tuple(base.event_shape)}. Use .to_event(1)."
             )
+        check_continuous(base)
         self.base, self.log_z = base, log_z
         self.kept = None if kept is None else torch.as_tensor(kept).detach()
         self.chains = LangevinChains() if chains is None else chains

@@ -23,7 +23,7 @@ from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.networks import evaluated
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.posterior import JOINT, anneal, chains, guide_log_prob, outside, probe, refine, scores, seeded
-from mmppl.pyro.primitives import as_batch, build
+from mmppl.pyro.primitives import as_batch, build, check_numbers
 from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
@@ -42,6 +42,7 @@ __all__ = [
     "bind",
     "build_all",
     "chains",
+    "check_numbers",
     "dist",
     "factor",
     "find_prior",

@@ -23,11 +23,20 @@ from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
 from mmppl.pyro.networks import copied, entered, ready
+from mmppl.representable import check_representable
 from mmppl.sites import PLATE, elementwise
 
-__all__ = ["as_batch", "build", "net", "observe", "plate"]
+__all__ = ["as_batch", "build", "check_numbers", "net", "observe", "plate"]
 
 _OWN: ContextVar[dict | None] = ContextVar("mmppl_own_modules", default=None)
+
+
+def check_numbers(batch: Batch) -> None:
+    """Refuses values and labels that the host's arrays would turn into others; see :func:`check_representable`."""
+    limits = torch.iinfo(torch.int64), torch.finfo(torch.get_default_dtype())
+    for name, value in batch.values.items():
+        check_representable(f"Modality '{name}'", value, *limits)
+    check_representable("Labels", batch.numbers, *limits)
 
 
 def as_batch(batch: Batch) -> Batch:
@@ -35,7 +44,12 @@ def as_batch(batch: Batch) -> Batch:
 
     Integers come as int64, doubles and halves in torch's default precision, as JAX has it too.
     Labels that are numbers come along; a program is not shown others.
+
+    Raises:
+        DataError: If values or labels are too large for torch, where integers go round to others and floats become
+            infinite.
     """
+    check_numbers(batch)
     return Batch.trusted(
         {name: _tensor(value) for name, value in batch.values.items()},
         {name: _tensor(mask) for name, mask in batch.present.items()},

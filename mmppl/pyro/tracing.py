@@ -100,6 +100,7 @@ def _site(name: str, node: dict) -> Site:
         lambda: _carries_gradients(node),
         lambda over: plain_log_density(node, over),
         isinstance(innermost(fn, (*AROUND, MaskedDistribution)), Delta),
+        lambda over: node["scale"] if over == 1.0 else node["scale"] / over,
     )
 
 

@@ -115,14 +115,42 @@ def test_integers_that_a_host_would_turn_into_others_are_refused(ppl):
         with pytest.raises(DataError, match="Modality 'n': integers above 2147483647 .* in rows 1"):
             Batch({"n": large}).validate(counts)
         if ppl.__name__ == "mmppl.numpyro":
-            with pytest.raises(DataError, match=f"Modality 'n': expected integers of at most .*; got {large.max()}"):
+            with pytest.raises(DataError, match=f"Modality 'n': expected integers within .*; got {large.max()}"):
                 ppl.as_batch(Batch({"n": large}))
         else:
             assert ppl.as_batch(Batch({"n": large}))["n"].tolist() == large.tolist()
         floats = Batch({"n": large.astype("f")}).validate(counts)
         assert np.asarray(ppl.as_batch(floats)["n"]).tolist() == large.tolist()
+    with pytest.raises(DataError, match="Modality 'n': integers above 2147483647 .* in rows 1"):
+        Batch({"n": np.array([[2], [-(2**63)]])}).validate(counts)
     most = Batch({"n": np.array([[2**31 - 1]])}).validate(counts)
     assert int(ppl.as_batch(most)["n"][0, 0]) == 2**31 - 1
+    least = ppl.as_batch(Batch({"n": np.array([[-(2**31)]])}))
+    assert int(least["n"][0, 0]) == -(2**31)
+
+
+LARGE = {
+    "integers": (np.array([3, 2**33 + 1]), "expected integers within .*; got 8589934593"),
+    "the least integer": (np.array([3, -(2**63)]), "expected integers within .*; got -9223372036854775808"),
+    "unsigned integers": (np.array([3, 2**63 + 5], np.uint64), "expected integers within .*; got 9223372036854775813"),
+    "floats": (np.array([3.0, -1e300]), "expected floats of size at most 3.403e\\+38, .*; got 1e\\+300"),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_labels_and_values_that_a_host_would_turn_into_others_are_refused(ppl, case):
+    """Labels 2^33 + 1 would be 1 on JAX, and be scored as such; 1e300 is infinite in single precision."""
+    numbers, said = LARGE[case]
+    label, rows = Batch({"a": np.zeros((2, 1), "f")}, label=numbers), Batch({"a": numbers[:, None]})
+    if ppl.__name__ == "mmppl.pyro" and numbers.dtype == np.int64:
+        assert ppl.as_batch(label).label.tolist() == ppl.as_batch(rows)["a"][:, 0].tolist() == numbers.tolist()
+        return
+    with pytest.raises(DataError, match=f"Labels: {said}"):
+        ppl.as_batch(label)
+    with pytest.raises(DataError, match=f"Labels: {said}"):
+        fit(models.mvae({"a": Modality((1,))}, ppl=ppl), label, epochs=1, batch_size=1, progress=False)
+    with pytest.raises(DataError, match=f"Modality 'a': {said}"):
+        ppl.as_batch(rows)
 
 
 def test_other_draws_have_the_same_types(fitted):

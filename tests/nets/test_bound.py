@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmppl.nets.bound import BoundNet, evaluated_once
 from mmppl.testing import driver
 
 
@@ -42,3 +43,42 @@ def test_networks_take_keywords_and_show_their_attributes(d):
     np.testing.assert_array_equal(d.numpy(found.double(x)), [2.0, 2.0])
     with pytest.raises(AttributeError, match="nothing"):
         found.nothing  # noqa: B018
+
+
+def layers(d):
+    """A network of two layers, each of which adds one."""
+    if d.name == "pyro":
+        import torch
+
+        class Plus(torch.nn.Module):
+            def forward(self, x):
+                return x + 1.0
+
+        return torch.nn.Sequential(Plus(), Plus())
+    import equinox as eqx
+
+    return eqx.nn.Sequential([eqx.nn.Lambda(lambda x: x + 1.0)] * 2)
+
+
+def test_parts_of_a_network_are_reached(d):
+    net, x = d.call(lambda: d.mm.net("net", layers(d)), 0), d.array(np.ones(2))
+    assert len(net) == 2
+    assert net
+    np.testing.assert_array_equal(d.numpy(net[1](net[0](x))), d.numpy(net(x)))
+
+
+def test_what_an_argument_holds_by_now_is_answered(d):
+    """Within a step a network answers from memory: not where a tensor was written into, or a list has other parts."""
+    net = BoundNet("net", lambda x, more=(): x + sum(more))
+    x, one = d.array(np.zeros(2)), d.array(np.ones(2))
+    with evaluated_once():
+        assert net(x) is net(x)
+        more = [one]
+        first = net(x, more=more)
+        assert net(x, more=[one]) is first
+        more[0] = one + 1.0
+        np.testing.assert_array_equal(d.numpy(net(x, more=more)), [2.0, 2.0])
+        if d.name == "pyro":
+            before = d.numpy(net(x)).copy()
+            x.add_(1.0)
+            np.testing.assert_array_equal(d.numpy(net(x)), before + 1.0)

@@ -1,5 +1,7 @@
 """The score function, for latents that are discrete, on either host."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -9,27 +11,40 @@ from mmppl.errors import ObjectiveError
 from mmppl.testing.contract import within_error
 
 
-def discrete(d):
-    """A program with one discrete latent of three values, and the exact log evidence of its rows."""
+def discrete(d, within=nullcontext):
+    """A program with one discrete latent of three values, which lies within a handler."""
     mm, ppl, dist = d.mm, d.ppl, d.dist
     start, places = np.array([0.4, -0.3, 0.1]), np.array([-1.0, 0.5, 2.0])
 
     def model(batch):
         with mm.plate(batch):
-            y = ppl.sample("y", dist.Categorical(d.array(np.array([0.5, 0.2, 0.3]))))
+            with within():
+                y = ppl.sample("y", dist.Categorical(d.array(np.array([0.5, 0.2, 0.3]))))
             mm.observe("x", dist.Normal(d.array(places)[y][..., None], 0.8).to_event(1), batch)
 
     def guide(batch):
         logits = ppl.param("logits", d.array(start))
-        with mm.plate(batch):
+        with mm.plate(batch), within():
             ppl.sample("y", dist.Categorical(logits=logits + 0.0 * batch["x"]))
 
     return model, guide, start, places
 
 
-@pytest.mark.parametrize(("particles", "average"), [(1, False), (3, True), (3, False)])
-def test_the_score_function_is_unbiased_for_discrete_latents(d, particles, average):
-    model, guide, start, places = discrete(d)
+WITHIN = {
+    "plain": (lambda handlers: nullcontext(), 1.0),
+    "scaled": (lambda handlers: handlers.scale(scale=0.25), 0.25),
+    "masked": (lambda handlers: handlers.mask(mask=False), 0.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("within", "particles", "average"),
+    [("plain", 1, False), ("plain", 3, True), ("plain", 3, False), ("scaled", 1, False), ("masked", 2, True)],
+)
+def test_the_score_function_is_unbiased_for_discrete_latents(d, handlers, within, particles, average):
+    """Scales and masks change what a draw is worth, not how likely it is."""
+    handler, factor = WITHIN[within]
+    model, guide, start, places = discrete(d, lambda: handler(handlers))
     x, rows = 0.3, 4000
     step = d.stepper(d.mm.ELBO(particles, gradient="score", average=average), model, guide)
     batch = Batch({"x": np.full((rows, 1), x)})
@@ -38,7 +53,7 @@ def test_the_score_function_is_unbiased_for_discrete_latents(d, particles, avera
     def exact(logits):
         """The expected loss of one row, over every combination of draws."""
         q = special.softmax(logits)
-        log_w = np.log([0.5, 0.2, 0.3]) + stats.norm.logpdf(x, places, 0.8) - np.log(q)
+        log_w = stats.norm.logpdf(x, places, 0.8) + factor * (np.log([0.5, 0.2, 0.3]) - np.log(q))
         sets = np.stack(np.meshgrid(*[np.arange(3)] * particles, indexing="ij"), -1).reshape(-1, particles)
         bound = log_w[sets].mean(-1) if average else special.logsumexp(log_w[sets], axis=-1) - np.log(particles)
         return -(q[sets].prod(-1) * bound).sum()

@@ -7,6 +7,7 @@ import pytest
 from scipy import optimize, special, stats
 
 from mmppl import Batch
+from mmppl.errors import OptionError
 from mmppl.priors import LangevinChains
 
 LOC, SCALE = np.array([0.3, -0.2]), np.array([0.8, 1.3])
@@ -199,7 +200,15 @@ BOUNDED = {
         {"loc": LOC, "scale": 0.5 * SCALE},
     ),
     "beta": (lambda d, t, p: d.dist.Beta(p["a"], p["b"]).to_event(1), {"a": SCALE + 1.0, "b": SCALE + 1.5}),
+    "mixture of betas": (
+        lambda d, t, p: d.dist.MixtureSameFamily(
+            d.dist.Categorical(probs=p["weights"]), d.dist.Beta(p["a"], 2.0).to_event(1), validate_args=False
+        ),
+        {"a": np.array([[1.8, 2.5], [3.0, 1.5]]), "weights": np.array([0.3, 0.7])},
+    ),
 }
+
+UNITS = ("beta", "mixture of betas")
 
 
 @pytest.mark.parametrize("name", BOUNDED)
@@ -219,7 +228,7 @@ def test_learning_gradient_of_a_base_with_bounds_is_that_of_quadrature(d, name):
         return waves(p)(z) + base(d, t, p).log_prob(z)
 
     def exact(p):
-        highest = {"uniform": p.get("high"), "beta": 1.0 + t.zeros}.get(name, 8.0 + t.zeros)
+        highest = {"uniform": p.get("high"), **dict.fromkeys(UNITS, 1.0 + t.zeros)}.get(name, 8.0 + t.zeros)
         values = t.xp.exp(log_density(p, cells * highest)).sum() / len(UNIT)
         return log_density(p, x).mean() - t.xp.log(values * highest[0] * highest[1])
 
@@ -231,8 +240,20 @@ def test_learning_gradient_of_a_base_with_bounds_is_that_of_quadrature(d, name):
     p = {key: d.array(value) for key, value in params.items()}
     draws = d.sample(d.call(lambda: d.mm.EnergyTilted(base(d, t, p), waves(p), LONG), 0), (200,), 0)
     assert (draws > 0.0).all()
-    if name in ("uniform", "beta"):
+    if name in ("uniform", *UNITS):
         assert (draws < params.get("high", 1.0)).all()
+
+
+def test_bases_without_a_map_to_the_real_line_are_refused(d):
+    t = tools(d)
+    with pytest.raises(OptionError, match="Expected a base with a density, .* got discrete values"):
+        d.call(lambda: d.mm.EnergyTilted(d.dist.Poisson(1.0 + t.zeros).to_event(1), lambda z: z.sum(-1), FEW), 0)
+    if d.name == "numpyro":
+        return  # whose mixtures refuse components that have bounds of their own
+    parts = d.dist.Uniform(d.array(np.zeros((2, 2))), d.array(np.array([[1.0, 1.0], [2.0, 2.0]]))).to_event(1)
+    mixed = d.dist.MixtureSameFamily(d.dist.Categorical(probs=d.array(np.array([0.5, 0.5]))), parts)
+    with pytest.raises(OptionError, match="got a mixture of components that have each their own"):
+        d.sample(d.call(lambda: d.mm.EnergyTilted(mixed, lambda z: z.sum(-1), FEW), 0), (2,), 0)
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-__all__ = ["on_real_line"]
+from mmppl.errors import OptionError
+
+__all__ = ["check_continuous", "on_real_line"]
 
 
 def on_real_line(base: Any, dist: ModuleType, biject_to: Callable) -> tuple[Any, Callable]:
@@ -18,18 +20,42 @@ def on_real_line(base: Any, dist: ModuleType, biject_to: Callable) -> tuple[Any,
         base: A distribution of the host.
         dist: The host's distributions.
         biject_to: The host's map from a support to T.
+
+    Raises:
+        OptionError: If it is a mixture whose components have bounds of their own.
     """
     try:
         support = base.support
     except NotImplementedError:
         return base, _same
+    if type(support).__name__ == "MixtureSameFamilyConstraint":
+        support = support.base_constraint  # torch's for the components, of which it has no map
     inner = support
     while getattr(inner, "base_constraint", None) is not None:
         inner = inner.base_constraint
     if inner is None or isinstance(inner, type(dist.constraints.real)):
         return base, _same
+    if any(getattr(getattr(inner, bound, None), "ndim", 0) > 1 for bound in ("lower_bound", "upper_bound")):
+        raise OptionError(
+            "Expected a base with bounds of its own; got a mixture of components that have each their own, which no "
+            "one map reaches. Give all components the same support."
+        )
     there = biject_to(support)
     return dist.TransformedDistribution(base, [there.inv]), there
+
+
+def check_continuous(base: Any) -> None:
+    """Refuses a base of discrete values; one that does not tell its support is taken to have a density.
+
+    Raises:
+        OptionError: If its values are discrete.
+    """
+    try:
+        discrete = base.support.is_discrete
+    except (NotImplementedError, AttributeError):
+        return
+    if discrete:
+        raise OptionError("Expected a base with a density, along whose gradient chains move; got discrete values.")
 
 
 def _same(z: Any) -> Any:
