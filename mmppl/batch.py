@@ -300,10 +300,10 @@ class Batch:
                 bad, what = ~np.isfinite(value), "NaN or Inf"
                 if integer and not np.can_cast(value.dtype, np.int32):
                     bad, what = np.abs(value) > MOST, f"integers above {MOST} (give them as floats)"
-            rows = _rows_with(bad & mask)
+            rows = _rows_with(bad, mask)
             if rows.size:
                 raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")
-            rows = _rows_with(modality.scoring.wrong(value) & mask)
+            rows = _rows_with(modality.scoring.wrong(value), mask)
             if rows.size:
                 raise DataError(
                     f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; "
@@ -343,8 +343,10 @@ class Batch:
         return Batch.trusted(self.values, self.present, self.label, self.num, names, self.elements)
 
 
-def _rows_with(bad: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(bad.reshape(len(bad), -1).any(1))
+def _rows_with(bad: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if not bad.any():  # as a rule, and most of the time is that of making further arrays
+        return np.arange(0)
+    return np.flatnonzero((bad & mask).reshape(len(bad), -1).any(1))
 
 
 def _brief(value: Any) -> str:
