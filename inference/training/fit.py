@@ -41,7 +41,7 @@ from mmppl.warn import warn
 __all__ = ["fit"]
 
 
-@checked(program=ANYTHING, data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
+@checked(data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
 def fit(
     program: Program,
     data: Batch | Mapping[str, Any],
