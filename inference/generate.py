@@ -66,8 +66,8 @@ def generate(
     modalities = fitted.program.modalities
     names = tuple(modalities) if want is None else tuple(want)
     unknown = [n for n in names if n not in modalities]
-    if unknown:
-        raise ModalityError(f"Expected wanted modalities among {list(modalities)}; got {unknown}.")
+    if unknown or not names or len(set(names)) < len(names):
+        raise ModalityError(f"Expected want, modalities among {list(modalities)}, each once; got {list(names)}.")
     if sampler is not None and sampler not in KERNELS:
         raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(KERNELS)}.")
     if given is None:

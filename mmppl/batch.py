@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import get_backend
+from mmppl.checks import LARGEST
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
-from mmppl.presence import checked, hidden, missing_as_nan, of_rows
+from mmppl.presence import check_no_mask, checked, hidden, missing_as_nan, of_rows
 
 Array = Any
 
@@ -73,6 +74,9 @@ class Batch:
     elements: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        for what, given in (("values", self.values), ("present", self.present)):
+            if not isinstance(given, Mapping):
+                raise ModalityError(f"Expected {what} to be arrays by name of modality; got {_brief(given)}.")
         values = dict(self.values)
         check_names(values)
         unknown = [name for name in self.present if name not in values]
@@ -102,8 +106,8 @@ class Batch:
                 elements[name] = own
         if isinstance(self.label, list | tuple):
             object.__setattr__(self, "label", np.asarray(self.label))
-        if self.label is not None and len(self.label) != num:
-            raise DataError(f"Expected {num} labels, one for each row; got {len(self.label)}.")
+        if self.label is not None:
+            self._check_label(num)
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "present", present)
         object.__setattr__(self, "elements", elements)
@@ -298,18 +302,25 @@ class Batch:
                 what = f"{_IDS[modality.kind]} outside [0, {modality.ids})"
             else:
                 bad, what = ~np.isfinite(value), "NaN or Inf"
+                if value.dtype == np.float64 and not bad.any():
+                    bad, what = np.abs(value) > LARGEST, f"numbers above {LARGEST:g}, the largest of float32,"
                 if integer and not np.can_cast(value.dtype, np.int32):
                     bad, what = (value > MOST) | (value < -MOST), f"integers above {MOST} (give them as floats)"
-            rows = _rows_with(bad & mask)
+            rows = _rows_with(bad, mask)
             if rows.size:
                 raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")
-            rows = _rows_with(modality.scoring.wrong(value) & mask)
+            rows = _rows_with(modality.scoring.wrong(value), mask)
             if rows.size:
                 raise DataError(
                     f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; "
                     f"got others where present, in rows {_few(rows)}."
                 )
             elements |= self._elements_as(name, modality)
+        numbers = self.numbers
+        if getattr(getattr(numbers, "dtype", None), "kind", "") in "iu" and len(self) and np.abs(numbers).max() > MOST:
+            raise DataError(
+                f"Expected labels up to {MOST}, the largest integer of JAX; got others. Give them as texts."
+            )
         out = self.select(*modalities)
         out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))
@@ -329,6 +340,19 @@ class Batch:
             )
         return {}
 
+    def _check_label(self, num: int) -> None:
+        check_no_mask("labels", self.label)
+        shape = getattr(self.label, "shape", None)
+        if not shape:
+            raise DataError(f"Expected label to be an array (N,); got {_brief(self.label)}.")
+        if shape[0] != num:
+            raise DataError(f"Expected {num} labels, one for each row; got {shape[0]}.")
+        if len(shape) != 1 or "complex" in str(self.label.dtype):  # type: ignore[union-attr]
+            raise DataError(
+                f"Expected label to be an array (N,) of real numbers, texts or times; got {_brief(self.label)}, dtype "
+                f"{self.label.dtype}."  # type: ignore[union-attr]
+            )
+
     def _check(self, names: tuple[str, ...]) -> None:
         unknown = [n for n in names if n not in self.values]
         if unknown:
@@ -343,8 +367,10 @@ class Batch:
         return Batch.trusted(self.values, self.present, self.label, self.num, names, self.elements)
 
 
-def _rows_with(bad: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(bad.reshape(len(bad), -1).any(1))
+def _rows_with(bad: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if not bad.any():  # as a rule, and most of the time is that of making further arrays
+        return np.arange(0)
+    return np.flatnonzero((bad & mask).reshape(len(bad), -1).any(1))
 
 
 def _brief(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Modalities: the shape of one datum, its kind, and how it is scored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -228,7 +228,7 @@ def _name_classes(modality: Modality) -> None:
             raise ModalityError(f"Expected kind 'category' with categories={number!r}, names={names!r}; got '{kind}'.")
         return
     if names is not None:
-        texts = isinstance(names, Iterable) and not isinstance(names, str)
+        texts = isinstance(names, Iterable) and not isinstance(names, str | Mapping | Set)
         plain = tuple(str(name) for name in names if isinstance(name, str)) if texts else ()
         if not plain or len(plain) != len(tuple(names)) or len(set(plain)) != len(plain):
             raise ModalityError(f"Expected names of classes that are texts, each another; got {names!r}.")
@@ -253,7 +253,11 @@ def _number(x: Any) -> bool:
 
 
 def _shape(shape: Any, kind: str) -> tuple[int, ...]:
-    listed = isinstance(shape, Iterable) and not isinstance(shape, str | bytes) and getattr(shape, "ndim", 1) == 1
+    listed = (
+        isinstance(shape, Iterable)
+        and not isinstance(shape, str | bytes | Mapping | Set)
+        and getattr(shape, "ndim", 1) == 1
+    )
     sizes = tuple(shape) if listed else None
     if sizes is None or not all(_whole(size) and size >= 1 for size in sizes):
         raise ModalityError(

@@ -10,7 +10,20 @@ from mmppl.warn import warn
 
 Array = Any
 
-__all__ = ["checked", "hidden", "missing_as_nan", "of_rows", "say_missing"]
+__all__ = ["check_no_mask", "checked", "hidden", "missing_as_nan", "of_rows", "say_missing"]
+
+
+def check_no_mask(what: str, value: Any) -> None:
+    """Refuses a masked array of numpy, whose mask would be lost on the way to a host.
+
+    Raises:
+        ModalityError: If it is one.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise ModalityError(
+            f"Expected {what} without a mask; got a masked array. Give its values, x.filled(0), and present=, "
+            "~np.ma.getmaskarray(x)."
+        )
 
 
 def say_missing(name: str, shape: tuple[int, ...], number: int) -> None:
@@ -28,6 +41,8 @@ def say_missing(name: str, shape: tuple[int, ...], number: int) -> None:
 
 def checked(name: str, value: Array, mask: Any, own: Any) -> tuple[Array, Array | None]:
     """Masks of rows ``(*, N)`` and, where it is known, of elements, as arrays of the value's backend."""
+    check_no_mask(f"modality '{name}'", value)
+    check_no_mask(f"present['{name}']", mask)
     backend, num = get_backend(value), value.shape[0]
     mask, own = (None if x is None else backend.asarray(x) for x in (mask, own))
     if mask is not None and value.ndim > 1 and mask.shape == value.shape:

@@ -34,7 +34,9 @@ ZERO = {
     **dict.fromkeys(
         ("tolerance", "guidance", "finetune", "free_bits", "blur", "noise", "eps", "dropout", "decay"), "none of it"
     ),
-    **dict.fromkeys(("p_conditional", "p_marginal", "restart", "threshold", "error", "rate", "missing"), "never"),
+    **dict.fromkeys(
+        ("p_conditional", "p_marginal", "p_single", "restart", "threshold", "error", "rate", "missing"), "never"
+    ),
     **dict.fromkeys(("ema", "momentum", "eta", "start", "end"), "an end of the range"),
     **dict.fromkeys(("private", "shared_dim"), "no such latents"),
     **dict.fromkeys(("learning_rate", "delta", "reduce"), "a stage that rests; a density without a rounded centre"),

@@ -5,14 +5,15 @@ CRC-32: what is to be found is a fault of a disk or an edit, not a forgery, and 
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from mmppl.batch import Batch
 
-__all__ = ["checksum", "data_digest", "of_arrays", "of_json"]
+__all__ = ["checksum", "data_digest", "digesting", "of_arrays", "of_json"]
 
 
 def checksum(data: Any, start: int = 0) -> int:
@@ -54,10 +55,38 @@ def data_digest(data: Batch) -> dict[str, Any]:
         >>> data_digest(Batch({"a": np.zeros((3, 1))}))["rows"]
         3
     """
-    digest: dict[str, Any] = {"rows": len(data)}
-    for part, arrays in (("values", data.values), ("present", data.masks)):
-        digest[part] = {name: f"{of_arrays({'': np.asarray(x)}):08x}" for name, x in arrays.items()}
+    return digesting(data)()
+
+
+def digesting(data: Batch) -> Callable[[], dict[str, Any]]:
+    """Begins the digest of a batch in threads, one for each array, and returns what waits for it.
+
+    Reading 500 MB takes 0.2 s, which need not be waited for until the first step; CRC-32 holds no lock of Python's.
+
+    Example:
+        >>> wait = digesting(Batch({"a": np.zeros((3, 1))}))
+        >>> wait() == data_digest(Batch({"a": np.zeros((3, 1))}))
+        True
+    """
     label = None if data.label is None else np.asarray(data.label)
     if label is not None and label.dtype.hasobject:
         label = label.astype(str)
-    return digest | {"label": None if label is None else f"{of_arrays({'': label}):08x}"}
+    with_threads = ThreadPoolExecutor()
+    begun = {
+        part: {name: with_threads.submit(_one, x) for name, x in arrays.items()}
+        for part, arrays in (("values", data.values), ("present", data.masks))
+    }
+    of_label = None if label is None else with_threads.submit(_one, label)
+    with_threads.shutdown(wait=False)
+
+    def wait() -> dict[str, Any]:
+        digest: dict[str, Any] = {"rows": len(data)}
+        for part, found in begun.items():
+            digest[part] = {name: one.result() for name, one in found.items()}
+        return digest | {"label": None if of_label is None else of_label.result()}
+
+    return wait
+
+
+def _one(array: Any) -> str:
+    return f"{of_arrays({'': np.asarray(array)}):08x}"

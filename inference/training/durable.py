@@ -1,5 +1,6 @@
 """Writing that a crash cannot halve: beside the place, to the disk, then moved there."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import IO
 
 from mmppl.errors import RunError
 
-__all__ = ["add_line", "is_part", "make_folder", "remove", "write_whole"]
+__all__ = ["add_line", "is_part", "make_folder", "parts_of", "remove", "write_whole"]
 
 PART = ".part"
 
@@ -63,6 +64,11 @@ def remove(path: Path) -> None:
 def is_part(name: str) -> bool:
     """Tells whether a file is what a writer that was killed has left behind."""
     return name.endswith(PART)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """What writers of a file that were killed have left behind; those that still write are not told from them."""
+    return [part for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART}") if part.is_file()]
 
 
 @contextmanager

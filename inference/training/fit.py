@@ -21,7 +21,7 @@ from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.training.advice import warn_of_cost, warn_of_scales, warn_of_units, warn_of_warm_up
 from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
 from mmppl.inference.training.checkpoints import check_weights, save
-from mmppl.inference.training.checksums import data_digest
+from mmppl.inference.training.checksums import digesting
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.held_out import even_blocks, hold_out, weighted_mean
@@ -29,7 +29,7 @@ from mmppl.inference.training.history import History
 from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.inference.training.processes import check_one_process
 from mmppl.inference.training.program import Program, Stage
-from mmppl.inference.training.resuming import BEST, LOSS, check_same, losses_of, restore
+from mmppl.inference.training.resuming import BEST, LOSS, check_data, check_same, losses_of, restore
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.inference.training.settings import Settings, TrainingSettings
@@ -41,7 +41,7 @@ from mmppl.warn import warn
 __all__ = ["fit"]
 
 
-@checked(program=ANYTHING, data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
+@checked(data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
 def fit(
     program: Program,
     data: Batch | Mapping[str, Any],
@@ -142,16 +142,16 @@ def fit(
     for rows in (data, held):
         if rows is not None:
             host.check_numbers(rows)
-    run = about = None
+    run = about = found = digest = progress_made = None
     if out is not None:
         run = Run(out)
         program.check_options_can_be_saved()
         calls.state()
+        digest = digesting(data)
         about = RunInfo(
             **program.about(),
             objectives=[repr(stage.objective or program.objective) for stage in program.stages],
             label=None if label is None else label.tolist(),
-            data_digest=data_digest(data),
             validation=about_held,
             more=dict(info or {}),
             **how.record(batch_size),
@@ -161,11 +161,11 @@ def fit(
     with host.fitting(), ExitStack() as stack:
         snapshot, done, history = None, 0, History()
         if run and about and resume:
-            check_same(run.info(), about)
+            found = run.info()
+            check_same(found, about)
             stack.enter_context(run.writing())
             snapshot, progress_made = run.state() or (None, None)
             done = 0 if progress_made is None else progress_made.epoch
-            history = History(run.go_back(progress_made))
         elif run:
             run.check_free(force=force)
         program = _within(program.fresh(how.seed), how.epochs * (len(data) // batch_size))
@@ -184,6 +184,11 @@ def fit(
                 trainer.begin(stage, 1, how.schedule)  # refuses what the host cannot run, before a folder is made
         if program.rebuild is None and not resume:
             check_no_leakage(Fitted(program, first, label=label), data)
+        if run and about and digest:
+            about = replace(about, data_digest=digest())
+            if found:
+                check_data(found, digest())
+                history = History(run.go_back(progress_made))
         if snapshot is not None:
             calls.load(snapshot, str(out))
         elif done == 0:

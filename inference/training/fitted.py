@@ -37,6 +37,9 @@ class Fitted:
     label: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.program, Program) or not isinstance(self.weights, Mapping):
+            got = type(self.program).__name__, type(self.weights).__name__
+            raise OptionError(f"Expected a program and weights, arrays by name; got a {got[0]} and a {got[1]}.")
         object.__setattr__(self, "history", History(self.history))
 
     @cached_property

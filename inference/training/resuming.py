@@ -8,7 +8,7 @@ from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 
-__all__ = ["BEST", "check_same", "losses_of", "restore"]
+__all__ = ["BEST", "check_data", "check_same", "losses_of", "restore"]
 
 # What a run is resumed with has to be equal in these.
 SAME = (
@@ -51,7 +51,7 @@ def restore(trainer: Any, snapshot: Mapping[str, Any], run: Run | None) -> None:
 
 
 def check_same(found: RunInfo, wanted: RunInfo) -> None:
-    """Compares a run folder with what it is to be resumed with.
+    """Compares the settings of a run folder with those that it is to be resumed with.
 
     Raises:
         RunError: Names what differs.
@@ -67,7 +67,15 @@ def check_same(found: RunInfo, wanted: RunInfo) -> None:
         raise RunError(
             "The run has other validation data, or another share of the rows. Resume it with the same validation=."
         )
-    changed = _changed(found.data_digest or {}, wanted.data_digest or {})
+
+
+def check_data(found: RunInfo, digest: Mapping[str, Any]) -> None:
+    """Compares the data of a run folder with the digest of those that it is to be resumed with.
+
+    Raises:
+        RunError: Names what differs.
+    """
+    changed = _changed(found.data_digest or {}, digest)
     if changed:
         raise RunError(f"The data are not those that the run began with: {changed}. Resume it with the same data.")
 

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from mmppl.errors import RunError
 from mmppl.inference.training import checksums
-from mmppl.inference.training.durable import add_line, is_part, make_folder, remove, write_whole
+from mmppl.inference.training.durable import add_line, is_part, make_folder, parts_of, remove, write_whole
 from mmppl.inference.training.run_info import FORMAT, Progress, RunInfo
 from mmppl.inference.training.writer_lock import LOCK, writer
 
@@ -48,9 +48,12 @@ class Run:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Holds the folder, which is made if need be, for this writer alone."""
+        """Holds the folder, which is made if need be, for this writer alone; what a killed one left is removed."""
         make_folder(self.path)
         with writer(self.path):
+            for name in (INFO, WEIGHTS, STATE, METRICS):
+                for part in parts_of(self.path / name):
+                    remove(part)
             yield
 
     def check_free(self, *, force: bool = False) -> None:

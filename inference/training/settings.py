@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, TypedDict
 
-import numpy as np
-
+from mmppl.checks import kind_of
 from mmppl.errors import OptionError
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.learning_rate import SCHEDULES
@@ -68,8 +67,8 @@ class Settings:
             if value is None and name in MAY_BE_NONE:
                 continue
             # A number that is not finite, or a fraction of a count, is in no range.
-            real = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-            if not (real and np.isfinite(value) and holds(value)):
+            number = isinstance(value, kind) and kind_of(int if kind is Integral else float).holds(value)
+            if not (number and holds(value)):
                 raise OptionError(f"Expected {name} {wanted}; got {name}={value!r}.")
             object.__setattr__(self, name, int(value) if kind is Integral else float(value))
         own = self.optimizer is None

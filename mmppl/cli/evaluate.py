@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmppl.cli.options import Force, RunFolder, Seed, new_file
+from mmppl.cli.options import Force, RunFolder, Seed, new_file, path_of
 
 __all__ = ["evaluate"]
 
@@ -15,7 +15,7 @@ def evaluate(
     split: Annotated[str, typer.Option(metavar="test|train", help="The rows to evaluate on.")] = "test",
     judges: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Saved by Classifiers.save; trained, once, by default."),
+        typer.Option(metavar="FILE", help="Saved by Classifiers.save; trained, once, by default.", parser=path_of),
     ] = None,
     seed: Seed = 0,
     force: Force = False,

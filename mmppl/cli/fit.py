@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmppl.cli.options import Force, Seed, parse_kinds, parse_settings
+from mmppl.cli.options import Force, Seed, parse_kinds, parse_settings, path_of
 from mmppl.errors import OptionError
 
 __all__ = ["fit"]
@@ -23,8 +23,10 @@ def fit(
         ),
     ],
     backend: Annotated[str, typer.Option(metavar="numpyro|pyro", help="The host.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
-    data_root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.")] = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", parser=path_of)],
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.", parser=path_of)
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training data, all stages together.", min=1)] = 30,
     seed: Seed = 0,
     validation: Annotated[

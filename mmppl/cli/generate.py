@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmppl.cli.options import Force, RunFolder, Seed, new_file
+from mmppl.cli.options import Force, RunFolder, Seed, new_file, path_of
 from mmppl.errors import OptionError
 
 __all__ = ["generate"]
@@ -16,9 +16,14 @@ INTERVAL = 0.8
 
 def generate(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .npz, or one like that of --given.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The file to write: .npz, or one like that of --given.", parser=path_of)
+    ],
     given: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What is observed, as in 'mmppl fit'; rows may lack modalities.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What is observed, as in 'mmppl fit'; rows may lack modalities.", parser=path_of
+        ),
     ] = None,
     want: Annotated[str | None, typer.Option(metavar="a,b", help="Modalities to write; all by default.")] = None,
     num: Annotated[int, typer.Option(help="Draws K: for each row of --given, or in all.", min=1)] = 1,

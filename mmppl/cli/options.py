@@ -8,9 +8,22 @@ import typer
 
 from mmppl.errors import OptionError, RunError
 
-__all__ = ["FIT_SETTINGS", "Force", "RunFolder", "Seed", "new_file", "parse_kinds", "parse_settings"]
+__all__ = ["FIT_SETTINGS", "Force", "RunFolder", "Seed", "new_file", "parse_kinds", "parse_settings", "path_of"]
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder written by 'mmppl fit'.")]
+
+def path_of(text: str) -> Path:
+    """A path of the command line, where an empty text would stand for the folder that one is in.
+
+    Example:
+        >>> path_of("a.npz").suffix
+        '.npz'
+    """
+    if not text.strip() or "\0" in text:
+        raise typer.BadParameter(f"expected a path; got {text!r}.")
+    return Path(text)
+
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder written by 'mmppl fit'.", parser=path_of)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; the same seed gives the same result.", min=0)]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 

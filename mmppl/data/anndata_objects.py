@@ -136,7 +136,7 @@ def slot(adata: Any, view: str, place: str) -> tuple[np.ndarray, tuple, tuple, M
         )
     if matrix is None:
         raise DataError(f"View '{view}': expected a place among {known[:20]} with values in it; got '{place}'.")
-    array = numpy_of(matrix)
+    array = numpy_of(matrix, "a matrix")
     return array, names, (array.dtype,), None
 
 

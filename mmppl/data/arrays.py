@@ -12,7 +12,7 @@ from mmppl.modality import Modality
 from mmppl.names import check_names
 from mmppl.presence import of_rows, say_missing
 
-__all__ = ["LABEL", "PRESENT", "batch_of", "taken"]
+__all__ = ["LABEL", "PRESENT", "batch_of", "observed", "taken"]
 
 PRESENT, KIND, LABEL = "__present", "__kind", "label"
 READERS = {"DataFrame": "from_pandas", "AnnData": "from_anndata", "MuData": "from_mudata"}
@@ -52,9 +52,9 @@ def batch_of(
     if any(not isinstance(name, str) for name in arrays):
         check_names(arrays)
     label = None if LABEL in known else arrays.pop(LABEL, None)
-    masks = {k.removesuffix(PRESENT): numpy_of(arrays.pop(k)) for k in list(arrays) if k.endswith(PRESENT)}
+    masks = {k.removesuffix(PRESENT): numpy_of(arrays.pop(k), k) for k in list(arrays) if k.endswith(PRESENT)}
     beside = [k for k in arrays if k.endswith(KIND) and k.removesuffix(KIND) in arrays]
-    said = {k.removesuffix(KIND): str(numpy_of(arrays.pop(k))) for k in beside}
+    said = {k.removesuffix(KIND): str(numpy_of(arrays.pop(k), k)) for k in beside}
     orphans = sorted(set(masks) - set(arrays))
     if orphans:
         raise DataError(f"{where}: '{orphans[0]}{PRESENT}' has no array '{orphans[0]}' beside it.")
@@ -69,12 +69,12 @@ def batch_of(
             )
     said |= kinds or {}
     check_kinds(said, list(arrays))
-    label = None if label is None else np.array(numpy_of(label))  # one that may be written to, or torch warns
+    label = None if label is None else np.array(numpy_of(label, LABEL))  # one that may be written to, or torch warns
     if label is not None and label.ndim != 1:
         raise DataError(f"Expected '{LABEL}' of shape (N,) in {where}; got {label.shape}.")
     values, present, out = {}, {}, {}
     for name, array in arrays.items():
-        array, mask = numpy_of(array), masks.get(name)
+        array, mask = numpy_of(array, f"modality '{name}'"), masks.get(name)
         if name in known:
             values[name], there = fit_to(name, array, known[name], mask)
             out[name] = known[name]
@@ -98,17 +98,19 @@ def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
         modalities: What the modalities are.
 
     Raises:
-        DataError: If it is neither.
+        DataError: If it is neither, or has no rows.
         ModalityError: If a name is not of a modality.
 
     Example:
         >>> taken({"x": np.ones((2, 3))}, {"x": Modality((3,))}).present["x"].tolist()
         [True, True]
     """
-    if isinstance(data, Batch):
-        return _plain(data, modalities)
-    if isinstance(data, Mapping):
-        return batch_of(data, modalities=modalities)[0]
+    if isinstance(data, Batch | Mapping):
+        own = isinstance(data, Batch)
+        found = _plain(data, modalities) if own else batch_of(data, modalities=modalities)[0]
+        if not len(found):
+            raise DataError("Expected data with rows; got none.")
+        return found
     kind = type(data).__name__
     if hasattr(data, "train") and hasattr(data, "modalities"):
         hint = "Take a part of the data set, such as data.train"
@@ -119,14 +121,26 @@ def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
     raise DataError(f"Expected a Batch, or arrays (N, ...) by name of modality; got a {kind}. {hint}.")
 
 
+def observed(data: Any, modalities: Mapping[str, Modality]) -> Batch:
+    """The same, of data in which something is observed.
+
+    Raises:
+        DataError: Also if nothing is present in any row.
+    """
+    found = taken(data, modalities)
+    if not np.asarray(found.observed()).any():
+        raise DataError("Expected data in which something is present; got rows without any.")
+    return found
+
+
 def _plain(batch: Batch, modalities: Mapping[str, Modality]) -> Batch:
     """The batch, with numpy's arrays of the types that modalities have."""
     values, masks = {}, {}
     for name, value in batch.values.items():
-        array, mask = numpy_of(value), numpy_of(batch.masks[name])
+        array, mask = (numpy_of(x, f"modality '{name}'") for x in (value, batch.masks[name]))
         odd = name in modalities and array.dtype.kind not in "iuf"
         values[name], masks[name] = fit_to(name, array, modalities[name], mask) if odd else (array, mask)
-    label = None if batch.label is None else numpy_of(batch.label)
+    label = None if batch.label is None else numpy_of(batch.label, LABEL)
     same = all(values[n] is x for n, x in batch.values.items()) and label is batch.label
     return batch if same else Batch(values, masks, label, batch.num, batch.scored)
 

@@ -126,7 +126,9 @@ def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float
 def _opened(path: Path) -> Any:
     """Contents of a file, by the package that reads it."""
     if not path.exists():
-        raise DataError(f"Expected a file; got {path}, which is not there.")
+        raise DataError(f"Expected a file; got '{path}', which is not there.")
+    if path.suffix not in ENDINGS:
+        raise DataError(f"Expected a file that ends in {', '.join(ENDINGS)}; got '{path}'.")
     try:
         if path.suffix == ".csv":
             return need("pandas", "tables").read_csv(path)

@@ -39,6 +39,8 @@ def hide(batch: Batch, rate: float, *, elements: bool = False, seed: int = 0) ->
         >>> int(sum((~partly.there(name)).sum() for name in "ab"))
         5
     """
+    if not len(batch):
+        raise DataError("Expected a batch with rows; got none.")
     masks = {n: np.asarray(batch.there(n) if elements else batch.present[n]) for n in batch.modalities}
     present = np.concatenate([mask.reshape(len(batch), -1) for mask in masks.values()], axis=1)
     if not present.any(1).all():

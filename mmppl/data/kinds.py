@@ -20,6 +20,7 @@ row without a text; integers have no sign for that. A modality that lacks single
 :class:`~mmppl.modality.Modality`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
-from mmppl.presence import of_rows
+from mmppl.presence import check_no_mask, of_rows
 
 __all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_table", "numpy_of"]
 
@@ -143,8 +144,14 @@ def kinds_table(modalities: Mapping[str, Modality], batch: Batch) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def numpy_of(value: Any) -> np.ndarray:
-    """An array of any host, or a sparse matrix, as numpy's."""
+def numpy_of(value: Any, what: str) -> np.ndarray:
+    """An array of any host, or a sparse matrix, as numpy's.
+
+    Raises:
+        DataError: If there is no array of it, as of rows of several lengths.
+        ModalityError: If it has a mask.
+    """
+    check_no_mask(what, value)
     if isinstance(value, np.ndarray):
         return value
     if hasattr(value, "toarray"):
@@ -152,12 +159,16 @@ def numpy_of(value: Any) -> np.ndarray:
     try:
         return np.asarray(get_backend(value).to_numpy(value))
     except TypeError:  # no array of a host, but perhaps what numpy makes one of
+        pass
+    try:
         return np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"Expected {what} to be an array (N, ...); got a {type(value).__name__}: {error}") from error
 
 
 def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     """An array of numbers or texts, and which rows or elements are there; what is missing in it is 0 or no text."""
-    value = numpy_of(value)
+    value = numpy_of(value, f"modality '{name}'")
     if not value.ndim:
         raise DataError(f"Modality '{name}': expected an array (N, *event); got one of shape ().")
     if value.dtype.kind in "OT" and value.ndim == 1:
@@ -173,7 +184,7 @@ def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     there = np.ones(len(value), bool)
     if value.dtype.kind == "f":
         gone = np.isnan(value)
-        lost = gone.reshape(len(value), -1)
+        lost = gone.reshape(len(value), math.prod(value.shape[1:]))
         there = ~lost.all(1) if value.size else there
         if (lost.any(1) & there).any():
             there = ~gone
@@ -197,7 +208,7 @@ def _seen(value: np.ndarray, there: np.ndarray, mask: np.ndarray | None) -> tupl
 
 def _partly(there: np.ndarray) -> bool:
     """Tells whether some row has some elements and lacks others."""
-    own = there.reshape(len(there), -1)
+    own = there.reshape(len(there), math.prod(there.shape[1:]))
     return bool((own.any(1) & ~own.all(1)).any()) if there.ndim > 1 else False
 
 

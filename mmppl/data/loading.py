@@ -76,7 +76,9 @@ def load(
     name = os.fspath(name_or_path)
     if is_file(name):
         archive = {"max_bytes"} if Path(name).suffix == ".npz" else set()
-        unknown = sorted({*options, *([] if root is None else ["root"])} - archive)
+        if root is not None:
+            raise OptionError(f"Expected no root (--data-root) with a file, '{name}'; got {os.fspath(root)!r}.")
+        unknown = sorted({*options} - archive)
         if unknown:
             takes = " It takes max_bytes alone." if archive else ""
             raise OptionError(f"Expected no options with a {Path(name).suffix} file; got {unknown}.{takes}")
@@ -99,5 +101,5 @@ def load(
             raise OptionError(f"Data '{name}' is read from a folder. Pass root (--data-root).")
         options["root"] = root
     elif root is not None:
-        raise OptionError(f"Data '{name}' is built in and needs no root; got root={os.fspath(root)!r}.")
+        raise OptionError(f"Data '{name}' is built in and needs no root (--data-root); got root={os.fspath(root)!r}.")
     return builder(seed=seed, **options)

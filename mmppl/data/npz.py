@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.archives import MOST_UNPACKED, check_archive
 from mmppl.data.arrays import LABEL, PRESENT, batch_of
 from mmppl.data.dataset import Dataset
+from mmppl.data.kinds import numpy_of
 from mmppl.data.source import named
 from mmppl.errors import DataError
 
@@ -139,7 +139,9 @@ def write_npz(
         raise DataError(f"Expected a new path; got {path}, which exists. Pass force (--force) to replace it.")
     if not path.parent.is_dir():
         raise DataError(f"Expected a path in a folder that exists; got {path}. Make the folder first.")
-    arrays: dict[str, Any] = {key: get_backend(value).to_numpy(value) for key, value in _columns(data).items()}
+    if not isinstance(data, Batch | Mapping) or not len(data):
+        raise DataError(f"Expected data to be a Batch with rows, or arrays by name; got a {type(data).__name__}: none.")
+    arrays: dict[str, Any] = {key: numpy_of(value, f"'{key}'") for key, value in _columns(data).items()}
     arrays = named(arrays, modalities or {})
     arrays |= {f"{name}__kind": np.array(m.kind) for name, m in (modalities or {}).items() if name in arrays}
     for key, value in arrays.items():

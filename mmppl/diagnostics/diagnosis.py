@@ -8,10 +8,12 @@ from tqdm.auto import tqdm
 
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import Dataset
+from mmppl.data.arrays import observed
 from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.coverage_by_subset import coverage_by_subset
 from mmppl.diagnostics.energies import energy_health
 from mmppl.diagnostics.guide_fit import gaps, guide_k
+from mmppl.errors import DataError
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
 
@@ -39,7 +41,11 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
         simulated data; ``coverage``: by modality held out; ``coverage_by_subset``: the same by subset that is given;
         ``energy``: by site; ``warnings``: what fails, each with a remedy.
     """
-    rows = dataset.test[np.flatnonzero(np.asarray(dataset.test.observed()))]
+    test = getattr(dataset, "test", None)
+    if test is None:
+        raise DataError(f"Expected dataset to have rows for testing, dataset.test; got a {type(dataset).__name__}.")
+    test = observed(test, fitted.program.modalities)
+    rows = test[np.flatnonzero(np.asarray(test.observed()))]
     few = rows[:num]
     out: dict[str, Any] = {"seed": seed, "epochs": len(fitted.history), "data": len(few)}
     chains, weights = fitted.program.kernel is not None, fitted.program.density

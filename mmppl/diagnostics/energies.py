@@ -7,6 +7,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
+from mmppl.data.arrays import observed
 from mmppl.inference import Fitted, log_normalizer
 from mmppl.inference.posterior.convergence import r_hat
 from mmppl.inference.posterior.trust import LIMIT_R_HAT
@@ -31,6 +32,7 @@ def energies(fitted: Fitted, data: Batch, *, seed: int = 0) -> dict[str, tuple[n
         everywhere, are left out.
     """
     host = fitted.program.ppl.host
+    data = observed(data, fitted.program.modalities)
     data = data[np.flatnonzero(np.asarray(data.observed()))]
     none, every = np.zeros(len(data), bool), np.ones(len(data), bool)
     posterior = host.latents(fitted.model, fitted.guide, data, 1, seed, none)

@@ -5,6 +5,7 @@ import numpy as np
 from mmppl.checks import checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
+from mmppl.metrics.numbers import numbers
 
 __all__ = ["f1"]
 
@@ -33,7 +34,7 @@ def f1(samples: np.ndarray, data: np.ndarray, threshold: float = 0.5) -> Estimat
         >>> round(f1(np.array([[0.9, 0.8, 0.1]]), np.array([[1.0, 0.0, 0.0]])).value, 3)
         0.667
     """
-    samples, data = np.asarray(samples), np.asarray(data)
+    samples, data = numbers("samples", samples), numbers("data", data)
     if data.ndim < 2 or 0 in data.shape or samples.shape[max(samples.ndim - data.ndim, 0) :] != data.shape:
         raise DataError(f"Expected samples (*, N, *event) of data (N, *event); got {samples.shape} and {data.shape}.")
     event = tuple(range(-data.ndim + 1, 0))

@@ -4,6 +4,7 @@ import numpy as np
 
 from mmppl.checks import checked
 from mmppl.errors import DataError
+from mmppl.metrics.numbers import numbers
 
 __all__ = ["frechet"]
 
@@ -38,13 +39,11 @@ def frechet(features_a: np.ndarray, features_b: np.ndarray) -> float:
         >>> round(frechet(a, a + 3.0), 6), round(frechet(a, 2.0 * a - 2.0), 6)
         (9.0, 4.0)
     """
-    a, b = np.asarray(features_a, dtype=float), np.asarray(features_b, dtype=float)
+    a, b = numbers("features_a", features_a), numbers("features_b", features_b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise DataError(
             f"Expected two sets of features of shape (N, D), N at least 2 and D the same; got {a.shape} and {b.shape}."
         )
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise DataError("Expected finite features; got NaN or Inf. Look at the samples first.")
     root_a, root_b = (np.linalg.qr(x - x.mean(0), mode="r") / np.sqrt(len(x) - 1) for x in (a, b))
     shift = np.sum((a.mean(0) - b.mean(0)) ** 2)
     overlap = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
+from mmppl.metrics.numbers import numbers
 
 __all__ = ["latent_probe"]
 
@@ -46,12 +47,10 @@ def latent_probe(
         >>> latent_probe(z, np.array([0, 0, 1, 1]), z, np.array([0, 0, 1, 0])).value
         0.75
     """
-    parts = [(np.asarray(z, dtype=float), np.asarray(y)) for z, y in ((z_train, y_train), (z_test, y_test))]
+    parts = [(numbers("z", z), np.asarray(y)) for z, y in ((z_train, y_train), (z_test, y_test))]
     for z, y in parts:
         if z.ndim != 2 or y.shape != z.shape[:1] or z.shape[1] != parts[0][0].shape[-1]:
             raise DataError(f"Expected latents (N, D) and labels (N,); got {z.shape} and {y.shape}.")
-        if not np.isfinite(z).all():
-            raise DataError("Expected finite latents; got NaN or Inf.")
     (z_fit, y_fit), (z_score, y_score) = parts
     if num is not None and num < len(z_fit):
         chosen = np.random.default_rng(seed).choice(len(z_fit), num, replace=False)

@@ -8,6 +8,7 @@ from mmppl.checks import ANYTHING, checked
 from mmppl.errors import DataError
 from mmppl.inference.posterior.trust import trusted_k
 from mmppl.metrics.estimate import Estimate
+from mmppl.metrics.numbers import numbers
 
 __all__ = ["LikelihoodGap", "likelihood_gap"]
 
@@ -49,13 +50,13 @@ def likelihood_gap(log_likelihood: np.ndarray, truth: np.ndarray, error: np.ndar
         >>> gap.nats.value, gap.relative.value
         (1.0, 0.5)
     """
-    model, truth = np.asarray(log_likelihood, float), np.asarray(truth, float)
+    model, truth = numbers("log_likelihood", log_likelihood), numbers("truth", truth)
     if model.ndim != 1 or model.shape != truth.shape:
         raise DataError(f"Expected log likelihoods and truth of one shape (N,); got {model.shape} and {truth.shape}.")
     error = np.broadcast_to(np.asarray(error, float), model.shape)
     known = ~np.isnan(error)
-    if not (np.isfinite(model).all() and np.isfinite(truth).all() and np.isfinite(error[known]).all()):
-        raise DataError("Expected finite log likelihoods and errors; got NaN or Inf.")
+    if not np.isfinite(error[known]).all():
+        raise DataError("Expected finite errors, or NaN where they are not known; got Inf.")
     over_data = Estimate.of(truth - model)
     told = trusted_k(float(np.mean(~known)))
     of_estimates = np.sqrt((error[known] ** 2).mean() / len(error)) if told else np.nan

@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, OptionError
+from mmppl.metrics.numbers import numbers
 from mmppl.metrics.randomised_dependence import randomised_dependence
 
 __all__ = ["MeanCorrelation", "mean_correlation"]
@@ -69,13 +70,11 @@ def mean_correlation(
         >>> round(mean_correlation(z, -3.0 * z[:, ::-1]).value, 6)
         1.0
     """
-    z, recovered = np.asarray(z, dtype=float), np.asarray(recovered, dtype=float)
-    if z.ndim != 2 or recovered.ndim != 2 or len(z) != len(recovered):
-        raise DataError(f"Expected latents (N, D) and (N, D'); got {z.shape} and {recovered.shape}.")
+    z, recovered = numbers("z", z), numbers("recovered", recovered)
+    if z.ndim != 2 or recovered.ndim != 2 or len(z) != len(recovered) or 0 in (*z.shape, *recovered.shape):
+        raise DataError(f"Expected latents z (N, D) and recovered (N, D'); got {z.shape} and {recovered.shape}.")
     if len(z) < 4 * max(z.shape[1], recovered.shape[1]):
         raise DataError(f"Expected at least four data for each latent; got {z.shape} and {recovered.shape}.")
-    if not (np.isfinite(z).all() and np.isfinite(recovered).all()):
-        raise DataError("Expected finite latents; got NaN or Inf.")
     if kind not in KINDS:
         raise OptionError(f"Expected a kind among {KINDS}; got {kind!r}.")
     if correlation not in CORRELATIONS:

@@ -5,6 +5,7 @@ import numpy as np
 from mmppl.checks import above, at_least, checked
 from mmppl.errors import DataError
 from mmppl.metrics.estimate import Estimate
+from mmppl.metrics.numbers import numbers
 
 __all__ = ["clip_score", "mutual_information_divergence"]
 
@@ -94,9 +95,7 @@ def _log_normal(fit: np.ndarray, x: np.ndarray, eps: float) -> np.ndarray:
 
 
 def _features(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, dtype=float)
+    x = numbers("features", x)
     if x.ndim != 2 or 0 in x.shape:
         raise DataError(f"Expected features of shape (N, D); got {x.shape}.")
-    if not np.isfinite(x).all():
-        raise DataError("Expected finite features; got NaN or Inf. Look at the samples first.")
     return x

@@ -97,8 +97,13 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
     Arguments:
         batch: The batch, N rows.
         size: Number of rows of the whole data set, where the bound is to be scaled to it.
+
+    Raises:
+        DataError: If the batch has no rows.
     """
     num = len(batch)
+    if not num:
+        raise DataError("Expected a batch with rows; got none.")
     return numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
 
 

@@ -18,7 +18,7 @@ from torch.distributions import transform_to
 
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
-from mmppl.errors import ModalityError
+from mmppl.errors import DataError, ModalityError
 from mmppl.nets.bound import BoundNet, registered_once
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
@@ -116,8 +116,13 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
     Arguments:
         batch: The batch, N rows.
         size: Number of rows of the whole data set, where the bound is to be scaled to it.
+
+    Raises:
+        DataError: If the batch has no rows.
     """
     num = len(batch)
+    if not num:
+        raise DataError("Expected a batch with rows; got none.")
     return pyro.plate(PLATE, num if size is None else size, subsample=torch.arange(num), dim=-1)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass, replace
@@ -128,6 +129,9 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         for name, value in {**options, "seed": seed}.items():
             if name not in SCORING:
                 check(name, value, kinds[name], RANGES.get(name), f"'{declare.__name__}'")
+        if not isinstance(modalities, Mapping) or not all(isinstance(m, Modality) for m in modalities.values()):
+            got = list(modalities.values()) if isinstance(modalities, Mapping) else modalities
+            raise ModalityError(f"Expected modalities, a mapping of names to Modality(...); got {reprlib.repr(got)}.")
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
         check_names(modalities)

@@ -134,6 +134,18 @@ def test_a_folder_that_was_only_begun_is_free(run, tmp_path):
     run()
 
 
+def test_resuming_removes_what_a_killed_writer_left(run, tmp_path):
+    folder = tmp_path / "run"
+    run()
+    left = [folder / ".params.safetensors.123.part", folder / "state" / ".state.safetensors.4711.part"]
+    others = [folder / ".evaluation.json.123.part", folder / "params.safetensors.mine.part"]  # may be being written
+    for path in (*left, *others):
+        path.write_text("half")
+    run(resume=True)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
 def test_a_second_writer_is_refused(run, tmp_path):
     folder = tmp_path / "run"
     first = run()

@@ -98,8 +98,8 @@ class SharedSpace:
         left = abs(float(self.weight(np.ones(()))))
         if len(self.blocks) > 1 and left > self.tolerance:
             raise OptionError(
-                f"Expected weights of which at most tolerance={self.tolerance} is left at the end of the diffusion, "
-                f"where all is noise; got {left:.3g}. Take Bump, or weights that fall to 0."
+                f"Expected strength, weights of which at most tolerance={self.tolerance} is left at the end of the "
+                f"diffusion, where all is noise; got {left:.3g}. Take Bump, or weights that fall to 0."
             )
 
     @property
