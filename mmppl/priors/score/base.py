@@ -91,13 +91,13 @@ class JointModel(ABC):
         """The log density of the blocks asked for given those known, and its error.
 
         With ``check`` the error knows the integrator's beside that of the probes. With draws of Normals for known
-        blocks, their own density is added.
+        blocks, their own density is added; a scale of 0 is of what is known exactly.
         """
         xp, (loc, scale, states) = query.backend.xp, query.condition
         out, error = self.density(query, value, check)
         if scale is not None:
-            clean = self.blocks.spread(states.clean)
-            width = xp.where(clean, scale, xp.ones_like(scale))
+            drawn = self.blocks.spread(states.clean) & (scale > 0.0)
+            width = xp.where(drawn, scale, xp.ones_like(scale))
             normal = normal_log_density((value - loc) / width, xp.log(width))
-            out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
+            out = out + xp.sum(xp.where(drawn, normal, xp.zeros_like(normal)), axis=-1)
         return out, error
