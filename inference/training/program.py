@@ -38,6 +38,8 @@ class Stage:
         ema: Decay of the averaged weights, if not the fit's.
         learning_rate: Factor on the learning rate.
         momentum: Adam's decay of the first moment.
+        measure: A host callable from a batch, as the stage sees it, to numbers ``(N,)`` by name. Their means over the
+            first 256 rows stand in the record of each epoch.
     """
 
     name: str = "joint"
@@ -52,6 +54,7 @@ class Stage:
     ema: float | None = None
     learning_rate: float = 1.0
     momentum: float = 0.9
+    measure: Callable[..., Any] | None = None
 
     def moves(self, parameter: str) -> bool:
         """Tells whether a parameter is trained in this stage."""

@@ -20,7 +20,8 @@ from mmppl.models.common.score_registry import score_net
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import PairEnergy
 from mmppl.nets.spec import Spec
-from mmppl.priors import Blocks, ScoreModel, Whitening
+from mmppl.priors import Blocks, MultiTaskModel, ScoreModel, Whitening
+from mmppl.priors.condition import BlockRoles, Condition, Query
 from mmppl.priors.coordinates import Standardization, statistics
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.guidance import PairwiseGuidance, pair_name
@@ -216,6 +217,7 @@ class LatentScore:
             encode=self._codes,
             initialize=self._initialize,
             ema=self.options.ema,
+            measure=self._terms if isinstance(self.score, MultiTaskModel) else None,
         )
 
     def _latent_model(self, batch: Batch, score: JointModel | None = None) -> None:
@@ -225,6 +227,16 @@ class LatentScore:
     def _latent_guide(self, batch: Batch) -> None:
         with self.ppl.plate(batch):
             self.ppl.host.sample("z", self.ppl.host.dist.Delta(self._drawn(batch), event_dim=1))
+
+    def _terms(self, batch: Batch) -> dict[str, Any]:
+        """Terms of the bound of codes, L0 to L3 as published."""
+        z, present = self._drawn(batch), self.blocks.stack(batch.present)
+        backend, net = get_backend(z), self.ppl.net("prior.score", self.nets["prior.score"])
+        known = Condition(backend.xp.zeros_like(z), None, BlockRoles(present, present & ~present))
+        terms = self.score.sampled_evidence(  # type: ignore[attr-defined]
+            self.ppl.host.random(), Query(backend, net, known, self.coordinates()), z
+        )
+        return {"L0": terms.end, "L1": terms.steps, "L2": terms.heads, "L3": terms.data}
 
     def _codes(self, batch: Batch) -> dict[str, Any]:
         """Codes of the encoders ``(N, D_m)``, or locations and scales side by side, ``(N, 2 D_m)``."""

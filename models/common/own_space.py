@@ -1,9 +1,9 @@
 r"""Modalities in their own spaces, without an autoencoder: a code is the datum itself, and says it exactly.
 
 Numbers and counts are their own codes; ids of tokens and classes are one-hot vectors, one for each id. Pixels of 256
-levels are made continuous by noise that is a quarter of a level wide, and a draw is the level that is next:
+levels are made continuous by noise that is a third of a level wide, and a draw is a level next to it:
 
-.. math:: q(z \mid x) = \mathcal{N}\big(x, (\tfrac14 \delta)^2\big), \qquad \delta = 1 / 255
+.. math:: q(z \mid x) = \mathcal{N}\big(x, (0.34\, \delta)^2\big), \qquad \delta = 1 / 255
 
 so that a density of codes bounds the probability of pixels.
 """
@@ -28,7 +28,8 @@ __all__ = ["OwnSpace"]
 Array = Any
 
 # Deviation of the codes of pixels and scale of their likelihood, in pixels.
-SPREAD, WIDTH = 0.25 / LEVELS, 0.1 / LEVELS
+# The two are close to each other's inverse, so that importance weights hardly vary.
+SPREAD, WIDTH = 0.34 / LEVELS, 0.1 / LEVELS
 SURE = 1e3  # logit of what a code says
 LEAST = 0.01  # least scale of a head of numbers, in their standard deviations
 
