@@ -68,7 +68,8 @@ def patch_masks(
     y, x = np.arange(height)[:, None], np.arange(width)
     inside = (y >= top) & (y < top + size) & (x >= left) & (x < left + size)
     drawn = np.arange(most) < number[:, None]
-    return ~(inside & drawn[:, :, None, None]).any(axis=1)[:, None]
+    hidden = np.any(inside & drawn[:, :, None, None], axis=1, keepdims=True)
+    return np.logical_not(hidden)
 
 
 @checked(size=at_least(1), law=ANYTHING, fill=within(0, 1))

@@ -8,7 +8,7 @@ levels are made continuous by noise that is a third of a level wide, and a draw 
 so that a density of codes bounds the probability of pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -107,7 +107,7 @@ class OwnSpace:
         if self._binary:
             return ppl.likelihood(modality, SURE * (2.0 * z - 1.0))
         if self.pixels:
-            return ppl.host.DiscretizedLogistic(z, WIDTH).to_event(rank)
+            return ppl.likelihood(replace(modality, scale=WIDTH), z)
         return dist.Delta(z, event_dim=rank)
 
     def statistics(self, codes: Batch) -> tuple[np.ndarray, np.ndarray]:
