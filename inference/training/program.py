@@ -84,6 +84,7 @@ class Program:
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
         ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
+        bound: A model and a guide whose log weights are lower bounds of the log likelihood, where there are such.
         rebuild: Declares the program anew, from a seed for its initial weights and other options, or ``modalities``, by
             name.
 
@@ -111,6 +112,7 @@ class Program:
     kernel: str | None = "hmc"
     density: bool = True
     ode_density: bool = False
+    bound: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     rebuild: Callable[..., "Program"] | None = None
     compiled: Recent = field(default_factory=lambda: Recent(16), init=False, repr=False, compare=False)
     _fresh: Recent = field(default_factory=lambda: Recent(1), init=False, repr=False, compare=False)

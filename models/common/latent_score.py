@@ -20,6 +20,7 @@ from mmppl.models.common.score_registry import score_net
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import PairEnergy
 from mmppl.nets.spec import Spec
+from mmppl.numerics import normal_log_density
 from mmppl.priors import Blocks, MultiTaskModel, ScoreModel, Whitening
 from mmppl.priors.condition import BlockRoles, Condition, Query
 from mmppl.priors.coordinates import Standardization, statistics
@@ -80,7 +81,9 @@ def two_stages(
     if finetune:
         stages += [latents.decoder_stage(finetune)]
     about: dict[str, Any] = {"stages": tuple(stages), "kernel": None, "ode_density": True}
-    density = latents.autoencoder.kind == "vae" or len(latents.plain) == len(modalities)
+    whole = len(latents.plain) == len(modalities)
+    about["bound"] = (latents.bound_model, latents.bound_guide) if whole else None
+    density = latents.autoencoder.kind == "vae" or whole
     return Program(latents.model, latents.guide, ppl.ELBO(), ppl, modalities, density=density, **about)
 
 
@@ -177,6 +180,20 @@ class LatentScore:
         """Latents of the joint score given the codes of what is there."""
         with self.ppl.plate(batch):
             self.ppl.host.sample("z", self.joint("flow").conditional(self.encode(batch), batch.present))
+
+    def bound_model(self, batch: Batch) -> None:
+        """Codes of what there is, by a bound of their density, less what is known of them, and the data given them."""
+        codes = {m: self.spaces[m].encode(batch[m], self.ppl.host.zeros(1)) for m in batch.modalities}
+        with self.ppl.plate(batch):
+            z = self.ppl.host.sample("z", self.joint("bound").marginal(batch.present))
+            parts = self.blocks.split(z)
+            for name, (code, scale) in codes.items():
+                self.observe(name, parts[name], batch)
+                self.ppl.host.factor(f"{name}.code", -_log_density(parts[name], code, scale, batch.present[name]))
+
+    def bound_guide(self, batch: Batch) -> None:
+        """Codes of what there is."""
+        self._latent_guide(Batch.trusted(self._codes(batch), batch.present, None, len(batch)))
 
     # 1. Autoencoders, each alone ----------------------------------------------------------------------------------
     def autoencoder_stage(self) -> Stage:
@@ -319,6 +336,15 @@ class LatentScore:
 
 def _nothing(batch: Batch) -> None:
     """A guide without latents."""
+
+
+def _log_density(z: Any, code: Any, scale: Any, present: Any) -> Any:
+    """Log density of draws of codes, ``(*,)``, where they are draws; 0 of what is exact or not there."""
+    xp = get_backend(z).xp
+    drawn = (scale > 0.0) & present[..., None]
+    width = xp.where(drawn, scale, xp.ones_like(scale))
+    normal = normal_log_density((z - code) / width, xp.log(width))
+    return xp.sum(xp.where(drawn, normal, xp.zeros_like(normal)), axis=-1)
 
 
 def _draw(codes: Batch, blocks: Blocks, noise: Any) -> dict[str, Any]:

@@ -72,6 +72,12 @@ def test_likelihoods_are_those_of_the_data_themselves(still):
     wanted = {name: np.where(there[name], value, 0.0) for name, value in exact(rows).items()}
     found = log_likelihood(fitted, rows.with_present(there), num=30)
     np.testing.assert_allclose(found.value, sum(wanted.values()), atol=0.2)
+    # A bound has no density without what is diffused.
+    bound = log_likelihood(fitted, rows.with_present(there), method="bound", num=800)
+    assert np.isnan(bound.value).tolist() == [False, False, False, False, True]
+    gap = sum(wanted.values())[:4] - bound.value[:4]
+    assert (gap > -4.0 * bound.error[:4]).all()
+    assert (gap < 4.0 * bound.error[:4] + 1.0).all()
     terms = {name: fitted.history[-1][name] for name in ("L0", "L1", "L2", "L3")}
     assert terms["L0"] < 0.01
     assert math.isfinite(terms["L1"] + terms["L3"])

@@ -19,6 +19,7 @@ References:
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,19 +115,21 @@ def sampled_terms(
     grid: np.ndarray,
     rng: Any,
 ) -> EvidenceTerms:
-    """Estimates of the terms of data ``(N, D)``, each by the last time and one of all T, at the cost of two.
+    """Estimates of the terms of data ``(*, D)``, each by the last time and one of all T, at the cost of two.
 
     Its mean over noise is that of :func:`evidence_terms`; times are spread evenly over the rows. Arguments are those
     there, but for a random handle.
     """
     xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, states)
     first, second, third = backend.split(rng, 3)
-    number, (rows, _) = len(grid) - 1, z.shape
+    number, lead = len(grid) - 1, tuple(z.shape[:-1])
+    rows = prod(lead)
     even = (backend.asarray(np.arange(float(rows)), like=z) + backend.uniform(first, (rows,), z)) / rows * number
     columns = _columns(backend, space, z, grid)
     ends = backend.asarray(np.arange(1.0, number), like=z)
     place = xp.searchsorted(ends, even, side="right")
-    own = [xp.take(column, place)[:, None] for column in columns]
+    own = [xp.reshape(xp.take(column, place), (*lead, 1)) for column in columns]
+    place = xp.reshape(place, lead)
     squared, read = part(backend.normal(second, tuple(z.shape), z), *own)
     last, reading = part(backend.normal(third, tuple(z.shape), z), *(column[-1] for column in columns))
     return EvidenceTerms(

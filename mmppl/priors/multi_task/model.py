@@ -178,11 +178,17 @@ class MultiTaskModel(JointModel):
         return EvidenceTerms(*(backend.xp.mean(part, axis=0) for part in terms)), error
 
     def sampled_evidence(self, rng: Any, query: Query, value: Array) -> EvidenceTerms:
-        """Noisy estimates of the same terms of data ``(N, D)``, without bias and at the cost of two of the times."""
+        """Noisy estimates of the same terms of data ``(*, D)``, without bias and at the cost of two of the times."""
         backend, z = query.backend, query.coordinates.forward(value)
         args = backend, self.space, self.learning, query.net, z, query.states, self._grid
         terms = sampled_terms(*args, rng)
         return terms._replace(data=terms.data - self._units(query, z))
+
+    def lower_bound(self, rng: Any, query: Query, value: Array) -> Array:
+        """The bound of :meth:`sampled_evidence`, ``(*,)``; NaN without the primary block, where there is none."""
+        out = self.sampled_evidence(rng, query, value).bound
+        there = query.states.diffused[..., self.space.place]
+        return query.backend.xp.where(there, out, query.backend.xp.zeros_like(out) + math.nan)
 
     @property
     def _grid(self) -> np.ndarray:

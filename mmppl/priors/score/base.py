@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
+from mmppl.errors import OptionError
 from mmppl.numerics import normal_log_density
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Query
@@ -72,6 +73,14 @@ class JointModel(ABC):
     @abstractmethod
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """Stochastic training objective of each datum, ``(*,)``, over the blocks that are there."""
+
+    def lower_bound(self, rng: Any, query: Query, value: Array) -> Array:
+        """Stochastic lower bound of the log density of each datum, ``(*,)``, of the blocks that are there.
+
+        Raises:
+            OptionError: If there is none.
+        """
+        raise OptionError("Expected a MultiTaskModel for density='bound'; got another, whose bound is 'denoising'.")
 
     def sample(self, rng: Any, query: Query) -> tuple[Array, Array | None]:
         """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
