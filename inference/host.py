@@ -73,6 +73,9 @@ class Trainer(Protocol):
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """``fn`` of every batch of the data, with the weights as they are."""
 
+    def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
+        """Means over the rows of what ``fn`` tells of them, with the weights that are kept; noise as held out."""
+
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets parameters by public name."""
 

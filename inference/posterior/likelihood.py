@@ -1,6 +1,7 @@
 """Importance-weighted likelihoods, each with its error and a PSIS k."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from mmppl.numerics import log_mean_exp
 from mmppl.priors import LogNormalizer
 
 # Draws of each datum by default, by method.
-DRAWS = {"importance": 1000, "annealed": 64}
+DRAWS = {"importance": 1000, "annealed": 64, "bound": 64}
 
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]
 
@@ -77,6 +78,9 @@ def log_likelihood(
     :func:`~mmppl.inference.posterior.annealing.annealed_log_weights`. It is trusted where plain weights are not, and
     takes about ten gradients of the model for each draw and step.
 
+    With ``method="bound"`` it is no estimate but a lower bound, that of a diffusion in the space of the data, the mean
+    of K random ones of a datum; it takes two evaluations of the network for each, where a density takes an integration.
+
     Latents outside the plate of the data are drawn from the guide, which stands for their posterior g: then it is
     the posterior predictive :math:`\log \mathbb{E}_{q(g)}\, p(x_P \mid g)` of each datum. With ``given`` = S it is
     the conditional :math:`\log p(x_{P \setminus S} \mid x_S) = \log p(x_P) - \log p(x_S)`, both weighted. An
@@ -86,8 +90,8 @@ def log_likelihood(
     Arguments:
         fitted: A fitted program.
         data: The data; modalities may be missing.
-        method: ``"importance"`` or ``"annealed"``.
-        num: K; by default 1,000, or 64 annealed.
+        method: ``"importance"``, ``"annealed"`` or ``"bound"``.
+        num: K; by default 1,000, or 64 annealed or of a bound.
         steps: Tempered densities, with ``"annealed"``.
         given: Modalities conditioned on.
         seed: Random seed.
@@ -95,7 +99,8 @@ def log_likelihood(
 
     Raises:
         OptionError: If ``num`` is less than 2, the method is unknown, or the program cannot serve it: its encoders are
-            deterministic, or its latents are annealed that lie outside the plate or have an ODE's density.
+            deterministic, it has no bound, or its latents are annealed that lie outside the plate or have an ODE's
+            density.
 
     References:
         | Pareto smoothed importance sampling (Vehtari et al., 2024), https://arxiv.org/abs/1507.02646
@@ -111,9 +116,14 @@ def log_likelihood(
                 f"Expected method='importance' of '{fitted.program.name}', whose prior's density takes an integration "
                 "at every step; got 'annealed'."
             )
+    if method == "bound":
+        fitted = _bounding(fitted, given)
     how = (method, num, steps, chunk)
     data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
     weights = _log_weights(fitted, data, how, seed)
+    if method == "bound":
+        deviation = weights.std(axis=0, ddof=1) / np.sqrt(num)
+        return _pack(weights.mean(axis=0), deviation, np.full(weights.shape[1], -np.inf), 0.0)
     value, error, pareto_k = _summarise(weights)
     if given:
         known = data.only(*given)
@@ -140,6 +150,18 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
         z = host.log_normalizer(prior, seed)
         total = LogNormalizer(total.value + z.value, float(np.hypot(total.error, z.error)), min(total.ess, z.ess))
     return total
+
+
+def _bounding(fitted: Fitted, given: Sequence[str]) -> Fitted:
+    """The program of the bound."""
+    program = fitted.program
+    if program.bound is None or given:
+        raise OptionError(
+            f"Expected a diffusion of all modalities in the space of the data, and nothing given, for method='bound'; "
+            f"got '{program.name}' given {list(given)}. Take method='importance'."
+        )
+    model, guide = program.bound
+    return replace(fitted, program=replace(program, model=model, guide=guide))
 
 
 @cache

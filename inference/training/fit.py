@@ -40,6 +40,8 @@ from mmppl.warn import warn
 
 __all__ = ["fit"]
 
+MEASURED = 256
+
 
 @checked(data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
 def fit(
@@ -282,6 +284,8 @@ class _Loop:
             if blocks:
                 parts = [trainer.held_out(rows, n) for n, rows in enumerate(blocks)]
                 record |= {f"validation.{name}": value for name, value in weighted_mean(parts, blocks).items()}
+            if stage.measure is not None:
+                record |= trainer.measure(stage.measure, seen[:MEASURED], 0)
             self.epoch += 1
             losses.append(record.get(LOSS, float("nan")))
             over = len(losses) == number or bool(rule and rule.ended(losses))

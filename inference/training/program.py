@@ -38,6 +38,8 @@ class Stage:
         ema: Decay of the averaged weights, if not the fit's.
         learning_rate: Factor on the learning rate.
         momentum: Adam's decay of the first moment.
+        measure: A host callable from a batch, as the stage sees it, to numbers ``(N,)`` by name. Their means over the
+            first 256 rows stand in the record of each epoch.
     """
 
     name: str = "joint"
@@ -52,6 +54,7 @@ class Stage:
     ema: float | None = None
     learning_rate: float = 1.0
     momentum: float = 0.9
+    measure: Callable[..., Any] | None = None
 
     def moves(self, parameter: str) -> bool:
         """Tells whether a parameter is trained in this stage."""
@@ -81,6 +84,7 @@ class Program:
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
         ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
+        bound: A model and a guide whose log weights are lower bounds of the log likelihood, where there are such.
         rebuild: Declares the program anew, from a seed for its initial weights and other options, or ``modalities``, by
             name.
 
@@ -108,6 +112,7 @@ class Program:
     kernel: str | None = "hmc"
     density: bool = True
     ode_density: bool = False
+    bound: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     rebuild: Callable[..., "Program"] | None = None
     compiled: Recent = field(default_factory=lambda: Recent(16), init=False, repr=False, compare=False)
     _fresh: Recent = field(default_factory=lambda: Recent(1), init=False, repr=False, compare=False)

@@ -12,6 +12,7 @@ from mmppl.data.mixture_views import MixtureViews
 from mmppl.data.mudata_objects import from_mudata, to_mudata
 from mmppl.data.npz import read_npz, write_npz
 from mmppl.data.pandas_frames import from_pandas, to_pandas
+from mmppl.data.patch_masks import patch_masks, restored, with_labels, with_masks
 from mmppl.data.xarray_datasets import from_xarray, to_xarray
 
 __all__ = [
@@ -28,10 +29,14 @@ __all__ = [
     "hide",
     "load",
     "minibatches",
+    "patch_masks",
     "read_npz",
+    "restored",
     "to_anndata",
     "to_mudata",
     "to_pandas",
     "to_xarray",
+    "with_labels",
+    "with_masks",
     "write_npz",
 ]

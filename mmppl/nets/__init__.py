@@ -6,6 +6,7 @@ Build a spec with ``mmppl.nets.torch.build(spec, seed)`` or ``mmppl.nets.equinox
 
 from mmppl.nets.defaults import decoder, encoder, energy
 from mmppl.nets.flat import Flat
+from mmppl.nets.images import ImageTransformer, ImageUNet
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.observed import (
@@ -30,6 +31,8 @@ __all__ = [
     "EquivariantDeepSets",
     "EquivariantTransformer",
     "Flat",
+    "ImageTransformer",
+    "ImageUNet",
     "Heteroscedastic",
     "LocScale",
     "LogCounts",

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmppl.errors import OptionError
+from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
+from mmppl.nets.equinox_images import FIXED, WEIGHTED
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
@@ -140,6 +142,26 @@ class _Standardize(eqx.Module):
 
 class _Chain(eqx.Module):
     layers: tuple
+
+    def __call__(self, x, context=None):
+        return _through(self.layers, x, context)
+
+
+class _Given(eqx.Module):
+    layers: tuple
+    vector: _Chain
+    tokens: _Chain
+
+    def __call__(self, x, context=None):
+        return _through(self.layers, x, None), I.Sides(self.vector(x), self.tokens(x), {})
+
+
+class _Read(eqx.Module):
+    parts: tuple
+    taps: tuple = eqx.field(static=True)
+
+    def __call__(self, x, context=None):
+        return jnp.concatenate([part(context.taps[tap]) for tap, part in zip(self.taps, self.parts, strict=True)], -1)
 
 
 class _Residual(eqx.Module):
@@ -328,12 +350,12 @@ _FIXED = {
     L.SplitScale: _SplitScale,
     L.MixtureSplit: _MixtureSplit,
     L.WithMask: _WithMask,
-}
+} | FIXED
 
 
 def _through(layers: tuple, x: Any, context: Any) -> Any:
     for layer in layers:
-        if isinstance(layer, _Condition):
+        if isinstance(layer, _Condition | _Given):
             x, context = layer(x, context)
         else:
             x = layer(x, context)
@@ -352,6 +374,15 @@ def _chain(layers: tuple[L.Layer, ...], weights: Mapping[str, jax.Array], prefix
             out.append(_Skip(_chain(layer.layers, weights, name)))
         elif isinstance(layer, L.Condition):
             out.append(_Condition(_chain(layer.layers, weights, name), layer.dim))
+        elif isinstance(layer, I.Given):
+            sides = (
+                _Chain(_chain(x, weights, f"{name}{n}."))
+                for n, x in (("vector", layer.vector), ("tokens", layer.tokens))
+            )
+            out.append(_Given(_chain(layer.layers, weights, name), *sides))
+        elif isinstance(layer, I.Read):
+            parts = (_Chain(_chain(x, weights, f"{name}parts.{i}.")) for i, (_, x) in enumerate(layer.parts))
+            out.append(_Read(tuple(parts), tuple(tap for tap, _ in layer.parts)))
         elif isinstance(layer, L.Standardize):
             out.append(_Standardize(weights[f"{name}centre"], weights[f"{name}spread"], layer))
         elif type(layer) in _WEIGHTED:
@@ -359,6 +390,8 @@ def _chain(layers: tuple[L.Layer, ...], weights: Mapping[str, jax.Array], prefix
         elif type(layer) in _SHAPED:
             module, shape = _SHAPED[type(layer)]
             out.append(module(**own, **{shape: getattr(layer, shape)}))
+        elif type(layer) in WEIGHTED:
+            out.append(WEIGHTED[type(layer)](**own, layer=layer))
         else:
             out.append(_FIXED[type(layer)](layer))
     return tuple(out)

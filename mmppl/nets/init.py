@@ -7,6 +7,7 @@ import numpy as np
 
 from mmppl.errors import OutOfMemoryError
 from mmppl.memory import memory
+from mmppl.nets.image_layers import Convolution, CrossAttention, Given, MapNorm, Modulate, Position, Read
 from mmppl.nets.layers import (
     BlockEmbed,
     BlockHead,
@@ -108,6 +109,23 @@ def _chain(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, tuple[
             yield from _chain(layer.layers, name)
             if isinstance(layer, Residual):
                 yield from _chain(layer.shortcut, f"{name}shortcut.")
+        elif isinstance(layer, Given):
+            yield from _chain(layer.layers, name)
+            yield from _chain(layer.vector, f"{name}vector.")
+            yield from _chain(layer.tokens, f"{name}tokens.")
+        elif isinstance(layer, Read):
+            for i, (_, chain) in enumerate(layer.parts):
+                yield from _chain(chain, f"{name}parts.{i}.")
+        elif isinstance(layer, Convolution):
+            draw = _uniform(0.0 if layer.zero else (9 * layer.inputs) ** -0.5)
+            yield name + "weight", (layer.outputs, layer.inputs, 3, 3), draw
+            yield name + "bias", (layer.outputs,), draw
+        elif isinstance(layer, CrossAttention | Modulate):
+            draw = _uniform(layer.inputs**-0.5)
+            yield name + "weight", (2 * layer.outputs, layer.inputs), draw
+            yield name + "bias", (2 * layer.outputs,), draw
+        elif isinstance(layer, Position):
+            yield name + "weight", tuple(layer.shape), _uniform(0.1)
         elif isinstance(layer, Linear | Shift):
             draw = _uniform(0.0 if isinstance(layer, Linear) and layer.zero else layer.inputs**-0.5)
             yield name + "weight", (layer.outputs, layer.inputs), draw
@@ -131,6 +149,6 @@ def _chain(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, tuple[
             yield name + "spread", tuple(layer.shape), _ones
         elif isinstance(layer, Scale):
             yield name + "weight", tuple(layer.shape), _zeros
-        elif isinstance(layer, Norm | GroupNorm):
+        elif isinstance(layer, Norm | GroupNorm | MapNorm):
             yield name + "weight", (layer.dim,), _ones
             yield name + "bias", (layer.dim,), _zeros

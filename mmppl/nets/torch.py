@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
+from mmppl.nets.torch_images import MODULES
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
 
 __all__ = ["Net", "build", "load", "state"]
@@ -156,6 +158,33 @@ class _Condition(nn.Module):
 
     def forward(self, x, context=None):
         return x[..., : self.dim], _through(self.layers, x[..., self.dim :], None)
+
+
+class _Chain(nn.Module):
+    def __init__(self, layers: tuple[L.Layer, ...]) -> None:
+        super().__init__()
+        self.layers = _chain(layers)
+
+    def forward(self, x, context=None):
+        return _through(self.layers, x, context)
+
+
+class _Given(_Chain):
+    def __init__(self, layer: I.Given) -> None:
+        super().__init__(layer.layers)
+        self.vector, self.tokens = _Chain(layer.vector), _Chain(layer.tokens)
+
+    def forward(self, x, context=None):
+        return super().forward(x), I.Sides(self.vector(x), self.tokens(x), {})
+
+
+class _Read(nn.Module):
+    def __init__(self, layer: I.Read) -> None:
+        super().__init__()
+        self.taps, self.parts = [tap for tap, _ in layer.parts], nn.ModuleList(_Chain(x) for _, x in layer.parts)
+
+    def forward(self, x, context=None):
+        return torch.cat([part(context.taps[tap]) for tap, part in zip(self.taps, self.parts, strict=True)], -1)
 
 
 class _Shift(_Linear):
@@ -329,12 +358,14 @@ _MODULES = {
     L.SplitScale: _SplitScale,
     L.Standardize: _Standardize,
     L.MixtureSplit: _MixtureSplit,
-}
+    I.Given: _Given,
+    I.Read: _Read,
+} | MODULES
 
 
 def _through(layers: Any, x: Any, context: Any) -> Any:
     for layer in layers:
-        if isinstance(layer, _Condition):
+        if isinstance(layer, _Condition | _Given):
             x, context = layer(x, context)
         else:
             x = layer(x, context)

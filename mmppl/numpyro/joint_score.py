@@ -50,7 +50,7 @@ class JointScore(ScorePrior, Distribution):
         self.check(model, density, coordinates)
         self.net_params, self.net_static = eqx.partition(_modules(net), eqx.is_inexact_array)
         self.energy_params, self.energy_static = eqx.partition(_modules(energy), eqx.is_inexact_array)
-        self.aux = ambient_key() if rng_key is None and density == "denoising" else rng_key
+        self.aux = ambient_key() if rng_key is None and density != "flow" else rng_key
         self.model, self.density, self.known = model, density, None
         width = (model.blocks.dim,)
         if coordinates is None:
@@ -67,6 +67,8 @@ class JointScore(ScorePrior, Distribution):
     def log_prob(self, value: jax.Array) -> jax.Array:
         if self.density == "denoising":
             return self.model.bound(self.aux, self._query(self._net()), value)
+        if self.density == "bound":
+            return self.model.lower_bound(self.aux, self._query(self._net()), value)
         self._check_states()
         return _log_density(self, value, False)[0]
 

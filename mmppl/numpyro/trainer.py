@@ -196,6 +196,17 @@ class Trainer:
         plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch))
         return {n: float(x) for n, x in compiled(self._leaves, jax.random.key(number), plain).items()}
 
+    def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
+        """Means over the rows of what ``fn`` tells of them, with the weights that are kept."""
+        state = self.state
+        values = {**self.constrain(state.averaged()), **state.mutable}
+
+        def told(v, key, batch):
+            return jax.tree.map(jnp.mean, given(handlers.seed(fn, key), data=v)(batch))
+
+        compiled = _kept(self.program, ("measure", fn), lambda: jax.jit(told))
+        return {n: float(x) for n, x in compiled(values, jax.random.key(number), as_batch(batch)).items()}
+
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
         state = self.state

@@ -64,6 +64,8 @@ class JointScore(ScorePrior, TorchDistribution):
             self._validate_sample(value)
         if self.density == "denoising":
             return self.model.bound(None, self._query(self.net), value)
+        if self.density == "bound":
+            return self.model.lower_bound(None, self._query(self.net), value)
         return self._log_density(value, False)[0]
 
     def log_density(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -116,19 +116,32 @@ class Trainer:
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:
         """The objective's record of other rows, with the weights as they are, which nothing moves."""
         batch = as_batch(batch)
-        before = {name: p.detach().clone() for name, p in self.params.items()} if self.ema else {}
         known, unchecked = registered_in(self.store.known), pyro.validation_enabled(False)
-        with seeded(number), torch.no_grad(), self.store.open(), known, evaluated(still=True), unchecked:
+        still = evaluated(still=True)
+        with seeded(number), torch.no_grad(), self.store.open(), known, still, unchecked, self._averaged():
             for network in self.store.networks.values():
                 entered(network)
-            try:
-                for name in before:
-                    self.params[name].copy_(self.average[name])
-                self.objective.differentiable_loss(*self.pair, batch, step=float(self.steps))
-            finally:
-                for name, value in before.items():
-                    self.params[name].copy_(value)
+            self.objective.differentiable_loss(*self.pair, batch, step=float(self.steps))
         return {name: float(value) for name, value in self.objective.record.items()}
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Parameters at their averages within the context, where averages are kept."""
+        before = {name: p.detach().clone() for name, p in self.params.items()} if self.ema else {}
+        try:
+            for name in before:
+                self.params[name].copy_(self.average[name])
+            yield
+        finally:
+            for name, value in before.items():
+                self.params[name].copy_(value)
+
+    def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
+        """Means over the rows of what ``fn`` tells of them, with the weights that are kept."""
+        with seeded(number), torch.no_grad(), self.store.open(), evaluated(still=True), self._averaged():
+            for network in self.store.networks.values():
+                entered(network)
+            return {n: float(x.mean()) for n, x in fn(as_batch(batch)).items()}
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""

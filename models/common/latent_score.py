@@ -1,7 +1,8 @@
 """Two stages: an autoencoder for each modality, then a score of all their latents."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.autoencoder import Autoencoder
 from mmppl.models.common.declare import autoencoders, weights
+from mmppl.models.common.own_space import OwnSpace
 from mmppl.models.common.score_options import ScoreOptions
 from mmppl.models.common.score_registry import score_net
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import PairEnergy
 from mmppl.nets.spec import Spec
-from mmppl.priors import Blocks, ScoreModel, Whitening
+from mmppl.numerics import normal_log_density
+from mmppl.priors import Blocks, MultiTaskModel, ScoreModel, Whitening
+from mmppl.priors.condition import BlockRoles, Condition, Query
 from mmppl.priors.coordinates import Standardization, statistics
 from mmppl.priors.score.base import JointModel
 from mmppl.priors.score.guidance import PairwiseGuidance, pair_name
@@ -34,6 +38,8 @@ def two_stages(
     score: JointModel,
     net: Spec | None = None,
     pairs: str = "shared",
+    plain: Collection[str] = (),
+    alone: tuple[JointModel, float] | None = None,
     seed: int,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
@@ -46,6 +52,9 @@ def two_stages(
         net: Its network; None for the one that the options name.
         pairs: Where the score is guided by pairs: ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of
             each.
+        plain: Modalities that are diffused in their own spaces, see
+            :class:`~mmppl.models.common.own_space.OwnSpace`.
+        alone: A model by which the network is learned in the last epochs, and their share; None for none.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -57,19 +66,24 @@ def two_stages(
     share, finetune = options.share, options.finetune
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
-    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed)
+    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed, tuple(plain))
     if finetune and not latents.own:
-        raise OptionError("Expected finetune 0 where all coders are given: they stay as they are; got more.")
+        raise OptionError("Expected finetune 0 where no autoencoder is learned; got more.")
     stages = [latents.autoencoder_stage()] if latents.own else []
-    rest = 1.0 - share - finetune
+    last, rest = 0.0 if alone is None else alone[1], 1.0 - share - finetune
+    rest = rest * (1.0 - last)
     if latents.guidance is None:
         stages += [latents.score_stage(rest)]
     else:
         stages += [latents.score_stage(0.7 * rest), latents.guidance_stage(0.3 * rest)]
+    if alone is not None and last:
+        stages += [latents.score_stage(rest * last / (1.0 - last), "alone", alone[0])]
     if finetune:
         stages += [latents.decoder_stage(finetune)]
     about: dict[str, Any] = {"stages": tuple(stages), "kernel": None, "ode_density": True}
-    density = latents.autoencoder.kind == "vae"
+    whole = len(latents.plain) == len(modalities)
+    about["bound"] = (latents.bound_model, latents.bound_guide) if whole else None
+    density = latents.autoencoder.kind == "vae" or whole
     return Program(latents.model, latents.guide, ppl.ELBO(), ppl, modalities, density=density, **about)
 
 
@@ -84,6 +98,7 @@ class LatentScore:
     net: Spec | None
     pairs: str
     seed: int
+    plain: tuple[str, ...] = ()
     guidance: PairwiseGuidance | None = field(init=False)
     nets: dict[str, Any] = field(init=False)
 
@@ -96,7 +111,8 @@ class LatentScore:
         self.autoencoder = Autoencoder(options.autoencoder, options.noise, options.penalty, options.beta)
         self.learning = ratio_learning(options.ratio, self.seed)
         self.blocks, self.dims = blocks, dict(blocks.items())
-        self.own = {name: modality for name, modality in self.modalities.items() if name not in given}
+        self.spaces = {name: OwnSpace(name, self.modalities[name]) for name in self.plain}
+        self.own = {n: modality for n, modality in self.modalities.items() if n not in given and n not in self.spaces}
         pairwise = self.score.pairwise if isinstance(self.score, ScoreModel) else None
         self.guidance = pairwise if pairwise is not None and pairwise.strength > 0 else None
         specs: dict[str, Any] = autoencoders(self.own, self.dims, options.hidden, self.autoencoder.family)
@@ -114,11 +130,20 @@ class LatentScore:
     def encode(self, batch: Batch, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Outputs of the encoders of what the batch has."""
         names = self.modalities if names is None else names
-        nets = {m: self.ppl.net(f"{m}.encoder", self.nets[f"{m}.encoder"]) for m in batch.modalities if m in names}
-        return {m: net(*batch.inputs(m)) for m, net in nets.items()}
+        asked = [m for m in batch.modalities if m in names]
+        nets = {m: self.ppl.net(f"{m}.encoder", self.nets[f"{m}.encoder"]) for m in asked if m not in self.spaces}
+        out = {m: net(*batch.inputs(m)) for m, net in nets.items()}
+        like = self.ppl.host.zeros(1)
+        out |= {m: self.spaces[m].encode(batch[m], like) for m in asked if m in self.spaces}
+        if any(isinstance(code, tuple) for code in out.values()):
+            return {m: out[m] if isinstance(out[m], tuple) else (out[m], 0.0 * out[m]) for m in asked}
+        return {m: out[m] for m in asked}
 
     def observe(self, name: str, z: Any, batch: Batch) -> None:
         """Decodes a modality and scores it."""
+        if name in self.spaces:
+            self.ppl.observe(name, self.spaces[name].likelihood(self.ppl, z), batch)
+            return
         output = self.ppl.net(f"{name}.decoder", self.nets[f"{name}.decoder"])(z)
         self.ppl.observe(name, self.ppl.likelihood(self.modalities[name], output), batch)
 
@@ -137,11 +162,11 @@ class LatentScore:
         bound = [self.ppl.net(name, self.nets[name]) for name in self.energies]
         return bound[0] if self.pairs == "shared" else dict(zip(self.pair_names, bound, strict=True))
 
-    def joint(self, density: str) -> Any:
+    def joint(self, density: str, score: JointModel | None = None) -> Any:
         """The prior of all latents."""
         bound = self.ppl.net("prior.score", self.nets["prior.score"])
         how = {"coordinates": self.coordinates(), "energy": self.energy(), "density": density}
-        return self.ppl.JointScore(bound, self.score, **how)
+        return self.ppl.JointScore(bound, score or self.score, **how)
 
     # The program --------------------------------------------------------------------------------------------------
     def model(self, batch: Batch) -> None:
@@ -155,6 +180,20 @@ class LatentScore:
         """Latents of the joint score given the codes of what is there."""
         with self.ppl.plate(batch):
             self.ppl.host.sample("z", self.joint("flow").conditional(self.encode(batch), batch.present))
+
+    def bound_model(self, batch: Batch) -> None:
+        """Codes of what there is, by a bound of their density, less what is known of them, and the data given them."""
+        codes = {m: self.spaces[m].encode(batch[m], self.ppl.host.zeros(1)) for m in batch.modalities}
+        with self.ppl.plate(batch):
+            z = self.ppl.host.sample("z", self.joint("bound").marginal(batch.present))
+            parts = self.blocks.split(z)
+            for name, (code, scale) in codes.items():
+                self.observe(name, parts[name], batch)
+                self.ppl.host.factor(f"{name}.code", -_log_density(parts[name], code, scale, batch.present[name]))
+
+    def bound_guide(self, batch: Batch) -> None:
+        """Codes of what there is."""
+        self._latent_guide(Batch.trusted(self._codes(batch), batch.present, None, len(batch)))
 
     # 1. Autoencoders, each alone ----------------------------------------------------------------------------------
     def autoencoder_stage(self) -> Stage:
@@ -183,27 +222,38 @@ class LatentScore:
                 host.sample(f"{name}.z", self.autoencoder.posterior(host.dist, code, batch.present[name]))
 
     # 2. The score of their latents --------------------------------------------------------------------------------
-    def score_stage(self, share: float) -> Stage:
-        """The stage of the score."""
+    def score_stage(self, share: float, name: str = "prior", score: JointModel | None = None) -> Stage:
+        """The stage of the score, by its own model or another one's loss."""
         return Stage(
-            "prior",
+            name,
             share=share,
             train=("prior.score.",),
             objective=self.ppl.ELBO(),
-            model=self._latent_model,
+            model=partial(self._latent_model, score=score),
             guide=self._latent_guide,
             encode=self._codes,
             initialize=self._initialize,
             ema=self.options.ema,
+            measure=self._terms if isinstance(self.score, MultiTaskModel) else None,
         )
 
-    def _latent_model(self, batch: Batch) -> None:
+    def _latent_model(self, batch: Batch, score: JointModel | None = None) -> None:
         with self.ppl.plate(batch):
-            self.ppl.host.sample("z", self.joint("denoising").marginal(batch.present))
+            self.ppl.host.sample("z", self.joint("denoising", score).marginal(batch.present))
 
     def _latent_guide(self, batch: Batch) -> None:
         with self.ppl.plate(batch):
             self.ppl.host.sample("z", self.ppl.host.dist.Delta(self._drawn(batch), event_dim=1))
+
+    def _terms(self, batch: Batch) -> dict[str, Any]:
+        """Terms of the bound of codes, L0 to L3 as published."""
+        z, present = self._drawn(batch), self.blocks.stack(batch.present)
+        backend, net = get_backend(z), self.ppl.net("prior.score", self.nets["prior.score"])
+        known = Condition(backend.xp.zeros_like(z), None, BlockRoles(present, present & ~present))
+        terms = self.score.sampled_evidence(  # type: ignore[attr-defined]
+            self.ppl.host.random(), Query(backend, net, known, self.coordinates()), z
+        )
+        return {"L0": terms.end, "L1": terms.steps, "L2": terms.heads, "L3": terms.data}
 
     def _codes(self, batch: Batch) -> dict[str, Any]:
         """Codes of the encoders ``(N, D_m)``, or locations and scales side by side, ``(N, 2 D_m)``."""
@@ -222,7 +272,11 @@ class LatentScore:
         latents = Batch(_draw(latents, self.blocks, noise), latents.present)
         if self.options.reduce is not None:
             return whitening_values(self.ppl, self.blocks, latents, self.options.reduce, self.learning)
-        loc, scale = statistics(latents, self.blocks.names)
+        parts = [
+            self.spaces[n].statistics(latents) if n in self.spaces else statistics(latents, (n,))
+            for n in self.blocks.names
+        ]
+        loc, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
         return {"prior.loc": loc, "prior.scale": scale}
 
     # 3. Energies of pairs -----------------------------------------------------------------------------------------
@@ -282,6 +336,15 @@ class LatentScore:
 
 def _nothing(batch: Batch) -> None:
     """A guide without latents."""
+
+
+def _log_density(z: Any, code: Any, scale: Any, present: Any) -> Any:
+    """Log density of draws of codes, ``(*,)``, where they are draws; 0 of what is exact or not there."""
+    xp = get_backend(z).xp
+    drawn = (scale > 0.0) & present[..., None]
+    width = xp.where(drawn, scale, xp.ones_like(scale))
+    normal = normal_log_density((z - code) / width, xp.log(width))
+    return xp.sum(xp.where(drawn, normal, xp.zeros_like(normal)), axis=-1)
 
 
 def _draw(codes: Batch, blocks: Blocks, noise: Any) -> dict[str, Any]:

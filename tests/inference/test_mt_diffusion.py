@@ -79,11 +79,18 @@ def test_options_reach_the_model(small, monkeypatch):
     module = sys.modules[module.mt_diffusion.__module__]
     make = module.two_stages
     monkeypatch.setattr(module, "two_stages", lambda *args, **own: seen.update(own) or make(*args, **own))
-    own = {"primary": "b", "strength": 0.3, "head_weight": 0.2, "p_conditional": 0.4, "p_marginal": 0.6}
+    own = {
+        "primary": "b",
+        "strength": 0.3,
+        "head_weight": 0.2,
+        "p_conditional": 0.4,
+        "p_marginal": 0.6,
+        "p_single": 0.1,
+    }
     small("mt_diffusion", LINEAR.modalities, **own, predict="noise", guidance=2.0, steps=7, width=12, depth=3)
     score = seen["score"]
     assert (score.space.primary, score.space.strength, score.guidance) == ("b", Bump(0.3), 2.0)
-    assert score.learning == MultiTaskLoss(weight=0.2, p_conditional=0.4, p_marginal=0.6, predict="noise")
+    assert score.learning == MultiTaskLoss(weight=0.2, p_conditional=0.4, p_marginal=0.6, p_single=0.1, predict="noise")
     assert (type(score.solver), score.solver.evaluations) == (Ancestral, 7)
     assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
 
@@ -93,7 +100,9 @@ def test_what_it_cannot_do_is_said(small):
         small("mt_diffusion", LINEAR.modalities, primary="c")
     with pytest.raises(ModalityError, match="two modalities or more"):
         small("mt_diffusion", {"a": LINEAR.modalities["a"]})
-    with pytest.raises(OptionError, match="Expected net='residual' and reduce=None"):
+    with pytest.raises(
+        OptionError, match="Expected net among .* and reduce=None, as the network has heads; got 'tokens'"
+    ):
         small("mt_diffusion", LINEAR.modalities, net="tokens")
     with pytest.raises(OptionError, match="by name 'ancestral', 'heun' or 'flow'.* got DPMSolver"):
         small("mt_diffusion", LINEAR.modalities, solver="dpm")

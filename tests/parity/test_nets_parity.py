@@ -12,6 +12,8 @@ from mmppl.nets import (
     Energy,
     EquivariantDeepSets,
     EquivariantTransformer,
+    ImageTransformer,
+    ImageUNet,
     LocScale,
     LogCounts,
     PatchDecoder,
@@ -45,6 +47,9 @@ SPECS = {
     "equivariant deep sets": EquivariantDeepSets(2, 2, 1, width=8),
     "equivariant transformer": EquivariantTransformer(2, 2, 1, width=8, heads=2),
     "unet score": UnetScore((3, 5), width=16, factors=(1, 2), time_width=8, groups=4),
+    "image U-Net": ImageUNet((3, 64, 128), (1, 8, 8), (1, 2), ("output",) * 3, width=4, heads=2, factors=(1, 2)),
+    "image U-Net, alone": ImageUNet((64,), (1, 8, 8), width=4, heads=2, factors=(1, 2)),
+    "image transformer": ImageTransformer((3, 64, 2), (1, 8, 8), (1,), ("middle", "output", "output"), width=8),
 } | {name: MLP((3,), (2,), hidden=(8,), activation=name) for name in ("gelu", "relu", "silu", "tanh")}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 

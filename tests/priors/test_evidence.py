@@ -9,7 +9,7 @@ from mmppl._backend import get_backend
 from mmppl.errors import OptionError
 from mmppl.priors import Blocks, Bump, FirstStep, MultiTaskLoss, MultiTaskModel, SharedSpace
 from mmppl.priors.condition import BlockRoles
-from mmppl.priors.multi_task.evidence import evidence_terms
+from mmppl.priors.multi_task.evidence import evidence_terms, sampled_terms
 from mmppl.priors.multi_task.loss import MultiTaskNoise
 from mmppl.sde import VP
 from mmppl.sde.solvers import Ancestral
@@ -143,3 +143,30 @@ def test_weights_of_heads_enter_linearly_and_leave_the_diffusion_alone():
     assert some[:, 2:].all()
     np.testing.assert_allclose(some[:, :2], none[:, :2], rtol=0)
     np.testing.assert_allclose(named[:, 2:], some[:, 2:] * [2.0, 2.0, 0.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_sampled_terms_have_the_same_mean(host, hidden):
+    """With one row of two lacking the other block, which then neither joins nor is read."""
+    space, grid = SharedSpace(Blocks.of({"z": 1, "x": 1}), sde=SDE), Ancestral(20, 0.01).grid
+    rows = 12000
+    z = host.array(np.random.default_rng(0).standard_normal((rows, 2)) @ np.linalg.cholesky(COV).T)
+    there = np.ones((rows, 2), bool)
+    there[:, 1] = not hidden
+    states = BlockRoles(host.array(there), host.array(~there & False))
+    backend, learning = get_backend(z), MultiTaskLoss(predict="noise")
+    net = GaussianMultiTask(space, COV)
+    args = backend, space, learning, net, z, states, grid
+    draws = np.random.default_rng(1).standard_normal((len(grid) - 1, rows, 2))
+    noise = host.array(draws)
+    exact = evidence_terms(*args, lambda i: noise[i])
+    found = host.call(lambda: sampled_terms(*args, key(host)), 0)
+    for name in exact._fields:
+        wanted, got = (host.numpy(getattr(terms, name)) for terms in (exact, found))
+        error = (wanted.var() / rows + got.var() / rows) ** 0.5
+        assert abs(wanted.mean() - got.mean()) < 4.0 * error + 1e-6, name
+    assert not hidden or not host.numpy(found.heads).any()
+
+
+def key(host):
+    return None if host.name == "pyro" else host.mm.host.numpyro.prng_key()

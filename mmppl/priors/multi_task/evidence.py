@@ -19,6 +19,7 @@ References:
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ from mmppl.sde.solvers.base import count, table
 
 Array = Any
 
-__all__ = ["EvidenceTerms", "evidence_terms"]
+__all__ = ["EvidenceTerms", "evidence_terms", "sampled_terms"]
 
 
 class EvidenceTerms(NamedTuple):
@@ -87,39 +88,108 @@ def evidence_terms(
         grid: Times from 1 down to 0, ``(T + 1,)``.
         noise: The i-th standard normal draw ``(*, D)``, i from T - 1 for the first time to 0 for the last.
     """
-    xp, sde = backend.xp, space.sde
-    primary = space.blocks.spread(space.is_primary(states))
-    asked = space.blocks.spread(states.diffused)
-    moves, others = asked & primary, asked & ~primary
-    shift = backend.stop_gradient(learning.shift(backend, space, net, space.joins(states, z)))
-
-    def total(x: Array, where: Array) -> Array:
-        return xp.sum(xp.where(where, x, xp.zeros_like(x)), axis=-1)
+    xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, states)
 
     def at_time(carry: None, xs: tuple) -> tuple[None, tuple]:
-        i, t, own, pull, spread, now, then = xs
-        xi = noise(i)
-        there = space.diffuse(z, states, t, xi, shift)
-        answer = learning.answer(backend, space, net, states, there, t + xp.zeros_like(z[..., :1]))
-        guess = xp.where(asked, answer.mean(backend), z)
-        guess = learning.shift(backend, space, net, space.joins(states, guess))
-        # The means of q and p differ in what joins and in the noise.
-        wrong = (then - own * now) * (shift - guess) - pull * (xi - answer.noise) / sde.scale(t)
-        read = -total(answer.log_prob(backend, z), others)
-        width = xp.where(spread > 0.0, spread, sde.scale(t))
-        squared = 0.5 * total(wrong * wrong, moves) / width**2
-        return None, (squared, read, xp.log(width))
+        i, *columns = xs
+        return None, part(noise(i), *columns)
 
-    t, u = grid[:-1], grid[1:]
-    columns = table(backend, z, t, *posterior(sde, t, u), space.weight(t), space.weight(u))
-    squared, read, log_width = backend.scan(at_time, None, (count(backend, len(t)), *columns))[1]
-    last = backend.asarray(np.asarray(grid[0]), like=z)
-    start = sde.mean_factor(last) * z + space.weight(last) * shift
-    unit = normal_log_density(xp.zeros_like(z), xp.zeros_like(z) + log_width[-1])
+    columns = _columns(backend, space, z, grid)
+    squared, read = backend.scan(at_time, None, (count(backend, len(grid) - 1), *columns))[1]
     return EvidenceTerms(
-        end=0.5 * total(start * start, moves) / sde.prior_scale**2,
+        end=_end(backend, space, z, states, grid, shift),
         steps=xp.sum(squared[:-1, ...], axis=0),
         heads=xp.sum(read, axis=0),
-        data=squared[-1, ...] - total(unit, moves),
+        data=squared[-1, ...] + _log_volume(backend, space, z, states, grid),
         reading=read[-1, ...],
     )
+
+
+def sampled_terms(
+    backend: Backend,
+    space: SharedSpace,
+    learning: MultiTaskLoss,
+    net: Net,
+    z: Array,
+    states: BlockRoles,
+    grid: np.ndarray,
+    rng: Any,
+) -> EvidenceTerms:
+    """Estimates of the terms of data ``(*, D)``, each by the last time and one of all T, at the cost of two.
+
+    Its mean over noise is that of :func:`evidence_terms`; times are spread evenly over the rows. Arguments are those
+    there, but for a random handle.
+    """
+    xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, states)
+    first, second, third = backend.split(rng, 3)
+    number, lead = len(grid) - 1, tuple(z.shape[:-1])
+    rows = prod(lead)
+    even = (backend.asarray(np.arange(float(rows)), like=z) + backend.uniform(first, (rows,), z)) / rows * number
+    columns = _columns(backend, space, z, grid)
+    ends = backend.asarray(np.arange(1.0, number), like=z)
+    place = xp.searchsorted(ends, even, side="right")
+    own = [xp.reshape(xp.take(column, place), (*lead, 1)) for column in columns]
+    place = xp.reshape(place, lead)
+    squared, read = part(backend.normal(second, tuple(z.shape), z), *own)
+    last, reading = part(backend.normal(third, tuple(z.shape), z), *(column[-1] for column in columns))
+    return EvidenceTerms(
+        end=_end(backend, space, z, states, grid, shift),
+        steps=xp.where(place < number - 1, number * squared, xp.zeros_like(squared)),
+        heads=number * read,
+        data=last + _log_volume(backend, space, z, states, grid),
+        reading=reading,
+    )
+
+
+def _moves(space: SharedSpace, states: BlockRoles) -> tuple[Array, Array]:
+    """Coordinates that are diffused, and those that are read, boolean ``(*, D)``."""
+    primary = space.blocks.spread(space.is_primary(states))
+    asked = space.blocks.spread(states.diffused)
+    return asked & primary, asked & ~primary
+
+
+def _parts(
+    backend: Backend, space: SharedSpace, learning: MultiTaskLoss, net: Net, z: Array, states: BlockRoles
+) -> tuple[Array, Callable[..., tuple[Array, Array]]]:
+    """What joins, and the two terms of a time: the squared error of the mean, and the reading, ``(*,)`` each."""
+    xp, (moves, others) = backend.xp, _moves(space, states)
+    shift = backend.stop_gradient(learning.shift(backend, space, net, space.joins(states, z)))
+
+    def part(
+        xi: Array, t: Array, own: Array, pull: Array, spread: Array, now: Array, then: Array
+    ) -> tuple[Array, Array]:
+        there = space.diffuse(z, states, t, xi, shift)
+        answer = learning.answer(backend, space, net, states, there, t + xp.zeros_like(z[..., :1]))
+        guess = xp.where(moves | others, answer.mean(backend), z)
+        guess = learning.shift(backend, space, net, space.joins(states, guess))
+        # The means of q and p differ in what joins and in the noise.
+        wrong = (then - own * now) * (shift - guess) - pull * (xi - answer.noise) / space.sde.scale(t)
+        read = -_total(backend, answer.log_prob(backend, z), others)
+        width = xp.where(spread > 0.0, spread, space.sde.scale(t))
+        return 0.5 * _total(backend, (wrong / width) ** 2, moves), read
+
+    return shift, part
+
+
+def _columns(backend: Backend, space: SharedSpace, z: Array, grid: np.ndarray) -> tuple[Array, ...]:
+    """The numbers of each step, ``(T,)`` each."""
+    t, u = grid[:-1], grid[1:]
+    return table(backend, z, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
+
+
+def _end(backend: Backend, space: SharedSpace, z: Array, states: BlockRoles, grid: np.ndarray, shift: Array) -> Array:
+    last = backend.asarray(np.asarray(grid[0]), like=z)
+    start = space.sde.mean_factor(last) * z + space.weight(last) * shift
+    return 0.5 * _total(backend, start * start, _moves(space, states)[0]) / space.sde.prior_scale**2
+
+
+def _log_volume(backend: Backend, space: SharedSpace, z: Array, states: BlockRoles, grid: np.ndarray) -> Array:
+    """Minus the log density of the last step at its own mean."""
+    xp = backend.xp
+    width = space.sde.scale(backend.asarray(np.asarray(grid[-2]), like=z))
+    unit = normal_log_density(xp.zeros_like(z), xp.zeros_like(z) + xp.log(width))
+    return -_total(backend, unit, _moves(space, states)[0])
+
+
+def _total(backend: Backend, x: Array, where: Array) -> Array:
+    return backend.xp.sum(backend.xp.where(where, x, backend.xp.zeros_like(x)), axis=-1)

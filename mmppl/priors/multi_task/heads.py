@@ -68,15 +68,38 @@ class Head(ABC):
 
 @dataclass(frozen=True)
 class NormalHead(Head):
-    """A normal with a mean and a log scale for each coordinate."""
+    """A normal with a mean and a log scale for each coordinate.
+
+    Arguments:
+        least: Added to every scale, so that data without noise have a density that is bounded.
+
+    Raises:
+        OptionError: If it is negative.
+
+    Example:
+        >>> NormalHead(0.01).least
+        0.01
+    """
+
+    least: float = 0.0
 
     discrete = False
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.least < math.inf:
+            raise OptionError(f"Expected least >= 0; got {self.least}.")
+
+    def _scale(self, backend: Backend, extra: Array) -> Array:
+        return backend.xp.exp(extra) + self.least
+
     def log_prob(self, backend: Backend, x: Array, out: Array, extra: Array) -> Array:
-        return normal_log_density((x - out) * backend.xp.exp(-extra), extra)
+        if not self.least:
+            return normal_log_density((x - out) * backend.xp.exp(-extra), extra)
+        scale = self._scale(backend, extra)
+        return normal_log_density((x - out) / scale, backend.xp.log(scale))
 
     def draw(self, backend: Backend, noise: Array, out: Array, extra: Array) -> Array:
-        return out + backend.xp.exp(extra) * noise
+        return out + self._scale(backend, extra) * noise
 
     def mean(self, backend: Backend, out: Array) -> Array:
         return out

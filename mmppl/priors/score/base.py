@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
+from mmppl.errors import OptionError
 from mmppl.numerics import normal_log_density
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import BlockRoles, Query
@@ -73,6 +74,14 @@ class JointModel(ABC):
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """Stochastic training objective of each datum, ``(*,)``, over the blocks that are there."""
 
+    def lower_bound(self, rng: Any, query: Query, value: Array) -> Array:
+        """Stochastic lower bound of the log density of each datum, ``(*,)``, of the blocks that are there.
+
+        Raises:
+            OptionError: If there is none.
+        """
+        raise OptionError("Expected a MultiTaskModel for density='bound'; got another, whose bound is 'denoising'.")
+
     def sample(self, rng: Any, query: Query) -> tuple[Array, Array | None]:
         """Draws ``(*, D)``: known blocks as they are, absent ones at their mean, the others from the model.
 
@@ -91,13 +100,13 @@ class JointModel(ABC):
         """The log density of the blocks asked for given those known, and its error.
 
         With ``check`` the error knows the integrator's beside that of the probes. With draws of Normals for known
-        blocks, their own density is added.
+        blocks, their own density is added; a scale of 0 is of what is known exactly.
         """
         xp, (loc, scale, states) = query.backend.xp, query.condition
         out, error = self.density(query, value, check)
         if scale is not None:
-            clean = self.blocks.spread(states.clean)
-            width = xp.where(clean, scale, xp.ones_like(scale))
+            drawn = self.blocks.spread(states.clean) & (scale > 0.0)
+            width = xp.where(drawn, scale, xp.ones_like(scale))
             normal = normal_log_density((value - loc) / width, xp.log(width))
-            out = out + xp.sum(xp.where(clean, normal, xp.zeros_like(normal)), axis=-1)
+            out = out + xp.sum(xp.where(drawn, normal, xp.zeros_like(normal)), axis=-1)
         return out, error

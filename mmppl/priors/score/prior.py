@@ -19,7 +19,7 @@ Array = Any
 
 __all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior"]
 
-DENSITIES = ("flow", "denoising")
+DENSITIES = ("flow", "denoising", "bound")
 
 
 class ScorePrior:
@@ -45,7 +45,8 @@ class ScorePrior:
         coordinates: Other coordinates in place of ``loc`` and ``scale``, with the network confined to those kept there;
             see :class:`~mmppl.priors.Whitening`. It takes a network of the velocity.
         energy: The network of the pairwise guidance that ``blocks`` asks for, or one for each pair by name.
-        density: ``"flow"`` or ``"denoising"``.
+        density: ``"flow"`` or ``"denoising"``; or ``"bound"``, of a :class:`~mmppl.priors.MultiTaskModel`, the random
+            lower bound of its terms.
         rng_key: On NumPyro, a key for the denoising bound; taken from the enclosing ``seed`` handler by default.
 
     Raises:

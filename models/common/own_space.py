@@ -1,0 +1,130 @@
+r"""Modalities in their own spaces, without an autoencoder: a code is the datum itself, and says it exactly.
+
+Numbers and counts are their own codes; ids of tokens and classes are one-hot vectors, one for each id. Pixels of 256
+levels are made continuous by noise that is a third of a level wide, and a draw is a level next to it:
+
+.. math:: q(z \mid x) = \mathcal{N}\big(x, (0.34\, \delta)^2\big), \qquad \delta = 1 / 255
+
+so that a density of codes bounds the probability of pixels.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from mmppl._backend import get_backend
+from mmppl.batch import Batch, Modality
+from mmppl.errors import ModalityError
+from mmppl.inference.host import Face
+from mmppl.likelihoods.discretized_logistic import LEVELS
+from mmppl.priors import BernoulliHead, CategoricalHead, NormalHead, PoissonHead
+from mmppl.priors.coordinates import FLOOR
+from mmppl.priors.multi_task.heads import Head
+
+__all__ = ["OwnSpace"]
+
+Array = Any
+
+# Deviation of the codes of pixels and scale of their likelihood, in pixels.
+# The two are close to each other's inverse, so that importance weights hardly vary.
+SPREAD, WIDTH = 0.34 / LEVELS, 0.1 / LEVELS
+SURE = 1e3  # logit of what a code says
+LEAST = 0.01  # least scale of a head of numbers, in their standard deviations
+
+
+@dataclass(frozen=True)
+class OwnSpace:
+    """A modality in its own space.
+
+    Arguments:
+        name: Its name.
+        modality: What it is.
+
+    Example:
+        >>> OwnSpace("word", Modality((5,), kind="tokens", vocabulary=27)).size
+        135
+    """
+
+    name: str
+    modality: Modality
+
+    @property
+    def size(self) -> int:
+        """Dimension of a code."""
+        return prod(self.modality.shape) * (self.modality.ids or 1)
+
+    @property
+    def pixels(self) -> bool:
+        """Tells whether its values are levels of pixels."""
+        return self.modality.likelihood == "discretized_logistic" and not self.modality.ids
+
+    @property
+    def numbers(self) -> bool:
+        """Tells whether its values are numbers, which can be diffused."""
+        return not self.modality.ids and self.modality.scoring.values != "counts" and not self._binary
+
+    @property
+    def _binary(self) -> bool:
+        return self.modality.likelihood == "bernoulli" and not self.modality.ids
+
+    def check_primary(self) -> None:
+        """Raises :class:`ModalityError` if it cannot be diffused."""
+        if not self.numbers:
+            raise ModalityError(
+                f"Expected a primary modality of numbers, which can be diffused in their own space; got '{self.name}', "
+                f"of kind '{self.modality.kind}' and likelihood '{self.modality.likelihood}'. Take primary=, or "
+                "space='latent'."
+            )
+
+    def check_whole(self) -> None:
+        """Raises :class:`ModalityError` if single elements may be missing."""
+        if self.modality.partial:
+            raise ModalityError(
+                f"Modality '{self.name}': expected whole events in its own space; got partial=True. Give what is "
+                "visible as a modality of its own, see mmppl.data.with_masks, or take space='latent'."
+            )
+
+    def encode(self, value: Array, like: Array) -> tuple[Array, Array]:
+        """The code of data ``(N, *event)`` and its standard deviation, 0 where it is exact, ``(N, D)`` each."""
+        backend = get_backend(like)
+        xp, modality = backend.xp, self.modality
+        if modality.ids:
+            ids = backend.asarray(np.arange(modality.ids))
+            value = xp.where(value[..., None] == ids, xp.ones_like(like[0]), xp.zeros_like(like[0]))
+        code = xp.astype(xp.reshape(value, (value.shape[0], self.size)), like.dtype)
+        return code, xp.zeros_like(code) + (SPREAD if self.pixels else 0.0)
+
+    def likelihood(self, ppl: Face, z: Array) -> Any:
+        """The distribution of data given codes ``(*, D)``."""
+        modality, dist, xp = self.modality, ppl.host.dist, get_backend(z).xp
+        rank, shape = len(modality.shape), (*z.shape[:-1], *modality.shape)
+        if modality.ids:
+            logits = SURE * xp.reshape(z, (*shape, modality.ids))
+            return dist.Categorical(logits=logits).to_event(rank)
+        z = xp.reshape(z, shape)
+        if self._binary:
+            return ppl.likelihood(modality, SURE * (2.0 * z - 1.0))
+        if self.pixels:
+            return ppl.likelihood(replace(modality, scale=WIDTH), z)
+        return dist.Delta(z, event_dim=rank)
+
+    def statistics(self, codes: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation that standardise codes: common ones of an image, of each number else; none of ids."""
+        loc, scale = np.zeros(self.size), np.ones(self.size)
+        if not self.numbers:
+            return loc, scale
+        rows = np.asarray(codes[self.name], dtype=np.float64)[np.asarray(codes.present[self.name])]
+        axis = None if self.modality.kind == "image" else 0
+        spread = rows.std(axis=axis)
+        return loc + rows.mean(axis=axis), np.maximum(scale * spread, FLOOR * max(float(spread.max()), 1e-12))
+
+    @property
+    def head(self) -> Head:
+        """The head that reads it off the diffused modality."""
+        if self.modality.ids:
+            return CategoricalHead(self.modality.ids)
+        if self._binary:
+            return BernoulliHead()
+        return NormalHead(LEAST) if self.numbers else PoissonHead()

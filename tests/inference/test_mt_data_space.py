@@ -1,0 +1,166 @@
+"""MT-Diffusion in the space of the data: a network whose output is zero knows everything exactly.
+
+Where nothing joins, its flow leaves standard normals as they are, so that pixels and numbers are normal with the
+moments of the training data; its heads say that classes are alike and that counts have rate 1.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mmppl.batch import Batch, Modality
+from mmppl.errors import ModalityError, OptionError
+from mmppl.inference import fit, generate, log_likelihood
+from mmppl.models.common.own_space import LEAST, OwnSpace
+from mmppl.sde.solvers import Ancestral
+
+MODALITIES = {
+    "image": Modality((1, 1, 2), kind="image"),
+    "label": Modality((), kind="category", categories=3),
+    "word": Modality((2,), kind="tokens", vocabulary=2),
+    "vector": Modality((1,)),
+    "number": Modality((1,), kind="counts"),
+    "mask": Modality((1, 1, 1), kind="image", likelihood="bernoulli"),
+}
+RNG = np.random.default_rng(0)
+ROWS = Batch(
+    {
+        "image": (RNG.integers(80, 176, (64, 1, 1, 2)) / 255.0).astype("float32"),
+        "label": RNG.integers(0, 3, 64),
+        "word": RNG.integers(0, 2, (64, 2)),
+        "vector": (RNG.standard_normal((64, 1)) * 2.0 - 3.0).astype("float32"),
+        "number": RNG.poisson(2.0, (64, 1)),
+        "mask": RNG.integers(0, 2, (64, 1, 1, 1)).astype("float32"),
+    }
+)
+
+
+@pytest.fixture
+def still(small):
+    """A program whose network says nothing, as it was made."""
+
+    def still(names=tuple(MODALITIES), rows=ROWS):
+        modalities = {name: MODALITIES[name] for name in names}
+        program = small("mt_diffusion", modalities, space="data", net="residual", strength=0.0, solver="flow", steps=8)
+        return fit(program, rows.select(*names), epochs=1, batch_size=64, learning_rate=1e-9, progress=False)
+
+    return still
+
+
+def exact(rows):
+    """Log likelihood of each modality under such a network."""
+    image, vector = np.asarray(ROWS["image"], float), np.asarray(ROWS["vector"], float)
+    pixel = stats.norm(image.mean(), image.std())
+    other = stats.norm(vector.mean(0), vector.std(0))
+    return {
+        "image": np.log(pixel.cdf(rows["image"] + 0.5 / 255) - pixel.cdf(rows["image"] - 0.5 / 255)).sum((1, 2, 3)),
+        "label": np.full(len(rows), -math.log(3)),
+        "word": np.full(len(rows), -2 * math.log(2)),
+        # The head adds its least scale to a deviation of 1.
+        "vector": (stats.norm(other.mean(), other.std() * (1 + LEAST)).logpdf(rows["vector"])).sum(1),
+        "number": stats.poisson(1.0).logpmf(rows["number"]).sum(1),
+        "mask": np.full(len(rows), -math.log(2)),
+    }
+
+
+def test_likelihoods_are_those_of_the_data_themselves(still):
+    """Of everything, of what is there in rows that lack some of it, and with the terms of the bound in the history."""
+    fitted, rows = still(), ROWS[:5]
+    there = {n: np.array([True, True, n in ("label", "image"), n != "word", n == "number"]) for n in MODALITIES}
+    wanted = {name: np.where(there[name], value, 0.0) for name, value in exact(rows).items()}
+    found = log_likelihood(fitted, rows.with_present(there), num=30)
+    np.testing.assert_allclose(found.value, sum(wanted.values()), atol=0.2)
+    # A bound has no density without what is diffused.
+    bound = log_likelihood(fitted, rows.with_present(there), method="bound", num=800)
+    assert np.isnan(bound.value).tolist() == [False, False, False, False, True]
+    gap = sum(wanted.values())[:4] - bound.value[:4]
+    assert (gap > -4.0 * bound.error[:4]).all()
+    assert (gap < 4.0 * bound.error[:4] + 1.0).all()
+    terms = {name: fitted.history[-1][name] for name in ("L0", "L1", "L2", "L3")}
+    assert terms["L0"] < 0.01
+    assert math.isfinite(terms["L1"] + terms["L3"])
+    # At each of the ancestral solver's times the heads' entropies; that of the numbers in their own unit.
+    ids = -sum(exact(ROWS)[n].mean() for n in ("label", "word", "number", "mask"))
+    number = 0.5 * math.log(2.0 * math.pi) + math.log(1.0 + LEAST) + 0.5 / (1.0 + LEAST) ** 2
+    assert terms["L2"] == pytest.approx((len(Ancestral().grid) - 1) * (ids + number), rel=1e-4)
+
+
+def test_draws_are_data(still):
+    fitted = still()
+    out = generate(fitted, num=1500, seed=1)
+    levels = out["image"] * 255
+    np.testing.assert_allclose(levels, levels.round(), atol=1e-3)
+    assert out["image"].mean() == pytest.approx(ROWS["image"].mean(), abs=0.01)
+    assert out["image"].std() == pytest.approx(ROWS["image"].std(), rel=0.05)
+    np.testing.assert_allclose(out["vector"].mean(0), ROWS["vector"].mean(0), atol=0.2)
+    np.testing.assert_allclose(out["vector"].std(0), ROWS["vector"].std(0), rtol=0.08)
+    np.testing.assert_allclose(np.bincount(out["label"], minlength=3) / 1500, 1 / 3, atol=0.05)
+    np.testing.assert_allclose(np.bincount(out["word"].ravel(), minlength=2) / 3000, 1 / 2, atol=0.05)
+    assert out["number"].mean() == pytest.approx(1.0, abs=0.1)
+    assert set(np.unique(out["mask"])) == {0.0, 1.0}
+    given = ROWS[:3].only("vector", "label", "number")
+    back = generate(fitted, given, num=2)
+    for name in ("vector", "label", "number"):
+        assert np.array_equal(back[name][1], ROWS[name][:3])
+
+
+@pytest.mark.parametrize(("ppl", "net"), [("pyro", "unet"), ("numpyro", "dit")], indirect=["ppl"])
+def test_pictures_are_learned_with_what_is_beside_them(small, net):
+    """Labels are the brightness of images, half of which lack one; both directions are learned in a few steps."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 256)
+    image = np.clip(0.25 + 0.5 * label[:, None, None, None] + 0.05 * rng.standard_normal((256, 1, 4, 4)), 0.0, 1.0)
+    rows = Batch({"image": image.astype("float32"), "label": label}, {"label": np.arange(256) % 2 == 0})
+    modalities = {
+        "image": Modality((1, 4, 4), kind="image"),
+        "label": Modality((), kind="category", categories=2),
+    }
+    own = {"space": "data", "net": net, "width": 64, "depth": 1, "steps": 20, "taps": {"label": "output"}}
+    how = {"p_conditional": 0.8, "head_weight": {"label": 5.0}, "alone": 0.2, "ema": 0.9}
+    program = small("mt_diffusion", modalities, **own, **how)
+    fitted = fit(program, rows, epochs=30, batch_size=64, learning_rate=5e-3, progress=False)
+    assert [record["stage"] for record in fitted.history[-7:]] == ["prior"] + ["alone"] * 6
+    test = Batch({"image": rows["image"][:60], "label": label[:60]})
+    read = generate(fitted, test.only("image"), want=["label"])["label"][0]
+    assert (read == label[:60]).mean() > 0.9
+    drawn = generate(fitted, test.only("label"), want=["image"])["image"][0].mean((1, 2, 3))
+    assert ((drawn > 0.5) == label[:60]).mean() > 0.9
+
+
+def test_one_modality_may_be_itself_and_the_others_codes(small):
+    modalities = {name: MODALITIES[name] for name in ("vector", "label")}
+    program = small("mt_diffusion", modalities, space="vector", latent_dim=2, steps=6)
+    fitted = fit(program, ROWS.select("vector", "label"), epochs=4, batch_size=64, progress=False)
+    assert [stage.name for stage in program.stages] == ["autoencoders", "prior"]
+    assert not any(name.startswith("vector.") for name in fitted.weights)
+    assert np.isfinite(generate(fitted, num=3)["vector"]).all()
+
+
+def test_what_cannot_be_is_said(small):
+    def make(names=("image", "label"), **options):
+        return small("mt_diffusion", {n: MODALITIES[n] for n in names}, **{"space": "data", **options})
+
+    with pytest.raises(ModalityError, match="a primary modality of numbers, .* got 'label', of kind 'category'"):
+        make(primary="label")
+    with pytest.raises(OptionError, match="Expected space 'latent', 'data' or the primary modality 'image'"):
+        make(space="pixels")
+    with pytest.raises(OptionError, match=r"Expected a tap among \('middle', 'output'\).* got \('middle', 'end'\)"):
+        make(taps={"label": "end"})
+    with pytest.raises(ModalityError, match=r"Expected taps for modalities among .* got \['text'\]"):
+        make(taps={"text": "middle"})
+    with pytest.raises(OptionError, match="net 'residual' where no image is diffused in its own space; got 'unet'"):
+        make(("vector", "label"), net="unet")
+    with pytest.raises(OptionError, match=r"the encoder of block 'label' to map into the primary block 'image'"):
+        make(encoders={"label": np.ones((3, 5))})
+    with pytest.raises(ModalityError, match="encoders of blocks among"):
+        make(encoders={"text": np.ones((3, 5))})
+    lacking = Modality((2,), partial=True)
+    with pytest.raises(ModalityError, match="whole events in its own space; got partial=True"):
+        small("mt_diffusion", {"a": lacking, "label": MODALITIES["label"]}, space="data")
+
+
+def test_sizes_of_codes():
+    sizes = {name: OwnSpace(name, modality).size for name, modality in MODALITIES.items()}
+    assert sizes == {"image": 2, "label": 3, "word": 4, "vector": 1, "number": 1, "mask": 1}
