@@ -39,6 +39,7 @@ _ALL = (
 # Where one alone would be refused.
 EXAMPLES = {
     ("ebm", "encoder"): "--set refine=10 --set encoder=amortised",
+    ("ivae", "label"): "--set label=digit",
     ("mt_diffusion", "net"): "--set net=residual",
     ("mt_diffusion", "reduce"): "--set reduce=none",
     ("mt_diffusion", "solver"): "--set solver=heun",
@@ -130,7 +131,8 @@ def _example(name: str, default: Any, said: str, text: str) -> str:
     elif isinstance(default, float):
         value = {True: 0.99, False: f"{default / 2 or 0.1:g}"}[0.9 < default < 1]
     elif isinstance(default, str):
-        value = next((word for word in re.findall(r'``"(\w+)"``', text) if word != default), default)
+        words = [word for word in re.findall(r'"(\w+)"', text) if word != default]
+        value = words[0] if words else "gaussian_mixture" if name == "prior" else default
     elif "float" in said:
         value = 0.1
     elif "int" in said:

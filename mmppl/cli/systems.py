@@ -13,7 +13,7 @@ __all__ = ["plain", "systems"]
 def systems(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A model, whose options are explained.")] = None,
 ) -> None:
-    """List the models, their papers and settings; explain one with its NAME."""
+    """List the models and their settings; explain one by its NAME."""
     from mmppl.models.catalogue import SYSTEMS, settings
     from mmppl.models.common.documented import references
 
