@@ -9,7 +9,7 @@ INPUTS = pyproject.toml constraints.txt
 FAST = tests/test_structure.py tests/test_imports.py tests/test_backend.py tests/test_batch.py tests/test_modality.py \
 	tests/test_adding_one_more.py tests/data tests/aggregation/test_aggregation.py tests/sde tests/parity/test_signatures.py
 
-.PHONY: check demo test bench table lint
+.PHONY: check demo docs test bench table lint
 
 demo: .venv/all.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m mmppl.demo
@@ -29,6 +29,12 @@ bench: .venv/dev.stamp
 # All systems on polydigits, both hosts, three seeds each: hours. What was stopped goes on.
 table: .venv/dev.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.table
+
+# The site, under docs/_build/html, without the network; every public name has to be on it.
+docs: .venv/dev.stamp
+	.venv/bin/python docs/make_pages.py
+	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	.venv/bin/python docs/check_site.py
 
 lint: .venv/dev.stamp
 	.venv/bin/ruff format --check .

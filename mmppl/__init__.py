@@ -8,7 +8,7 @@ from typing import Any
 
 from mmppl.batch import Batch, Modality
 
-__all__ = ["Batch", "Modality", "__version__", "load"]
+__all__ = ["Batch", "Modality", "__version__", "citation", "load"]
 __version__ = "0.1.0"
 
 
@@ -17,3 +17,10 @@ def load(path: Any, program: Any = None) -> Any:
     from mmppl import models
 
     return models.load(path, program)
+
+
+def citation(program: Any) -> str:
+    """Entries of BibTeX that are to be cited for a program; see :func:`mmppl.models.citation.citation`."""
+    from mmppl.models.citation import citation as entries
+
+    return entries(program)

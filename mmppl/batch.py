@@ -1,11 +1,13 @@
 """A batch knows what is missing: arrays by modality name and, for each, who has it."""
 
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl._backend import get_backend
 from mmppl.checks import LARGEST
 from mmppl.errors import DataError, ModalityError
@@ -190,6 +192,44 @@ class Batch:
         """
         rows, own = self.present[name], self.elements.get(name)
         return rows if own is None else get_backend(own).xp.all(own, axis=tuple(range(1, own.ndim)))
+
+    def __repr__(self) -> str:
+        lines = display.columns([("modality", "shape", "type", "present"), *self._rows()]) if self.values else []
+        about = "" if self.label is None else ", labelled"
+        return display.limited(
+            [f"Batch of {len(self)} rows{about}", *(f"  {line}" for line in (*lines, *self._patterns()))]
+        )
+
+    def _repr_html_(self) -> str:
+        pictures = {name: display.thumbnails(self.values[name], self.present[name]) for name in self.values}
+        rows = [(*row, ("html", pictures[row[0]])) for row in self._rows()]
+        about = "" if self.label is None else ", labelled"
+        header = ("modality", "shape", "type", "present", "")
+        patterns = "".join(f"<div><small>{html.escape(line)}</small></div>" for line in self._patterns())
+        return display.page(f"Batch of {len(self)} rows{about}", display.table(header, rows), patterns)
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, event shape, type and share of what is present, of each modality."""
+        out = []
+        for name, value in self.values.items():
+            mask = display.as_numpy(self.elements.get(name, self.present[name]))
+            unit = "values" if name in self.elements else "rows"
+            said = "traced" if mask is None else f"{int(mask.sum())} of {mask.size} {unit}"
+            out.append((name, " x ".join(map(str, value.shape[1:])) or "1", str(value.dtype), said))
+        return out
+
+    def _patterns(self, most: int = 8) -> list[str]:
+        """The commonest patterns of what is there, row by row."""
+        masks = [display.as_numpy(mask) for mask in self.present.values()]
+        if not masks or any(mask is None or mask.ndim != 1 for mask in masks):
+            return []
+        table = np.stack([np.asarray(mask, bool) for mask in masks], axis=1)
+        kinds, counts = np.unique(table, axis=0, return_counts=True)
+        names = list(self.values)
+        order = np.argsort(-counts, kind="stable")
+        said = [(" + ".join(n for n, here in zip(names, kinds[i], strict=True) if here) or "nothing") for i in order]
+        lines = [f"{counts[i]} rows: {text}" for i, text in zip(order, said, strict=True)][:most]
+        return [*lines, f"and {len(order) - most} patterns more"] if len(order) > most else lines
 
     def __len__(self) -> int:
         return self.num  # type: ignore[return-value]

@@ -1,12 +1,13 @@
 """Modalities: the shape of one datum, its kind, and how it is scored."""
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl.errors import ModalityError
 from mmppl.likelihoods import LIKELIHOODS, Likelihood
 
@@ -157,6 +158,16 @@ class Modality:
             if _number(value):
                 object.__setattr__(self, name, kind(value))
 
+    def __repr__(self) -> str:
+        said = [
+            f"{f.name}={_brief(getattr(self, f.name))}" for f in fields(self)[1:] if getattr(self, f.name) != f.default
+        ]
+        return f"Modality({', '.join([repr(self.shape), *said])})"
+
+    def _repr_html_(self) -> str:
+        said = [(f.name, _brief(getattr(self, f.name))) for f in fields(self) if getattr(self, f.name) != f.default]
+        return display.page("Modality", display.table(("", ""), said))
+
     @property
     def ids(self) -> int | None:
         """Number of values of an element where they are the ids of tokens or classes; None for numbers."""
@@ -242,6 +253,13 @@ def _name_classes(modality: Modality) -> None:
     if names is not None and len(modality.names or ()) != number:
         raise ModalityError(f"Expected {number} names of classes; got {len(modality.names or ())}.")
     object.__setattr__(modality, "categories", number)
+
+
+def _brief(value: Any) -> str:
+    """A value as it is written, of long tuples the first and their number."""
+    if isinstance(value, tuple) and len(value) > 12:
+        return f"({', '.join(map(repr, value[:4]))}, ... {len(value)} in all)"
+    return repr(value)
 
 
 def _whole(x: Any) -> bool:

@@ -1,13 +1,15 @@
 """The systems by name."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
+from mmppl.models.common.documented import arguments
 from mmppl.models.ebm import ebm
 from mmppl.models.ebm_plus import ebm_plus
 from mmppl.models.ivae import ivae
@@ -26,7 +28,7 @@ from mmppl.models.mvtcae import mvtcae
 from mmppl.models.nexus import nexus
 from mmppl.models.sbm import sbm
 
-__all__ = ["SYSTEMS", "make", "settings"]
+__all__ = ["SYSTEMS", "Option", "make", "options", "settings"]
 
 _ALL = (
     *(jmvae, mvae, mmvae, mopoe, mmjsd, mvtcae, mmvae_plus, nexus),
@@ -34,7 +36,35 @@ _ALL = (
     *(ebm, ebm_plus),
     *(mld, mld_inpaint, mld_uni, sbm, mt_diffusion),
 )
+# Where one alone would be refused.
+EXAMPLES = {
+    ("ebm", "encoder"): "--set refine=10 --set encoder=amortised",
+    ("ivae", "label"): "--set label=digit",
+    ("mt_diffusion", "net"): "--set net=residual",
+    ("mt_diffusion", "reduce"): "--set reduce=none",
+    ("mt_diffusion", "solver"): "--set solver=heun",
+}
+# Types in words, by what an annotation holds, the first that fits.
+WORDS = {"Mapping": "mapping", "bool": "true or false", "float": "number", "int": "whole number", "str": "text"}
 SYSTEMS: dict[str, Callable[..., Program]] = {declare.__name__: declare for declare in _ALL}
+
+
+class Option(NamedTuple):
+    """An option of a system.
+
+    Arguments:
+        name: Its name.
+        kind: Its type, in words.
+        default: Its default, as ``--set`` takes it.
+        text: Description.
+        example: How the command line sets it; empty where it cannot.
+    """
+
+    name: str
+    kind: str
+    default: str
+    text: str
+    example: str
 
 
 def make(name: str, modalities: Mapping[str, Modality], *, ppl: Face, **options: Any) -> Program:
@@ -57,3 +87,58 @@ def settings(name: str) -> dict[str, Any]:
     """
     parameters = inspect.signature(SYSTEMS[name]).parameters
     return {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty and k != "seed"}
+
+
+def options(name: str) -> list[Option]:
+    """The options of a system, as its signature and its docstring say.
+
+    Raises:
+        OptionError: If the system is unknown.
+
+    Example:
+        >>> options("mvae")[2]
+        Option(name='beta', kind='number', default='1.0', text='Factor on the KL term.', example='--set beta=0.5')
+    """
+    if name not in SYSTEMS:
+        raise OptionError(f"Unknown model '{name}'; expected one of {', '.join(SYSTEMS)}.")
+    parameters = inspect.signature(SYSTEMS[name]).parameters
+    said = arguments(inspect.getdoc(SYSTEMS[name]) or "")
+    found = [
+        _option(key, value, parameters[key].annotation, said.get(key, "")) for key, value in settings(name).items()
+    ]
+    return [option._replace(example=EXAMPLES.get((name, option.name), option.example)) for option in found]
+
+
+def _option(name: str, default: Any, annotation: Any, text: str) -> Option:
+    by_name = {"likelihood": "image:laplace", "scale": "image:0.75", "weight": "image:0.5"}
+    if name in by_name:
+        return Option(name, "by modality", "as modalities say", text, f"--set {name}={by_name[name]}")
+    said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    words = [word for key, word in WORDS.items() if key in said]
+    kind = (words[0] if words else "mapping") + (" or none" if default is None else "")
+    shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    return Option(name, kind, shown, text, _example(name, default, said, text))
+
+
+def _example(name: str, default: Any, said: str, text: str) -> str:
+    """One that differs from the default, where the command line can give any."""
+    if "Mapping" in said:
+        return ""
+    if isinstance(default, bool):
+        value: Any = str(not default).lower()
+    elif isinstance(default, int):
+        value = 2 * default or 1
+    elif isinstance(default, float):
+        value = {True: 0.99, False: f"{default / 2 or 0.1:g}"}[0.9 < default < 1]
+    elif isinstance(default, str):
+        words = [word for word in re.findall(r'"(\w+)"', text) if word != default]
+        value = words[0] if words else "gaussian_mixture" if name == "prior" else default
+    elif "float" in said:
+        value = 0.1
+    elif "int" in said:
+        value = 100
+    elif "str" in said:
+        value = "image"
+    else:
+        return ""
+    return f"--set {name}={value}"

@@ -1,6 +1,8 @@
 """The command line, as far as nothing is fitted: help, settings, and every bad input."""
 
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from mmppl import citation
 from mmppl.batch import Modality
 from mmppl.cli import main
 from mmppl.cli.options import parse_settings
@@ -15,8 +18,9 @@ from mmppl.data import load, write_npz
 from mmppl.errors import OptionError
 from mmppl.inference import Run
 from mmppl.inference.training.run_info import RunInfo
+from mmppl.models.catalogue import SYSTEMS, options, settings
 
-COMMANDS = ("systems", "fit", "generate", "evaluate", "diagnose", "report")
+COMMANDS = ("systems", "data", "fit", "generate", "evaluate", "diagnose", "report")
 NAN = np.array([[0.0, 0.5], [np.nan, 0.5], [1.0, 0.5], [2.0, 0.5]])
 GOOD = np.arange(4.0)[:, None]
 
@@ -62,6 +66,55 @@ def test_systems_lists_papers_and_settings(capsys):
     assert "Yuan et al., 2024" in text.partition("ebm:")[2]
     assert "--set tilt=true" in text.partition("ebm:")[2]
     assert all(f"{name}:" in text for name in ("mvae", "mmvae", "mopoe", "ebm"))
+
+
+def test_a_system_is_explained_option_by_option(capsys):
+    """Each option has a type, its default, a description, and an example that is parsed and is not the default."""
+    for name in SYSTEMS:
+        assert main(["systems", name]) == 0
+        text = capsys.readouterr().out
+        defaults, found = settings(name), options(name)
+        assert [option.name for option in found] == list(defaults)
+        for option in found:
+            assert f"  {option.name}: {option.kind}, default {option.default}\n" in text
+            assert option.text
+            assert option.name in inspect.getdoc(SYSTEMS[name]).partition("Arguments:")[2]
+            if not option.example:
+                assert option.name == "coders"
+                continue
+            parsed = parse_settings(option.example.removeprefix("--set ").split(" --set "), name, defaults)[0]
+            only = name == "mt_diffusion" and option.name in ("net", "reduce")
+            assert only or parsed[option.name] != defaults[option.name]
+
+
+def test_an_unknown_system_or_data_set_is_refused(refused):
+    assert "Unknown model 'ebn'; expected one of jmvae" in refused("systems", "ebn")
+    assert "Unknown data 'digits'. Expected one of polydigits" in refused("data", "digits")
+
+
+def test_data_are_listed_with_how_to_get_them(capsys):
+    assert main(["data"]) == 0
+    text = capsys.readouterr().out
+    assert "polydigits: real handwriting" in text
+    assert "--data polymnist --data-root DIR" in text
+    assert main(["data", "polymnist"]) == 0
+    text = capsys.readouterr().out
+    assert "backgrounds/" in text
+    assert "`" not in text
+
+
+def test_a_citation_is_bibtex_of_the_papers():
+    """Keys are different, braces balance, and a user-defined program cites mmppl alone."""
+    for name in SYSTEMS:
+        text = citation(name)
+        keys = re.findall(r"^@\w+{(\w+),$", text, re.MULTILINE)
+        assert keys[0] == "mmppl"
+        assert 2 <= len(keys) == len(set(keys))
+        assert text.count("{") == text.count("}")
+        assert text.count("url = ") == len(keys) - 1
+    assert "author = {Wu and Goodman}" in citation("mvae")
+    with pytest.raises(OptionError, match="Unknown model 'vae'"):
+        citation("vae")
 
 
 def test_the_module_runs_as_a_program(tmp_path):

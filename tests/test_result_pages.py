@@ -1,4 +1,4 @@
-"""What the pages of results and the README may print: errors that are to be trusted, and each other's numbers."""
+"""What the pages of results and their summary may print: errors that are to be trusted, and each other's numbers."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from mmppl.inference.posterior.trust import trusted_k
 
 ROOT = Path(__file__).parents[1]
-README = " ".join((ROOT / "README.md").read_text().split())
+SUMMARY = " ".join((ROOT / "docs" / "results" / "index.md").read_text().split())
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
@@ -71,32 +71,32 @@ def test_the_page_without_k_says_so_first():
     assert "Log likelihoods here are not to be trusted" in page("multivae.md").read_text().split("Written by")[0]
 
 
-def test_the_readme_has_the_ranges_against_multivae():
+def test_the_summary_has_the_ranges_against_multivae():
     rows = next(rows for rows in tables(page("multivae.md")) if "time" in rows[0])
     for host, name in (("numpyro", "NumPyro"), ("pyro", "Pyro")):
         times = [float(row["time"]) for row in rows if row["host"] == host]
         assert len(times) == 6
-        assert re.search(rf"{min(times):.2f} to {max(times):.2f} (of the time a step )?on {name}\b", README)
+        assert re.search(rf"{min(times):.2f} to {max(times):.2f} (of the time a step )?on {name}\b", SUMMARY)
     judged = [row[name] for row in rows for name in ("joint", "cross", "leave one out")]
     assert sum(cell.startswith("below") for cell in judged) == 1
-    assert f"at the same coherence in all but one of {len(judged)} comparisons" in README
+    assert f"at the same coherence in all but one of {len(judged)} comparisons" in SUMMARY
 
 
-def test_the_readme_tells_speeds_of_samplers_that_draw_as_well():
+def test_the_summary_tells_speeds_of_samplers_that_draw_as_well():
     rows = {row["solver"]: row for row in tables(page("sampling.md"))[0]}
     shown = rows["DPM-Solver++, flow, 20"], rows["Heun, 19"]
     assert all(float(row["of 1,000 steps'"]) < 1.025 for row in shown)
     times = sorted(float(row["times the speed of 1,000 steps"]) for row in shown)
     reference = float(rows["ancestral, 1,000"]["draws a second"])
     assert times == [round(float(row["draws a second"]) / reference) for row in shown]
-    assert "and {:.0f} to {:.0f} times as fast".format(*times) in README
+    assert "and {:.0f} to {:.0f} times as fast".format(*times) in SUMMARY
 
 
-def test_the_readme_says_what_nuts_was_held_against():
+def test_the_summary_says_what_nuts_was_held_against():
     """A NUTS for each datum, in the same run as ours on that host."""
     rows = {row["what"]: row for row in tables(page("mixing.md"))[0]}
     ours, nuts = rows["`infer`, default, numpyro"], rows["NUTS for each datum, BlackJAX"]
     assert ours["R-hat < 1.05"] == "1.000"
-    assert f"in {float(ours['seconds']):.0f} s with compilation" in README
-    assert f"took {float(nuts['seconds']):.0f} s" in README
-    assert f"{float(ours['ESS / s']) / float(nuts['ESS / s']):.0f} times its effective samples per second" in README
+    assert f"in {float(ours['seconds']):.0f} s with compilation" in SUMMARY
+    assert f"took {float(nuts['seconds']):.0f} s" in SUMMARY
+    assert f"{float(ours['ESS / s']) / float(nuts['ESS / s']):.0f} times its effective samples per second" in SUMMARY

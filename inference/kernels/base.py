@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
 from mmppl.checks import above, checked, within
+from mmppl.display import plain_repr
 from mmppl.errors import OptionError
 from mmppl.inference.kernels import adaptation, mass
 from mmppl.mcmc import langevin
@@ -94,6 +95,9 @@ class Kernel:
         self.adapt_mass_matrix, self.dense_mass = adapt_mass_matrix, dense_mass
         self.target_accept_prob, self.clip = target_accept_prob, clip
         self.model, self.init_strategy = model, init_strategy
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     def noise(self, backend: Backend, rng: Any, state: KernelState) -> tuple[Array, ...]:
         """The noise of one transition; the first axis of every array is that of the chains.

@@ -45,6 +45,12 @@ class LogLikelihood(NamedTuple):
     mean: float
     mean_error: float
 
+    def __repr__(self) -> str:
+        bad = f"{100 * self.share_above:.0f}% of the data have k above {LIMIT_K}"
+        value = f"mean {self.mean:.4g} nats"
+        said = f"{value} ± {self.mean_error:.2g}" if self.trusted else f"{value}, not to be trusted"
+        return f"LogLikelihood of {len(self.value)} data: {said}; {bad}"
+
     @property
     def share_above(self) -> float:
         """The share of data whose k is above 0.7."""

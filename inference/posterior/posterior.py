@@ -1,5 +1,6 @@
 """Result of every way of inference, so that two of them are compared in two lines."""
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl.batch import Batch
 from mmppl.errors import DataError, OptionError
 from mmppl.inference.posterior.convergence import ess, r_hat
@@ -54,6 +56,63 @@ class Posterior:
         lengths |= {name: x.shape[:2] for name, x in self.stats.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"Expected chains of one length at every site; got (chains, draws) {lengths}.")
+
+    def __repr__(self) -> str:
+        found = self.problems()
+        lines = [f"! {line}" for line in found] or ["no problem found by its diagnostics"]
+        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *display.columns(self._sites())))])
+
+    def _repr_html_(self) -> str:
+        found = self.problems()
+        bad = "".join(f'<div class="bad">{html.escape(line)}</div>' for line in found)
+        good = "" if found else '<div class="good">No problem found by its diagnostics.</div>'
+        header, *rows = self._sites()
+        return display.page(self._title(), bad, good, display.table(header, rows))
+
+    def _title(self) -> str:
+        chains, draws = next(iter(self.draws.values())).shape[:2]
+        sizes = f"{chains} chains of {draws} draws" if self.chains else f"{chains * draws} draws each"
+        return f"Posterior of {len(self.data)} data by {self.method}: {sizes}"
+
+    def _sites(self) -> list[tuple[str, ...]]:
+        """Name, shape, largest R-hat and fewest effective draws of each site, below their header."""
+        ess = self.ess()
+        rows = [("site", "shape", "largest R-hat", "fewest effective draws")]
+        for name, value in self.draws.items():
+            shape = " x ".join(map(str, value.shape[2:])) or "1"
+            worst = f"{np.nanmax(self.r_hat[name], initial=-np.inf):.3f}" if name in self.r_hat else "no chains"
+            rows.append((name, shape, worst, f"{np.nanmin(ess[name], initial=np.inf):.0f}" if name in ess else ""))
+        return rows
+
+    def plot(self, site: str | None = None, *, datum: int = 0, most: int = 4) -> Any:
+        """Draws the traces of a site's first coordinates, one below the other, and their densities beside them.
+
+        Arguments:
+            site: The site; the first by default.
+            datum: Which of the N data.
+            most: Most coordinates.
+
+        Returns:
+            The figure of matplotlib, which a notebook shows.
+
+        Raises:
+            OptionError: If there is no such site.
+        """
+        from matplotlib.figure import Figure
+
+        site = next(iter(self.draws)) if site is None else site
+        value = self[site]
+        rows = value if site in self.fitted.outside else value[:, :, datum]
+        flat = rows.reshape(*rows.shape[:2], -1)[..., :most]
+        figure = Figure(figsize=(7, 1.5 * flat.shape[-1] + 0.4), layout="constrained")
+        for i, (left, right) in enumerate(figure.subplots(flat.shape[-1], 2, squeeze=False, width_ratios=(2, 1))):
+            for chain in flat[..., i]:
+                left.plot(chain, lw=0.6)
+                right.hist(chain, bins=30, histtype="step", density=True)
+            left.set_ylabel(f"{site}[{i}]")
+            right.set_yticks([])
+        figure.axes[-2].set_xlabel("draw; chains that mix lie over each other")
+        return figure
 
     def __getitem__(self, site: str) -> np.ndarray:
         """The draws of a site, ``(chains, draws, N, *event)``.

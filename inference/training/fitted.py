@@ -1,5 +1,6 @@
 """A program with its weights."""
 
+import html
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.site_densities import Places
@@ -41,6 +43,45 @@ class Fitted:
             got = type(self.program).__name__, type(self.weights).__name__
             raise OptionError(f"Expected a program and weights, arrays by name; got a {got[0]} and a {got[1]}.")
         object.__setattr__(self, "history", History(self.history))
+
+    def __repr__(self) -> str:
+        return display.limited([self._title(), *(f"  {line}" for line in self._said())])
+
+    def _repr_html_(self) -> str:
+        bad = "".join(f'<div class="bad">{html.escape(line)}</div>' for line in self._bad())
+        rows = [(name, count) for name, count in self._sizes().items()]
+        sizes = display.table(("weights", "numbers"), rows)
+        return display.page(self._title(), bad, self.history._repr_html_() if self.history else "", sizes)
+
+    def _title(self) -> str:
+        where = str(getattr(self.program.ppl.host, "NAME", ""))
+        return f"Fitted '{self.program.name}' on {where}: {sum(self._sizes().values()):,} weights"
+
+    def _said(self) -> list[str]:
+        lines = [f"modalities: {', '.join(self.program.modalities)}"]
+        lines += [f"{len(self.history)} epochs: {self.history.losses()}"] if self.history else ["no record of a fit"]
+        return [*(f"! {line}" for line in self._bad()), *lines]
+
+    def _bad(self) -> list[str]:
+        """What speaks against the fit, as far as its record tells."""
+        losses = self.history.table().get("loss", np.zeros(0)) if self.history else np.zeros(0)
+        held = self.history.table().get("validation.loss") if self.history else None
+        out = [] if np.isfinite(losses).all() else ["A loss is not finite."]
+        if held is not None and np.isfinite(held).any() and len(held) - 1 > np.nanargmin(held):
+            best = int(np.nanargmin(held))
+            if held[-1] > held[best] + 0.05 * abs(held[best]):
+                out.append(
+                    f"The held-out loss was lowest in epoch {self.history[best]['epoch']}: pass early_stopping=."
+                )
+        return out
+
+    def _sizes(self) -> dict[str, int]:
+        """Numbers of weights by network: what stands before the second dot, or the name."""
+        sizes: dict[str, int] = {}
+        for name, value in self.weights.items():
+            key = ".".join(name.split(".")[:2])
+            sizes[key] = sizes.get(key, 0) + int(np.size(value))
+        return sizes
 
     @cached_property
     def _bound(self) -> tuple[Callable, Callable]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mmppl import display
+
 __all__ = ["History"]
 
 ABOUT = ("epoch", "stage", "steps", "seconds")
@@ -25,6 +27,33 @@ class History(list[dict[str, Any]]):
         >>> history[-1]["loss"], len(history)
         (2.0, 2)
     """
+
+    def __repr__(self) -> str:
+        if not self:
+            return "History of no epochs"
+        return f"History of {len(self)} epochs: {self.losses()}"
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        rows = []
+        for term in self.terms():
+            series = {
+                label: table[name]
+                for name, label in ((term, "training"), (HELD_OUT + term, "held out"))
+                if name in table
+            }
+            numbers = {label: values for label, values in series.items() if values.dtype != object}
+            if numbers:
+                first, *others = [f"{values[-1]:.4g}" for values in numbers.values()]
+                rows.append((term, first, others[0] if others else "", ("html", display.curve(numbers))))
+        shown = display.table(("term (nats)", "last", "held out", "over the epochs"), rows)
+        return display.page(f"History of {len(self)} epochs", shown)
+
+    def losses(self) -> str:
+        """The loss of the first and of the last epoch, and what was held out."""
+        first, last = self[0].get("loss", np.nan), self[-1].get("loss", np.nan)
+        held = self[-1].get(f"{HELD_OUT}loss")
+        return f"loss {first:.4g} to {last:.4g} nats" + ("" if held is None else f", held out {held:.4g}")
 
     def table(self) -> dict[str, np.ndarray]:
         """Columns by name, as ``pandas.DataFrame(history.table())`` takes them; NaN where a record has no value."""

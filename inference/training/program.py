@@ -1,11 +1,13 @@
 """A program: a model and a guide that take a batch, and what it takes to fit them."""
 
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl.batch import Batch, Modality
 from mmppl.checks import above, at_least, checked, within
 from mmppl.errors import OptionError
@@ -121,6 +123,30 @@ class Program:
         if not hasattr(self.ppl, "host"):
             raise OptionError(f"Expected ppl to be mmppl.numpyro or mmppl.pyro; got {self.ppl!r}.")
         check_names(self.modalities)
+
+    def __repr__(self) -> str:
+        said = [f"{name}={display.limited([repr(value)])[:60]}" for name, value in self.options.items()]
+        lines = [f"modalities: {', '.join(self.modalities)}", f"objective: {self.objective!r}"]
+        lines += [f"options: {', '.join(said)}"] if said else []
+        lines += [f"stages: {', '.join(s.name for s in self.stages)}"] if len(self.stages) > 1 else []
+        return display.limited([f"Program '{self.name}' on {self._host()}", *(f"  {line}" for line in lines)])
+
+    def _repr_html_(self) -> str:
+        options = ", ".join(f"{name}={str(value)[:60]}" for name, value in self.options.items())
+        stages = [
+            (s.name, f"{s.share:.0%}", ", ".join(s.train) or "all", repr(s.objective or self.objective))
+            for s in self.stages
+        ]
+        about = display.table(("modality", "what it is"), [(n, repr(m)) for n, m in self.modalities.items()])
+        return display.page(
+            f"Program '{self.name}' on {self._host()}",
+            f" <small>{html.escape(options)}</small>" if options else "",
+            about,
+            display.table(("stage", "share of the epochs", "what is trained", "objective"), stages),
+        )
+
+    def _host(self) -> str:
+        return str(getattr(self.ppl.host, "NAME", type(self.ppl.host).__name__))
 
     def need_density(self, instead: str = "") -> None:
         """Raises :class:`OptionError` if the guide has no density; ``instead`` says what else would do."""

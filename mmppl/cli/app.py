@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import typer
 
+from mmppl.cli.data import data
 from mmppl.cli.diagnose import diagnose
 from mmppl.cli.evaluate import evaluate
 from mmppl.cli.fit import fit
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (systems, fit, generate, evaluate, diagnose, report):
+for command in (systems, data, fit, generate, evaluate, diagnose, report):
     app.command()(command)
 
 INTERRUPTED = (

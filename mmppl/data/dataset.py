@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmppl import display
 from mmppl.batch import Batch, Modality
 from mmppl.data.captions import Vocabulary
+from mmppl.data.kinds import kinds_rows
 from mmppl.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +57,24 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "published", {**self.modalities, **self.published})
+
+    def __repr__(self) -> str:
+        lines = display.columns(kinds_rows(self.modalities, self._whole()))
+        return display.limited([self._title(), *(f"  {line}" for line in lines)])
+
+    def _repr_html_(self) -> str:
+        whole = self._whole()
+        header, *rows = kinds_rows(self.modalities, whole)
+        pictures = [display.thumbnails(whole[name], whole.present[name]) for name in self.modalities]
+        shown = [(*row, ("html", picture)) for row, picture in zip(rows, pictures, strict=True)]
+        return display.page(self._title(), display.table((*header, ""), shown))
+
+    def _title(self) -> str:
+        return f"Dataset '{self.name}': {len(self.train)} training rows, {len(self.test)} test rows"
+
+    def _whole(self) -> Batch:
+        """The rows that its table is of."""
+        return self.rows if self.rows is not None else self.train if len(self.train) else self.test
 
     @classmethod
     def of_rows(

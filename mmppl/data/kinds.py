@@ -32,7 +32,7 @@ from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
 from mmppl.presence import check_no_mask, of_rows
 
-__all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_table", "numpy_of"]
+__all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_rows", "kinds_table", "numpy_of"]
 
 FEW, MANY = 100, 10
 
@@ -133,15 +133,21 @@ def kinds_table(modalities: Mapping[str, Modality], batch: Batch) -> str:
         modality  kind    shape  likelihood         scale    present
         rna       counts  50     negative_binomial  learned  100%
     """
-    table = [("modality", "kind", "shape", "likelihood", "scale", "present")]
+    table = kinds_rows(modalities, batch)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def kinds_rows(modalities: Mapping[str, Modality], batch: Batch) -> list[tuple[str, ...]]:
+    """The same table as rows, its header first."""
+    table: list[tuple[str, ...]] = [("modality", "kind", "shape", "likelihood", "scale", "present")]
     for name, m in modalities.items():
         shape = f"{m.categories} classes" if m.kind == "category" else " x ".join(map(str, m.shape)) or "1"
         scored = "categorical" if m.ids else str(m.likelihood)
         share = f"{100 * float(np.mean(np.asarray(batch.there(name)))):.0f}%"
         table.append((name, m.kind, shape, scored, str(m.scale) if m.scoring.scaled else "", share))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-    return "\n".join(line.rstrip() for line in lines)
+    return table
 
 
 def numpy_of(value: Any, what: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from mmppl.data.polydigits import polydigits
 from mmppl.data.polymnist import polymnist
 from mmppl.errors import OptionError
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "described", "load"]
 
 _BUILDERS: dict[str, Callable[..., Dataset]] = {
     "polydigits": polydigits,
@@ -103,3 +103,20 @@ def load(
     elif root is not None:
         raise OptionError(f"Data '{name}' is built in and needs no root (--data-root); got root={os.fspath(root)!r}.")
     return builder(seed=seed, **options)
+
+
+def described(name: str) -> tuple[str, str, bool]:
+    """A data set in a line, in full, and whether it is read from a folder.
+
+    Raises:
+        OptionError: If the name is unknown.
+
+    Example:
+        >>> described("polymnist")[2]
+        True
+    """
+    if name not in _BUILDERS:
+        raise OptionError(f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}.")
+    builder = _BUILDERS[name]
+    line = (inspect.getdoc(inspect.getmodule(builder)) or "").split("\n\n")[0].replace("\n", " ")
+    return line, inspect.getdoc(builder) or "", "root" in inspect.signature(builder).parameters

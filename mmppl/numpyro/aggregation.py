@@ -9,11 +9,12 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from mmppl import aggregation as shared
+from mmppl.display import Shown
 
 __all__ = ["GeometricMean", "MixtureOfExperts", "MixtureOfProducts", "Product"]
 
 
-class _Aggregated(Distribution):
+class _Aggregated(Shown, Distribution):
     """Holds the experts; the mathematics is :mod:`mmppl.aggregation`'s."""
 
     arg_constraints = {"loc": constraints.dependent, "scale": constraints.dependent}

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from mmppl.display import Shown
 from mmppl.likelihoods import discretized_logistic
 
 __all__ = ["DiscretizedLogistic"]
 
 
-class DiscretizedLogistic(Distribution):
+class DiscretizedLogistic(Shown, Distribution):
     r"""Logistic on 256 levels in [0, 1]: :mod:`mmppl.likelihoods.discretized_logistic` has the formula.
 
     Values are scored as the level next to them, so that ``exp(log_prob)`` sums to 1 over levels 0, 1/255, ..., 1. Draws

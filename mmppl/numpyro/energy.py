@@ -13,6 +13,7 @@ from numpyro.distributions import Distribution, biject_to
 from numpyro.distributions.util import validate_sample
 
 from mmppl._backend.jax import BACKEND
+from mmppl.display import Shown
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.declared import taken_apart
@@ -25,7 +26,7 @@ from mmppl.priors.energy.tilted import contrastive_zero
 __all__ = ["EnergyTilted", "ambient_key"]
 
 
-class EnergyTilted(Distribution):
+class EnergyTilted(Shown, Distribution):
     r"""A base distribution tilted by a learnable energy.
 
     .. math:: p_\alpha(z) = \frac{1}{Z(\alpha)} \exp(f_\alpha(z))\, p_0(z)

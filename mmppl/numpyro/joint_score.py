@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
 
 from mmppl._backend.jax import BACKEND
+from mmppl.display import Shown
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
@@ -24,7 +25,7 @@ from mmppl.priors.score.prior import DiffusionPrior, MultiTaskPrior, ScorePrior
 __all__ = ["Diffusion", "JointScore", "MultiTask"]
 
 
-class JointScore(ScorePrior, Distribution):
+class JointScore(Shown, ScorePrior, Distribution):
     __doc__ = ScorePrior.__doc__
     backend = BACKEND
 

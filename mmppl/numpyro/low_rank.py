@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
+from mmppl.display import Shown
 from mmppl.likelihoods import low_rank
 
 __all__ = ["LowRankNormal"]
 
 
-class LowRankNormal(Distribution):
+class LowRankNormal(Shown, Distribution):
     r"""Normal with covariance :math:`S^2 + F^\top F`, or of values in [0, 1] whose logits have it.
 
     :mod:`mmppl.likelihoods.low_rank` has the formulas.

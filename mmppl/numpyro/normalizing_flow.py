@@ -8,6 +8,7 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from mmppl.checks import checked
+from mmppl.display import Shown
 from mmppl.errors import HostError, OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.normalizing_flow import check_flow
@@ -15,7 +16,7 @@ from mmppl.priors.normalizing_flow import check_flow
 __all__ = ["NormalizingFlow", "spline_flow"]
 
 
-class NormalizingFlow(Distribution):
+class NormalizingFlow(Shown, Distribution):
     r"""The density of a bijection of Gaussian noise.
 
     .. math:: p(z) = \mathcal{N}(g(z); 0, I)\ |\det \nabla g(z)|

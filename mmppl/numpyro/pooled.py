@@ -8,11 +8,12 @@ from numpyro.distributions import Distribution, Laplace, Normal, constraints
 from numpyro.distributions.util import validate_sample
 
 from mmppl import aggregation as shared
+from mmppl.display import Shown
 
 __all__ = ["Pooled", "private_posteriors"]
 
 
-class Pooled(Distribution):
+class Pooled(Shown, Distribution):
     r"""A posterior by one network over the set of features that are present: deep sets, or a set transformer.
 
     See :class:`mmppl.aggregation.Pooled` for the formula.

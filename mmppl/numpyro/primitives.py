@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from numpyro import handlers
 from numpyro.contrib.module import eqx_module
@@ -15,7 +16,7 @@ from numpyro.primitives import _PYRO_STACK
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
-from mmppl.errors import ModalityError
+from mmppl.errors import DataError, ModalityError
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.spec import Spec

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from numpyro.distributions import Categorical, Distribution, MixtureSameFamily, Normal, constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from mmppl.display import Shown
 from mmppl.priors import smoothed_laplace
 from mmppl.priors.conditional import known_logits
 from mmppl.priors.mixture import check_components, check_gaussians
@@ -12,7 +13,7 @@ from mmppl.priors.mixture import check_components, check_gaussians
 __all__ = ["Conditional", "GaussianMixture", "SmoothedLaplace", "VampPrior"]
 
 
-class GaussianMixture(MixtureSameFamily):
+class GaussianMixture(Shown, MixtureSameFamily):
     r"""A mixture of K Gaussians with diagonal covariances; learned where its arguments are parameters.
 
     .. math:: p(z) = \sum_{k=1}^K \pi_k\, \mathcal{N}(z; \mu_k, \operatorname{diag} \sigma_k^2), \qquad
@@ -40,7 +41,7 @@ class GaussianMixture(MixtureSameFamily):
         super().__init__(Categorical(logits=logits), gaussians, validate_args=validate_args)
 
 
-class VampPrior(MixtureSameFamily):
+class VampPrior(Shown, MixtureSameFamily):
     r"""A mixture of posteriors of pseudo-inputs.
 
     .. math:: p(z) = \sum_{k=1}^K \pi_k\, q(z \mid u_k)
@@ -112,7 +113,7 @@ class Conditional(GaussianMixture):
         return jax.nn.log_softmax(self.label_prior, -1) + gaussians.log_prob(z[..., None, :])
 
 
-class SmoothedLaplace(Distribution):
+class SmoothedLaplace(Shown, Distribution):
     r"""Laplace with a rounded centre, for Langevin chains: :mod:`mmppl.priors.smoothed_laplace` has the formula.
 
     Arguments:

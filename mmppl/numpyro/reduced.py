@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from numpyro.distributions import Distribution, Normal, constraints
 
 from mmppl._backend.jax import BACKEND
+from mmppl.display import Shown
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Whitening
@@ -17,7 +18,7 @@ from mmppl.priors.reduction.subspaces import Subspaces
 __all__ = ["Reduced"]
 
 
-class Reduced(ReducedPrior, Distribution):
+class Reduced(Shown, ReducedPrior, Distribution):
     __doc__ = ReducedPrior.__doc__
     backend = BACKEND
 

@@ -8,11 +8,12 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 
 from mmppl import aggregation as shared
+from mmppl.display import Shown
 
 __all__ = ["GeometricMean", "MixtureOfExperts", "MixtureOfProducts", "Product"]
 
 
-class _Aggregated(TorchDistribution):
+class _Aggregated(Shown, TorchDistribution):
     """Holds the experts; the mathematics is :mod:`mmppl.aggregation`'s."""
 
     arg_constraints: dict = {}

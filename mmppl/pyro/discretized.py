@@ -4,12 +4,13 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch.distributions.utils import broadcast_all
 
+from mmppl.display import Shown
 from mmppl.likelihoods import discretized_logistic
 
 __all__ = ["DiscretizedLogistic"]
 
 
-class DiscretizedLogistic(TorchDistribution):
+class DiscretizedLogistic(Shown, TorchDistribution):
     r"""Logistic on 256 levels in [0, 1]: :mod:`mmppl.likelihoods.discretized_logistic` has the formula.
 
     Values are scored as the level next to them, so that ``exp(log_prob)`` sums to 1 over levels 0, 1/255, ..., 1. Draws

@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch.distributions import biject_to
 
 from mmppl._backend.torch import BACKEND
+from mmppl.display import Shown
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
@@ -21,7 +22,7 @@ from mmppl.pyro.dependencies import Dependencies, beyond
 __all__ = ["EnergyTilted"]
 
 
-class EnergyTilted(TorchDistribution):
+class EnergyTilted(Shown, TorchDistribution):
     r"""A base distribution tilted by a learnable energy.
 
     .. math:: p_\alpha(z) = \frac{1}{Z(\alpha)} \exp(f_\alpha(z))\, p_0(z)

@@ -8,6 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 
 from mmppl._backend.torch import BACKEND
+from mmppl.display import Shown
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
@@ -21,7 +22,7 @@ from mmppl.priors.score.prior import DiffusionPrior, MultiTaskPrior, ScorePrior
 __all__ = ["Diffusion", "JointScore", "MultiTask"]
 
 
-class JointScore(ScorePrior, TorchDistribution):
+class JointScore(Shown, ScorePrior, TorchDistribution):
     __doc__ = ScorePrior.__doc__
     backend = BACKEND
 

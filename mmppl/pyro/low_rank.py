@@ -3,12 +3,13 @@
 import torch
 from pyro.distributions import TorchDistribution, constraints
 
+from mmppl.display import Shown
 from mmppl.likelihoods import low_rank
 
 __all__ = ["LowRankNormal"]
 
 
-class LowRankNormal(TorchDistribution):
+class LowRankNormal(Shown, TorchDistribution):
     r"""Normal with covariance :math:`S^2 + F^\top F`, or of values in [0, 1] whose logits have it.
 
     :mod:`mmppl.likelihoods.low_rank` has the formulas.

@@ -6,6 +6,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 
 from mmppl.checks import checked
+from mmppl.display import Shown
 from mmppl.errors import HostError, OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.normalizing_flow import check_flow
@@ -13,7 +14,7 @@ from mmppl.priors.normalizing_flow import check_flow
 __all__ = ["NormalizingFlow", "spline_flow"]
 
 
-class NormalizingFlow(TorchDistribution):
+class NormalizingFlow(Shown, TorchDistribution):
     r"""The density of a bijection of Gaussian noise.
 
     .. math:: p(z) = \mathcal{N}(g(z); 0, I)\ |\det \nabla g(z)|

@@ -7,11 +7,12 @@ import torch
 from pyro.distributions import Laplace, Normal, TorchDistribution, constraints
 
 from mmppl import aggregation as shared
+from mmppl.display import Shown
 
 __all__ = ["Pooled", "private_posteriors"]
 
 
-class Pooled(TorchDistribution):
+class Pooled(Shown, TorchDistribution):
     r"""A posterior by one network over the set of features that are present: deep sets, or a set transformer.
 
     See :class:`mmppl.aggregation.Pooled` for the formula.

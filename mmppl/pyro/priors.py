@@ -4,6 +4,7 @@ import torch
 from pyro.distributions import Categorical, MixtureSameFamily, Normal, TorchDistribution, constraints
 from torch.distributions.utils import broadcast_all
 
+from mmppl.display import Shown
 from mmppl.priors import smoothed_laplace
 from mmppl.priors.conditional import known_logits
 from mmppl.priors.mixture import check_components, check_gaussians
@@ -11,7 +12,7 @@ from mmppl.priors.mixture import check_components, check_gaussians
 __all__ = ["Conditional", "GaussianMixture", "SmoothedLaplace", "VampPrior"]
 
 
-class _Mixture(MixtureSameFamily):
+class _Mixture(Shown, MixtureSameFamily):
     """Torch's mixture, on a support that NUTS knows, and expanded as any other distribution is."""
 
     support = constraints.real_vector
@@ -116,7 +117,7 @@ class Conditional(GaussianMixture):
         return torch.log_softmax(self.label_prior, -1) + gaussians.log_prob(z[..., None, :])
 
 
-class SmoothedLaplace(TorchDistribution):
+class SmoothedLaplace(Shown, TorchDistribution):
     r"""Laplace with a rounded centre, for Langevin chains: :mod:`mmppl.priors.smoothed_laplace` has the formula.
 
     Arguments:

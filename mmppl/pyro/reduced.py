@@ -6,6 +6,7 @@ import torch
 from pyro.distributions import Normal, TorchDistribution, constraints
 
 from mmppl._backend.torch import BACKEND
+from mmppl.display import Shown
 from mmppl.nets.bound import BoundNet
 from mmppl.priors.condition import Condition
 from mmppl.priors.coordinates import Whitening
@@ -15,7 +16,7 @@ from mmppl.priors.reduction.subspaces import Subspaces
 __all__ = ["Reduced"]
 
 
-class Reduced(ReducedPrior, TorchDistribution):
+class Reduced(Shown, ReducedPrior, TorchDistribution):
     __doc__ = ReducedPrior.__doc__
     backend = BACKEND
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mmppl.display import plain_repr
+
 __all__ = ["ByValue"]
 
 
@@ -20,6 +22,9 @@ class ByValue:
         >>> Grid(3) == Grid(3), Grid(3) == Grid(4), len({Grid(3), Grid(3)})
         (True, False, 1)
     """
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     def _settings(self) -> Hashable | None:
         settings = type(self), *((name, _fixed(value)) for name, value in sorted(vars(self).items()))

@@ -1,12 +1,10 @@
 """Parts that the systems share: nets for every modality, likelihoods, and the making of a program."""
 
 import inspect
-import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass, replace
-from functools import reduce
 from typing import Any
 
 from mmppl.aggregation.pooled import EMPTY
@@ -16,14 +14,13 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program
 from mmppl.modality import KINDS
+from mmppl.models.common.documented import SCORING, with_options
 from mmppl.names import check_names
 from mmppl.nets import decoder, encoder
 from mmppl.priors.score.conditioning import REPLACEMENTS
 
 __all__ = ["autoencoders", "beta_schedule", "scored_as", "system", "weights"]
 
-# What every system takes beside its own options.
-SCORING = ("likelihood", "scale", "weight")
 # Ranges of the options, which are called alike in all systems.
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("latent_dim", "private_dim", "local_dim", "message_dim", "hidden", "energy_hidden"), at_least(1)),
@@ -155,7 +152,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         return replace(program, **fields)
 
     make.__name__, make.__qualname__ = declare.__name__, declare.__name__
-    make.__doc__ = reduce(_documented, shared.items(), declare.__doc__)
+    make.__doc__ = with_options(declare.__doc__, shared)
     make.__module__ = declare.__module__
     make.__wrapped__ = declare  # type: ignore[attr-defined]
     make.__signature__ = signature.replace(parameters=[*own_parameters, *mine])  # type: ignore[attr-defined]
@@ -194,13 +191,3 @@ def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
         return [parameter]
     own = ((field.name, field.type) for field in fields_of(default))
     return [parameter.replace(name=n, default=getattr(default, n), annotation=kind) for n, kind in own]
-
-
-def _documented(doc: str | None, shared: tuple[str, Any]) -> str:
-    """The docstring with the arguments of a dataclass in place of the one that it is the default of."""
-    name, default = shared
-    lines = inspect.cleandoc(default.__doc__).split("\n")
-    start = lines.index("Arguments:") + 1
-    stop = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
-    text = "".join(f"    {line}\n" for line in lines[start:stop])
-    return re.sub(rf"^        {name}: .*\n(?:            .*\n)*", lambda _: text, doc or "", flags=re.MULTILINE)

@@ -1,0 +1,147 @@
+"""Objects that show themselves: short texts, and tables, curves and thumbnails for notebooks; never arrays."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Shown", "as_numpy", "columns", "curve", "limited", "page", "plain_repr", "table", "thumbnails"]
+
+LINES, CHARACTERS = 36, 3600  # of a text
+ROWS = 24  # of a table
+POINTS = 240  # of a curve
+STYLE = (
+    "<style>.mmppl table{border-collapse:collapse;margin:.4em 0}.mmppl td,.mmppl th{padding:.15em .7em;text-align:left;"
+    "vertical-align:top}.mmppl .bad{color:#b3261e}.mmppl .good{color:#1b7f3b}.mmppl small{opacity:.7}"
+    ".mmppl img{height:28px;margin:1px;image-rendering:pixelated}</style>"
+)
+
+
+class Shown:
+    """Mixin of distributions: what they are and the shapes of their draws, in place of arrays or an address."""
+
+    def __repr__(self) -> str:
+        shapes = f"batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)}"  # type: ignore[attr-defined]
+        return f"{type(self).__name__}({shapes})"
+
+
+def plain_repr(thing: Any) -> str:
+    """A class with those of its attributes that are numbers, texts or truth values.
+
+    Example:
+        >>> class Heun:
+        ...     def __init__(self):
+        ...         self.steps, self.table = 19, np.zeros(3)
+        >>> plain_repr(Heun())
+        'Heun(steps=19)'
+    """
+    said = {k: v for k, v in vars(thing).items() if not k.startswith("_") and isinstance(v, bool | int | float | str)}
+    return f"{type(thing).__name__}({', '.join(f'{k}={v!r}' for k, v in said.items())})"
+
+
+def as_numpy(value: Any) -> np.ndarray | None:
+    """An array of any host as numpy's; None of one that is being traced, which has no values."""
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError):
+        return None
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table in columns, without those in the middle where there are many.
+
+    Example:
+        >>> columns([("name", "kind"), ("ink", "image")])
+        ['name  kind', 'ink   image']
+    """
+    cells = [tuple(map(str, row)) for row in rows]
+    widths = [min(40, max(map(len, column))) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell[:40].ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return lines if len(lines) <= ROWS else [*lines[:ROWS], f"... and {len(lines) - ROWS} more"]
+
+
+def limited(lines: Iterable[str]) -> str:
+    """The text of lines, cut where it is long.
+
+    Example:
+        >>> limited(str(i) for i in range(100)).splitlines()[-1]
+        '... and 64 lines more'
+    """
+    found = [line if len(line) <= 160 else f"{line[:157]}..." for text in lines for line in text.splitlines() or [""]]
+    kept, size = [], 0
+    for line in found[:LINES]:
+        size += len(line.encode()) + 1
+        if size > CHARACTERS:
+            break
+        kept.append(line)
+    rest = len(found) - len(kept)
+    return "\n".join([*kept, f"... and {rest} lines more"] if rest else kept)
+
+
+def page(title: str, *parts: str) -> str:
+    """What a notebook shows: a title, already escaped parts below it."""
+    return f'{STYLE}<div class="mmppl"><b>{html.escape(title)}</b>{"".join(parts)}</div>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table of HTML; cells are texts, which are escaped, or ``("html", text)``."""
+    every = list(rows)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(c)}</td>' for c in row)}</tr>" for row in every[:ROWS])
+    more = f"<small>and {len(every) - ROWS} more</small>" if len(every) > ROWS else ""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _cell(cell: Any) -> str:
+    if isinstance(cell, tuple) and len(cell) == 2 and cell[0] == "html":
+        return str(cell[1])
+    text = str(cell)
+    return html.escape(text if len(text) <= 200 else f"{text[:197]}...")
+
+
+def curve(series: Mapping[str, Sequence[float]], *, width: int = 240, height: int = 56) -> str:
+    """Curves over epochs as a small SVG, training dark and what is held out pale, with the first and last value."""
+    shown = {name: np.asarray(values, float) for name, values in series.items()}
+    finite = np.concatenate([x[np.isfinite(x)] for x in shown.values()] or [np.zeros(0)])
+    if not finite.size:
+        return ""
+    low, high = float(finite.min()), float(finite.max())
+    span = (high - low) or 1.0
+    lines = []
+    for (name, values), colour in zip(shown.items(), ("#1f4e79", "#c8553d"), strict=False):
+        where = np.flatnonzero(np.isfinite(values))
+        where = (
+            where[np.unique(np.linspace(0, len(where) - 1, min(len(where), POINTS)).astype(int))]
+            if len(where)
+            else where
+        )
+        x = 4 + (width - 8) * where / max(1, len(values) - 1)
+        y = 4 + (height - 8) * (high - values[where]) / span
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        title = (
+            f"<title>{html.escape(name)}: {values[where[0]]:.4g} to {values[where[-1]]:.4g}</title>"
+            if len(where)
+            else ""
+        )
+        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}">{title}</polyline>')
+    return f'<svg width="{width}" height="{height}" role="img">{"".join(lines)}</svg>'
+
+
+def thumbnails(value: Any, there: Any, most: int = 6) -> str:
+    """The first images of an array ``(N, C, H, W)`` that are there, as PNG; empty of anything else."""
+    images, mask = as_numpy(value), as_numpy(there)
+    fits = images is not None and images.ndim == 4 and images.shape[1] in (1, 3) and max(images.shape[2:]) <= 256
+    if not fits or images is None or mask is None or mask.ndim != 1 or images.dtype.kind not in "fu":
+        return ""
+    from PIL import Image
+
+    out = []
+    for image in images[np.flatnonzero(mask)[:most]]:
+        scaled = image if image.dtype == np.uint8 else (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(scaled[0] if len(scaled) == 1 else np.moveaxis(scaled, 0, -1)).save(file, "PNG")
+        out.append(f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">')
+    return "".join(out)

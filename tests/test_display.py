@@ -1,0 +1,141 @@
+"""Objects that show themselves: short texts and pages of HTML, with no array and no address in them."""
+
+import importlib
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from mmppl import Batch, Modality, models
+from mmppl.data import load
+from mmppl.data.dataset import Dataset
+from mmppl.inference import Fitted, History, LogLikelihood, Posterior
+from mmppl.sde import VP
+from mmppl.sde.solvers import Heun
+
+VOID = {"img", "br"}
+
+
+@pytest.fixture(params=["numpyro", "pyro"])
+def ppl(request):
+    """Both hosts."""
+    return importlib.import_module(f"mmppl.{request.param}")
+
+
+class Balanced(HTMLParser):
+    """Counts on tags that are closed in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def check(thing, *words):
+    """Checks both faces of an object, which say the words."""
+    text = repr(thing)
+    assert len(text.encode()) <= 4096
+    assert text.count("\n") < 40
+    parser = Balanced()
+    parser.feed(thing._repr_html_() if hasattr(thing, "_repr_html_") else "")
+    assert not parser.open
+    shown = " ".join(parser.texts)
+    for said in (text, shown):
+        assert not re.search(r"0x[0-9a-f]{6}|array\(|tensor\(|dtype=", said), said
+    for word in words:
+        assert word in text
+        assert word in shown or not hasattr(thing, "_repr_html_")
+
+
+def test_a_batch_says_what_is_there():
+    image = np.random.default_rng(0).random((4, 1, 3, 3), np.float32)
+    batch = Batch({"ink": image, "word": np.ones((4, 2))}, {"word": np.eye(4, 2) > 0})
+    check(batch, "Batch of 4 rows", "4 of 4 rows", "2 of 8 values", "2 rows: ink + word", "2 rows: ink")
+    assert batch._repr_html_().count("<img ") == 4
+    assert batch.without("ink")._repr_html_().count("<img ") == 0
+    check(Batch({f"<m{i}>": np.ones((3, 1)) for i in range(300)}, {"<m0>": np.eye(3)[0] > 0}), "3 rows")
+    check(Batch({}, num=3), "Batch of 3 rows")
+
+
+def test_a_data_set_and_a_modality_are_short():
+    data = load("polydigits")
+    check(data, "Dataset 'polydigits': 8000 training rows, 2000 test rows", "discretized_logistic")
+    check(load("linear_gaussian", num_train=10, num_test=5), "10 training rows")
+    modality = Modality((), kind="category", names=tuple(f"class {i}" for i in range(900)))
+    check(modality, "'class 0'", "900 in all")
+    assert eval(repr(data.modalities["word"]), {"Modality": Modality}) == data.modalities["word"]
+    many = {f"view {i} with a name that is long": Modality((3,)) for i in range(200)}
+    rows = Batch({name: np.ones((2, 3), np.float32) for name in many})
+    check(Dataset("many", many, rows, rows), "2 training rows")
+
+
+def test_a_history_shows_its_curves():
+    lines = [{"epoch": i, "stage": "joint", "steps": 4, "seconds": 1.0, "loss": 9.0 - i} for i in range(900)]
+    lines[3]["validation.loss"] = 5.0
+    history = History(lines)
+    check(history, "History of 900 epochs")
+    assert repr(history) == "History of 900 epochs: loss 9 to -890 nats"
+    assert history._repr_html_().count("<polyline") == 2
+    assert repr(History()) == "History of no epochs"
+
+
+def test_an_estimate_says_whether_it_is_trusted():
+    good = LogLikelihood(np.zeros(5), np.ones(5), np.full(5, 0.1), -3.25, 0.5)
+    bad = good._replace(pareto_k=np.full(5, 2.0))
+    assert repr(good) == "LogLikelihood of 5 data: mean -3.25 nats ± 0.5; 0% of the data have k above 0.7"
+    assert "not to be trusted; 100%" in repr(bad)
+    assert "±" not in repr(bad)
+
+
+def test_programs_fits_and_posteriors_begin_with_what_is_wrong(ppl):
+    data = load("linear_gaussian", num_train=64, num_test=4)
+    program = models.ebm(data.modalities, ppl=ppl, latent_dim=2, hidden=4, energy_hidden=4)
+    check(program, "Program 'ebm'", "MMVAE(", "backbone", "energy")
+    weights = {"a.encoder.0.weight": np.ones((3, 4)), "energy.0.weight": np.ones(5)}
+    history = [
+        {"epoch": e + 1, "stage": "joint", "loss": 4.0, "validation.loss": x} for e, x in enumerate((3.0, 2.0, 9.0))
+    ]
+    fitted = Fitted(program, weights, History(history))
+    check(fitted, "Fitted 'ebm'", "17 weights", "lowest in epoch 2")
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(2, 50, 4, 2)) + np.arange(2)[:, None, None, None] * 9
+    object.__setattr__(fitted, "places", type("Places", (), {"rows": ("z",), "outside": ()})())
+    posterior = Posterior(fitted, data.test, "hmc", {"z": draws})
+    check(posterior, "Posterior of 4 data by hmc: 2 chains of 50 draws", "R-hat of 'z' is above")
+    assert repr(posterior).splitlines()[1].startswith("  ! R-hat")
+    still = Posterior(fitted, data.test, "guide", {"z": rng.normal(size=(1, 9, 4, 2))}, chains=False)
+    assert "9 draws each" in repr(still)
+    assert len(posterior.plot(datum=1).axes) == 4
+
+
+def test_priors_kernels_and_solvers_have_no_address(ppl):
+    dist, z = ppl.host.dist, ppl.host.zeros(2)
+    base = dist.Normal(z, 1.0).to_event(1)
+    mixture = ppl.GaussianMixture(ppl.host.zeros(6).reshape(3, 2), 1.0)
+    shown = [ppl.EnergyTilted(base, None), ppl.SmoothedLaplace(z, 1.0, 0.1), mixture]
+    shown += [ppl.MALA(None), ppl.HMC(None), VP(), Heun(19), ppl.LangevinChains(), ppl.MoPoE(2, beta=ppl.WarmUp(3))]
+    for thing in shown:
+        check(thing, type(thing).__name__.lstrip("_"))
+    assert "event_shape=(2,)" in repr(shown[0])
+    assert repr(VP()) == "VP(beta_0=0.1, beta_1=20.0)"
+
+
+@pytest.mark.pyro
+def test_a_batch_of_tensors_and_one_that_is_traced_show_themselves():
+    import jax
+    import torch
+
+    check(Batch({"a": torch.ones(2, 3)}, {"a": torch.tensor([True, False])}), "1 of 2 rows")
+    seen = []
+    jax.jit(lambda x: (seen.append(repr(Batch({"a": x}, {"a": x[:, 0] > 0}))), x)[1])(np.ones((2, 3)))
+    assert "traced" in seen[0]
