@@ -357,7 +357,8 @@ class Batch:
                 )
             elements |= self._elements_as(name, modality)
         numbers = self.numbers
-        if getattr(getattr(numbers, "dtype", None), "kind", "") in "iu" and len(self) and np.abs(numbers).max() > MOST:
+        whole = numbers is not None and getattr(getattr(numbers, "dtype", None), "kind", "") in ("i", "u")
+        if whole and len(self) and np.abs(np.asarray(numbers)).max() > MOST:
             raise DataError(
                 f"Expected labels up to {MOST}, the largest integer of JAX; got others. Give them as texts."
             )

@@ -42,7 +42,7 @@ class History(list[dict[str, Any]]):
                 for name, label in ((term, "training"), (HELD_OUT + term, "held out"))
                 if name in table
             }
-            numbers = {label: values for label, values in series.items() if values.dtype != object}
+            numbers = {label: values.tolist() for label, values in series.items() if values.dtype != object}
             if numbers:
                 first, *others = [f"{values[-1]:.4g}" for values in numbers.values()]
                 rows.append((term, first, others[0] if others else "", ("html", display.curve(numbers))))

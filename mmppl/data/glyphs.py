@@ -63,7 +63,7 @@ def _rows(side: int) -> tuple[Batch, tuple[str, ...], Vocabulary]:
     kept = [
         code
         for code, number in sorted(counts.items())
-        if number >= 2 and unicodedata.category(chr(code))[0] in KEPT and unicodedata.name(chr(code), "")
+        if number >= 2 and unicodedata.category(chr(code))[0] in KEPT and unicodedata.name(chr(code), "") != ""
     ]
 
     # 2. Their pictures, where there are any.
