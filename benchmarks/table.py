@@ -77,6 +77,8 @@ NOTES = (
     "A beta of 2.5 does not help (175). Rows _k10 are of ten particles with DReG; earlier ones were made with a",
     "biased DReG and are gone: mmvae_plus_k10 was fitted anew, on a core that other work shared; mmvae_k10 was",
     "not.",
+    "Networks standardise what they see and give by default since 2026-11-28; rows kept before 2026-11-29 are of",
+    "networks that did not, so rows made from then on differ in that too.",
     "Systems with a score give 12 of the 60 epochs to their autoencoders, too few for either part: with 240 epochs",
     "the joint coherence of `mld` is 0.81 to 0.84 (polydigits_mld.md), of `sbm` 0.70 to 0.74 (polydigits_sbm.md).",
 )

@@ -93,7 +93,7 @@ def net(name: str, module: Any) -> BoundNet:
 
 @checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
-    """The plate of the rows of a batch, at dimension -1.
+    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the batch.
 
     Arguments:
         batch: The batch, N rows.
@@ -105,7 +105,9 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
     num = len(batch)
     if not num:
         raise DataError("Expected a batch with rows; got none.")
-    return numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
+    # The host would draw places among all rows, which are no places in the batch.
+    with handlers.substitute(data={PLATE: jnp.arange(num)}):
+        return numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:

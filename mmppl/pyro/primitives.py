@@ -111,7 +111,7 @@ def own_modules(modules: dict[str, torch.nn.Module]) -> Iterator[None]:
 
 @checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
-    """The plate of the rows of a batch, at dimension -1.
+    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the batch.
 
     Arguments:
         batch: The batch, N rows.

@@ -393,3 +393,26 @@ def test_modalities_outside_the_plate_of_the_data_have_the_hosts_bound_or_are_re
     for options in ({"beta": 0.5}, {"weights": {"a": 2.0}}, {"free_bits": 1.0}):
         with pytest.raises(ObjectiveError, match=r"where beta, weights and free bits are; got \['a'.* outside"):
             d.losses(d.mm.ELBO(**options), program, BATCH, num=1)
+
+
+def test_the_plate_of_the_data_gives_places_in_the_batch(d):
+    """Whatever it stands for: places among the rows of the whole data set would be others, or none."""
+
+    def program(by_place):
+        def rows(batch, name, places):
+            return batch[name][places] if by_place else batch[name]
+
+        def model(batch):
+            with d.mm.plate(batch, 50) as places:
+                z = d.ppl.sample("z", d.dist.Normal(0.1 * rows(batch, "a", places).sum(-1), 1.0))
+                d.mm.observe("a", d.dist.Normal(z[..., None] + 0.0 * batch["a"], 1.0).to_event(1), batch)
+
+        def guide(batch):
+            with d.mm.plate(batch, 50) as places:
+                d.ppl.sample("z", d.dist.Normal(0.5 * rows(batch, "a", places).mean(-1), 0.7))
+
+        return model, guide
+
+    batch = BATCH.select("a")
+    losses = [float(d.stepper(d.mm.ELBO(), *program(by_place))(batch, 0, {}).loss) for by_place in (True, False)]
+    assert losses[0] == losses[1]
