@@ -317,7 +317,11 @@ class Batch:
                 )
             elements |= self._elements_as(name, modality)
         numbers = self.numbers
-        if getattr(getattr(numbers, "dtype", None), "kind", "") in "iu" and len(self) and np.abs(numbers).max() > MOST:
+        if (
+            getattr(getattr(numbers, "dtype", None), "kind", None) in ("i", "u")
+            and len(self)
+            and np.abs(numbers).max() > MOST
+        ):
             raise DataError(
                 f"Expected labels up to {MOST}, the largest integer of JAX; got others. Give them as texts."
             )
