@@ -109,9 +109,11 @@ def _value(key: str, text: str, kind: type) -> Any:
         if text and ":" not in text and "," not in text:
             return _number(text)
         pairs = [part.rpartition(":") for part in text.split(",")]
-        if not all(name and found and value for name, found, value in pairs):
+        whole = all(name and found and value for name, found, value in pairs)
+        if not whole or len({name for name, _, _ in pairs}) < len(pairs):
             raise OptionError(
-                f"Expected option '{key}' as modality:value,modality:value, or one value for all; got '{text}'."
+                f"Expected option '{key}' as modality:value,modality:value, each once, or one value for all; got "
+                f"'{text}'."
             )
         return {name: _number(value) for name, _, value in pairs}
     try:

@@ -124,12 +124,13 @@ def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
 
 
 def observed(data: Any, modalities: Mapping[str, Modality]) -> Batch:
-    """The same, of data in which something is observed.
+    """The same, of data in which something is observed, checked against what the modalities are.
 
     Raises:
-        DataError: Also if nothing is present in any row.
+        ModalityError, DataError: Also if values do not fit, or nothing is present in any row.
     """
     found = taken(data, modalities)
+    found = found.validate({n: m for n, m in modalities.items() if n in found.values}, allow_empty_rows=True)
     if not np.asarray(found.observed()).any():
         raise DataError("Expected data in which something is present; got rows without any.")
     return found

@@ -1,7 +1,6 @@
 """Data files by ending: tables, AnnData, MuData, zarr and `.npz`, read as data sets, and values written back."""
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -20,6 +19,7 @@ from mmppl.data.pandas_frames import from_pandas, to_pandas
 from mmppl.data.xarray_datasets import from_xarray, to_xarray
 from mmppl.errors import DataError, MMPPLError, OptionError
 from mmppl.modality import Modality
+from mmppl.writing import whole
 
 __all__ = ["ENDINGS", "is_file", "load_file", "texts_as_objects", "write_like"]
 
@@ -101,8 +101,7 @@ def write_like(
 
 def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float | None) -> Path:
     kind = type(found).__name__
-    part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
-    try:
+    with whole(path) as part:
         if kind == "DataFrame":
             made = to_pandas(values, data, interval=interval)
             found = found.assign(**{c: made[c] for c in made}) if found.columns.nlevels == 1 else made
@@ -115,11 +114,6 @@ def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float
                 made.write(part)
         else:
             found.assign(to_xarray(values, data, interval=interval).data_vars).to_zarr(part, consolidated=False)
-        part.replace(path)
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
     return path
 
 

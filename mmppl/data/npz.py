@@ -1,6 +1,7 @@
 """The `.npz` contract: one array per modality, what stands beside it optional; nothing is unpickled."""
 
 import os
+import reprlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from mmppl.data.dataset import Dataset
 from mmppl.data.kinds import numpy_of
 from mmppl.data.source import named
 from mmppl.errors import DataError
+from mmppl.writing import whole
 
 __all__ = ["load_npz", "read_npz", "write_npz"]
 
@@ -126,7 +128,8 @@ def write_npz(
         The path written.
 
     Raises:
-        DataError: If the path exists and ``force`` is False, its folder does not exist, or an array holds objects.
+        DataError: If the path exists and ``force`` is False, its folder does not exist, an array holds objects or has a
+            mask, or the file cannot be written, as on a full disk.
 
     Example:
         >>> import tempfile
@@ -139,21 +142,17 @@ def write_npz(
         raise DataError(f"Expected a new path; got {path}, which exists. Pass force (--force) to replace it.")
     if not path.parent.is_dir():
         raise DataError(f"Expected a path in a folder that exists; got {path}. Make the folder first.")
-    if not isinstance(data, Batch | Mapping) or not len(data):
-        raise DataError(f"Expected data to be a Batch with rows, or arrays by name; got a {type(data).__name__}: none.")
+    named_by_text = isinstance(data, Batch) or isinstance(data, Mapping) and all(isinstance(name, str) for name in data)
+    if not named_by_text or not len(data):
+        raise DataError(f"Expected data to be a Batch with rows, or arrays by name; got {reprlib.repr(data)}.")
     arrays: dict[str, Any] = {key: numpy_of(value, f"'{key}'") for key, value in _columns(data).items()}
     arrays = named(arrays, modalities or {})
     arrays |= {f"{name}__kind": np.array(m.kind) for name, m in (modalities or {}).items() if name in arrays}
     for key, value in arrays.items():
         if value.dtype.hasobject:
             raise DataError(f"Expected plain arrays; got objects in '{key}', which a .npz would have to pickle.")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
     return path
 
 

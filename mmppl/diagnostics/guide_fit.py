@@ -109,6 +109,7 @@ def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed:
         | https://arxiv.org/abs/1801.03558
     """
     fitted.rows_alone("The gap of the guide")
+    data = observed(data, fitted.program.modalities)
     host = fitted.program.ppl.host
     log_z = log_normalizer(fitted, seed=seed).value
     found = weighted(fitted, data, num, seed)

@@ -14,6 +14,7 @@ from mmppl.errors import RunError
 from mmppl.inference import Fitted, to_arviz
 from mmppl.inference.posterior.convergence import ess, r_hat
 from mmppl.inference.posterior.trust import GOOD_R_HAT
+from mmppl.writing import whole
 
 __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]
 
@@ -37,14 +38,14 @@ def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: i
 
 
 def write_posterior(idata: Any, path: str | os.PathLike) -> Path:
-    """Writes what :func:`mmppl.inference.to_arviz` returns to a netCDF file, whole or not at all; replaces a file."""
+    """Writes what :func:`mmppl.inference.to_arviz` returns to a netCDF file, whole or not at all; replaces a file.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole(path) as part:
         idata.to_netcdf(part, engine="h5netcdf")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl.checks import LARGEST
 from mmppl.errors import DataError
 
 __all__ = ["numbers"]
@@ -17,7 +18,7 @@ def numbers(what: str, values: Any) -> np.ndarray:
         values: Numbers, of any shape.
 
     Raises:
-        DataError: If there is a mask, if they are no real numbers, or if some are not finite.
+        DataError: If there is a mask, they are no real numbers, or some are not finite or beyond 3.4e38.
 
     Example:
         >>> numbers("latents", [1, 2])
@@ -34,6 +35,6 @@ def numbers(what: str, values: Any) -> np.ndarray:
             f"{array.shape}{mask}."
         )
     array = array.astype(float, copy=False)
-    if not np.isfinite(array).all():
-        raise DataError(f"Expected {what} to be finite; got NaN or Inf. Look at where they come from first.")
+    if not (np.abs(array) <= LARGEST).all():
+        raise DataError(f"Expected {what} to be finite, and at most {LARGEST:g}; got NaN, Inf or larger ones.")
     return array

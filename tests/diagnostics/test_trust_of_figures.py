@@ -67,7 +67,7 @@ def test_a_gap_of_estimates_that_are_not_to_be_trusted_has_no_error():
     gap = likelihood_gap(truth - 0.5, truth, error)
     assert gap.nats.value == pytest.approx(0.5)
     assert np.isnan([gap.nats.error, gap.relative.error]).all()
-    with pytest.raises(DataError, match="Expected finite log likelihoods and errors"):
+    with pytest.raises(DataError, match="Expected finite errors, or NaN"):
         likelihood_gap(truth, truth, np.inf)
 
 

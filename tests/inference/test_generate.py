@@ -107,7 +107,7 @@ def test_a_modality_not_in_the_batch_is_missing(linear, given):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"want": ["x"]}, ModalityError, r"Expected wanted modalities among \['a', 'b', 'c'\]; got \['x'\]"),
+        ({"want": ["x"]}, ModalityError, r"Expected want, modalities among \['a', 'b', 'c'\], each once; got \['x'\]"),
         ({"num": 0}, OptionError, "Expected num >= 1; got 0"),
         ({"sampler": "nuts"}, OptionError, r"Unknown sampler 'nuts'; expected one of \['annealed', 'hmc', 'mala'"),
     ],

@@ -61,11 +61,13 @@ def test_dimensions_may_differ_and_a_constant_latent_counts_as_lost():
 
 
 def test_wrong_input_is_refused():
-    with pytest.raises(DataError, match=r"Expected latents \(N, D\) and \(N, D'\); got \(2000, 5\) and \(3, 5\)"):
+    with pytest.raises(
+        DataError, match=r"Expected latents z \(N, D\) and recovered \(N, D'\); got \(2000, 5\) and \(3, 5\)"
+    ):
         mean_correlation(Z, Z[:3])
     with pytest.raises(DataError, match="Expected at least four data for each latent"):
         mean_correlation(Z[:10], Z[:10])
-    with pytest.raises(DataError, match="Expected finite latents; got NaN or Inf"):
+    with pytest.raises(DataError, match=r"Expected recovered to be finite, and at most 3.4e\+38; got NaN"):
         mean_correlation(Z, np.where(Z > 2, np.nan, Z))
     with pytest.raises(OptionError, match="Expected a kind among .*; got 'both'"):
         mean_correlation(Z, Z, "both")

@@ -52,7 +52,7 @@ def test_frechet_with_singular_covariances_and_few_rows():
         (np.ones((3, 2)), np.ones((3, 4)), r"got \(3, 2\) and \(3, 4\)"),
         (np.ones(3), np.ones(3), r"got \(3,\) and \(3,\)"),
         (np.ones((1, 2)), np.ones((3, 2)), "N at least 2"),
-        (np.full((3, 2), np.nan), np.ones((3, 2)), "Expected finite features"),
+        (np.full((3, 2), np.nan), np.ones((3, 2)), "Expected features_a to be finite"),
     ],
 )
 def test_frechet_refuses(a, b, message):
@@ -105,7 +105,7 @@ def test_likelihood_gap_is_the_divergence():
     np.testing.assert_allclose(rough, np.hypot(gap.nats.error, 0.4 / 200), rtol=1e-6)
     with pytest.raises(DataError, match=r"of one shape \(N,\); got \(2,\) and \(3,\)"):
         likelihood_gap(np.zeros(2), np.zeros(3))
-    with pytest.raises(DataError, match="Expected finite log likelihoods"):
+    with pytest.raises(DataError, match="Expected log_likelihood to be finite"):
         likelihood_gap(np.array([np.nan]), np.zeros(1))
 
 
@@ -115,7 +115,7 @@ def test_latent_probe_refuses():
         latent_probe(z, y[:5], z, y)
     with pytest.raises(DataError, match=r"got \(6, 1\) and \(6,\)"):
         latent_probe(z, y, z[:, :1], y)
-    with pytest.raises(DataError, match="Expected finite latents"):
+    with pytest.raises(DataError, match="Expected z to be finite"):
         latent_probe(z * np.nan, y, z, y)
     with pytest.raises(DataError, match=r"at least two different labels to tell apart; got \[0\]"):
         latent_probe(z, 0 * y, z, y)

@@ -36,8 +36,10 @@ from mmppl.diagnostics.summary import (
     worst_data,
     write_posterior,
 )
+from mmppl.errors import RunError
 from mmppl.inference import Fitted, Run, generate
 from mmppl.inference.posterior.trust import trusted_k
+from mmppl.inference.training.durable import write_whole
 from mmppl.inference.training.run_info import RunInfo
 
 __all__ = ["find_diagnosis", "report"]
@@ -60,7 +62,8 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
         The file.
 
     Raises:
-        RunError, OptionError, DataError, HostError: If the run or its data cannot be loaded.
+        RunError, OptionError, DataError, HostError: If the run or its data cannot be loaded, or a file of the report
+            cannot be read or written.
     """
     run = Run(path)
     info = run.info()
@@ -86,9 +89,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     title = f"{info.model} on {dataset.name}"
     lead = f"Fitted with {info.backend}, {len(fitted.history)} epochs, seed {info.seed}."
     file = run.path / "report.html"
-    part = file.with_name(".report.html.part")
-    part.write_text(page(title, lead, sections), encoding="utf-8")
-    part.replace(file)
+    write_whole(file, page(title, lead, sections).encode())
     return file
 
 
@@ -97,21 +98,30 @@ def find_diagnosis(
 ) -> dict[str, Any]:
     """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
     file = run.path / "diagnosis.json"
-    if file.is_file():
-        found = json.loads(file.read_text())
-        if found.get("epochs") == len(fitted.history):
-            return found
+    found = _kept(file, fitted)
+    if found is not None:
+        return found
     result = diagnose(fitted, dataset, seed=seed, progress=progress)
     run.write_json(file.name, result)
     return result
 
 
+def _kept(file: Path, fitted: Fitted) -> dict[str, Any] | None:
+    """What a file has of the run as it is; None where there is none, or it is of another epoch."""
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found if found["epochs"] == len(fitted.history) else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{file}' cannot be read ({error!r:.80}). Remove it, and it is made again.") from error
+
+
 def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
     file = run.path / "evaluation.json"
-    if file.is_file():
-        found = json.loads(file.read_text())
-        if found.get("epochs") == len(fitted.history):
-            return found
+    found = _kept(file, fitted)
+    if found is not None:
+        return found
     result = evaluate(fitted, dataset, seed=seed, progress=progress)
     run.write_json(file.name, result)
     return result
