@@ -137,6 +137,8 @@ def test_one_modality_may_be_itself_and_the_others_codes(small):
     assert [stage.name for stage in program.stages] == ["autoencoders", "prior"]
     assert not any(name.startswith("vector.") for name in fitted.weights)
     assert np.isfinite(generate(fitted, num=3)["vector"]).all()
+    with pytest.raises(OptionError, match="a diffusion of all modalities in the space of the data"):
+        log_likelihood(fitted, ROWS.select("vector", "label"), method="bound")
 
 
 def test_what_cannot_be_is_said(small):
