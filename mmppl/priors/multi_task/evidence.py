@@ -162,7 +162,7 @@ def _moves(space: SharedSpace, states: BlockRoles) -> tuple[Array, Array]:
 def _parts(
     backend: Backend, space: SharedSpace, learning: MultiTaskLoss, net: Net, z: Array, states: BlockRoles
 ) -> tuple[Array, Callable[..., tuple[Array, Array]]]:
-    """What joins, and the two terms of a time: the squared error of the mean, and the reading, ``(*,)`` each."""
+    """Sum of what joins, and the two terms of a time: the squared error of the mean, and the reading, ``(*,)`` each."""
     xp, (moves, others) = backend.xp, _moves(space, states)
     shift = backend.stop_gradient(learning.shift(backend, space, net, space.joins(states, z)))
 

@@ -202,7 +202,7 @@ class MultiTaskModel(JointModel):
         return self.solver.grid if isinstance(self.solver, Ancestral) else Ancestral().grid
 
     def _units(self, query: Query, z: Array) -> Array:
-        """What the density of what is asked for loses by the coordinates' units, ``(*,)``."""
+        """Log volume that the density of what is asked for loses by the coordinates' units, ``(*,)``."""
         xp = query.backend.xp
         log_det = query.coordinates.log_abs_det(query.backend) + xp.zeros_like(z)
         asked = self.blocks.spread(query.states.diffused)
