@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import mmppl
 from benchmarks.pages import HOSTS, Row, over_seeds, resumed, stamp, table
 from mmppl import models
 from mmppl.data import Dataset, load, patch_masks, restored, with_labels, with_masks
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("part", choices=tuple(OWN))
     parser.add_argument("hosts", nargs="*", default=HOSTS)
     parser.add_argument("--seeds", default="0", help="numbers with commas")
+    parser.add_argument("--as-is", action="store_true", help="judge the run as it is, without going on with it")
     asked = parser.parse_args()
     digits = load("polydigits")
     judges = train_classifiers(digits)
@@ -44,16 +46,18 @@ def main() -> None:
         data, judge = {"label": (with_labels(digits), _label), "masks": (masked(digits), _masks)}[part]
         names = {"label": ("ink", "label"), "masks": ("ink", "ink_masked")}[part]
         modalities = {name: data.modalities[name] for name in names}
-        start = time.perf_counter()
         program = models.make("mt_diffusion", modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS, **OWN[part])
         out = Path(f"runs/mt_diffusion/{part}_{host}_{seed}")
         how = {"out": out, "resume": out.exists(), "progress": False, **SETTINGS}
-        fitted = fit(program, data.train.select(*names), seed=seed, **how)
-        return {"seconds": time.perf_counter() - start, **judge(fitted, data, judges, seed)}
+        fitted = mmppl.load(out) if asked.as_is else fit(program, data.train.select(*names), seed=seed, **how)
+        seconds = sum(record["seconds"] for record in fitted.history)
+        return {"epochs": len(fitted.history), "seconds": seconds, **judge(fitted, data, judges, seed)}
 
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    for rows in resumed(KEPT, [(asked.part, host, seed) for seed in seeds for host in asked.hosts], run):
-        PAGE.write_text(_page(rows))
+    wanted = [(asked.part, host, seed) for seed in seeds for host in asked.hosts]
+    for rows in resumed(KEPT, wanted, run):
+        if rows:
+            PAGE.write_text(_page(rows))
 
 
 def masked(digits: Dataset) -> Dataset:
@@ -115,7 +119,7 @@ def _page(rows: dict) -> str:
         "",
         f"Written by `python -m benchmarks.mt_diffusion` on {stamp()}, on cores that other work shared: seconds are",
         "no measure. polydigits, 8,000 tuples; 4 x 4 pixels a patch, 4 layers of width 64;",
-        f"{', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items())}.",
+        f"{', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items() if k != 'epochs')}.",
         f"{TESTS} test rows, draws and not means, {OPTIONS['steps']} evaluations of the network a draw.",
         "",
     ]
@@ -124,7 +128,7 @@ def _page(rows: dict) -> str:
         groups.setdefault((part, host), []).append(row)
     label = [(host, own) for (part, host), own in groups.items() if part == "label"]
     if label:
-        names = ("judge", "label given ink", "ink given label", "joint", "milliseconds a draw", "seconds")
+        names = ("epochs", "judge", "label given ink", "ink given label", "joint", "milliseconds a draw", "seconds")
         lines += [
             "## Ink and its label",
             "",
@@ -138,7 +142,7 @@ def _page(rows: dict) -> str:
     masks = [(host, own) for (part, host), own in groups.items() if part == "masks"]
     if masks:
         body = [
-            [host, len(own), number, *_cells(own, (f"{number} hidden",)), way]
+            [host, len(own), *_cells(own, ("epochs",)), number, *_cells(own, (f"{number} hidden",)), way]
             + _cells(own, (f"{number} {way}, error", f"{number} {way}, read"))
             for host, own in masks
             for number in HIDDEN
@@ -152,14 +156,14 @@ def _page(rows: dict) -> str:
             "of a mean. *read*: digits that the judge reads right, who reads "
             f"{masks[0][1][0]['judge']:.3f} of the whole ones.",
             "",
-            *table(["host", "seeds", "squares", "hidden", "filled by", "error", "read"], body),
+            *table(["host", "seeds", "epochs", "squares", "hidden", "filled by", "error", "read"], body),
             "",
         ]
     return "\n".join(lines)
 
 
 def _cells(own: list[Row], names: tuple[str, ...]) -> list[str]:
-    return [over_seeds([row[name] for row in own], 0 if name == "seconds" else 3) for name in names]
+    return [over_seeds([row[name] for row in own], 0 if name in ("epochs", "seconds") else 3) for name in names]
 
 
 if __name__ == "__main__":

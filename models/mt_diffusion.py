@@ -16,12 +16,15 @@ from mmppl.models.common.score_registry import solver_of
 from mmppl.nets import ImageTransformer, ImageUNet, ResidualScore
 from mmppl.nets.spec import Spec
 from mmppl.priors import Blocks, MultiTaskLoss, MultiTaskModel, SharedSpace
+from mmppl.priors.score.probability_flow import ProbabilityFlow
 
 __all__ = ["mt_diffusion"]
 
 SHARED = ScoreOptions(net="auto", solver="ancestral", steps=251)
 NETS = ("auto", "residual", "unet", "dit")
 LEVELS = 3
+# A divergence is exact up to the first number of coordinates, and by so many probes beyond it.
+EXACT, PROBES = 64, 8
 
 
 @system
@@ -127,7 +130,8 @@ def mt_diffusion(
     learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, p_single, predict)
     heads = {name: own.head for name, own in owns.items() if name != primary}
     shape = SharedSpace(blocks, primary, strength, heads=heads, encoders=dict(encoders or {}))
-    score = MultiTaskModel(shape, learning, shared.guidance, solver_of(shared.solver, shared.steps))
+    flow = ProbabilityFlow(probes=PROBES if shape.own > EXACT else None)
+    score = MultiTaskModel(shape, learning, shared.guidance, solver_of(shared.solver, shared.steps), flow)
     single = replace(score, learning=replace(learning, p_marginal=0.0, p_single=0.0, weight=0.0))
     net = _network(modalities, primary, primary in owns, blocks, shared, dict(taps or {}))
     return two_stages(

@@ -114,7 +114,8 @@ def log_likelihood(
     if method not in DRAWS:
         raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(DRAWS)}.")
     num = DRAWS[method] if num is None else num
-    fitted.program.need_density()
+    if method != "bound":
+        fitted.program.need_density()
     if method == "annealed":
         fitted.rows_alone("Annealed importance sampling")
         if fitted.program.ode_density:

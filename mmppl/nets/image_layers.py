@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Sides(NamedTuple):
-    """What goes beside the map: a vector ``(*, V)``, tokens ``(*, T, W)``, and activations by name of tap."""
+    """Companions of the map: a vector ``(*, V)``, tokens ``(*, T, W)``, and activations by name of tap."""
 
     vector: Any
     tokens: Any
@@ -69,7 +69,7 @@ class Tap(Layer):
 
 @dataclass(frozen=True)
 class Read(Layer):
-    """What chains make of taps, each ``(*, n)``, side by side; ``parts`` are pairs of the tap and its chain."""
+    """Outputs of chains on taps, each ``(*, n)``, side by side; ``parts`` are pairs of the tap and its chain."""
 
     parts: tuple[tuple[str, tuple[Layer, ...]], ...] = field(default_factory=tuple)
 

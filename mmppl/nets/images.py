@@ -48,7 +48,7 @@ GROUPS = 8
 
 @dataclass(frozen=True)
 class _ImageScore:
-    """What both share: the way in, and the heads.
+    """Base of both: the way in, and the heads.
 
     The fields are those of :class:`ImageUNet`.
     """

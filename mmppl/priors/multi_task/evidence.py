@@ -117,28 +117,39 @@ def sampled_terms(
 ) -> EvidenceTerms:
     """Estimates of the terms of data ``(*, D)``, each by the last time and one of all T, at the cost of two.
 
-    Its mean over noise is that of :func:`evidence_terms`; times are spread evenly over the rows. Arguments are those
-    there, but for a random handle.
+    Its mean over noise is that of :func:`evidence_terms`; half of the times are uniform, and half by the error that a
+    network makes that knows only that data have unit variance. Arguments are those there, but for a random handle.
     """
     xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, states)
     first, second, third = backend.split(rng, 3)
     number, lead = len(grid) - 1, tuple(z.shape[:-1])
     rows = prod(lead)
-    even = (backend.asarray(np.arange(float(rows)), like=z) + backend.uniform(first, (rows,), z)) / rows * number
+    even = (backend.asarray(np.arange(float(rows)), like=z) + backend.uniform(first, (rows,), z)) / rows
+    shares = _shares(space, grid)
     columns = _columns(backend, space, z, grid)
-    ends = backend.asarray(np.arange(1.0, number), like=z)
+    ends = backend.asarray(np.cumsum(shares)[:-1], like=z)
     place = xp.searchsorted(ends, even, side="right")
     own = [xp.reshape(xp.take(column, place), (*lead, 1)) for column in columns]
+    weight = xp.reshape(xp.take(backend.asarray(1.0 / shares, like=z), place), lead)
     place = xp.reshape(place, lead)
     squared, read = part(backend.normal(second, tuple(z.shape), z), *own)
     last, reading = part(backend.normal(third, tuple(z.shape), z), *(column[-1] for column in columns))
     return EvidenceTerms(
         end=_end(backend, space, z, states, grid, shift),
-        steps=xp.where(place < number - 1, number * squared, xp.zeros_like(squared)),
-        heads=number * read,
+        steps=xp.where(place < number - 1, weight * squared, xp.zeros_like(squared)),
+        heads=weight * read,
         data=last + _log_volume(backend, space, z, states, grid),
         reading=reading,
     )
+
+
+def _shares(space: SharedSpace, grid: np.ndarray) -> np.ndarray:
+    """Probabilities of the times, ``(T,)``."""
+    t, sde = grid[:-1], space.sde
+    _, pull, spread = posterior(sde, t, grid[1:])
+    width = np.where(spread > 0.0, spread, sde.scale(t))
+    error = (pull * sde.mean_factor(t) / (sde.scale(t) * width)) ** 2 * (np.arange(len(t)) < len(t) - 1)
+    return 0.5 / len(t) + 0.5 * error / error.sum()
 
 
 def _moves(space: SharedSpace, states: BlockRoles) -> tuple[Array, Array]:
@@ -151,7 +162,7 @@ def _moves(space: SharedSpace, states: BlockRoles) -> tuple[Array, Array]:
 def _parts(
     backend: Backend, space: SharedSpace, learning: MultiTaskLoss, net: Net, z: Array, states: BlockRoles
 ) -> tuple[Array, Callable[..., tuple[Array, Array]]]:
-    """What joins, and the two terms of a time: the squared error of the mean, and the reading, ``(*,)`` each."""
+    """Sum of what joins, and the two terms of a time: the squared error of the mean, and the reading, ``(*,)`` each."""
     xp, (moves, others) = backend.xp, _moves(space, states)
     shift = backend.stop_gradient(learning.shift(backend, space, net, space.joins(states, z)))
 
