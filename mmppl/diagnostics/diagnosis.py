@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import Dataset
@@ -14,6 +13,7 @@ from mmppl.diagnostics.energies import energy_health
 from mmppl.diagnostics.guide_fit import gaps, guide_k
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
+from mmppl.progress import tqdm
 
 __all__ = ["diagnose", "warnings_of"]
 
