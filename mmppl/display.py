@@ -90,7 +90,7 @@ def limited(lines: Iterable[str]) -> str:
 
 
 def page(title: str, *parts: str) -> str:
-    """What a notebook shows: a title, already escaped parts below it."""
+    """A page of a notebook: a title, and parts of HTML below it."""
     return f'{STYLE}<div class="mmppl"><b>{html.escape(title)}</b>{"".join(parts)}</div>'
 
 
