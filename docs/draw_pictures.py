@@ -48,12 +48,12 @@ def program() -> Figure:
         _node(model, 4, y, name, shade=True)
         _arrow(model, 1.7, 1, 4, y)
         _node(guide, 0, y, name, shade=True)
-        _arrow(guide, 0, y, 2.1, 1)
+        _arrow(guide, 0.1, y, 1.9, 1)
     model.text(2.9, 1.95, "decoders", ha="center", color=INK, fontsize=9)
     guide.text(1.0, 2.05, "encoders", ha="center", color=INK, fontsize=9)
     _node(guide, 2.1, 1, "aggregation", box=True)
     _node(guide, 4, 1, "z")
-    _arrow(guide, 2.1, 1, 4, 1)
+    _arrow(guide, 2.7, 1, 4, 1)
     return figure
 
 

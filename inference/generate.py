@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
@@ -14,6 +13,7 @@ from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
 from mmppl.memory import asked_by
+from mmppl.progress import tqdm
 
 __all__ = ["complete", "generate", "keep"]
 

@@ -3,15 +3,18 @@
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Shown", "as_numpy", "columns", "curve", "limited", "page", "plain_repr", "table", "thumbnails"]
+__all__ = ["Shown", "as_numpy", "columns", "curve", "figure", "limited", "page", "plain_repr", "table", "thumbnails"]
 
 LINES, CHARACTERS = 36, 3600  # of a text
 ROWS = 24  # of a table
+WIDTH = 116
 POINTS = 240  # of a curve
 STYLE = (
     "<style>.mmppl table{border-collapse:collapse;margin:.4em 0}.mmppl td,.mmppl th{padding:.15em .7em;text-align:left;"
@@ -70,7 +73,12 @@ def limited(lines: Iterable[str]) -> str:
         >>> limited(str(i) for i in range(100)).splitlines()[-1]
         '... and 64 lines more'
     """
-    found = [line if len(line) <= 160 else f"{line[:157]}..." for text in lines for line in text.splitlines() or [""]]
+    found: list[str] = []
+    for line in (line for text in lines for line in text.splitlines() or [""]):
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        found += (
+            textwrap.wrap(line, WIDTH, subsequent_indent=indent, drop_whitespace=True) if len(line) > WIDTH else [line]
+        )
     kept, size = [], 0
     for line in found[:LINES]:
         size += len(line.encode()) + 1
@@ -82,7 +90,7 @@ def limited(lines: Iterable[str]) -> str:
 
 
 def page(title: str, *parts: str) -> str:
-    """What a notebook shows: a title, already escaped parts below it."""
+    """A page of a notebook: a title, and parts of HTML below it."""
     return f'{STYLE}<div class="mmppl"><b>{html.escape(title)}</b>{"".join(parts)}</div>'
 
 
@@ -128,6 +136,26 @@ def curve(series: Mapping[str, Sequence[float]], *, width: int = 240, height: in
         )
         lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}">{title}</polyline>')
     return f'<svg width="{width}" height="{height}" role="img">{"".join(lines)}</svg>'
+
+
+def figure(width: float, height: float) -> Any:
+    """A figure of matplotlib, in inches, that a notebook shows where it is returned, without pyplot."""
+    return _pictures()(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _pictures() -> Any:
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        """A figure that shows itself."""
+
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=96)
+            return file.getvalue()
+
+    return Picture
 
 
 def thumbnails(value: Any, there: Any, most: int = 6) -> str:

@@ -10,6 +10,7 @@ import pytest
 from mmppl import Batch, Modality, models
 from mmppl.data import load
 from mmppl.data.dataset import Dataset
+from mmppl.diagnostics import Coverage, CoverageBySubset
 from mmppl.inference import Fitted, History, LogLikelihood, Posterior
 from mmppl.sde import VP
 from mmppl.sde.solvers import Heun
@@ -95,6 +96,12 @@ def test_an_estimate_says_whether_it_is_trusted():
     assert repr(good) == "LogLikelihood of 5 data: mean -3.25 nats ± 0.5; 0% of the data have k above 0.7"
     assert "not to be trusted; 100%" in repr(bad)
     assert "±" not in repr(bad)
+
+
+def test_coverage_is_a_table_by_level():
+    levels = np.array([0.2, 0.5, 0.8, 0.95])
+    one = Coverage(levels, {"b": levels - 0.1}, {"b": np.full(4, 0.02)}, {"b": np.ones(10)})
+    check(CoverageBySubset({(): one, ("a",): one}), "0.10 off", "80% sets", "0.70 ± 0.02", "nothing")
 
 
 def test_programs_fits_and_posteriors_begin_with_what_is_wrong(ppl):

@@ -16,7 +16,7 @@ def tables(path):
     """The tables of a page, each a list of rows by heading."""
     out, header = [], None
     for line in path.read_text().splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if not line.startswith("|"):
             header = None
         elif header is None:

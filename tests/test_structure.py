@@ -26,6 +26,7 @@ FLOORS = (
         "memory",
         "presence",
         "display",
+        "progress",
         "_backend",
     ),
     ("mmppl", "batch", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),

@@ -98,13 +98,11 @@ class Posterior:
         Raises:
             OptionError: If there is no such site.
         """
-        from matplotlib.figure import Figure
-
         site = next(iter(self.draws)) if site is None else site
         value = self[site]
         rows = value if site in self.fitted.outside else value[:, :, datum]
         flat = rows.reshape(*rows.shape[:2], -1)[..., :most]
-        figure = Figure(figsize=(7, 1.5 * flat.shape[-1] + 0.4), layout="constrained")
+        figure = display.figure(7, 1.5 * flat.shape[-1] + 0.4)
         for i, (left, right) in enumerate(figure.subplots(flat.shape[-1], 2, squeeze=False, width_ratios=(2, 1))):
             for chain in flat[..., i]:
                 left.plot(chain, lw=0.6)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, checked
@@ -36,6 +35,7 @@ from mmppl.inference.training.settings import Settings, TrainingSettings
 from mmppl.inference.training.short_run import warn_of_biased_chains
 from mmppl.inference.training.standardization import standardization
 from mmppl.memory import asked_by
+from mmppl.progress import tqdm
 from mmppl.warn import warn
 
 __all__ = ["fit"]

@@ -63,7 +63,7 @@ class Fitted:
         return [*(f"! {line}" for line in self._bad()), *lines]
 
     def _bad(self) -> list[str]:
-        """What speaks against the fit, as far as its record tells."""
+        """Warnings about the fit, as far as its record tells."""
         losses = self.history.table().get("loss", np.zeros(0)) if self.history else np.zeros(0)
         held = self.history.table().get("validation.loss") if self.history else None
         out = [] if np.isfinite(losses).all() else ["A loss is not finite."]

@@ -78,11 +78,10 @@ class History(list[dict[str, Any]]):
         Returns:
             The figure of matplotlib, which a notebook shows.
         """
-        from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
         table, chosen = self.table(), terms or ("loss",)
-        figure = Figure(figsize=(6.4, 2.6 * len(chosen)), layout="constrained")
+        figure = display.figure(6.4, 2.6 * len(chosen))
         for place, term in zip(figure.subplots(len(chosen), squeeze=False)[:, 0], chosen, strict=True):
             for name, label in ((term, "training"), (HELD_OUT + term, "held out")):
                 if name in table:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl.batch import Batch
 from mmppl.data.arrays import taken
 from mmppl.diagnostics.calibration import Coverage, coverage
@@ -15,6 +16,8 @@ from mmppl.inference import Fitted
 
 __all__ = ["CoverageBySubset", "coverage_by_subset", "subsets_to_judge"]
 
+# Levels that its table shows.
+SHOWN = (0.5, 0.8, 0.95)
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MOST = 4  # modalities of which every subset is judged
 
@@ -28,6 +31,28 @@ class CoverageBySubset:
     """
 
     found: Mapping[tuple[str, ...], Coverage]
+
+    def __repr__(self) -> str:
+        return display.limited([self._title(), *(f"  {line}" for line in display.columns(self._rows()))])
+
+    def _repr_html_(self) -> str:
+        header, *rows = self._rows()
+        return display.page(self._title(), display.table(header, rows))
+
+    def _title(self) -> str:
+        return f"Coverage of central sets: {self.miss:.2f} off in the mean"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Modality, what is given, and the share of values inside by level, below their header."""
+        levels = next(iter(self.found.values())).levels if self.found else np.zeros(0)
+        few = [i for i, level in enumerate(levels) if round(float(level), 2) in SHOWN] or list(range(len(levels)))
+        rows = [("modality", "given", *(f"{levels[i]:.0%} sets" for i in few))]
+        for given, c in self.found.items():
+            rows += [
+                (name, ", ".join(given) or "nothing", *(f"{share[i]:.2f} ± {c.error[name][i]:.2f}" for i in few))
+                for name, share in c.share.items()
+            ]
+        return rows
 
     @property
     def miss(self) -> float:

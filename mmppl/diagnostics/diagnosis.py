@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import Dataset
@@ -16,6 +15,7 @@ from mmppl.diagnostics.guide_fit import gaps, guide_k
 from mmppl.errors import DataError
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
+from mmppl.progress import tqdm
 
 __all__ = ["diagnose", "warnings_of"]
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
@@ -23,6 +22,7 @@ from mmppl.metrics import (
     leave_one_out_coherence,
     train_classifiers,
 )
+from mmppl.progress import tqdm
 
 __all__ = ["evaluate", "guide_latents"]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
@@ -14,6 +13,7 @@ from mmppl.errors import RunError
 from mmppl.inference import Fitted, to_arviz
 from mmppl.inference.posterior.convergence import ess, r_hat
 from mmppl.inference.posterior.trust import GOOD_R_HAT
+from mmppl.progress import tqdm
 from mmppl.writing import whole
 
 __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]

@@ -193,7 +193,7 @@ class Trainer:
 
         key = "held out", objective, *pair, structure, jnp.result_type(float)
         compiled = _kept(self.program, key, lambda: jax.jit(record))
-        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch))
+        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch), elements=batch.elements)
         return {n: float(x) for n, x in compiled(self._leaves, jax.random.key(number), plain).items()}
 
     def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:

@@ -288,3 +288,27 @@ def test_observed_data_and_coverage_are_of_what_is_observed(exact, truth):
 
 def all_partial(truth):
     return {m: Modality(v.shape, scale=v.scale, partial=True) for m, v in truth.modalities.items()}
+
+
+def test_the_held_out_loss_counts_the_elements_that_are_there(ppl):
+    """The latent says nothing of x ~ N(c, 1), so that the bound is the density of what is observed, without noise."""
+    host = ppl.host
+
+    def model(batch):
+        c = host.param("c", host.zeros(1))
+        with ppl.plate(batch):
+            host.sample("z", host.dist.Normal(host.zeros(1), 1.0).to_event(1))
+            ppl.observe("x", host.dist.Normal(c + host.zeros(3), 1.0).to_event(1), batch)
+
+    def guide(batch):
+        with ppl.plate(batch):
+            host.sample("z", host.dist.Normal(host.zeros(1), 1.0).to_event(1))
+
+    program = Program(model, guide, ppl.ELBO(), ppl, {"x": Modality((3,), scale=1.0, partial=True)})
+    there = np.array([[True, True, False], [True, False, False], [True, True, True], [False, True, True]])
+    x = np.full((4, 3), 3.0, np.float32)
+    held = Batch({"x": x}, {"x": there})
+    fitted = fit(program, held, validation=held, epochs=1, batch_size=4, learning_rate=1e-30, progress=False)
+    exact = there.sum() / 4 * (4.5 + 0.5 * np.log(2 * np.pi))
+    assert fitted.history[0]["loss"] == pytest.approx(exact, rel=1e-5)
+    assert fitted.history[0]["validation.loss"] == pytest.approx(exact, rel=1e-5)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mmppl import display
+
 __all__ = ["MARGIN", "draw_coverage"]
 
 MARGIN = 0.05
@@ -21,15 +23,13 @@ def draw_coverage(covered: Mapping[str, Any], ink: str = DARK) -> Any:
         covered: The record.
         ink: Colour of text and axes.
     """
-    from matplotlib.figure import Figure
-
     levels, subsets = np.asarray(covered["levels"]), covered["subsets"]
     names = list(dict.fromkeys(name for part in subsets.values() for name in part["share"]))
     sizes = {given: len([n for n in given.split("+") if n]) for given in subsets}
     most = max(sizes.values(), default=0)
     columns = min(COLUMNS, max(len(names), 1))
     rows = -(-max(len(names), 1) // columns)
-    figure = Figure(figsize=(PANEL * columns, PANEL * rows + 0.5), layout="constrained")
+    figure = display.figure(PANEL * columns, PANEL * rows + 0.5)
     panels = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
     for panel in panels[len(names) :]:
         panel.set_visible(False)

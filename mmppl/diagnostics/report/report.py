@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmppl.data import Dataset
 from mmppl.diagnostics.diagnosis import diagnose
@@ -41,6 +40,7 @@ from mmppl.inference import Fitted, Run, generate
 from mmppl.inference.posterior.trust import trusted_k
 from mmppl.inference.training.durable import write_whole
 from mmppl.inference.training.run_info import RunInfo
+from mmppl.progress import tqdm
 
 __all__ = ["find_diagnosis", "report"]
 
