@@ -124,7 +124,8 @@ class Evaluation:
 
         xp = self.backend.xp
         own, common = draws.by_particle()
-        beside, scale, astray = draws.beside, draws.scale, ()
+        beside, scale = draws.beside, draws.scale
+        astray: tuple[str, ...] = ()
 
         def one(values: dict) -> tuple[dict, dict, Array]:
             nonlocal beside, scale, astray

@@ -86,7 +86,7 @@ def _in_common(backend: Backend, draws: Draws, sites: tuple[str, ...]) -> Any:
         if x is first:
             return True
         arrays = [y for y in (x, first) if not isinstance(y, float | int)]
-        return all(map(backend.is_concrete, arrays)) and np.array_equal(*map(_numbers, (x, first)))
+        return all(map(backend.is_concrete, arrays)) and np.array_equal(_numbers(x), _numbers(first))
 
     if first is None or not all(x is not None and same(x) for x in others):
         raise ObjectiveError(
