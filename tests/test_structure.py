@@ -27,6 +27,7 @@ FLOORS = (
         "presence",
         "display",
         "progress",
+        "representable",
         "_backend",
     ),
     ("mmppl", "batch", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),

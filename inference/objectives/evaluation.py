@@ -124,8 +124,8 @@ class Evaluation:
 
         xp = self.backend.xp
         own, common = draws.by_particle()
-        astray: tuple[str, ...] = ()
         beside, scale = draws.beside, draws.scale
+        astray: tuple[str, ...] = ()
 
         def one(values: dict) -> tuple[dict, dict, Array]:
             nonlocal beside, scale, astray

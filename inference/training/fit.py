@@ -141,9 +141,9 @@ def fit(
     batch_size = min(how.batch_size, len(data))
     plan = _plan(program.stages, how.epochs)
     host, label = program.ppl.host, _label(data)
-    for rows in (data, held):
-        if rows is not None:
-            host.check_numbers(rows)
+    for part in (data, held):
+        if part is not None:
+            host.check_numbers(part)
     run = about = found = digest = progress_made = None
     if out is not None:
         run = Run(out)

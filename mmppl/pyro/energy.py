@@ -6,7 +6,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 from mmppl._backend.torch import BACKEND
 from mmppl.display import Shown
@@ -20,6 +20,9 @@ from mmppl.priors.energy.tilted import contrastive_zero
 from mmppl.pyro.dependencies import Dependencies, beyond
 
 __all__ = ["EnergyTilted"]
+
+# Earlier versions of torch give the support of the components.
+OF_MIXTURES: Any = getattr(constraints, "MixtureSameFamilyConstraint", ())
 
 
 class EnergyTilted(Shown, TorchDistribution):
@@ -120,7 +123,7 @@ class EnergyTilted(Shown, TorchDistribution):
         with torch.no_grad():
             if self.module is None:
                 return self.base.sample(sample_shape)
-            line, there = on_real_line(self.base, dist, biject_to)
+            line, there = on_real_line(self.base, dist, _to_support)
             start, steps = line.sample((math.prod(sample_shape),)), self.chains.draw_steps
             draws = there(self.chains.run(BACKEND, None, self._line_density, start, steps, adjusted=True)[0])
             return draws.reshape(*sample_shape, *self.event_shape)
@@ -139,7 +142,7 @@ class EnergyTilted(Shown, TorchDistribution):
         if self.module is None:
             return LogNormalizer(0.0, 0.0, float(num_chains))
         with torch.no_grad():
-            line, there = on_real_line(self.base, dist, biject_to)
+            line, there = on_real_line(self.base, dist, _to_support)
             start = line.sample((num_chains,))
             noise = BACKEND.normal(None, (num_temperatures, *start.shape), start)
             uniform = BACKEND.uniform(None, (num_temperatures, num_chains), start)
@@ -160,7 +163,7 @@ class EnergyTilted(Shown, TorchDistribution):
         if self.module is None:
             return ChainBias(0.0, 0.0, 0.0, float(num_chains))
         with torch.no_grad():
-            line, there = on_real_line(self.base, dist, biject_to)
+            line, there = on_real_line(self.base, dist, _to_support)
             start = line.sample((num_chains,))
             end, _ = self.chains.run(BACKEND, None, self._line_density, start)
             return chain_bias(*(BACKEND.to_numpy(self.energy(there(y))) for y in (start, end)))
@@ -170,7 +173,7 @@ class EnergyTilted(Shown, TorchDistribution):
 
     def _line_density(self, y: torch.Tensor) -> torch.Tensor:
         """The same on the real line, where chains walk."""
-        line, there = on_real_line(self.base, dist, biject_to)
+        line, there = on_real_line(self.base, dist, _to_support)
         return self.energy(there(y)) + line.log_prob(y)
 
     def _with_weights(self, params: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -191,12 +194,17 @@ class EnergyTilted(Shown, TorchDistribution):
 
     def _negatives(self) -> torch.Tensor:
         with torch.no_grad():
-            base = on_real_line(self.base, dist, biject_to)[0].sample((self.chains.number,))
+            base = on_real_line(self.base, dist, _to_support)[0].sample((self.chains.number,))
             if not self.chains.buffer:
                 return self.chains.run(BACKEND, None, self._line_density, base)[0]
             kept = getattr(self.module, "chains", None)
             if kept is None:
-                kept = on_real_line(self.base, dist, biject_to)[0].sample((self.chains.buffer,))
+                kept = on_real_line(self.base, dist, _to_support)[0].sample((self.chains.buffer,))
             chains, kept = self.chains.refresh(BACKEND, None, self._line_density, kept, base)
             self.module.register_buffer("chains", kept)
             return chains
+
+
+def _to_support(support: Any) -> Any:
+    """The host's map to a support; it has none of a mixture's, which is that of its components."""
+    return biject_to(support.base_constraint if isinstance(support, OF_MIXTURES) else support)

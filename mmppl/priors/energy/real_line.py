@@ -28,8 +28,6 @@ def on_real_line(base: Any, dist: ModuleType, biject_to: Callable) -> tuple[Any,
         support = base.support
     except NotImplementedError:
         return base, _same
-    if type(support).__name__ == "MixtureSameFamilyConstraint":
-        support = support.base_constraint  # torch's for the components, of which it has no map
     inner = support
     while getattr(inner, "base_constraint", None) is not None:
         inner = inner.base_constraint
