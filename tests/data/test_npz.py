@@ -166,6 +166,8 @@ def test_unknown_names_and_options(tmp_path):
         load("polymnist")
     with pytest.raises(OptionError, match="Expected no options with a .npz file; got"):
         load("a.npz", size=1)
+    with pytest.raises(OptionError, match=r"Expected no root \(--data-root\) with a file, 'a.npz'"):
+        load("a.npz", root=tmp_path)
     with pytest.raises(DataError, match="Expected at least 2 rows"):
         load(write_npz(tmp_path / "one.npz", {"v": np.ones((1, 1))}))
 
