@@ -149,7 +149,7 @@ def test_a_write_that_fails_midway_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("No space left")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="cannot be written: No space left. Nothing of it is left"):
         write_npz(path, {"v": np.zeros((2, 1))}, force=True)
     assert read_npz(path)["v"].all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
