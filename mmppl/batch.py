@@ -316,15 +316,10 @@ class Batch:
                     f"got others where present, in rows {_few(rows)}."
                 )
             elements |= self._elements_as(name, modality)
-        numbers = self.numbers
-        if (
-            getattr(getattr(numbers, "dtype", None), "kind", None) in ("i", "u")
-            and len(self)
-            and np.abs(numbers).max() > MOST
-        ):
-            raise DataError(
-                f"Expected labels up to {MOST}, the largest integer of JAX; got others. Give them as texts."
-            )
+        numbers: Any = self.numbers
+        if getattr(getattr(numbers, "dtype", None), "kind", None) in ("i", "u") and len(self):
+            if np.abs(numbers).max() > MOST:
+                raise DataError(f"Expected label up to {MOST}, the largest integer of JAX; got more. Give texts.")
         out = self.select(*modalities)
         out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))

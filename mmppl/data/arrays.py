@@ -106,8 +106,10 @@ def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
         [True, True]
     """
     if isinstance(data, Batch | Mapping):
-        own = isinstance(data, Batch)
-        found = _plain(data, modalities) if own else batch_of(data, modalities=modalities)[0]
+        if isinstance(data, Batch):
+            found = _plain(data, modalities)
+        else:
+            found = batch_of(data, modalities=modalities)[0]
         if not len(found):
             raise DataError("Expected data with rows; got none.")
         return found
