@@ -318,7 +318,7 @@ class Batch:
             elements |= self._elements_as(name, modality)
         numbers: Any = self.numbers
         if getattr(getattr(numbers, "dtype", None), "kind", None) in ("i", "u") and len(self):
-            if np.abs(numbers).max() > MOST:
+            if numbers.max() > MOST or numbers.min() < -MOST:
                 raise DataError(f"Expected label up to {MOST}, the largest integer of JAX; got more. Give texts.")
         out = self.select(*modalities)
         out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
