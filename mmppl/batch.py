@@ -9,7 +9,7 @@ import numpy as np
 
 from mmppl import display
 from mmppl._backend import get_backend
-from mmppl.checks import LARGEST
+from mmppl.batch_values import check_integers_of_labels, check_values, few
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
@@ -19,8 +19,6 @@ Array = Any
 
 __all__ = ["Batch", "Modality"]
 
-_IDS = {"tokens": "token ids", "category": "categories"}
-MOST = 2**31 - 1  # of JAX's integers, which larger ones go round without a word
 NO_NUMBERS = tuple("USTOMm")  # numpy's kinds of texts, objects and times
 
 
@@ -329,44 +327,14 @@ class Batch:
                 raise ModalityError(
                     f"Modality '{name}': expected shape (N, {', '.join(map(str, modality.shape))}); got {value.shape}."
                 )
-            mask = np.asarray(self.there(name))
-            integer, floating = (np.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
-            if modality.ids:
-                fits, wanted = integer, f"integer {_IDS[modality.kind]}"
-            else:
-                fits, wanted = (floating, "floats") if modality.kind != "counts" else (integer or floating, "counts")
-            if not fits:
-                raise ModalityError(f"Modality '{name}': expected {wanted}; got dtype {value.dtype}.")
-            if modality.ids:
-                bad = (value < 0) | (value >= modality.ids)
-                what = f"{_IDS[modality.kind]} outside [0, {modality.ids})"
-            else:
-                bad, what = ~np.isfinite(value), "NaN or Inf"
-                if value.dtype == np.float64 and not bad.any():
-                    bad, what = np.abs(value) > LARGEST, f"numbers above {LARGEST:g}, the largest of float32,"
-                if integer and not np.can_cast(value.dtype, np.int32):
-                    bad, what = (value > MOST) | (value < -MOST), f"integers above {MOST} (give them as floats)"
-            rows = _rows_with(bad, mask)
-            if rows.size:
-                raise DataError(f"Modality '{name}': {what} where present, in rows {_few(rows)}.")
-            rows = _rows_with(modality.scoring.wrong(value), mask)
-            if rows.size:
-                raise DataError(
-                    f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; "
-                    f"got others where present, in rows {_few(rows)}."
-                )
+            check_values(name, modality, value, np.asarray(self.there(name)))
             elements |= self._elements_as(name, modality)
-        numbers = self.numbers
-        whole = numbers is not None and getattr(getattr(numbers, "dtype", None), "kind", "") in ("i", "u")
-        if whole and len(self) and np.abs(np.asarray(numbers)).max() > MOST:
-            raise DataError(
-                f"Expected labels up to {MOST}, the largest integer of JAX; got others. Give them as texts."
-            )
+        check_integers_of_labels(self.numbers)
         out = self.select(*modalities)
         out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))
         if empty.size and not allow_empty_rows:
-            raise DataError(f"No modality is present in rows {_few(empty)}. Remove these rows.")
+            raise DataError(f"No modality is present in rows {few(empty)}. Remove these rows.")
         return out
 
     def _elements_as(self, name: str, modality: Modality) -> dict[str, Array]:
@@ -377,7 +345,7 @@ class Batch:
         if rows.size:
             raise ModalityError(
                 f"Modality '{name}': expected whole events, as it is declared; got single elements missing, in rows "
-                f"{_few(rows)}. Declare Modality(..., partial=True), and fit to data that lack some elements too."
+                f"{few(rows)}. Declare Modality(..., partial=True), and fit to data that lack some elements too."
             )
         return {}
 
@@ -408,16 +376,5 @@ class Batch:
         return Batch.trusted(self.values, self.present, self.label, self.num, names, self.elements)
 
 
-def _rows_with(bad: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    if not bad.any():  # as a rule, and most of the time is that of making further arrays
-        return np.arange(0)
-    return np.flatnonzero((bad & mask).reshape(len(bad), -1).any(1))
-
-
 def _brief(value: Any) -> str:
     return f"one of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"a {type(value).__name__}"
-
-
-def _few(rows: np.ndarray) -> str:
-    shown = ", ".join(map(str, rows[:5]))
-    return f"{shown} and {rows.size - 5} more" if rows.size > 5 else shown

@@ -12,11 +12,13 @@ __all__ = ["whole"]
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, room: int = 0) -> Iterator[Path]:
     """A place beside a path for what is to be there: moved when all of it is written, and removed otherwise.
 
     Arguments:
         path: The file, or folder, to write; what is there is replaced at the end alone.
+        room: Bytes that the disk is asked for first. HDF5, whose files are then as large at most, ends the process by a
+            segmentation fault where a disk is found full on the way.
 
     Raises:
         DataError: If it cannot be written, as on a full disk.
@@ -31,6 +33,10 @@ def whole(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
+        if room and hasattr(os, "posix_fallocate"):
+            with part.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, room)
+            part.unlink()
         yield part
         part.replace(path)
     except OSError as error:

@@ -61,7 +61,8 @@ class Run:
         if not self._taken():
             return
         if not force:
-            raise RunError(f"'{self.path}' exists already; choose another folder, or pass force (--force).")
+            on = " Or go on with it by resume (--resume)." if self._is_ours() else ""
+            raise RunError(f"'{self.path}' exists already; choose another folder, or pass force (--force).{on}")
         if not self._is_ours():
             what = f"its {INFO} is not one of mmppl's" if (self.path / INFO).exists() else "it is not a run folder"
             raise RunError(f"'{self.path}': {what}, so it is not replaced; choose another folder.")
@@ -118,6 +119,7 @@ class Run:
 
     def save(self, weights: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], epoch: int) -> None:
         """Saves weights and state after an epoch; the state last, so that it is never ahead."""
+        make_folder((self.path / STATE).parent)
         self.save_weights(weights, epoch)
         self._write_arrays(STATE, state, epoch)
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.data.anndata_objects import from_anndata, to_anndata
@@ -96,12 +98,14 @@ def write_like(
     if path.suffix != given.suffix and not {path.suffix, given.suffix} <= set(TABLES):
         raise OptionError(f"Expected a file that ends in {given.suffix}, as the one given does, or .npz; got {path}.")
     with nullcontext() if given.suffix in TABLES else texts_as_objects():
-        return _written(path, _opened(given), values, data, interval)
+        arrays = values.values if isinstance(values, Batch) else values
+        room = given.stat().st_size + 3 * sum(np.asarray(x).nbytes for x in arrays.values())
+        return _written(path, _opened(given), values, data, interval, room if path.suffix in (".h5ad", ".h5mu") else 0)
 
 
-def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float | None) -> Path:
+def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float | None, room: int) -> Path:
     kind = type(found).__name__
-    with whole(path) as part:
+    with whole(path, room) as part:
         if kind == "DataFrame":
             made = to_pandas(values, data, interval=interval)
             found = found.assign(**{c: made[c] for c in made}) if found.columns.nlevels == 1 else made

@@ -19,6 +19,10 @@ from mmppl.writing import whole
 __all__ = ["read_posterior", "sample_posterior", "summarise_posterior", "worst_data", "write_posterior"]
 
 
+# Bytes that a group of a netCDF file takes beside its values.
+ROOM = 2**16
+
+
 @checked(num=at_least(1))
 def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, progress: bool = False) -> Any:
     """The posterior of the first test tuples by Hamiltonian chains, as :func:`mmppl.inference.to_arviz` returns it.
@@ -44,7 +48,8 @@ def write_posterior(idata: Any, path: str | os.PathLike) -> Path:
         DataError: If it cannot be written.
     """
     path = Path(path)
-    with whole(path) as part:
+    room = sum(ROOM + idata[name].nbytes for name in _groups(idata))
+    with whole(path, room) as part:
         idata.to_netcdf(part, engine="h5netcdf")
     return path
 

@@ -149,7 +149,7 @@ def test_a_write_that_fails_midway_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("No space left")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="cannot be written: No space left. Nothing of it is left"):
         write_npz(path, {"v": np.zeros((2, 1))}, force=True)
     assert read_npz(path)["v"].all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
@@ -166,6 +166,8 @@ def test_unknown_names_and_options(tmp_path):
         load("polymnist")
     with pytest.raises(OptionError, match="Expected no options with a .npz file; got"):
         load("a.npz", size=1)
+    with pytest.raises(OptionError, match=r"Expected no root \(--data-root\) with a file, 'a.npz'"):
+        load("a.npz", root=tmp_path)
     with pytest.raises(DataError, match="Expected at least 2 rows"):
         load(write_npz(tmp_path / "one.npz", {"v": np.ones((1, 1))}))
 

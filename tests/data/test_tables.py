@@ -197,7 +197,7 @@ def test_tables_in_files(tmp_path, frame, ending):
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match="Expected a file; got .*none.csv, which is not there"):
+    with pytest.raises(DataError, match="Expected a file; got .*none.csv', which is not there"):
         load(tmp_path / "none.csv")
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(DataError, match="Expected a .csv file; got .*, which cannot be read .EmptyDataError"):

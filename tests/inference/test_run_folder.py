@@ -134,6 +134,16 @@ def test_a_folder_that_was_only_begun_is_free(run, tmp_path):
     run()
 
 
+def test_a_state_folder_that_is_gone_is_made_again(run, tmp_path):
+    whole = run()
+    for name in ("params.safetensors", "metrics.jsonl", "state/state.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / "state").rmdir()
+    with pytest.raises(RunError, match=r"exists already; .* Or go on with it by resume \(--resume\)"):
+        run()
+    assert np.array_equal(run(resume=True).weights["w"], whole.weights["w"])
+
+
 def test_resuming_removes_what_a_killed_writer_left(run, tmp_path):
     folder = tmp_path / "run"
     run()

@@ -1,0 +1,75 @@
+"""Values of a batch, checked against what a program expects of its modalities."""
+
+from typing import Any
+
+import numpy as np
+
+from mmppl.checks import LARGEST
+from mmppl.errors import DataError, ModalityError
+from mmppl.modality import Modality
+
+__all__ = ["check_integers_of_labels", "check_values", "few"]
+
+IDS = {"tokens": "token ids", "category": "categories"}
+MOST = 2**31 - 1  # of JAX's integers, which larger ones go round without a word
+
+
+def check_values(name: str, modality: Modality, value: np.ndarray, there: np.ndarray) -> None:
+    """Checks type and range of a modality's values ``(N, *event)`` where they are there.
+
+    Raises:
+        ModalityError: If the type is not that of the kind.
+        DataError: If a value is not finite, out of range, or none that the likelihood scores.
+    """
+    integer, floating = (np.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
+    if modality.ids:
+        fits, wanted = integer, f"integer {IDS[modality.kind]}"
+    else:
+        fits, wanted = (floating, "floats") if modality.kind != "counts" else (integer or floating, "counts")
+    if not fits:
+        raise ModalityError(f"Modality '{name}': expected {wanted}; got dtype {value.dtype}.")
+    if modality.ids:
+        bad, what = (value < 0) | (value >= modality.ids), f"{IDS[modality.kind]} outside [0, {modality.ids})"
+    else:
+        bad, what = ~np.isfinite(value), "NaN or Inf"
+        if value.dtype == np.float64 and not bad.any():
+            bad, what = np.abs(value) > LARGEST, f"numbers above {LARGEST:g}, the largest of float32,"
+        if integer and not np.can_cast(value.dtype, np.int32):
+            bad, what = (value > MOST) | (value < -MOST), f"integers above {MOST} (give them as floats)"
+    rows = _rows_with(bad, there)
+    if rows.size:
+        raise DataError(f"Modality '{name}': {what} where present, in rows {few(rows)}.")
+    rows = _rows_with(modality.scoring.wrong(value), there)
+    if rows.size:
+        raise DataError(
+            f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; got others "
+            f"where present, in rows {few(rows)}."
+        )
+
+
+def check_integers_of_labels(numbers: Any) -> None:
+    """Checks that labels which are integers are integers of every host.
+
+    Raises:
+        DataError: If one is larger.
+    """
+    if getattr(getattr(numbers, "dtype", None), "kind", None) in ("i", "u") and len(numbers):
+        if numbers.max() > MOST or numbers.min() < -MOST:
+            raise DataError(f"Expected label up to {MOST}, the largest integer of JAX; got more. Give texts.")
+
+
+def few(rows: np.ndarray) -> str:
+    """The first numbers of rows, and how many more there are.
+
+    Example:
+        >>> few(np.arange(7))
+        '0, 1, 2, 3, 4 and 2 more'
+    """
+    shown = ", ".join(map(str, rows[:5]))
+    return f"{shown} and {rows.size - 5} more" if rows.size > 5 else shown
+
+
+def _rows_with(bad: np.ndarray, there: np.ndarray) -> np.ndarray:
+    if not bad.any():  # as a rule, and most of the time is that of making further arrays
+        return np.arange(0)
+    return np.flatnonzero((bad & there).reshape(len(bad), -1).any(1))
