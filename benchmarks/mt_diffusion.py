@@ -67,7 +67,7 @@ def masked(digits: Dataset) -> Dataset:
 
 def _label(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dict[str, float]:
     """Shares of right labels given ink, of ink that is read right given a label, and of draws that agree."""
-    test = data.test[:TESTS]
+    test = data.test.select(*fitted.program.modalities)[:TESTS]
     label = np.asarray(test["label"])
     found = generate(fitted, test.only("ink"), want=["label"], seed=seed)["label"][0]
     start = time.perf_counter()
