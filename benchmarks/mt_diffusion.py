@@ -67,7 +67,7 @@ def masked(digits: Dataset) -> Dataset:
 
 def _label(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dict[str, float]:
     """Shares of right labels given ink, of ink that is read right given a label, and of draws that agree."""
-    test = data.test[:TESTS]
+    test = data.test.select(*fitted.program.modalities)[:TESTS]
     label = np.asarray(test["label"])
     found = generate(fitted, test.only("ink"), want=["label"], seed=seed)["label"][0]
     start = time.perf_counter()
@@ -106,7 +106,8 @@ def _masks(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dic
 
 def _nearest(train: np.ndarray, image: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Means of the training images that are nearest on the visible pixels."""
-    rows, flat = train.reshape(len(train), -1), image.reshape(len(image), -1)
+    # An instance stands in several tuples.
+    rows, flat = np.unique(train.reshape(len(train), -1), axis=0), image.reshape(len(image), -1)
     seen = np.broadcast_to(visible, image.shape).reshape(flat.shape).astype(np.float32)
     distance = seen @ (rows**2).T - 2.0 * (seen * flat) @ rows.T
     near = np.argpartition(distance, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
@@ -121,6 +122,7 @@ def _page(rows: dict) -> str:
         "no measure. polydigits, 8,000 tuples; 4 x 4 pixels a patch, 4 layers of width 64;",
         f"{', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items() if k != 'epochs')}.",
         f"{TESTS} test rows, draws and not means, {OPTIONS['steps']} evaluations of the network a draw.",
+        f"A fit has {SETTINGS['epochs']} epochs; one with fewer was judged on its way, and its loss still fell.",
         "",
     ]
     groups: dict[tuple[str, str], list[Row]] = {}
