@@ -77,7 +77,7 @@ class Posterior:
     def _sites(self) -> list[tuple[str, ...]]:
         """Name, shape, largest R-hat and fewest effective draws of each site, below their header."""
         ess = self.ess()
-        rows = [("site", "shape", "largest R-hat", "fewest effective draws")]
+        rows: list[tuple[str, ...]] = [("site", "shape", "largest R-hat", "fewest effective draws")]
         for name, value in self.draws.items():
             shape = " x ".join(map(str, value.shape[2:])) or "1"
             worst = f"{np.nanmax(self.r_hat[name], initial=-np.inf):.3f}" if name in self.r_hat else "no chains"

@@ -14,7 +14,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.checks import above, at_least, checked, within
-from mmppl.data import minibatches
+from mmppl.data.minibatches import minibatches
 from mmppl.errors import OptionError
 from mmppl.inference.host import Face
 from mmppl.inference.training.program import Program, Stage
