@@ -110,7 +110,7 @@ def _cell(cell: Any) -> str:
     return html.escape(text if len(text) <= 200 else f"{text[:197]}...")
 
 
-def curve(series: Mapping[str, Sequence[float]], *, width: int = 240, height: int = 56) -> str:
+def curve(series: Mapping[str, Any], *, width: int = 240, height: int = 56) -> str:
     """Curves over epochs as a small SVG, training dark and what is held out pale, with the first and last value."""
     shown = {name: np.asarray(values, float) for name, values in series.items()}
     finite = np.concatenate([x[np.isfinite(x)] for x in shown.values()] or [np.zeros(0)])
