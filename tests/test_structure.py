@@ -15,7 +15,19 @@ ROOMS = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.infere
 
 # Lowest first; an import may go down or stay on its floor.
 FLOORS = (
-    ("errors", "warn", "checks", "likelihoods", "names", "modality", "numerics", "memory", "presence", "_backend"),
+    (
+        "errors",
+        "warn",
+        "checks",
+        "likelihoods",
+        "names",
+        "modality",
+        "numerics",
+        "memory",
+        "presence",
+        "writing",
+        "_backend",
+    ),
     ("mmppl", "batch", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),
     ("inference",),
     ("pyro", "numpyro"),
