@@ -28,6 +28,7 @@ FLOORS = (
         "display",
         "progress",
         "representable",
+        "writing",
         "_backend",
     ),
     ("mmppl", "batch", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),

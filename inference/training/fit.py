@@ -3,7 +3,6 @@
 import copy
 import inspect
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,22 +12,21 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, checked
-from mmppl.data import minibatches
 from mmppl.data.arrays import taken
-from mmppl.errors import OptionError, TrainingError, TrainingWarning
+from mmppl.errors import OptionError
 from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.training.advice import warn_of_cost, warn_of_scales, warn_of_units, warn_of_warm_up
-from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
-from mmppl.inference.training.checkpoints import check_weights, save
+from mmppl.inference.training.callbacks import Callbacks
+from mmppl.inference.training.checkpoints import check_weights
 from mmppl.inference.training.checksums import digesting
-from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
-from mmppl.inference.training.held_out import even_blocks, hold_out, weighted_mean
+from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.history import History
 from mmppl.inference.training.leakage import check_no_leakage
+from mmppl.inference.training.loop import Loop
 from mmppl.inference.training.processes import check_one_process
 from mmppl.inference.training.program import Program, Stage
-from mmppl.inference.training.resuming import BEST, LOSS, check_data, check_same, losses_of, restore
+from mmppl.inference.training.resuming import check_data, check_same, losses_of
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.inference.training.settings import Settings, TrainingSettings
@@ -36,11 +34,8 @@ from mmppl.inference.training.short_run import warn_of_biased_chains
 from mmppl.inference.training.standardization import standardization
 from mmppl.memory import asked_by
 from mmppl.progress import tqdm
-from mmppl.warn import warn
 
 __all__ = ["fit"]
-
-MEASURED = 256
 
 
 @checked(data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
@@ -199,7 +194,7 @@ def fit(
             stack.enter_context(run.writing())
             run.create(about, force=force)
         bar = stack.enter_context(tqdm(total=how.epochs, initial=done, disable=not progress, unit="epoch"))
-        loop = _Loop(program, trainer, data, held, batch_size, how, history, calls, run, bar, label)
+        loop = Loop(program, trainer, data, held, batch_size, how, history, calls, run, bar, label)
         stack.callback(loop.end)
         for stage, number in plan:
             rule = loop.rule_of(stage)
@@ -225,144 +220,6 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 fit.__signature__ = _signature(fit)  # type: ignore[attr-defined]
-
-
-class _Loop:
-    """Epochs and stages of one fit, from where they are."""
-
-    def __init__(
-        self,
-        program: Program,
-        trainer: Any,
-        data: Batch,
-        held: Batch | None,
-        size: int,
-        how: Settings,
-        history: History,
-        calls: Callbacks,
-        run: Run | None,
-        bar: Any,
-        label: np.ndarray | None,
-    ):
-        self.program, self.trainer, self.data, self.held, self.size = program, trainer, data, held, size
-        self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, label
-        self.first = self.good = trainer.weights()
-        self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
-
-    def run_stage(
-        self,
-        stage: Stage,
-        number: int,
-        rule: EarlyStopping | None,
-        losses: list[float],
-        snapshot: Mapping[str, np.ndarray] | None,
-    ) -> None:
-        """Runs a stage from its first epoch, or from a snapshot after those that have the losses."""
-        trainer, self.stage = self.trainer, stage.name
-        trainer.begin(stage, number * (len(self.data) // self.size), self.how.schedule)
-        best: Mapping[str, np.ndarray] | None = None
-        if snapshot is not None:
-            own = {n: x for n, x in snapshot.items() if not n.startswith((BEST, STATES))}
-            restore(trainer, own, self.run)
-            best = {n.removeprefix(BEST): x for n, x in snapshot.items() if n.startswith(BEST)}
-            self.epoch += len(losses)
-        else:
-            self._call("on_stage", {})
-        seen, held = self.data, self.held
-        if stage.encode is not None:
-            seen = trainer.encode(stage.encode, self.data, self.size)
-            held = None if held is None else trainer.encode(stage.encode, held, self.size)
-        if stage.initialize is not None:
-            trainer.assign(stage.initialize(seen))
-        if not stage.cache:
-            seen, held = self.data, self.held
-        blocks = [] if held is None else list(even_blocks(held, self.size))
-        over = len(losses) == number or bool(rule and rule.ended(losses))
-        while not over:
-            record = self._epoch(seen)
-            if blocks:
-                parts = [trainer.held_out(rows, n) for n, rows in enumerate(blocks)]
-                record |= {f"validation.{name}": value for name, value in weighted_mean(parts, blocks).items()}
-            if stage.measure is not None:
-                record |= trainer.measure(stage.measure, seen[:MEASURED], 0)
-            self.epoch += 1
-            losses.append(record.get(LOSS, float("nan")))
-            over = len(losses) == number or bool(rule and rule.ended(losses))
-            if rule and rule.best(losses) == len(losses) - 1:
-                best = trainer.snapshot()
-            if over:
-                if rule and best and rule.best(losses) < len(losses) - 1:
-                    restore(trainer, best, self.run)
-                trainer.finish()
-            self._end_epoch(stage, record, {} if over or not best else best)
-
-    def end(self) -> None:
-        """Tells callbacks that the fit ends."""
-        self._call("on_end", self.history[-1] if self.history else {})
-
-    def rule_of(self, stage: Stage) -> EarlyStopping | None:
-        """The rule by which a stage ends early, if its held-out loss is one to go by: a bound, or that of a score."""
-        program, rule = self.program, self.how.early_stopping
-        if not isinstance(rule, EarlyStopping):
-            return None
-        if program.ode_density or (stage.encode is not None and stage.cache):
-            return rule
-        of_stage = replace(program, model=stage.model or program.model, guide=stage.guide or program.guide)
-        fitted = Fitted(of_stage, self.trainer.weights(), label=self.label)
-        priors = program.ppl.host.find_prior(fitted.model, self.data[:2])
-        tilted = [site for site, prior in priors.items() if getattr(prior, "tilted", True)]
-        if not tilted:
-            return rule
-        warn(
-            f"Early stopping does not watch stage '{stage.name}': the loss lacks the normalizer of the energy of "
-            f"'{tilted[0]}', so that epochs do not compare. The stage takes all of its epochs.",
-            TrainingWarning,
-        )
-        return None
-
-    def _epoch(self, data: Batch) -> dict[str, Any]:
-        """Takes the steps of an epoch; means of what they record."""
-        start, records = time.perf_counter(), []
-        listen = self.calls.listen("on_step")
-        for number, batch in enumerate(minibatches(data, self.size, seed=self.how.seed, epoch=self.epoch)):
-            ok, record = self.trainer.step(batch)
-            if not ok:
-                error = TrainingError(
-                    f"The loss or its gradient is not finite in epoch {self.epoch + 1}, step {number + 1} "
-                    f"({', '.join(f'{k}={v:.4g}' for k, v in record.items())}). The state before this step is kept; "
-                    "lower the learning rate or set clip."
-                )
-                error.fitted = self._now()  # type: ignore[attr-defined]
-                raise error
-            records.append(record)
-            self.steps += 1
-            if listen:
-                self._call("on_step", record)
-        mean = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
-        return {**mean, "steps": len(records), "seconds": round(time.perf_counter() - start, 3)}
-
-    def _end_epoch(self, stage: Stage, record: dict[str, Any], best: Mapping[str, np.ndarray]) -> None:
-        """Records an epoch, tells callbacks, and saves it."""
-        before = History(self.history)
-        self.history.append({"epoch": self.epoch, "stage": stage.name, **record})
-        self._call("on_epoch", self.history[-1])
-        if self.run:
-            weights = self.trainer.weights()
-            check_weights(weights, self.first, Fitted(self.program, self.good, before, self.label))
-            state = self.trainer.snapshot() | {f"{BEST}{n}": x for n, x in best.items()} | self.calls.state()
-            save(self.run, state, Fitted(self.program, weights, self.history, self.label))
-            self.good = weights
-        self.bar.set_description(stage.name)
-        held = {"held_out": f"{record[LOSS]:.4g}"} if LOSS in record else {}
-        self.bar.set_postfix(loss=f"{record['loss']:.4g}", **held)
-        self.bar.update()
-
-    def _call(self, hook: str, record: Mapping[str, Any]) -> None:
-        if self.calls.listen(hook):
-            self.calls.call(hook, FitEvent(self.stage, self.epoch, self.steps, record, self._now))
-
-    def _now(self) -> Fitted:
-        return Fitted(self.program, self.trainer.weights(), self.history, self.label)
 
 
 def _warn_before(

@@ -107,7 +107,7 @@ def find_diagnosis(
 
 
 def _kept(file: Path, fitted: Fitted) -> dict[str, Any] | None:
-    """What a file has of the run as it is; None where there is none, or it is of another epoch."""
+    """Content of a file about the run as it is; None where there is none, or it is of another epoch."""
     if not file.is_file():
         return None
     try:
