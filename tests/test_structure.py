@@ -31,7 +31,7 @@ FLOORS = (
         "writing",
         "_backend",
     ),
-    ("mmppl", "batch", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),
+    ("mmppl", "batch", "batch_values", "sites", "subsets", "sde", "mcmc", "aggregation", "priors", "nets", "data"),
     ("inference",),
     ("pyro", "numpyro"),
     ("models",),
