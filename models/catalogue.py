@@ -115,6 +115,9 @@ def _option(name: str, default: Any, annotation: Any, text: str) -> Option:
         return Option(name, "by modality", "as modalities say", text, f"--set {name}={by_name[name]}")
     said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     words = [word for key, word in WORDS.items() if key in said]
+    one, by_modality = said.partition("Mapping")[::2]
+    if "float" in one and by_modality:
+        words = ["number, or by modality"]
     kind = (words[0] if words else "mapping") + (" or none" if default is None else "")
     shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
     return Option(name, kind, shown, text, _example(name, default, said, text))
@@ -122,7 +125,7 @@ def _option(name: str, default: Any, annotation: Any, text: str) -> Option:
 
 def _example(name: str, default: Any, said: str, text: str) -> str:
     """One that differs from the default, where the command line can give any."""
-    if "Mapping" in said:
+    if "Mapping" in said and "float" not in said.partition("Mapping")[0]:
         return ""
     if isinstance(default, bool):
         value: Any = str(not default).lower()
