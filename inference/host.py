@@ -1,6 +1,6 @@
 """Protocols of what a host gives: ``mmppl.numpyro`` and ``mmppl.pyro``, with their ``host`` module.
 
-A :class:`Face` is what a user imports. Its ``host`` serves two clients: programs of :mod:`mmppl.models`, which are
+A :class:`PPL` is what a user imports. Its ``host`` serves two clients: programs of :mod:`mmppl.models`, which are
 written once for both hosts (:class:`ProgramHost`), and :mod:`mmppl.inference`, which trains and runs them
 (:class:`Runtime`). Shapes are those of K draws, N rows and the event of each site.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Array = Any
 Latents = Mapping[str, Any]
 
-__all__ = ["Face", "Host", "ProgramHost", "Runtime", "Trainer"]
+__all__ = ["PPL", "Host", "ProgramHost", "Runtime", "Trainer"]
 
 
 class ProgramHost(Protocol):
@@ -182,7 +182,7 @@ class Host(ProgramHost, Runtime, Protocol):
     """Both: the module ``mmppl.<host>.host``."""
 
 
-class Face(Protocol):
+class PPL(Protocol):
     """A module that users import, ``mmppl.numpyro`` or ``mmppl.pyro``; its other names are in its ``__all__``."""
 
     host: Host

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.documented import arguments
 from mmppl.models.ebm import ebm
@@ -67,7 +67,7 @@ class Option(NamedTuple):
     example: str
 
 
-def make(name: str, modalities: Mapping[str, Modality], *, ppl: Face, **options: Any) -> Program:
+def make(name: str, modalities: Mapping[str, Modality], *, ppl: PPL, **options: Any) -> Program:
     """The program of a published system by name.
 
     Raises:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
@@ -20,7 +20,7 @@ __all__ = ["ebm"]
 def ebm(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 24,
     hidden: int = 256,
     beta: float = 0.5,

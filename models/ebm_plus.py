@@ -2,7 +2,7 @@
 
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import system, weights
 from mmppl.models.common.shared_private import SharedPrivate
@@ -15,7 +15,7 @@ __all__ = ["ebm_plus"]
 def ebm_plus(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 24,
     private_dim: int = 8,
     hidden: int = 256,

@@ -5,7 +5,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system, weights
 from mmppl.nets import DeepSets, SetTransformer, decoder, encoder
@@ -20,7 +20,7 @@ PRIORS = ("conditional", "normal")
 def ivae(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 2,
     hidden: int = 128,
     label: str = "label",

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.one_latent import one_latent
@@ -18,7 +18,7 @@ __all__ = ["jmvae"]
 def jmvae(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 16,
     hidden: int = 256,
     beta: float = 1.0,

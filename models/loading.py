@@ -9,16 +9,16 @@ import numpy as np
 from mmppl.batch import Modality
 from mmppl.errors import DataError, MMPPLError, OptionError, RunError
 from mmppl.inference import Fitted, History, Program, Run
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.catalogue import make
 
-__all__ = ["BACKENDS", "face", "load"]
+__all__ = ["BACKENDS", "load", "ppl_of"]
 
 BACKENDS = ("numpyro", "pyro")
 
 
-def face(backend: str) -> Face:
+def ppl_of(backend: str) -> PPL:
     """Imports ``mmppl.numpyro`` or ``mmppl.pyro`` by the name of the host; only this one is imported.
 
     Raises:
@@ -27,7 +27,7 @@ def face(backend: str) -> Face:
     """
     if backend not in BACKENDS:
         raise OptionError(f"Unknown backend '{backend}'; expected one of {', '.join(BACKENDS)}.")
-    return cast(Face, import_module(f"mmppl.{backend}"))
+    return cast(PPL, import_module(f"mmppl.{backend}"))
 
 
 def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
@@ -86,7 +86,7 @@ def _declared(path: str | os.PathLike, info: RunInfo) -> Program:
     if info.model == "custom":
         raise RunError(f"'{path}' holds a user-defined program. Pass it: load(path, program=...).")
     modalities = {name: Modality(**fields) for name, fields in info.modalities.items()}
-    ppl = face(info.backend)
+    ppl = ppl_of(info.backend)
     try:
         return make(info.model, modalities, ppl=ppl, seed=info.seed, **info.options)
     except (OptionError, TypeError) as error:

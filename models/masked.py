@@ -8,7 +8,7 @@ from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import beta_schedule, system, weights
 from mmppl.models.common.latent_priors import latent_prior
@@ -37,7 +37,7 @@ PRIVATE_PRIORS = ("standard", "conditional")
 def masked(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 16,
     private: int = 0,
     hidden: int = 256,

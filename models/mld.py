@@ -1,7 +1,7 @@
 """Multi-modal Latent Diffusion."""
 
 from mmppl.batch import Modality
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
@@ -17,7 +17,7 @@ SHARED = ScoreOptions()
 def mld(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     shared: ScoreOptions = SHARED,
     p_conditional: float = 0.5,
     p_marginal: float = 0.1,

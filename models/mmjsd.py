@@ -3,7 +3,7 @@
 from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
 
@@ -14,7 +14,7 @@ __all__ = ["mmjsd"]
 def mmjsd(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 16,
     hidden: int = 256,
     beta: float = 1.0,

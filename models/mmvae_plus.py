@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmppl.batch import Modality
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import system, weights
 from mmppl.models.common.latent_priors import latent_prior
@@ -17,7 +17,7 @@ __all__ = ["mmvae_plus"]
 def mmvae_plus(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 16,
     private_dim: int = 8,
     hidden: int = 256,

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
@@ -31,7 +31,7 @@ EXACT, PROBES = 64, 8
 def mt_diffusion(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     shared: ScoreOptions = SHARED,
     primary: str | None = None,
     space: str = "latent",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmppl.batch import Modality
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.one_latent import one_latent
@@ -16,7 +16,7 @@ __all__ = ["mvtcae"]
 def mvtcae(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 16,
     hidden: int = 256,
     beta: float = 1.0,

@@ -6,7 +6,7 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.declare import autoencoders, beta_schedule, system, weights
 from mmppl.models.common.latent_priors import latent_prior
@@ -19,7 +19,7 @@ __all__ = ["nexus"]
 def nexus(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     latent_dim: int = 16,
     local_dim: int = 16,
     message_dim: int = 64,

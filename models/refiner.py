@@ -8,7 +8,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
 from mmppl.models.mld import mld
@@ -18,7 +18,7 @@ __all__ = ["coarse_pairs", "refiner"]
 
 
 @checked(width=at_least(1))
-def refiner(modality: Modality, *, ppl: Face, width: int = 512, seed: int = 0, **options: Any) -> Program:
+def refiner(modality: Modality, *, ppl: PPL, width: int = 512, seed: int = 0, **options: Any) -> Program:
     r"""Diffusion that sharpens decoded data: :math:`p(x \mid \hat x)` of data x and what a decoder made of them.
 
     A program of two modalities, ``"coarse"`` and ``"fine"``, both of the shape given: :func:`~mmppl.models.mld` of the

@@ -1,7 +1,7 @@
 """Score-based multi-modal autoencoders."""
 
 from mmppl.batch import Modality
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
@@ -18,7 +18,7 @@ SHARED = ScoreOptions(autoencoder="vae", solver="corrector", steps=201)
 def sbm(
     modalities: dict[str, Modality],
     *,
-    ppl: Face,
+    ppl: PPL,
     shared: ScoreOptions = SHARED,
     replacement: str = "fresh",
     particles: int | None = None,

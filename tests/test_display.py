@@ -43,7 +43,7 @@ class Balanced(HTMLParser):
 
 
 def check(thing, *words):
-    """Checks both faces of an object, which say the words."""
+    """Checks both texts of an object, which say the words."""
     text = repr(thing)
     assert len(text.encode()) <= 4096
     assert text.count("\n") < 40

@@ -51,19 +51,19 @@ def test_shared_rooms_load_no_framework(module, tmp_path):
     assert not loaded(f"import {module}", tmp_path) & {"torch", "jax", "pyro", "numpyro", "equinox", "optax"}
 
 
-@pytest.mark.parametrize("face", ["numpyro", "pyro"])
-def test_a_face_loads_its_own_host_only(face, tmp_path):
-    names = loaded(f"import mmppl.{face}", tmp_path)
-    assert {host for host, frameworks in HOSTS.items() if names & set(frameworks)} == {face}
-    assert set(HOSTS[face]) <= names
+@pytest.mark.parametrize("host", ["numpyro", "pyro"])
+def test_a_package_of_a_host_loads_its_own_host_only(host, tmp_path):
+    names = loaded(f"import mmppl.{host}", tmp_path)
+    assert {host for host, frameworks in HOSTS.items() if names & set(frameworks)} == {host}
+    assert set(HOSTS[host]) <= names
 
 
-@pytest.mark.parametrize("face", ["numpyro", "pyro"])
-def test_importing_a_face_changes_no_setting(face, tmp_path):
+@pytest.mark.parametrize("host", ["numpyro", "pyro"])
+def test_importing_a_package_of_a_host_changes_no_setting(host, tmp_path):
     hosts = "\n".join(
-        f"import {name}, {name}.distributions" if "pyro" in name else f"import {name}" for name in HOSTS[face]
+        f"import {name}, {name}.distributions" if "pyro" in name else f"import {name}" for name in HOSTS[host]
     )
-    code = SNAPSHOT.format(tests=str(TESTS), hosts=hosts, statement=f"import mmppl.{face}")
+    code = SNAPSHOT.format(tests=str(TESTS), hosts=hosts, statement=f"import mmppl.{host}")
     assert run(code, tmp_path) == "[]"
 
 
@@ -83,7 +83,7 @@ from mmppl import Batch
 a, b = Batch({{"x": jnp.ones((2, 3))}}), Batch({{"x": torch.ones(2, 3)}})
 assert type(a.present["x"]) is type(jnp.ones(1)) and type(b.present["x"]) is torch.Tensor
 names = mmppl.pyro.__all__
-missing = [n for n in names for face in (mmppl.pyro, mmppl.numpyro) if not hasattr(face, n)]
+missing = [n for n in names for host in (mmppl.pyro, mmppl.numpyro) if not hasattr(host, n)]
 print(list(mmppl.pyro.__all__) == list(mmppl.numpyro.__all__) and len(names) > 0 and not missing)
 """
     assert run(code, tmp_path) == "True"

@@ -135,7 +135,7 @@ def upward_imports(source: str, module: str) -> list[str]:
 
 
 def framework_imports(source: str, module: str) -> list[str]:
-    """Frameworks imported by a shared room, or by one face from the other side's world.
+    """Frameworks imported by a shared room, or by one host's package from the other side's world.
 
     The project's own native modules may be imported inside functions: by then the caller has chosen a host.
     """

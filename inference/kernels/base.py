@@ -1,4 +1,4 @@
-"""A kernel is ``init_chains`` and ``step``, for many chains at once; each face joins it to its host's ``MCMC``."""
+"""A kernel is ``init_chains`` and ``step``, for many chains at once; each host's package joins it to its ``MCMC``."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -12,7 +12,7 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import blocks
 from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
 from mmppl.inference.threads import unwarned
 from mmppl.inference.training.fitted import Fitted, example
@@ -172,13 +172,13 @@ def _bounding(fitted: Fitted, given: Sequence[str]) -> Fitted:
 
 
 @cache
-def _walker(ppl: Face) -> Any:
+def _walker(ppl: PPL) -> Any:
     """One kernel for all calls, so that a host compiles its steps once."""
     return ppl.HMC(None, num_steps=4, step_size=0.375)
 
 
 @cache
-def _bound(ppl: Face, num: int) -> Any:
+def _bound(ppl: PPL, num: int) -> Any:
     """One objective for all calls, so that a host compiles its weights once."""
     return ppl.ELBO(particles=num, average=True)  # so that each particle has its own latents outside the plate
 

@@ -10,7 +10,7 @@ from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.kernels import KERNELS, Kernel
 from mmppl.inference.training.fitted import Fitted
 
@@ -83,7 +83,7 @@ def refine_draws(
 
 
 @cache
-def _walker(ppl: Face, kernel: str, options: tuple) -> Kernel:
+def _walker(ppl: PPL, kernel: str, options: tuple) -> Kernel:
     """One kernel for all calls, so that a host compiles its steps once."""
     try:
         return getattr(ppl, KERNELS[kernel].__name__)(None, **dict(options))

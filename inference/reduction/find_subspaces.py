@@ -10,7 +10,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.checks import above, checked
 from mmppl.errors import DataError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.reduction.ratio_learning import RatioLearning, Rows, learn_ratio
 from mmppl.priors import Blocks
 from mmppl.priors.reduction.subspaces import Subspaces, whitening
@@ -24,7 +24,7 @@ FEW = 8
 
 @checked(eps=above(0))
 def find_subspaces(
-    latents: Batch, blocks: Blocks, *, eps: float, ppl: Face, learning: RatioLearning | None = None
+    latents: Batch, blocks: Blocks, *, eps: float, ppl: PPL, learning: RatioLearning | None = None
 ) -> Subspaces:
     r"""The smallest subspaces of every block that are estimated to lose less than a tolerance.
 
@@ -92,7 +92,7 @@ def _marginals(
     x: np.ndarray,
     parts: tuple[np.ndarray, np.ndarray],
     eps: float,
-    ppl: Face,
+    ppl: PPL,
     how: RatioLearning,
 ) -> np.ndarray:
     """The scores of every block by itself, ``(N, D)``: of the normal, plus the ratio against it."""

@@ -16,7 +16,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.checks import above, at_least, checked, within
 from mmppl.data.minibatches import minibatches
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.nets import MLP
 from mmppl.priors.reduction.score_ratio import denoising_ratio_losses, directions, linear_ratio, ratio_losses
@@ -132,7 +132,7 @@ class RatioLearning:
 
 
 def learn_ratio(
-    train: Rows, test: Rows, eps: float, ppl: Face, how: RatioLearning
+    train: Rows, test: Rows, eps: float, ppl: PPL, how: RatioLearning
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The score ratio, from whitened latents ``(N, D)`` to ``(N, D)``.
 
@@ -171,7 +171,7 @@ def _start(ratio: np.ndarray, found: np.ndarray, number: int, seed: int) -> np.n
 
 
 def _learn(
-    train: Rows, test: Rows, found: np.ndarray, start: np.ndarray, ppl: Face, how: RatioLearning
+    train: Rows, test: Rows, found: np.ndarray, start: np.ndarray, ppl: PPL, how: RatioLearning
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Learns a network until the held-out loss rises."""
     dim, wide = train.x.shape[1], found.shape[1] + start.shape[1]

@@ -11,7 +11,7 @@ from mmppl import display
 from mmppl.batch import Batch, Modality
 from mmppl.checks import above, at_least, checked, within
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.objectives import Objective
 from mmppl.inference.training.recent import Recent
 from mmppl.names import check_names
@@ -77,7 +77,7 @@ class Program:
     Arguments:
         model: Host callable of a :class:`~mmppl.batch.Batch`.
         guide: Host callable of a batch, drawing every latent of the model.
-        objective: The default objective, of the same face.
+        objective: The default objective, of the same ``ppl``.
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         modalities: What each modality is, by name; see :func:`~mmppl.names.check_names`.
         name: Name of the system; "custom" for a user-defined program.
@@ -95,7 +95,7 @@ class Program:
             as for ``jax.jit``. Declare a program anew where what its callables read has changed.
 
     Raises:
-        OptionError: If ``ppl`` is no face.
+        OptionError: If ``ppl`` is neither ``mmppl.numpyro`` nor ``mmppl.pyro``.
         ModalityError: If the name of a modality is refused.
 
     Example:
@@ -106,7 +106,7 @@ class Program:
     model: Callable[..., Any]
     guide: Callable[..., Any]
     objective: Objective
-    ppl: Face
+    ppl: PPL
     modalities: Mapping[str, Modality]
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)

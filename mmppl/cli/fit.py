@@ -65,7 +65,7 @@ def fit(
     from mmppl.data.kinds import kinds_table
     from mmppl.diagnostics.loading import open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
-    from mmppl.models.loading import face
+    from mmppl.models.loading import ppl_of
 
     if devices > 1:
         raise OptionError(f"Expected --devices 1; got {devices}. Fitting on several devices is not there yet.")
@@ -75,7 +75,7 @@ def fit(
         raise OptionError(f"Unknown model '{model}'; expected one of {', '.join(SYSTEMS)}.")
     others, kinds = parse_kinds(set_ or [])
     options, fit_settings = parse_settings(others, model, settings(model))
-    ppl = face(backend)
+    ppl = ppl_of(backend)
     if schedule is not None:
         fit_settings["schedule"] = schedule
     dataset = open_data(data, data_root, kinds, max_bytes)

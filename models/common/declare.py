@@ -11,7 +11,7 @@ from mmppl.aggregation.pooled import EMPTY
 from mmppl.batch import Modality
 from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.modality import KINDS
 from mmppl.models.common.documented import SCORING, with_options
@@ -54,7 +54,7 @@ def autoencoders(
     return specs
 
 
-def beta_schedule(ppl: Face, beta: float, warmup: int | None) -> Any:
+def beta_schedule(ppl: PPL, beta: float, warmup: int | None) -> Any:
     """Linear KL warm-up: beta, reached from 0 in ``warmup`` steps if there are any.
 
     None is for 400 steps, or a quarter of those of a fit where these are fewer.
@@ -118,7 +118,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     known = [*(p.name for p in own_parameters), *SCORING]
     kinds = {p.name: kind_of(p.annotation) for p in own_parameters}
 
-    def make(modalities: Mapping[str, Modality], *, ppl: Face, seed: int = 0, **options: Any) -> Program:
+    def make(modalities: Mapping[str, Modality], *, ppl: PPL, seed: int = 0, **options: Any) -> Program:
         unknown = [name for name in options if name not in known]
         if unknown:
             own = [name for name in known if name not in ("modalities", "ppl", "seed")]

@@ -8,7 +8,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 
 __all__ = ["PRIORS", "latent_prior"]
 
@@ -16,7 +16,7 @@ PRIORS = ("normal", "laplace", "gaussian_mixture", "vamp", "flow")
 
 
 def latent_prior(
-    ppl: Face,
+    ppl: PPL,
     prior: str | Callable[[], Any],
     latent_dim: int,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.autoencoder import Autoencoder
 from mmppl.models.common.declare import autoencoders, weights
@@ -32,7 +32,7 @@ __all__ = ["two_stages"]
 
 def two_stages(
     modalities: Mapping[str, Modality],
-    ppl: Face,
+    ppl: PPL,
     *,
     options: ScoreOptions,
     score: JointModel,
@@ -91,7 +91,7 @@ def two_stages(
 class LatentScore:
     """Models and guides of the stages, over networks that they share; arguments are those of :func:`two_stages`."""
 
-    ppl: Face
+    ppl: PPL
     modalities: Mapping[str, Modality]
     options: ScoreOptions
     score: JointModel

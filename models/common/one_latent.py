@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmppl.batch import Batch, Modality
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.models.common.latent_priors import latent_prior
 
 __all__ = ["one_latent"]
 
 
 def one_latent(
-    ppl: Face,
+    ppl: PPL,
     modalities: Mapping[str, Modality],
     nets: Mapping[str, Any],
     posterior: Callable[[Batch], Any],

@@ -17,7 +17,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.likelihoods.discretized_logistic import LEVELS
 from mmppl.priors import BernoulliHead, CategoricalHead, NormalHead, PoissonHead
 from mmppl.priors.coordinates import FLOOR
@@ -96,7 +96,7 @@ class OwnSpace:
         code = xp.astype(xp.reshape(value, (value.shape[0], self.size)), like.dtype)
         return code, xp.zeros_like(code) + (SPREAD if self.pixels else 0.0)
 
-    def likelihood(self, ppl: Face, z: Array) -> Any:
+    def likelihood(self, ppl: PPL, z: Array) -> Any:
         """The distribution of data given codes ``(*, D)``."""
         modality, dist, xp = self.modality, ppl.host.dist, get_backend(z).xp
         rank, shape = len(modality.shape), (*z.shape[:-1], *modality.shape)

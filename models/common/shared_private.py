@@ -6,7 +6,7 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.nets import decoder, encoder
 
 __all__ = ["SharedPrivate"]
@@ -40,7 +40,7 @@ class SharedPrivate:
     def __init__(
         self,
         modalities: Mapping[str, Modality],
-        ppl: Face,
+        ppl: PPL,
         *,
         latent_dim: int,
         private_dim: int,

@@ -5,7 +5,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.host import Face
+from mmppl.inference.host import PPL
 from mmppl.inference.reduction.find_subspaces import PROBES, find_subspaces
 from mmppl.inference.reduction.ratio_learning import RATIOS, RatioLearning
 from mmppl.priors import Blocks, Whitening
@@ -24,7 +24,7 @@ def ratio_learning(ratio: str, seed: int) -> RatioLearning:
     return RatioLearning(ratio, probes=PROBES, seed=seed)
 
 
-def whitening_params(ppl: Face, blocks: Blocks) -> Whitening:
+def whitening_params(ppl: PPL, blocks: Blocks) -> Whitening:
     """Parameters of the whitening of a reduced prior, at first the identity; see :func:`whitening_values`."""
     like = ppl.host.zeros(1)
     values = Whitening.identity(blocks)._asdict()
@@ -32,7 +32,7 @@ def whitening_params(ppl: Face, blocks: Blocks) -> Whitening:
 
 
 def whitening_values(
-    ppl: Face, blocks: Blocks, latents: Batch, eps: float, learning: RatioLearning
+    ppl: PPL, blocks: Blocks, latents: Batch, eps: float, learning: RatioLearning
 ) -> dict[str, np.ndarray]:
     """Values of the parameters of :func:`whitening_params`, from a score ratio learned from latents.
 

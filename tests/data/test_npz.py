@@ -156,7 +156,9 @@ def test_a_write_that_fails_midway_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_unknown_names_and_options(tmp_path):
-    with pytest.raises(OptionError, match="Unknown data 'cifar'. Expected one of polydigits, linear_gaussian, glyphs, poly"):
+    with pytest.raises(
+        OptionError, match="Unknown data 'cifar'. Expected one of polydigits, linear_gaussian, glyphs, poly"
+    ):
         load("cifar")
     with pytest.raises(OptionError, match="Unknown option 'size' of data 'polydigits'"):
         load("polydigits", size=3)

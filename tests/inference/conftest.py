@@ -19,7 +19,7 @@ from mmppl.testing.drivers import driver
 
 @pytest.fixture(params=["numpyro", "pyro"])
 def ppl(request):
-    """Either face; tests with "pyro" need torch."""
+    """``mmppl.numpyro`` or ``mmppl.pyro``; tests with "pyro" need torch."""
     return importlib.import_module(f"mmppl.{request.param}")
 
 

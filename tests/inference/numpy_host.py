@@ -70,10 +70,10 @@ class Objective:
 def program(trainer=Trainer, names="a", **options):
     host = types.SimpleNamespace(NAME="numpyro", TRAINS_IN_PLACE=True, Trainer=trainer, fitting=nullcontext)
     host.find_prior, host.bind = lambda model, batch: {}, lambda program, weights, batch: (program.model, program.guide)
-    face = types.SimpleNamespace(host=host)
+    ppl = types.SimpleNamespace(host=host)
     shapes = {name: Modality((2,)) for name in names}
 
     def make(seed):
-        return Program(print, print, Objective(), face, shapes, name="toy", options=options, rebuild=make)
+        return Program(print, print, Objective(), ppl, shapes, name="toy", options=options, rebuild=make)
 
     return make(0)

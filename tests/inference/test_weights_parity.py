@@ -25,8 +25,8 @@ def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
     if system == "ebm":
         options |= {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3}
 
-    def make(face):
-        return models.make(system, LINEAR.modalities, ppl=importlib.import_module(f"mmppl.{face}"), **options)
+    def make(backend):
+        return models.make(system, LINEAR.modalities, ppl=importlib.import_module(f"mmppl.{backend}"), **options)
 
     fitted = fit(make(first), TRAIN, epochs=4, batch_size=64, out=tmp_path / "run", ema=0.5, progress=False)
     moved = Fitted(make(second), Run(tmp_path / "run").weights())

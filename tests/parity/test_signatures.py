@@ -25,7 +25,7 @@ def members(protocol):
 
 @pytest.mark.parametrize("name", [n for n in mmppl.pyro.__all__ if callable(getattr(mmppl.pyro, n))])
 def test_public_names_take_the_same_parameters(name):
-    one, two = (getattr(face, name) for face in HOSTS)
+    one, two = (getattr(ppl, name) for ppl in HOSTS)
     assert parameters(one) == parameters(two)
     if inspect.isclass(one):
         own = [{n for n in vars(cls) if not n.startswith("_")} for cls in (one, two)]
@@ -34,11 +34,11 @@ def test_public_names_take_the_same_parameters(name):
                 assert parameters(vars(one)[method]) == parameters(vars(two)[method]), method
 
 
-@pytest.mark.parametrize("face", HOSTS, ids=["numpyro", "pyro"])
-def test_a_host_keeps_the_protocols(face):
+@pytest.mark.parametrize("ppl", HOSTS, ids=["numpyro", "pyro"])
+def test_a_host_keeps_the_protocols(ppl):
     for protocol in (ProgramHost, Runtime):
-        assert all(hasattr(face.host, name) for name in protocol.__annotations__)
-    for protocol, owner in ((ProgramHost, face.host), (Runtime, face.host), (Trainer, face.host.Trainer)):
+        assert all(hasattr(ppl.host, name) for name in protocol.__annotations__)
+    for protocol, owner in ((ProgramHost, ppl.host), (Runtime, ppl.host), (Trainer, ppl.host.Trainer)):
         assert members(protocol)
         for name, wanted in members(protocol).items():
             assert parameters(getattr(owner, name)) == parameters(wanted), name
