@@ -12,11 +12,11 @@ __all__ = ["Batch", "Modality", "__version__", "citation", "load"]
 __version__ = "0.1.0"
 
 
-def load(path: Any, program: Any = None) -> Any:
+def load(path: Any, program: Any = None, *, ppl: Any = None) -> Any:
     """Reads a fitted program back from a run folder; see :func:`mmppl.models.load`."""
     from mmppl import models
 
-    return models.load(path, program)
+    return models.load(path, program, ppl=ppl)
 
 
 def citation(program: Any) -> str:

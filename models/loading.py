@@ -30,13 +30,15 @@ def ppl_of(backend: str) -> PPL:
     return cast(PPL, import_module(f"mmppl.{backend}"))
 
 
-def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
+def load(path: str | os.PathLike, program: Program | None = None, *, ppl: PPL | None = None) -> Fitted:
     """Reads back what ``fit(out=path)``, ``Fitted.save(path)`` or ``mmppl fit`` wrote; the data are not needed.
 
     Arguments:
         path: The run folder.
         program: The program, where it is a user-defined one; a published system is declared anew from what the folder
             says of it.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``, where a published system is to run on another host than the one that
+            fitted it: parameters have the same names and meaning on both. None for the same host.
 
     Returns:
         The program with its weights and history. Its objective is the program's own.
@@ -44,6 +46,7 @@ def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
     Raises:
         RunError: If the folder is not a run, is half-written, of another version, does not fit its own weights, or
             holds a user-defined program and none is given.
+        OptionError: If a program and a host are given, as a program has its host.
         HostError: If its host is not installed.
 
     Example:
@@ -61,10 +64,12 @@ def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
         >>> loaded.program.name, loaded.weights.keys() == fitted.weights.keys()
         ('mvae', True)
     """
+    if program is not None and ppl is not None:
+        raise OptionError("Expected program= or ppl=, as a program has its host; got both. Leave ppl out.")
     run = Run(path)
     info = run.info()
     if program is None:
-        program = _declared(path, info)
+        program = _declared(path, info, ppl)
     label = None if info.label is None else np.asarray(info.label)
     weights, history = run.weights_and_history()
     fitted = Fitted(program, weights, History(history), label)
@@ -81,14 +86,13 @@ def load(path: str | os.PathLike, program: Program | None = None) -> Fitted:
     return fitted
 
 
-def _declared(path: str | os.PathLike, info: RunInfo) -> Program:
+def _declared(path: str | os.PathLike, info: RunInfo, ppl: PPL | None) -> Program:
     """The published system that a run folder names."""
     if info.model == "custom":
         raise RunError(f"'{path}' holds a user-defined program. Pass it: load(path, program=...).")
     modalities = {name: Modality(**fields) for name, fields in info.modalities.items()}
-    ppl = ppl_of(info.backend)
     try:
-        return make(info.model, modalities, ppl=ppl, seed=info.seed, **info.options)
+        return make(info.model, modalities, ppl=ppl or ppl_of(info.backend), seed=info.seed, **info.options)
     except (OptionError, TypeError) as error:
         raise RunError(f"'{path}' is a run of another version: {error}") from error
 

@@ -5,22 +5,24 @@ import importlib
 import numpy as np
 import pytest
 
+import mmppl
 from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import load
-from mmppl.inference import Fitted, Run, fit, log_likelihood
+from mmppl.errors import OptionError
+from mmppl.inference import fit, log_likelihood
 
-FACES = ("numpyro", "pyro")
+HOSTS = ("numpyro", "pyro")
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=128, num_test=5)
 TRAIN, TEST = (
     Batch({n: x.astype(np.float32) for n, x in batch.values.items()}) for batch in (LINEAR.train, LINEAR.test)
 )
 
 
-@pytest.mark.parametrize("first", FACES)
+@pytest.mark.parametrize("first", HOSTS)
 @pytest.mark.parametrize("system", ["mvae", "mmvae", "ebm"])
 def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
-    second = FACES[1 - FACES.index(first)]
+    second = HOSTS[1 - HOSTS.index(first)]
     options = {"latent_dim": 2, "hidden": 8}
     if system == "ebm":
         options |= {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3}
@@ -29,7 +31,8 @@ def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
         return models.make(system, LINEAR.modalities, ppl=importlib.import_module(f"mmppl.{backend}"), **options)
 
     fitted = fit(make(first), TRAIN, epochs=4, batch_size=64, out=tmp_path / "run", ema=0.5, progress=False)
-    moved = Fitted(make(second), Run(tmp_path / "run").weights())
+    moved = mmppl.load(tmp_path / "run", ppl=importlib.import_module(f"mmppl.{second}"))
+    assert moved.program.ppl.host.NAME != fitted.program.ppl.host.NAME
     z = np.random.default_rng(0).standard_normal((3, 5, 2)).astype(np.float32)
     found = [each.program.ppl.host.scores(each.model, {"z": z}, TEST) for each in (fitted, moved)]
     for name in LINEAR.modalities:
@@ -40,3 +43,11 @@ def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
         known = np.isfinite(a.error) & np.isfinite(b.error)  # not where Pareto k fails
         assert known.sum() >= 3
         assert np.all((np.abs(a.value - b.value) < 5 * np.hypot(a.error, b.error))[known])
+
+
+def test_a_program_has_its_host(tmp_path):
+    import mmppl.numpyro as mm
+
+    program = models.mvae(LINEAR.modalities, ppl=mm, latent_dim=2, hidden=8)
+    with pytest.raises(OptionError, match="Expected program= or ppl=, as a program has its host; got both"):
+        mmppl.load(tmp_path, program, ppl=mm)
