@@ -163,6 +163,13 @@ def test_bad_priors(ppl):
         models.mmvae({"t": Modality((3,), kind="tokens", vocabulary=5)}, ppl=ppl, prior="vamp")
 
 
+def test_mopoe_decodes_all_subsets_where_they_are_few(ppl):
+    for number, strata in ((4, "all"), (5, "one")):
+        kinds = {f"m{i}": Modality((2,)) for i in range(number)}
+        assert models.mopoe(kinds, ppl=ppl, latent_dim=2, hidden=4).objective.strata == strata
+        assert models.mopoe(kinds, ppl=ppl, latent_dim=2, hidden=4, strata="all").objective.strata == "all"
+
+
 @pytest.mark.parametrize("encoder", ["bound", "amortised"])
 def test_ebm_learns_from_refined_draws(small, encoder):
     """Both stages do, and what they climb rises."""
