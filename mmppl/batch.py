@@ -9,7 +9,7 @@ import numpy as np
 
 from mmppl import display
 from mmppl._backend import get_backend
-from mmppl.batch_values import check_integers_of_labels, check_values, few
+from mmppl.batch_values import check_values, few
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
@@ -329,7 +329,6 @@ class Batch:
                 )
             check_values(name, modality, value, np.asarray(self.there(name)))
             elements |= self._elements_as(name, modality)
-        check_integers_of_labels(self.numbers)
         out = self.select(*modalities)
         out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))

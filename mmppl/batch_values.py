@@ -1,14 +1,12 @@
 """Values of a batch, checked against what a program expects of its modalities."""
 
-from typing import Any
-
 import numpy as np
 
 from mmppl.checks import LARGEST
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 
-__all__ = ["check_integers_of_labels", "check_values", "few"]
+__all__ = ["check_values", "few"]
 
 IDS = {"tokens": "token ids", "category": "categories"}
 MOST = 2**31 - 1  # of JAX's integers, which larger ones go round without a word
@@ -45,17 +43,6 @@ def check_values(name: str, modality: Modality, value: np.ndarray, there: np.nda
             f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; got others "
             f"where present, in rows {few(rows)}."
         )
-
-
-def check_integers_of_labels(numbers: Any) -> None:
-    """Checks that labels which are integers are integers of every host.
-
-    Raises:
-        DataError: If one is larger.
-    """
-    if getattr(getattr(numbers, "dtype", None), "kind", None) in ("i", "u") and len(numbers):
-        if numbers.max() > MOST or numbers.min() < -MOST:
-            raise DataError(f"Expected label up to {MOST}, the largest integer of JAX; got more. Give texts.")
 
 
 def few(rows: np.ndarray) -> str:

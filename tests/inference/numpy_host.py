@@ -70,6 +70,7 @@ class Objective:
 def program(trainer=Trainer, names="a", **options):
     host = types.SimpleNamespace(NAME="numpyro", TRAINS_IN_PLACE=True, Trainer=trainer, fitting=nullcontext)
     host.find_prior, host.bind = lambda model, batch: {}, lambda program, weights, batch: (program.model, program.guide)
+    host.check_numbers = lambda batch: None
     ppl = types.SimpleNamespace(host=host)
     shapes = {name: Modality((2,)) for name in names}
 

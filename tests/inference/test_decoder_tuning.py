@@ -62,5 +62,5 @@ def test_what_cannot_be_tuned_is_told(small):
     with pytest.raises(OptionError, match=r"share \+ finetune < 1; got 0.8 and share 0.2"):
         small("mld", MODALITIES, finetune=0.8)
     coders = {name: (lambda x: x, lambda z: z) for name in MODALITIES}
-    with pytest.raises(OptionError, match="finetune 0 where all coders are given"):
+    with pytest.raises(OptionError, match="finetune 0 where no autoencoder is learned"):
         small("mld", MODALITIES, coders=coders, latent_dim=1, finetune=0.1)

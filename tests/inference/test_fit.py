@@ -140,7 +140,7 @@ def test_clip_bounds_the_step(small):
 
 def poisoned(monkeypatch, after):
     """Lets the loss of training turn NaN after so many minibatches, by a value that is NaN where present."""
-    module = sys.modules["mmppl.inference.training.fit"]  # the package's attribute of this name is the function
+    module = sys.modules["mmppl.inference.training.loop"]
     original = module.minibatches
     count = []
 
