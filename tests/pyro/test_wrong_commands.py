@@ -43,6 +43,7 @@ ZERO = {
     *("random", "warmup", "buffer", "refine", "private", "private_dim", "shared_dim"),  # none of them
     *("beta", "local_beta", "alpha", "gamma", "penalty", "strength", "head_weight", "weight"),  # nothing of it
     *("guidance", "finetune", "noise", "dropout", "p_conditional", "p_marginal", "ema", "delta", "reduce"),
+    *("p_single", "alone"),
 }
 FIT = {"batch_size": 128, "learning_rate": 1e-3, "ema": 0.0, "clip": None, "schedule": "cosine"}
 
@@ -138,7 +139,7 @@ def every(place):
     for name, command in typer.main.get_command(cli.app).commands.items():
         for option in command.params:
             longest = max(option.opts, key=len)
-            if name == "systems" or longest in ("--set", "--help") or getattr(option, "is_flag", False):
+            if name in ("systems", "data") or longest in ("--set", "--help") or getattr(option, "is_flag", False):
                 continue
             for value in VALUES:
                 if longest.startswith("--") or not value.startswith("-"):
