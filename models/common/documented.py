@@ -15,7 +15,7 @@ SCORING = {
     "scale": 'Scales of their likelihoods in the same way: numbers, ``"learned"`` or ``"heteroscedastic"``.',
     "weight": "Factors on their log likelihoods in training, in the same way.",
 }
-WIDTH = 116
+WIDTH = 112
 PAPER = re.compile(r"^(?P<title>.*?)\s*\((?P<authors>[^()]*), (?P<year>\d{4})\)(?P<rest>.*)$")
 
 
@@ -47,24 +47,24 @@ def with_options(doc: str | None, shared: Mapping[str, Any]) -> str:
         >>> "scale:" in with_options(doc, {})
         True
     """
-    text = doc or ""
+    text = inspect.cleandoc(doc or "")  # Python 3.13 does so by itself
     for name, default in shared.items():
         lines = inspect.cleandoc(default.__doc__).split("\n")
         start = lines.index("Arguments:") + 1
         stop = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
-        fields = "".join(f"    {line}\n" for line in lines[start:stop])
-        text = re.sub(rf"^        {name}: .*\n(?:            .*\n)*", lambda _: fields, text, flags=re.MULTILINE)  # noqa: B023
+        fields = "".join(f"{line}\n" for line in lines[start:stop])
+        text = re.sub(rf"^    {name}: .*\n(?:        .*\n)*", lambda _: fields, text, flags=re.MULTILINE)  # noqa: B023
     scoring = "".join(_entry(name, said) for name, said in SCORING.items())
-    return re.sub(r"^        seed: ", lambda _: f"{scoring}        seed: ", text, count=1, flags=re.MULTILINE)
+    return re.sub(r"^    seed: ", lambda _: f"{scoring}    seed: ", text, count=1, flags=re.MULTILINE)
 
 
 def _entry(name: str, said: str) -> str:
     """A line of a section ``Arguments``, broken where it is long."""
-    lines, line = [], f"        {name}:"
+    lines, line = [], f"    {name}:"
     for word in said.split():
         if len(line) + 1 + len(word) > WIDTH:
             lines.append(line)
-            line = " " * 11
+            line = " " * 7
         line += f" {word}"
     return "\n".join([*lines, line]) + "\n"
 

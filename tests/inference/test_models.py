@@ -233,6 +233,6 @@ def test_help_tells_every_option(name):
     system = models.SYSTEMS[name]
     own = list(inspect.signature(system).parameters)
     told = re.findall(
-        r"^        (\w+): ", system.__doc__.partition("Arguments:")[2].partition("Raises:")[0], re.MULTILINE
+        r"^    (\w+): ", inspect.getdoc(system).partition("Arguments:")[2].partition("Raises:")[0], re.MULTILINE
     )
     assert sorted(told) == sorted(own)
