@@ -141,7 +141,7 @@ def _example(name: str, default: Any, said: str, text: str) -> str:
     elif "int" in said:
         value = 100
     elif "str" in said:
-        value = "image"
+        value = next(iter(re.findall(r'"(\w+)"', text)), "image")
     else:
         return ""
     return f"--set {name}={value}"
