@@ -11,7 +11,7 @@ import numpy as np
 from mmppl.errors import OptionError
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
-from mmppl.nets.equinox_images import FIXED, WEIGHTED
+from mmppl.nets.equinox_images import FIXED, WEIGHTED, Fixed
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
@@ -214,38 +214,34 @@ class _BlockHead(eqx.Module):
         return jnp.concatenate(parts, -1) + self.bias
 
 
-class _Fixed(eqx.Module):
-    layer: Any = eqx.field(static=True)
-
-
-class _Activation(_Fixed):
+class _Activation(Fixed):
     def __call__(self, x, context=None):
         return ACTIVATIONS[self.layer.name](x)
 
 
-class _Log1p(_Fixed):
+class _Log1p(Fixed):
     def __call__(self, x, context=None):
         return jnp.log1p(x)
 
 
-class _WithMask(_Fixed):
+class _WithMask(Fixed):
     def __call__(self, x, context=None):
         there = jnp.ones_like(x) if context is None else jnp.broadcast_to(context, x.shape).astype(x.dtype)
         seen = x if context is None else jnp.where(context, x, 0.0)
         return jnp.concatenate([seen, there], -len(self.layer.shape))
 
 
-class _MissingId(_Fixed):
+class _MissingId(Fixed):
     def __call__(self, x, context=None):
         return x if context is None else jnp.where(context, x, self.layer.number)
 
 
-class _Reshape(_Fixed):
+class _Reshape(Fixed):
     def __call__(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
 
 
-class _TimeFeatures(_Fixed):
+class _TimeFeatures(Fixed):
     def __call__(self, x, context=None):
         t = jnp.maximum(x, 0.0)[..., None]
         angle = t * (np.pi * 2.0 ** np.arange(self.layer.waves)).astype(x.dtype)
@@ -265,7 +261,7 @@ class _GroupNorm(eqx.Module):
         return (centred * jax.lax.rsqrt(variance + L.NORM_EPS)).reshape(x.shape) * self.weight + self.bias
 
 
-class _Attention(_Fixed):
+class _Attention(Fixed):
     def __call__(self, x, context=None):
         width = x.shape[-1] // 3
         parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
@@ -277,17 +273,17 @@ class _Attention(_Fixed):
         return mixed.reshape(*mixed.shape[:-2], width)
 
 
-class _Pool(_Fixed):
+class _Pool(Fixed):
     def __call__(self, x, context=None):
         return jnp.sum(jnp.where(context[..., None], x, 0.0), -2, keepdims=self.layer.keep)
 
 
-class _Swap(_Fixed):
+class _Swap(Fixed):
     def __call__(self, x, context=None):
         return jnp.swapaxes(x, -1, -2)
 
 
-class _Patch(_Fixed):
+class _Patch(Fixed):
     def __call__(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 3
@@ -295,7 +291,7 @@ class _Patch(_Fixed):
         return x.reshape(*x.shape[:k], self.layer.tokens, self.layer.values)
 
 
-class _Unpatch(_Fixed):
+class _Unpatch(Fixed):
     def __call__(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 2
@@ -303,7 +299,7 @@ class _Unpatch(_Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
-class _SplitScale(_Fixed):
+class _SplitScale(Fixed):
     def __call__(self, x, context=None):
         (size, *rest), rank = self.layer.shape, self.layer.rank
         loc, raw, rows = jnp.split(x, (size, 2 * size), axis=-len(self.layer.shape))
@@ -311,13 +307,13 @@ class _SplitScale(_Fixed):
         return (loc, scale, rows.reshape(*x.shape[: -1 - len(rest)], rank, size, *rest)) if rank else (loc, scale)
 
 
-class _Split(_Fixed):
+class _Split(Fixed):
     def __call__(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
         return loc, _scale(raw, self.layer.floor)
 
 
-class _MixtureSplit(_Fixed):
+class _MixtureSplit(Fixed):
     def __call__(self, x, context=None):
         number, dim = self.layer.components, self.layer.dim
         parts = x.reshape(*x.shape[:-1], number, 2 * dim + 1)

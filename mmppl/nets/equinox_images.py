@@ -10,10 +10,12 @@ import numpy as np
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 
-__all__ = ["FIXED", "WEIGHTED"]
+__all__ = ["FIXED", "WEIGHTED", "Fixed"]
 
 
-class _Fixed(eqx.Module):
+class Fixed(eqx.Module):
+    """A layer without weights."""
+
     layer: Any = eqx.field(static=True)
 
 
@@ -23,17 +25,17 @@ class _Weighted(eqx.Module):
     layer: Any = eqx.field(static=True)
 
 
-class _Pick(_Fixed):
+class _Pick(Fixed):
     def __call__(self, x, context=None):
         return jnp.concatenate([x[..., a:b] for a, b in self.layer.spans], -1)
 
 
-class _Rows(_Fixed):
+class _Rows(Fixed):
     def __call__(self, x, context=None):
         return x[..., self.layer.start : self.layer.stop, :]
 
 
-class _Tap(_Fixed):
+class _Tap(Fixed):
     def __call__(self, x, context=None):
         context.taps[self.layer.name] = x
         return x
@@ -46,7 +48,7 @@ class _Convolution(_Weighted):
         return out.reshape(*x.shape[:-1], self.layer.outputs)
 
 
-class _Fold(_Fixed):
+class _Fold(Fixed):
     def __call__(self, x, context=None):
         p, (*lead, h, w, c) = self.layer.size, x.shape
         k = len(lead)
@@ -54,7 +56,7 @@ class _Fold(_Fixed):
         return x.reshape(*lead, h // p, w // p, p * p * c)
 
 
-class _Unfold(_Fixed):
+class _Unfold(Fixed):
     def __call__(self, x, context=None):
         p, (*lead, h, w, c) = self.layer.size, x.shape
         k = len(lead)
@@ -99,7 +101,7 @@ class _Position(eqx.Module):
         return x + self.weight
 
 
-class _Prepend(_Fixed):
+class _Prepend(Fixed):
     def __call__(self, x, context=None):
         return jnp.concatenate([context.tokens, x], -2)
 

@@ -12,7 +12,7 @@ from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
-from mmppl.nets.torch_images import MODULES
+from mmppl.nets.torch_images import MODULES, Fixed
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
 
 __all__ = ["Net", "build", "load", "state"]
@@ -223,42 +223,33 @@ class _BlockHead(_Weighted):
         return torch.cat([part @ weight.T for part, weight in pairs], -1) + self.bias
 
 
-class _Fixed(nn.Module):
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def extra_repr(self) -> str:
-        return str(self.layer)
-
-
-class _Activation(_Fixed):
+class _Activation(Fixed):
     def forward(self, x, context=None):
         return getattr(functional, self.layer.name)(x)
 
 
-class _Log1p(_Fixed):
+class _Log1p(Fixed):
     def forward(self, x, context=None):
         return torch.log1p(x)
 
 
-class _WithMask(_Fixed):
+class _WithMask(Fixed):
     def forward(self, x, context=None):
         there = torch.ones_like(x) if context is None else context.to(x.dtype).expand(x.shape)
         return torch.cat([x if context is None else torch.where(context, x, 0.0), there], -len(self.layer.shape))
 
 
-class _MissingId(_Fixed):
+class _MissingId(Fixed):
     def forward(self, x, context=None):
         return x if context is None else torch.where(context, x, self.layer.number)
 
 
-class _Reshape(_Fixed):
+class _Reshape(Fixed):
     def forward(self, x, context=None):
         return x.reshape(x.shape[: x.ndim - len(self.layer.inputs)] + self.layer.outputs)
 
 
-class _TimeFeatures(_Fixed):
+class _TimeFeatures(Fixed):
     def forward(self, x, context=None):
         t = x.clamp(min=0.0)[..., None]
         angle = t * (np.pi * 2.0 ** torch.arange(self.layer.waves, dtype=x.dtype, device=x.device))
@@ -266,7 +257,7 @@ class _TimeFeatures(_Fixed):
         return torch.cat([torch.log(t + 1e-3), torch.sin(angle), torch.cos(angle), *flags], -1)
 
 
-class _Attention(_Fixed):
+class _Attention(Fixed):
     def forward(self, x, context=None):
         width = x.shape[-1] // 3
         parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
@@ -278,17 +269,17 @@ class _Attention(_Fixed):
         return mixed.reshape(*mixed.shape[:-2], width)
 
 
-class _Pool(_Fixed):
+class _Pool(Fixed):
     def forward(self, x, context=None):
         return torch.where(context[..., None], x, 0.0).sum(-2, keepdim=self.layer.keep)
 
 
-class _Swap(_Fixed):
+class _Swap(Fixed):
     def forward(self, x, context=None):
         return x.transpose(-1, -2)
 
 
-class _Patch(_Fixed):
+class _Patch(Fixed):
     def forward(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 3
@@ -296,7 +287,7 @@ class _Patch(_Fixed):
         return x.reshape(*x.shape[:k], self.layer.tokens, self.layer.values)
 
 
-class _Unpatch(_Fixed):
+class _Unpatch(Fixed):
     def forward(self, x, context=None):
         (c, h, w), p = self.layer.shape, self.layer.size
         k = x.ndim - 2
@@ -304,7 +295,7 @@ class _Unpatch(_Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
-class _SplitScale(_Fixed):
+class _SplitScale(Fixed):
     def forward(self, x, context=None):
         size, rank, axis = self.layer.shape[0], self.layer.rank, -len(self.layer.shape)
         loc, raw, rows = torch.split(x, [size, size, rank * size], dim=axis)
@@ -312,13 +303,13 @@ class _SplitScale(_Fixed):
         return (loc, scale, rows.unflatten(axis, (rank, size))) if rank else (loc, scale)
 
 
-class _Split(_Fixed):
+class _Split(Fixed):
     def forward(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
         return loc, _scale(raw, self.layer.floor)
 
 
-class _MixtureSplit(_Fixed):
+class _MixtureSplit(Fixed):
     def forward(self, x, context=None):
         number, dim = self.layer.components, self.layer.dim
         parts = x.reshape(*x.shape[:-1], number, 2 * dim + 1)

@@ -10,10 +10,12 @@ from torch.nn import functional
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 
-__all__ = ["MODULES"]
+__all__ = ["MODULES", "Fixed"]
 
 
-class _Fixed(nn.Module):
+class Fixed(nn.Module):
+    """A layer without weights."""
+
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer = layer
@@ -22,7 +24,7 @@ class _Fixed(nn.Module):
         return str(self.layer)
 
 
-class _Weighted(_Fixed):
+class _Weighted(Fixed):
     def __init__(self, layer: Any, *shape: int, bias: bool = True) -> None:
         super().__init__(layer)
         self.weight = nn.Parameter(torch.empty(shape))
@@ -30,17 +32,17 @@ class _Weighted(_Fixed):
             self.bias = nn.Parameter(torch.empty(shape[0]))
 
 
-class _Pick(_Fixed):
+class _Pick(Fixed):
     def forward(self, x, context=None):
         return torch.cat([x[..., a:b] for a, b in self.layer.spans], -1)
 
 
-class _Rows(_Fixed):
+class _Rows(Fixed):
     def forward(self, x, context=None):
         return x[..., self.layer.start : self.layer.stop, :]
 
 
-class _Tap(_Fixed):
+class _Tap(Fixed):
     def forward(self, x, context=None):
         context.taps[self.layer.name] = x
         return x
@@ -56,7 +58,7 @@ class _Convolution(_Weighted):
         return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.layer.outputs)
 
 
-class _Fold(_Fixed):
+class _Fold(Fixed):
     def forward(self, x, context=None):
         p, (*lead, h, w, c) = self.layer.size, x.shape
         k = len(lead)
@@ -64,7 +66,7 @@ class _Fold(_Fixed):
         return x.reshape(*lead, h // p, w // p, p * p * c)
 
 
-class _Unfold(_Fixed):
+class _Unfold(Fixed):
     def forward(self, x, context=None):
         p, (*lead, h, w, c) = self.layer.size, x.shape
         k = len(lead)
@@ -116,7 +118,7 @@ class _Position(_Weighted):
         return x + self.weight
 
 
-class _Prepend(_Fixed):
+class _Prepend(Fixed):
     def forward(self, x, context=None):
         return torch.cat([context.tokens, x], -2)
 

@@ -7,6 +7,7 @@ import pytest
 
 from mmppl import Batch, Modality, inference, models
 from mmppl.diagnostics import prediction_by_subset
+from mmppl.diagnostics.prediction import _error
 from mmppl.errors import ModalityError
 
 
@@ -68,3 +69,15 @@ def test_labels_have_an_accuracy(host):
 def test_an_unknown_modality_is_refused(linear, rows):
     with pytest.raises(ModalityError, match=r"Expected subsets of \['a', 'b', 'c'\]; got \['d'\]"):
         prediction_by_subset(linear(), rows, subsets=[("d",)])
+
+
+def test_an_image_is_judged_over_all_pixels_and_a_vector_by_each_coordinate():
+    value = np.array([[0.0, 0.0, 5.0], [2.0, 20.0, 5.0]])  # spreads 1 and 10, and one that does not vary
+    guess = value + np.array([[1.0, 0.0, 1.0], [0.0, 10.0, -1.0]])
+    there = np.ones((2, 3), bool)
+    there[0, 2] = False
+    lost, total = np.array([1.0, 100.0, 1.0]), np.array([2.0, 200.0, 0.0])
+    error, r2 = _error(guess, value, there, pooled=False)
+    assert (error, r2) == pytest.approx(((lost.sum() / 5) ** 0.5, np.mean(1 - lost[:2] / total[:2])))
+    assert _error(guess, value, there, pooled=True)[1] == pytest.approx(1 - lost.sum() / total.sum())
+    assert _error(guess[:1], value[:1], there[:1], pooled=False)[1] is None
