@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
 from mmppl.batch import Batch
+from mmppl.by_value import ByValue
 from mmppl.checks import at_least, checked, one_of
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
@@ -34,7 +35,7 @@ DENSITIES = ("own", "mixture")
     gradient=one_of(GRADIENTS),
     density=one_of(DENSITIES),
 )
-class Objective:
+class Objective(ByValue):
     r"""Base of every objective; a row of the table says what :meth:`terms` are.
 
     A latent whose site is named ``"<modality>.<anything>"`` is private to that modality, the longest if several fit;

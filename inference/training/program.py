@@ -89,8 +89,9 @@ class Program:
         bound: A model and a guide whose log weights are lower bounds of the log likelihood, where there are such.
         rebuild: Declares the program anew, from a seed for its initial weights and other options, or ``modalities``, by
             name.
-
-    Attributes:
+        twin: A program of the same declaration but for the seed, whose callables stand for this one's where they are
+            compiled; they differ in initial weights alone. None for no other.
+        initial: The program whose networks have the initial weights; None for this one.
         compiled: What a host has compiled for this program, and uses again: a callable must do the same at every call,
             as for ``jax.jit``. Declare a program anew where what its callables read has changed.
 
@@ -116,7 +117,9 @@ class Program:
     ode_density: bool = False
     bound: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     rebuild: Callable[..., "Program"] | None = None
-    compiled: Recent = field(default_factory=lambda: Recent(16), init=False, repr=False, compare=False)
+    twin: "Program | None" = field(default=None, repr=False, compare=False)
+    initial: "Program | None" = field(default=None, repr=False, compare=False)
+    compiled: Recent = field(default_factory=lambda: Recent(16), repr=False, compare=False)
     _fresh: Recent = field(default_factory=lambda: Recent(1), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -174,12 +177,19 @@ class Program:
     def fresh(self, seed: int) -> "Program":
         """The same program with initial weights drawn from ``seed``, if it is known how to make it.
 
-        Where training leaves networks as they are, that of the last seed is kept, and with it what is compiled for it.
+        Where training leaves networks as they are, what is compiled serves every seed: the callables are those of the
+        first program that was declared so, or else of the last seed, and the initial weights those of this one.
         """
         rebuild = self.rebuild
         if rebuild is None:
             return self
-        return rebuild(seed) if self.ppl.host.TRAINS_IN_PLACE else self._fresh.get(seed, lambda: rebuild(seed))
+        if self.ppl.host.TRAINS_IN_PLACE:
+            return rebuild(seed)
+        made = self._fresh.get(seed, lambda: rebuild(seed))
+        if made.twin is None:
+            return made
+        kept = {name: getattr(made.twin, name) for name in ("model", "guide", "bound", "stages", "compiled")}
+        return replace(made, **kept, initial=made)
 
     def for_elements_of(self, data: Batch) -> "Program":
         """The same program for data that lack single elements, if it is known how to make it: encoders see which."""

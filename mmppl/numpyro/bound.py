@@ -8,7 +8,7 @@ import jax
 from mmppl.numpyro.state import given
 from mmppl.numpyro.threads import alone
 
-__all__ = ["Bound"]
+__all__ = ["Bound", "Same"]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -21,26 +21,28 @@ class Bound:
     Arguments:
         fn: The program's own callable.
         data: Parameters and mutable state by the host's names.
+        rowwise: Whether every row of a batch is known to be by itself, so that rows may stand beside others.
     """
 
-    def __init__(self, fn: Callable, data: Mapping[str, Any]):
-        self.fn, self.data = fn, dict(data)
+    def __init__(self, fn: Callable, data: Mapping[str, Any], rowwise: bool = False):
+        self.fn, self.data, self.rowwise = fn, dict(data), rowwise
 
     @alone.within_handlers
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return given(self.fn, data=self.data)(*args, **kwargs)
 
-    def tree_flatten(self) -> tuple[tuple, "_Same"]:
-        return (self.data,), _Same(self.fn)
+    def tree_flatten(self) -> tuple[tuple, tuple]:
+        return (self.data,), (Same(self.fn), self.rowwise)
 
     @classmethod
-    def tree_unflatten(cls, aux: "_Same", children: tuple) -> "Bound":
+    def tree_unflatten(cls, aux: tuple, children: tuple) -> "Bound":
         new = object.__new__(cls)
-        new.fn, (new.data,) = aux.fn, children
+        same, new.rowwise = aux
+        new.fn, (new.data,) = same.fn, children
         return new
 
 
-class _Same:
+class Same:
     """A callable as a static argument; one that has no hash is the same as itself alone."""
 
     def __init__(self, fn: Callable):
@@ -54,6 +56,6 @@ class _Same:
         return self.hash
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Same):
+        if not isinstance(other, Same):
             return NotImplemented
         return self.fn is other.fn or (self.by_value and other.by_value and self.fn == other.fn)

@@ -16,6 +16,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.display import Shown
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
+from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.declared import taken_apart
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
@@ -211,7 +212,7 @@ def ambient_key() -> jax.Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         key = numpyro.prng_key()
-    return jax.random.key(0) if key is None else key
+    return random_key(0) if key is None else key
 
 
 def _energy(params: Any, static: Any, z: jax.Array, kept: Any) -> jax.Array:
@@ -229,7 +230,7 @@ def _line_density(params: Any, static: Any, base: Distribution, y: jax.Array, ke
     return _energy(params, static, there(y), kept) + line.log_prob(y)
 
 
-@eqx.filter_jit
+@compiled
 def _draw(
     chains: LangevinChains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
 ) -> jax.Array:
@@ -240,7 +241,7 @@ def _draw(
     return there(chains.run(BACKEND, second, density, start, steps, adjusted=True)[0])
 
 
-@eqx.filter_jit
+@compiled
 def _both_ends(
     chains: LangevinChains, params: Any, static: Any, base: Distribution, kept: Any, key: jax.Array, num: int
 ) -> tuple[jax.Array, jax.Array]:
@@ -252,7 +253,7 @@ def _both_ends(
     return _energy(params, static, there(start), kept), _energy(params, static, there(end), kept)
 
 
-@eqx.filter_jit
+@compiled
 def _anneal(
     chains: LangevinChains,
     params: Any,

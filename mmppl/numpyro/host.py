@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +17,14 @@ from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
+from mmppl.numpyro.chains import JOINT, chains
+from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
-from mmppl.numpyro.posterior import JOINT, Static, anneal, chains, guide_log_prob, outside, probe, refine, scores
+from mmppl.numpyro.posterior import Static, anneal, guide_log_prob, outside, probe, refine, scores
 from mmppl.numpyro.primitives import as_batch, build, check_numbers
+from mmppl.numpyro.rows import padding
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
@@ -98,9 +100,9 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
     return _find_prior(model, as_batch(batch))
 
 
-@eqx.filter_jit
+@compiled
 def _find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
-    sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(batch)
+    sites = handlers.trace(handlers.seed(model, random_key(0))).get_trace(batch)
     out = {}
     for name, site in sites.items():
         fn = site.get("fn")
@@ -114,22 +116,22 @@ def _find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
 @alone
 def log_normalizer(prior: Any, seed: int) -> Any:
     """The prior's log Z, from a seed."""
-    return prior.log_normalizer(jax.random.key(seed))
+    return prior.log_normalizer(random_key(seed))
 
 
 @alone
 def chain_bias(prior: Any, seed: int) -> Any:
     """Bias of the prior's short-run chains, from a seed."""
-    return prior.chain_bias(jax.random.key(seed))
+    return prior.chain_bias(random_key(seed))
 
 
 @alone
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
-    return np.array(_log_weights((model, guide), Static(objective), as_batch(batch), jax.random.key(seed)))
+    return np.array(_log_weights((model, guide), Static(objective), as_batch(batch), random_key(seed)))
 
 
-@eqx.filter_jit
+@compiled
 def _log_weights(program: tuple, objective: Static, batch: Batch, key: jax.Array) -> jax.Array:
     model, guide = program
     first, second = jax.random.split(key)
@@ -140,11 +142,12 @@ def _log_weights(program: tuple, objective: Static, batch: Batch, key: jax.Array
 @alone
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
-    rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(prior_rows)
-    return _latents((model, guide), as_batch(batch), num, jax.random.key(seed), rows)
+    pad = padding(model, len(batch), num)
+    rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(pad.rows(prior_rows))
+    return pad.cut(_latents((model, guide), as_batch(pad.batch(batch)), num, random_key(seed), rows))
 
 
-@eqx.filter_jit
+@compiled
 def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
     model, guide = program
     first, second = jax.random.split(key)
@@ -186,7 +189,7 @@ def places(model: Callable, batch: Batch) -> Places:
 
 
 def _places(model: Callable, batch: Batch) -> Places:
-    return find_places(Runs({}, jax.random.key(0)).run(model, batch, rng=jax.random.key(0)), batch)
+    return find_places(Runs({}, random_key(0)).run(model, batch, rng=random_key(0)), batch)
 
 
 def _hidden(sites: Mapping) -> dict:
@@ -196,11 +199,12 @@ def _hidden(sites: Mapping) -> dict:
 @alone
 def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool) -> dict[str, np.ndarray]:
     """Draws (or means) of every modality of the batch given latents ``(num, N, *event)``."""
-    draws = _decode(model, dict(hidden), as_batch(batch), jax.random.key(seed), mean)
-    return {name: np.array(value) for name, value in draws.items()}
+    pad = padding(model, len(batch), len(next(iter(hidden.values()))))
+    draws = _decode(model, pad.latents(hidden), as_batch(pad.batch(batch)), random_key(seed), mean)
+    return {name: np.array(value) for name, value in pad.cut(draws).items()}
 
 
-@eqx.filter_jit
+@compiled
 def _decode(model: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) -> dict:
     num = next(iter(hidden.values())).shape[0]
 

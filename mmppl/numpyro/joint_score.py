@@ -12,6 +12,7 @@ from numpyro.distributions import Distribution, constraints
 from mmppl._backend.jax import BACKEND
 from mmppl.display import Shown
 from mmppl.nets.bound import BoundNet
+from mmppl.numpyro.compiling import compiled
 from mmppl.numpyro.energy import ambient_key
 from mmppl.priors.blocks import Blocks
 from mmppl.priors.condition import Condition
@@ -126,20 +127,20 @@ def _modules(nets: Any) -> Any:
     return nets.module if isinstance(nets, BoundNet) else nets
 
 
-@eqx.filter_jit
+@compiled
 def _sample(prior: JointScore, key: jax.Array, sample_shape: tuple) -> tuple[jax.Array, Any]:
     energy = eqx.combine(prior.energy_params, prior.energy_static)
     return prior.model.sample(key, prior._query(prior._net(), sample_shape, energy))
 
 
-@eqx.filter_jit
+@compiled
 def _log_density(prior: JointScore, value: jax.Array, check: bool) -> tuple[jax.Array, jax.Array]:
     # What the flow says is not differentiated; the gradient with respect to the value is the score's.
     net = jax.lax.stop_gradient(prior.net_params), prior.net_static
     return prior.model.log_density(prior._query(eqx.combine(*net)), value, check)
 
 
-@eqx.filter_jit
+@compiled
 def _evidence(prior: MultiTask, key: jax.Array, value: jax.Array, num: int) -> tuple[EvidenceTerms, jax.Array]:
     return prior.model.evidence(  # type: ignore[attr-defined]
         key, prior._query(prior._net()), value, num

@@ -1,10 +1,10 @@
 """Kernels of NumPyro's ``MCMC``, used as ``NUTS(model)`` is."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import biject_to
@@ -19,6 +19,7 @@ from mmppl.inference import kernels as shared
 from mmppl.inference.kernels.adaptation import DualAveraging
 from mmppl.inference.kernels.mass import Mass
 from mmppl.numpyro import density
+from mmppl.numpyro.compiling import compiled
 from mmppl.numpyro.state import fresh
 from mmppl.numpyro.threads import alone
 
@@ -92,14 +93,25 @@ class HostKernel(MCMCKernel):
             model_args=model_args,
             model_kwargs=model_kwargs,
         )
+        self.learn(trace, num_warmup)
+        z = dict(info.z if init_params is None else init_params)
+        return _first(self, self._fixed, model_args, model_kwargs, z, keys[1], single)
+
+    def learn(self, trace: dict, num_warmup: int) -> None:
+        """Learns the places of the latents, and what else is fixed, from the sites of one run of the program."""
         self._num_warmup = num_warmup
         self._fixed = {name: site["value"] for name, site in trace.items() if site["type"] in ("param", "mutable")}
         self._layout = _layout(trace)
-        z = dict(info.z if init_params is None else init_params)
-        self._layout.check(z if single else jax.tree.map(lambda x: x[0], z))
-        if self.row_seeds is not None and not self._layout.per_datum:
-            raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
-        return _first(self, self._fixed, model_args, model_kwargs, z, keys[1], single)
+
+    def first(self, z: dict, key: jax.Array, args: tuple, kwargs: dict) -> HostState:
+        """State of chains that start at unconstrained latents."""
+        self._layout.check(z)
+        if self.row_seeds is not None:
+            if not self._layout.per_datum:
+                raise OptionError("Expected one seed: with a latent outside the plate all data are one chain.")
+            key = jax.vmap(partial(jax.random.fold_in, key))(self.row_seeds)
+        log_density = partial(self._log_density, self._fixed, args, kwargs, None)
+        return self._to_host(self.init_chains(log_density, self._layout.pack(z)), key)
 
     @alone
     def sample(self, state: HostState, model_args: tuple, model_kwargs: dict) -> HostState:
@@ -170,18 +182,14 @@ class HostKernel(MCMCKernel):
         return total + sum(jnp.sum(term, axis=tuple(range(term.ndim - 1))) for term in jacobian.values())
 
 
-@eqx.filter_jit
+@compiled
 def _first(
     kernel: HostKernel, fixed: dict, args: tuple, kwargs: dict, z: dict, keys: jax.Array, single: bool
 ) -> HostState:
     """The first state; compiled, since one by one the operations of a program are many times slower."""
-
-    def first(z: dict, key: jax.Array) -> HostState:
-        log_density = partial(kernel._log_density, fixed, args, kwargs, None)
-        if kernel.row_seeds is not None:
-            key = jax.vmap(partial(jax.random.fold_in, key))(kernel.row_seeds)
-        return kernel._to_host(kernel.init_chains(log_density, kernel._layout.pack(z)), key)
-
+    kernel = copy.copy(kernel)
+    kernel._fixed = fixed
+    first = partial(kernel.first, args=args, kwargs=kwargs)
     return first(z, keys) if single else jax.vmap(first)(z, keys)
 
 

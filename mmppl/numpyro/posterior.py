@@ -1,6 +1,6 @@
 """Scoring, moving and sampling posteriors on NumPyro, for :mod:`mmppl.inference`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import biject_to
-from numpyro.infer import HMC, MCMC, NUTS
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
@@ -17,30 +16,13 @@ from mmppl.inference.posterior.annealing import annealed_log_weights
 from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
-from mmppl.numpyro.kernels import HostKernel
+from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.rows import padding
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 
-__all__ = ["JOINT", "Static", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores"]
-
-JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
-# Fields of a kernel's state, and ArviZ's names for them.
-OURS = {
-    "log_density": "lp",
-    "accept_prob": "acceptance_rate",
-    "step_size": "step_size",
-    "energy": "energy",
-    "diverging": "diverging",
-}
-THEIRS = {
-    "potential_energy": "lp",
-    "accept_prob": "acceptance_rate",
-    "adapt_state.step_size": "step_size",
-    "energy": "energy",
-    "diverging": "diverging",
-    "num_steps": "n_steps",
-}
+__all__ = ["Static", "anneal", "guide_log_prob", "outside", "probe", "refine", "scores", "to_real"]
 
 
 class Static(eqx.Module):
@@ -56,9 +38,10 @@ def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -
     Without ``prior`` the second is None: that of a diffusion takes an integration. What lies outside the plate of the
     data is left out; see :func:`outside`.
     """
-    log_lik, log_prior = _scores_jitted(model, dict(hidden), as_batch(batch), prior)
-    wanted = None if log_prior is None else np.array(log_prior)
-    return {name: np.array(value) for name, value in log_lik.items()}, wanted
+    pad = padding(model, len(batch), len(next(iter(hidden.values()))))
+    log_lik, log_prior = _scores_jitted(model, pad.latents(hidden), as_batch(pad.batch(batch)), prior)
+    wanted = None if log_prior is None else np.array(log_prior[:, : len(batch)])
+    return {name: np.array(value) for name, value in pad.cut(log_lik).items()}, wanted
 
 
 def _scores(model: Callable, hidden: dict, batch: Batch, prior: bool = True) -> tuple[dict, Any]:
@@ -69,10 +52,10 @@ def _scores(model: Callable, hidden: dict, batch: Batch, prior: bool = True) -> 
 
 
 def _runs() -> Runs:
-    return Runs({}, jax.random.key(0))
+    return Runs({}, random_key(0))
 
 
-@eqx.filter_jit
+@compiled
 def _scores_jitted(model: Any, hidden: dict, batch: Batch, prior: bool) -> tuple[dict, Any]:
     return _scores(model, hidden, batch, prior)
 
@@ -80,10 +63,12 @@ def _scores_jitted(model: Any, hidden: dict, batch: Batch, prior: bool) -> tuple
 @alone
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
-    return np.array(_guide_log_prob(guide, {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
+    pad = padding(guide, len(batch), len(next(iter(hidden.values()))))
+    own = {n: jnp.asarray(z) for n, z in pad.latents(hidden).items()}
+    return np.array(_guide_log_prob(guide, own, as_batch(pad.batch(batch))))[:, : len(batch)]
 
 
-@eqx.filter_jit
+@compiled
 def _guide_log_prob(guide: Any, hidden: dict, batch: Batch) -> jax.Array:
     return sum(site_densities(_runs(), guide, hidden, batch, lambda site: True).rows.values())
 
@@ -96,7 +81,7 @@ def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> 
     return None if found is None else np.array(found)
 
 
-@eqx.filter_jit
+@compiled
 def _outside(program: tuple, hidden: dict, batch: Batch) -> jax.Array | None:
     log_p, log_q = (site_densities(_runs(), fn, hidden, batch, lambda site: True).outside for fn in program)
     return sum(log_p.values()) - sum(log_q.values()) if log_p or log_q else None
@@ -105,12 +90,13 @@ def _outside(program: tuple, hidden: dict, batch: Batch) -> jax.Array | None:
 @alone
 def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
-    own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    values, reached = _probe(model, own, as_batch(batch), gradients)
-    return {n: np.array(v) for n, v in values.items()}, {n: bool(r) for n, r in reached.items()}
+    pad = padding(model, len(batch), len(next(iter(hidden.values()))))
+    own = {n: jnp.asarray(z) for n, z in pad.latents(hidden).items()}
+    values, reached = _probe(model, own, as_batch(pad.batch(batch)), gradients)
+    return {n: np.array(v) for n, v in pad.cut(values).items()}, {n: bool(r) for n, r in reached.items()}
 
 
-@eqx.filter_jit
+@compiled
 def _probe(model: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     def terms(z: dict) -> dict:
         sites = density.run(model, (batch,), {}, z)
@@ -138,10 +124,10 @@ def _by_row(log_prob: jax.Array, num: int) -> jax.Array:
 def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int) -> dict[str, jax.Array]:
     """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    return _refine(model, Static((kernel, steps)), own, as_batch(batch), jax.random.key(seed))
+    return _refine(model, Static((kernel, steps)), own, as_batch(batch), random_key(seed))
 
 
-@eqx.filter_jit
+@compiled
 def _refine(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> dict:
     kernel, steps = how.value
     begin, back = _side_by_side(model, hidden, batch)
@@ -165,10 +151,10 @@ def anneal(
     """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
     how = Static((kernel, steps))
-    return np.array(_anneal((model, guide), how, own, as_batch(batch), jax.random.key(seed)))
+    return np.array(_anneal((model, guide), how, own, as_batch(batch), random_key(seed)))
 
 
-@eqx.filter_jit
+@compiled
 def _anneal(program: tuple, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> jax.Array:
     (model, guide), (kernel, steps) = program, how.value
     begin, back = _side_by_side(model, hidden, batch)
@@ -201,16 +187,16 @@ def _log_joint(model: Callable, hidden: dict, jacobian: jax.Array, batch: Batch)
 
 def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[jax.Array, Callable]:
     """Latents side by side on the real line, ``(K, N, D)``, and the way back: latents and the log Jacobian."""
-    to_real = _to_real(model, hidden, batch)
-    free = {n: to_real[n].inv(z) for n, z in hidden.items()}
+    real = to_real(model, hidden, batch)
+    free = {n: real[n].inv(z) for n, z in hidden.items()}
 
     def back(position: jax.Array) -> tuple[dict, jax.Array]:
         out, jacobian, begin = {}, jnp.zeros(position.shape[:2]), 0
         for name, u in free.items():
             end = begin + int(np.prod(u.shape[2:]))
             own = position[..., begin:end].reshape(u.shape)
-            out[name] = to_real[name](own)
-            each = to_real[name].log_abs_det_jacobian(own, out[name])
+            out[name] = real[name](own)
+            each = real[name].log_abs_det_jacobian(own, out[name])
             jacobian = jacobian + each.reshape(*position.shape[:2], -1).sum(-1)
             begin = end
         return out, jacobian
@@ -218,66 +204,10 @@ def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[jax.A
     return jnp.concatenate([u.reshape(*u.shape[:2], -1) for u in free.values()], -1), back
 
 
-def _to_real(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:
+def to_real(model: Callable, hidden: Mapping, batch: Batch) -> dict[str, Any]:
     """The map from the real line to the support of each latent."""
     sites = density.run(model, (batch,), {}, {n: z[0] for n, z in hidden.items()})
     missing = [n for n in hidden if n not in sites]
     if missing:
         raise OptionError(f"Expected latents among {density.latent_sites(sites)}; got {missing}.")
     return {n: biject_to(sites[n]["fn"].support) for n in hidden}
-
-
-@eqx.filter_jit
-def _unconstrained(model: Any, hidden: dict, batch: Batch) -> dict:
-    to_real = _to_real(model, hidden, batch)
-    return {n: to_real[n].inv(z) for n, z in hidden.items()}
-
-
-@alone
-def chains(
-    fitted: Any,
-    batch: Batch,
-    kernel: Callable[[Callable], Any],
-    start: Mapping[str, np.ndarray],
-    *,
-    num_samples: int,
-    num_warmup: int,
-    seed: int,
-    rows: Sequence[int] | None = None,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Runs a kernel by NumPyro's MCMC: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
-
-    Arguments:
-        fitted: The program and its weights.
-        batch: The data.
-        kernel: Makes the kernel for a model.
-        start: Where the chains begin, constrained, ``(chains, N, *event)``.
-        num_samples: Draws of each chain.
-        num_warmup: Warm-up steps.
-        seed: Random seed.
-        rows: A seed for each datum, in place of the one.
-    """
-    made, batch = kernel(fitted.model), as_batch(batch)
-    ours = isinstance(made, HostKernel)
-    if rows is not None:
-        if not ours:
-            raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
-        made.row_seeds = jnp.asarray(np.asarray(rows, np.uint32))
-    begin = _unconstrained(fitted.model, {n: jnp.asarray(z) for n, z in start.items()}, batch)
-    number = len(next(iter(begin.values())))
-    mcmc = MCMC(
-        made,
-        num_warmup=num_warmup,
-        num_samples=num_samples,
-        num_chains=number,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    names = OURS if ours else THEIRS if isinstance(made, HMC) else {}
-    begin = begin if number > 1 else {n: z[0] for n, z in begin.items()}
-    mcmc.run(jax.random.key(seed), batch, init_params=begin, extra_fields=tuple(names))
-    stats = {names[k]: np.asarray(v) for k, v in mcmc.get_extra_fields(group_by_chain=True).items()}
-    if not ours and "lp" in stats:
-        stats["lp"] = -stats["lp"]
-    sites = mcmc.get_samples(group_by_chain=True)
-    return {n: np.asarray(sites[n]) for n in start}, stats

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from numpyro import handlers
 
+from mmppl.numpyro.compiling import random_key
+
 __all__ = ["Moves", "fresh", "given", "unvisited"]
 
 
@@ -99,10 +101,10 @@ def unvisited(
     found: set[str] = set()
 
     def run(params: dict) -> None:
-        sites = handlers.trace(given(handlers.seed(guide, jax.random.key(0)), data=params)).get_trace(*args, **kwargs)
+        sites = handlers.trace(given(handlers.seed(guide, random_key(0)), data=params)).get_trace(*args, **kwargs)
         found.update(_values(sites))
         drawn = {name: site["value"] for name, site in sites.items() if site["type"] == "sample"}
-        seeded = given(handlers.seed(model, jax.random.key(0)), data={**params, **drawn})
+        seeded = given(handlers.seed(model, random_key(0)), data={**params, **drawn})
         found.update(_values(handlers.trace(seeded).get_trace(*args, **kwargs)))
 
     if left:

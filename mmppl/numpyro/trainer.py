@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from mmppl.data import blocks
 from mmppl.errors import OptionError
 from mmppl.inference.training.averaging import decay
 from mmppl.nets.transfer import check_arrays
+from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.state import given
@@ -56,7 +56,7 @@ class _Update:
 
     def __call__(self, leaves: list[jax.Array], batch: Batch) -> tuple[list[jax.Array], dict, jax.Array]:
         state: _State = jax.tree.unflatten(self.structure, leaves)
-        key, now = jax.random.split(jax.random.wrap_key_data(state.key))
+        key, now = jax.random.split(wrapped_key(state.key))
         still = {name: value for name, value in state.params.items() if name not in self.moving}
         step = state.taken
 
@@ -76,9 +76,8 @@ class _Update:
             for name, own in state.average.items()
         }
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
-        for name in self.moving:
-            finite &= _stays_finite(params[name], state.params[name])
-        finite &= _stays_finite(changed, {name: state.mutable[name] for name in changed})
+        before = [{name: state.params[name] for name in self.moving}, {name: state.mutable[name] for name in changed}]
+        finite &= _stays_finite([{name: params[name] for name in self.moving}, changed], before)
         new = jax.tree.leaves(
             _State(
                 params,
@@ -123,7 +122,7 @@ class Trainer:
     ):
         self.program, self.rate, self.clip = program, learning_rate, clip
         self.ema = self.own_ema = ema
-        key, first = jax.random.split(jax.random.key(seed))
+        key, first = jax.random.split(random_key(seed))
         svi, begun = start(program, first, batch)
         self.constrain = svi.constrain_fn
         params, mutable = svi.optim.get_params(begun.optim_state), begun.mutable_state or {}
@@ -152,7 +151,9 @@ class Trainer:
         moving = {name: state.params[name] for name in self.moved(stage)}
         chain = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         if self.given is None:
-            optimiser, rate = optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum)), -stage.learning_rate
+            # Of one long vector, an optimiser is one operation where it is one for each array.
+            optimiser = optax.flatten(optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum)))
+            rate = -stage.learning_rate
             if callable(schedule) and self.rate is not None:
                 raise OptionError(
                     f"Expected schedule= of optax to give the learning rate; got learning_rate={self.rate!r} beside "
@@ -174,7 +175,7 @@ class Trainer:
         what = _Update(self.constrain, optimiser, *how, self.objective, self.pair, self._structure, tuple(moving))
         settings = *how, self.clip, stage.momentum, self.given, jnp.result_type(float)
         key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
-        self._step = _kept(self.program, key, lambda: jax.jit(what, donate_argnums=0))
+        self._step = _kept(self.program, key, lambda: step_compiled(what))
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
@@ -192,9 +193,9 @@ class Trainer:
             return objective.loss_and_record(key, everything, *pair, batch, step=state.steps)[1][0]
 
         key = "held out", objective, *pair, structure, jnp.result_type(float)
-        compiled = _kept(self.program, key, lambda: jax.jit(record))
+        run = _kept(self.program, key, lambda: compiled(record))
         plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch), elements=batch.elements)
-        return {n: float(x) for n, x in compiled(self._leaves, jax.random.key(number), plain).items()}
+        return {n: float(x) for n, x in run(self._leaves, random_key(number), plain).items()}
 
     def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
         """Means over the rows of what ``fn`` tells of them, with the weights that are kept."""
@@ -204,8 +205,8 @@ class Trainer:
         def told(v, key, batch):
             return jax.tree.map(jnp.mean, given(handlers.seed(fn, key), data=v)(batch))
 
-        compiled = _kept(self.program, ("measure", fn), lambda: jax.jit(told))
-        return {n: float(x) for n, x in compiled(values, jax.random.key(number), as_batch(batch)).items()}
+        run = _kept(self.program, ("measure", fn), lambda: compiled(told))
+        return {n: float(x) for n, x in run(values, random_key(number), as_batch(batch)).items()}
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
@@ -215,9 +216,9 @@ class Trainer:
         def encoded(v, key, batch):
             return given(handlers.seed(fn, key), data=v)(batch)
 
-        compiled = _kept(self.program, ("encode", fn), lambda: jax.jit(encoded))
-        run = partial(compiled, values, jax.random.wrap_key_data(state.key))
-        parts = [jax.tree.map(np.array, dict(run(as_batch(rows)))) for rows in blocks(data, size)]
+        run = _kept(self.program, ("encode", fn), lambda: compiled(encoded))
+        key = wrapped_key(state.key)
+        parts = [jax.tree.map(np.array, dict(run(values, key, as_batch(rows)))) for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
         return Batch(values, data.present, data.label)
 
@@ -253,4 +254,5 @@ def _stays_finite(new: Any, old: Any) -> jax.Array:
     """Tells whether no float of a tree is NaN or infinite that was neither before."""
     pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
     floats = [(a, b) for a, b in pairs if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(a) | ~jnp.isfinite(b)) for a, b in floats], bool))
+    parts = [jnp.ravel(jnp.isfinite(a) | ~jnp.isfinite(b)) for a, b in floats]
+    return jnp.all(jnp.concatenate([jnp.ones(1, bool), *parts]))

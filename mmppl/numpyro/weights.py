@@ -13,7 +13,8 @@ from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.nets.equinox import state as net_state
 from mmppl.nets.transfer import check_arrays, check_weights
-from mmppl.numpyro.bound import Bound
+from mmppl.numpyro.bound import Bound, Same
+from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.threads import alone
 
@@ -23,10 +24,12 @@ __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 @alone
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary NumPyro callables."""
-    shapes = program.compiled.get(_key("shapes", batch), lambda: _shapes(program, batch))
+    shapes = program.compiled.get(_key("shapes", program, batch), lambda: _shapes(program, batch))
     check_arrays(_expected(program, batch, shapes, weights), weights, f"the weights of '{program.name}'", extra=True)
     full = unflat(shapes, weights)
-    return Bound(program.model, full), Bound(program.guide, full)
+    # In a program of mmppl.models nothing ties rows together.
+    rowwise = program.rebuild is not None
+    return Bound(program.model, full, rowwise), Bound(program.guide, full, rowwise)
 
 
 def _expected(program: Any, batch: Batch, shapes: dict, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -34,7 +37,7 @@ def _expected(program: Any, batch: Batch, shapes: dict, weights: Mapping[str, np
     floats = (w for w in map(np.asarray, weights.values()) if np.issubdtype(w.dtype, np.floating))
     if all(np.isfinite(w).all() for w in floats):
         return _zeros(shapes)
-    svi, begun = start(program, jax.random.key(0), batch)
+    svi, begun = start(program, random_key(0), batch)
     return flat(svi.get_params(begun), begun.mutable_state or {})
 
 
@@ -43,7 +46,7 @@ def _shapes(program: Any, batch: Batch) -> dict:
     svi = _svi(program)
 
     def first(batch: Batch) -> dict:
-        begun = svi.init(jax.random.key(0), batch)
+        begun = svi.init(random_key(0), batch)
         return {**svi.get_params(begun), **(begun.mutable_state or {})}
 
     return jax.eval_shape(first, as_batch(batch))
@@ -66,21 +69,29 @@ def _svi(program: Any) -> SVI:
     return SVI(program.model, program.guide, optax.sgd(0.0), program.objective)
 
 
-def _key(what: str, batch: Batch) -> tuple:
-    """Key of what a program is traced with: the structure of the batch, and the precision."""
+def _key(what: str, program: Any, batch: Batch) -> tuple:
+    """Key of what a program is traced with: its callables, the structure of the batch, and the precision."""
     leaves, structure = jax.tree.flatten(as_batch(batch))
-    return what, structure, *((leaf.shape, leaf.dtype) for leaf in leaves), jnp.result_type(float)
+    return (
+        what,
+        Same(program.model),
+        Same(program.guide),
+        structure,
+        *((leaf.shape, leaf.dtype) for leaf in leaves),
+        jnp.result_type(float),
+    )
 
 
 def start(program: Any, key: jax.Array, batch: Batch) -> tuple[SVI, Any]:
     """SVI and its first state, compiled: run operation by operation a program takes seconds."""
 
-    def compiled() -> tuple[SVI, Callable]:
+    def made() -> tuple[SVI, Callable]:
         svi = _svi(program)
-        return svi, jax.jit(svi.init)
+        return svi, compiled(svi.init)
 
-    known = _key("init", batch)
-    svi, init = program.compiled.get(known, compiled)
+    program = program.initial or program
+    known = _key("init", program, batch)
+    svi, init = program.compiled.get(known, made)
     begun = init(key, as_batch(batch))
     try:
         svi.constrain_fn(svi.optim.get_params(begun.optim_state))

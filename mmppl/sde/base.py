@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import get_backend
+from mmppl.by_value import ByValue
 from mmppl.errors import OptionError
-from mmppl.sde.by_value import ByValue
 
 Array = Any
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from mmppl.aggregation.pooled import EMPTY
 from mmppl.batch import Modality
+from mmppl.by_value import fixed
 from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.inference.training.recent import Recent
 from mmppl.modality import KINDS
 from mmppl.models.common.documented import SCORING, with_options
 from mmppl.names import check_names
@@ -37,6 +39,8 @@ RANGES: dict[str, Range] = {
 }
 # The latent that all modalities share, and what systems have of each, behind its name and a dot.
 LATENT = "z"
+# Programs by how they were declared, but for the seed: what is compiled for one serves all.
+DECLARED = Recent(8)
 # Steps of a warm-up where nothing is said.
 WARM_UP = 400
 PARTS = ("encoder", "decoder", "features", "message", "nexus", "private", "auxiliary", "draw", "w", "z")
@@ -149,7 +153,15 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
             ),
         }
         _unmoved(program)
-        return replace(program, **fields)
+        made = replace(program, **fields)
+        if ppl.host.TRAINS_IN_PLACE:
+            return made
+        declared = fixed((declare.__name__, ppl, tuple(modalities.items()), options))
+        try:
+            twin = DECLARED.get(declared, lambda: made)
+        except TypeError:  # networks and functions of a user's own are the same as themselves alone
+            return made
+        return replace(made, twin=twin)
 
     make.__name__, make.__qualname__ = declare.__name__, declare.__name__
     make.__doc__ = with_options(declare.__doc__, shared)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
+from mmppl.by_value import ByValue
 from mmppl.errors import OptionError
 from mmppl.sde.base import SDE
-from mmppl.sde.by_value import ByValue
 
 Array = Any
 Score = Callable[[Array, Array, Array | None], Array]

@@ -1,13 +1,13 @@
 """Objects that are equal where their settings are."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
 from mmppl.display import plain_repr
 
-__all__ = ["ByValue"]
+__all__ = ["ByValue", "fixed"]
 
 
 class ByValue:
@@ -27,7 +27,7 @@ class ByValue:
         return plain_repr(self)
 
     def _settings(self) -> Hashable | None:
-        settings = type(self), *((name, _fixed(value)) for name, value in sorted(vars(self).items()))
+        settings = type(self), *((name, fixed(value)) for name, value in sorted(vars(self).items()) if name[0] != "_")
         try:
             hash(settings)
         except TypeError:
@@ -45,7 +45,17 @@ class ByValue:
         return object.__hash__(self) if own is None else hash(own)
 
 
-def _fixed(value: Any) -> Any:
+def fixed(value: Any) -> Any:
+    """The value as one that has a hash, if what it holds has one.
+
+    Example:
+        >>> hash(fixed({"scale": [1, 2.0]})) == hash(fixed({"scale": [1, 2.0]})), fixed([1]) == fixed([True])
+        (True, False)
+    """
+    if isinstance(value, Mapping):
+        return "mapping", *((name, fixed(part)) for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), *map(fixed, value)
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes()
     return type(value), value  # 1, 1.0 and True are not the same setting

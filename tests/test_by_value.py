@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mmppl.by_value import ByValue
 from mmppl.sde import VE, VP, SubVP
-from mmppl.sde.by_value import ByValue
 from mmppl.sde.solvers import (
     Ancestral,
     AnnealedLangevin,

@@ -1,0 +1,54 @@
+"""Compilation of the package's own entry points, and their random keys."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+__all__ = ["RNG", "compiled", "random_key", "step_compiled", "wrapped_key"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Threefry is unrolled into kernels that take seconds to compile wherever as many numbers are drawn as there are data.
+RNG = "rbg"
+# On CPU, LLVM's second level takes half as long again to compile as the first, whose code is as fast.
+CPU_OPTIONS = {"xla_backend_optimization_level": 1}
+
+
+def random_key(seed: int) -> jax.Array:
+    """Random key of a seed, of the kind whose draws compile fast; the same draws on one version of JAX alone."""
+    return jax.random.key(seed, impl=RNG)
+
+
+def wrapped_key(data: jax.Array) -> jax.Array:
+    """Random key whose data, as numbers, are kept beside others."""
+    return jax.random.wrap_key_data(data, impl=RNG)
+
+
+def compiled(fn: F) -> F:
+    """Compiles a function at its first call, what is no array in its arguments static, as ``eqx.filter_jit`` does."""
+    return _late(fn, eqx.filter_jit)
+
+
+def step_compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a step of training, whose first argument is destroyed."""
+    return _late(fn, functools.partial(jax.jit, donate_argnums=0))
+
+
+def _late(fn: Any, jit: Callable[..., Any]) -> Any:
+    """Asks for the backend at the first call: at import a program may still choose its devices."""
+
+    @functools.cache
+    def made(outermost: bool) -> Callable[..., Any]:
+        # Options are of what is compiled as a whole; a function that another one calls is part of that one.
+        on_cpu = outermost and jax.default_backend() == "cpu"
+        return jit(fn, compiler_options=CPU_OPTIONS if on_cpu else None)
+
+    @functools.wraps(fn, updated=())
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return made(not isinstance(jnp.zeros(()), jax.core.Tracer))(*args, **kwargs)
+
+    return call
