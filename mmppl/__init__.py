@@ -7,8 +7,9 @@ This module loads neither torch nor JAX. Choose a host with ``import mmppl.numpy
 from typing import Any
 
 from mmppl.batch import Batch, Modality
+from mmppl.compilation import cache_compilation
 
-__all__ = ["Batch", "Modality", "__version__", "citation", "load"]
+__all__ = ["Batch", "Modality", "__version__", "cache_compilation", "citation", "load"]
 __version__ = "0.1.0"
 
 

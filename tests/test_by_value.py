@@ -47,10 +47,11 @@ def test_what_has_no_hash_is_equal_to_itself_alone():
         def __init__(self, value):
             self.value = value
 
-    one, same = Listed([1]), Listed([1])
+    one, same = Listed({1}), Listed({1})
     assert one == one
     assert one != same
     assert len({one, same}) == 2
     assert Listed(1) != Listed(1.0)
     assert Listed(np.zeros(2)) != Listed(np.zeros(2, "float32"))
     assert Listed(np.zeros(2)) == Listed(np.zeros(2))
+    assert Listed({"a": [1.0]}) == Listed({"a": [1.0]}) != Listed({"a": [2.0]})

@@ -18,7 +18,9 @@ FLOORS = (
     (
         "errors",
         "warn",
+        "by_value",
         "checks",
+        "compilation",
         "likelihoods",
         "names",
         "modality",

@@ -47,6 +47,7 @@ class Loop:
         self.program, self.trainer, self.data, self.held, self.size = program, trainer, data, held, size
         self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, label
         self.first = self.good = trainer.weights()
+        self.waiting = False  # for the first step of a stage, which is compiled
         self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
 
     def run_stage(
@@ -60,6 +61,9 @@ class Loop:
         """Runs a stage from its first epoch, or from a snapshot after those that have the losses."""
         trainer, self.stage = self.trainer, stage.name
         trainer.begin(stage, number * (len(self.data) // self.size), self.how.schedule)
+        if not self.program.ppl.host.TRAINS_IN_PLACE:
+            self.waiting = True
+            self.bar.set_description(f"{stage.name}, compiling")
         best: Mapping[str, np.ndarray] | None = None
         if snapshot is not None:
             own = {n: x for n, x in snapshot.items() if not n.startswith((BEST, STATES))}
@@ -126,6 +130,9 @@ class Loop:
         listen = self.calls.listen("on_step")
         for number, batch in enumerate(minibatches(data, self.size, seed=self.how.seed, epoch=self.epoch)):
             ok, record = self.trainer.step(batch)
+            if self.waiting:
+                self.waiting = False
+                self.bar.set_description(self.stage)
             if not ok:
                 error = TrainingError(
                     f"The loss or its gradient is not finite in epoch {self.epoch + 1}, step {number + 1} "

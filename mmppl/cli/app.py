@@ -5,7 +5,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -16,7 +16,8 @@ from mmppl.cli.fit import fit
 from mmppl.cli.generate import generate
 from mmppl.cli.report import report
 from mmppl.cli.systems import systems
-from mmppl.errors import MMPPLError, TrainingError
+from mmppl.compilation import cache_compilation
+from mmppl.errors import MMPPLError, OptionError, TrainingError
 
 __all__ = ["app", "main"]
 
@@ -46,6 +47,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Arguments:
         args: The command line without the program's name; that of the process by default.
     """
+    if args is None:
+        _keep_what_is_compiled()
     with warnings.catch_warnings(), _terminated_as_interrupted():
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
         try:
@@ -61,6 +64,12 @@ def main(args: Sequence[str] | None = None) -> int:
     if code == 130:
         return _say(INTERRUPTED, 130)
     return code if isinstance(code, int) else 0
+
+
+def _keep_what_is_compiled() -> None:
+    """Each command is a process of its own; where nothing can be kept for the next, it compiles anew."""
+    with suppress(OptionError):
+        cache_compilation()
 
 
 @contextmanager

@@ -42,8 +42,8 @@ THEIRS = {
     "num_steps": "n_steps",
 }
 
-# Chains take many steps: as much work for each datum as so many draws of it.
-MANY = 64
+# Chains take many steps: work is not small beside a compilation, so that few rows are added.
+MANY = 4096
 
 Draws = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 

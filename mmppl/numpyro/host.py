@@ -128,7 +128,9 @@ def chain_bias(prior: Any, seed: int) -> Any:
 @alone
 def log_weights(model: Callable, guide: Callable, objective: Any, batch: Batch, seed: int) -> np.ndarray:
     """The objective's log importance weights of its first term, ``(K, N)``."""
-    return np.array(_log_weights((model, guide), Static(objective), as_batch(batch), random_key(seed)))
+    pad = padding(model, len(batch), objective.particles)
+    found = _log_weights((model, guide), Static(objective), as_batch(pad.batch(batch)), random_key(seed))
+    return np.array(found)[:, : len(batch)] if pad.extra else np.array(found)
 
 
 @compiled

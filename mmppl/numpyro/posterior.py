@@ -40,7 +40,7 @@ def scores(model: Callable, hidden: Mapping, batch: Batch, prior: bool = True) -
     """
     pad = padding(model, len(batch), len(next(iter(hidden.values()))))
     log_lik, log_prior = _scores_jitted(model, pad.latents(hidden), as_batch(pad.batch(batch)), prior)
-    wanted = None if log_prior is None else np.array(log_prior[:, : len(batch)])
+    wanted = None if log_prior is None else np.array(log_prior)[:, : len(batch)]
     return {name: np.array(value) for name, value in pad.cut(log_lik).items()}, wanted
 
 

@@ -164,7 +164,7 @@ def like(array: Any, value: Any) -> Any:
         impl: list = []
         jax.eval_shape(lambda key: impl.append(jax.random.key_impl(key)), array)
         return jax.random.wrap_key_data(jnp.asarray(value), impl=impl[0])
-    return jnp.array(value, array.dtype, copy=True)
+    return jnp.asarray(np.array(value, array.dtype))  # a copy made by numpy, which compiles nothing
 
 
 def _are_chains(name: str, value: Any) -> bool:

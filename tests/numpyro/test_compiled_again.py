@@ -3,18 +3,19 @@
 import gc
 import weakref
 from contextlib import contextmanager
-from dataclasses import replace
 
 import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro import handlers
 
 import mmppl.numpyro as mm
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, Program, fit, generate, infer, log_likelihood
+from mmppl.models.common.declare import DECLARED
 from mmppl.priors import Blocks, MultiTimeScoreMatching, ScoreModel
 from mmppl.sde import VP
 from mmppl.sde.solvers import DPMSolver
@@ -37,7 +38,13 @@ def _guide(batch):
 
 
 B = LINEAR.train.select("b")
-PAIR = Program(_model, _guide, mm.ELBO(), mm, {"b": LINEAR.modalities["b"]})
+
+
+def pair():
+    return Program(_model, _guide, mm.ELBO(), mm, {"b": LINEAR.modalities["b"]})
+
+
+PAIR = pair()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,19 +108,68 @@ def test_another_setting_of_a_fit_is_not_taken_for_the_first(one, other):
     first = fit(PAIR, B, **{**SETTINGS, **one}).weights["m"]
     with compiles(True):
         found = fit(PAIR, B, **{**SETTINGS, **other}).weights["m"]
-    alone = fit(replace(PAIR), B, **{**SETTINGS, **other}).weights["m"]
+    alone = fit(pair(), B, **{**SETTINGS, **other}).weights["m"]
     assert np.array_equal(found, alone)
     assert not np.array_equal(found, first)
     assert np.array_equal(fit(PAIR, B, **{**SETTINGS, **one}).weights["m"], first)
 
 
 def test_another_seed_has_networks_of_its_own():
-    program, fresh = (models.mvae({"b": LINEAR.modalities["b"]}, ppl=mm, latent_dim=1, hidden=2) for _ in range(2))
+    program = models.mvae({"b": LINEAR.modalities["b"]}, ppl=mm, latent_dim=1, hidden=2)
     first, other, again = (fit(program, B, seed=seed, **SETTINGS).weights for seed in (0, 1, 0))
     assert same(first, again)
     kept = [n for n in first if np.array_equal(first[n], other[n])]
     assert all(n.endswith((".centre", ".spread")) for n in kept)  # of the data, which are the kept
+    DECLARED.made.clear()
+    fresh = models.mvae({"b": LINEAR.modalities["b"]}, ppl=mm, latent_dim=1, hidden=2)
     assert same(other, fit(fresh, B, seed=1, **SETTINGS).weights)
+
+
+def steps_of(program):
+    return [f for key, f in program.fresh(0).compiled.made.items() if key[0] == "step"]
+
+
+def test_seeds_and_declarations_share_what_is_compiled():
+    DECLARED.made.clear()
+    options = {"ppl": mm, "latent_dim": 1, "hidden": 2}
+    first = models.mopoe(LINEAR.modalities, **options)
+    one = fit(first, LINEAR.train, **SETTINGS)
+    step = steps_of(first)
+    second = models.mopoe(LINEAR.modalities, seed=5, **options)
+    two = fit(second, LINEAR.train, seed=1, **SETTINGS)
+    assert steps_of(second) == step
+    assert len(step) == 1
+    other = models.mopoe(LINEAR.modalities, ppl=mm, latent_dim=1, hidden=2, beta=0.5)
+    fit(other, LINEAR.train, **SETTINGS)
+    assert steps_of(other) != step
+    assert not same(one.weights, two.weights)
+    # A program keeps the networks of its own seed, whatever is compiled.
+    batch = mm.as_batch(LINEAR.test)
+    traces = [handlers.trace(handlers.seed(p.guide, jax.random.key(0))).get_trace(batch) for p in (first, second)]
+    leaves = [jax.tree.leaves(trace["a.encoder$params"]["value"]) for trace in traces]
+    assert not all(np.array_equal(x, y) for x, y in zip(*leaves, strict=True))
+
+
+def test_another_number_of_rows_compiles_nothing(fitted):
+    asked(fitted)
+    more = LINEAR.train[:5].only("a")
+    with compiles(False):
+        drawn = generate(fitted, more, 2)["b"]
+        evidence = log_likelihood(fitted, LINEAR.train[:5], num=30)
+    assert drawn.shape == (2, 5, 2)
+    assert evidence.value.shape == (5,)
+
+
+def test_chains_compile_nothing_again(fitted):
+    settings = {"num_chains": 2, "num_samples": 3, "num_warmup": 2}
+    first = infer(fitted, LINEAR.test, method="mala", **settings).draws["z"]
+    with compiles(False):
+        again = infer(fitted, LINEAR.test, method="mala", **settings).draws["z"]
+        other = infer(fitted, LINEAR.test, method="mala", seed=1, **settings).draws["z"]
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    with compiles(True):
+        infer(fitted, LINEAR.test, method="mala", step_size=0.2, **settings)
 
 
 def test_tools_compile_nothing_for_other_weights(fitted):
@@ -142,7 +198,7 @@ def test_weights_are_forgotten_with_what_had_them(fitted):
 
 
 def test_few_compiled_functions_are_kept():
-    program = replace(PAIR)
+    program = pair()
     program.compiled.number = 2
     for rate in (1e-3, 2e-3, 3e-3):
         fit(program, B, **{**SETTINGS, "epochs": 1, "learning_rate": rate})
