@@ -21,7 +21,18 @@ from mmppl.nets.spec import Spec
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
-from mmppl.numpyro.posterior import JOINT, Static, anneal, chains, guide_log_prob, outside, probe, refine, scores
+from mmppl.numpyro.posterior import (
+    JOINT,
+    Static,
+    chains,
+    guide_log_prob,
+    on_real_line,
+    outside,
+    probe,
+    refine,
+    scores,
+    unconstrained,
+)
 from mmppl.numpyro.primitives import as_batch, build, check_numbers
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
@@ -36,7 +47,6 @@ __all__ = [
     "PaddedCategorical",
     "TRAINS_IN_PLACE",
     "Trainer",
-    "anneal",
     "bind",
     "build_all",
     "chains",
@@ -48,6 +58,7 @@ __all__ = [
     "guide_log_prob",
     "loc_scale",
     "log_weights",
+    "on_real_line",
     "outside",
     "param",
     "places",
@@ -57,6 +68,7 @@ __all__ = [
     "sample",
     "scores",
     "simulate",
+    "unconstrained",
     "zeros",
 ]
 

@@ -13,7 +13,6 @@ from numpyro.infer import HMC, MCMC, NUTS
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.posterior.annealing import annealed_log_weights
 from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
@@ -22,7 +21,18 @@ from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 
-__all__ = ["JOINT", "Static", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores"]
+__all__ = [
+    "JOINT",
+    "Static",
+    "chains",
+    "guide_log_prob",
+    "on_real_line",
+    "outside",
+    "probe",
+    "refine",
+    "scores",
+    "unconstrained",
+]
 
 JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
 # Fields of a kernel's state, and ArviZ's names for them.
@@ -159,35 +169,45 @@ def _refine(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array)
 
 
 @alone
-def anneal(
-    model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
-) -> np.ndarray:
-    """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
+def on_real_line(
+    model: Callable,
+    hidden: Mapping,
+    batch: Batch,
+    task: Callable,
+    kernel: Any,
+    steps: int,
+    seed: int,
+    arrays: Mapping[str, np.ndarray],
+) -> Any:
+    """A task on the log density of a model's latents on the real line, which has the noise of so many transitions."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    how = Static((kernel, steps))
-    return np.array(_anneal((model, guide), how, own, as_batch(batch), jax.random.key(seed)))
+    like = jax.dtypes.canonicalize_dtype(float)
+    given = {name: jnp.asarray(x, like) for name, x in arrays.items()}
+    how = Static((task, kernel, steps))
+    return jax.tree.map(np.array, _on_real_line(model, how, own, as_batch(batch), jax.random.key(seed), given))
 
 
 @eqx.filter_jit
-def _anneal(program: tuple, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> jax.Array:
-    (model, guide), (kernel, steps) = program, how.value
-    begin, back = _side_by_side(model, hidden, batch)
-    # The guide's own spread is the unit of every coordinate of a datum.
-    spread = jnp.std(begin, axis=0) + 1e-6
+def _on_real_line(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array, arrays: dict) -> Any:
+    task, kernel, steps = how.value
+    _, back = _side_by_side(model, hidden, batch)
 
     def log_target(position: jax.Array) -> jax.Array:
-        z, jacobian = back(position * spread)
+        z, jacobian = back(position)
         return _log_joint(model, z, jacobian, batch)
 
-    def log_start(position: jax.Array) -> jax.Array:
-        z, jacobian = back(position * spread)
-        return sum(site_densities(_runs(), guide, z, batch, lambda site: True).rows.values()) + jacobian
+    return task(BACKEND, kernel, log_target, lambda state: _noise(kernel, state, key, steps), **arrays)
 
-    sizes = None
-    for k in jax.random.split(key, 2):
-        noise = _noise(kernel, kernel.init_chains(log_target, begin / spread), k, steps)
-        log_weight, sizes = annealed_log_weights(BACKEND, kernel, log_start, log_target, begin / spread, noise, sizes)
-    return log_weight
+
+@alone
+def unconstrained(model: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
+    """Latents ``(K, N, *event)`` side by side on the real line, ``(K, N, D)``."""
+    return np.array(_unconstrained_together(model, {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
+
+
+@eqx.filter_jit
+def _unconstrained_together(model: Any, hidden: dict, batch: Batch) -> jax.Array:
+    return _side_by_side(model, hidden, batch)[0]
 
 
 def _noise(kernel: Any, state: Any, key: jax.Array, steps: int) -> Any:
@@ -208,7 +228,7 @@ def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[jax.A
         out, jacobian, begin = {}, jnp.zeros(position.shape[:2]), 0
         for name, u in free.items():
             end = begin + int(np.prod(u.shape[2:]))
-            own = position[..., begin:end].reshape(u.shape)
+            own = position[..., begin:end].reshape(*position.shape[:2], *u.shape[2:])
             out[name] = to_real[name](own)
             each = to_real[name].log_abs_det_jacobian(own, out[name])
             jacobian = jacobian + each.reshape(*position.shape[:2], -1).sum(-1)
