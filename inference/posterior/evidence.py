@@ -9,8 +9,8 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.inference.host import PPL
 from mmppl.inference.posterior.annealing import annealed_log_weights, explore, inverse_temperatures
-from mmppl.inference.posterior.normal_fit import Normal, first_fit, next_fit
-from mmppl.inference.posterior.psis import pareto_k
+from mmppl.inference.posterior.normal_fit import Normal, first_fit, next_fit, widened
+from mmppl.inference.posterior.psis import FEWEST, pareto_k
 from mmppl.inference.posterior.trust import LIMIT_K
 from mmppl.inference.training.fitted import Fitted
 from mmppl.memory import asked_by
@@ -23,8 +23,8 @@ CHOSEN = ("importance", "normal", "annealed")
 DRAWS = {"importance": 1000, "normal": 1000, "annealed": 128, "bound": 64}
 # The chains of a fit, its fits, and transitions before each, of which the later half count.
 CHAINS, FITS, TRANSITIONS = 16, 4, 20
-# Draws from a normal at once.
-GROUP = 64
+# Roundings of a log weight that is a sum of many terms.
+ROUNDINGS = 32.0
 
 
 class How(NamedTuple):
@@ -121,7 +121,10 @@ def _summarise(log_weight: np.ndarray, method: str) -> Estimates:
         return Estimates(log_weight.mean(axis=0), log_weight.std(axis=0, ddof=1) / root, k, methods)
     value = log_mean_exp(log_weight)
     error = np.exp(log_weight - value).std(axis=0, ddof=1) / root
-    return Estimates(value, np.hypot(error, rounding * np.abs(value)), pareto_k(log_weight), methods)
+    # Weights that differ by rounding alone have a tail of noise.
+    flat = np.ptp(log_weight, axis=0) <= ROUNDINGS * rounding * np.maximum(np.abs(value), 1.0)
+    k = np.where(flat & (len(log_weight) >= FEWEST), -np.inf, pareto_k(log_weight))
+    return Estimates(value, np.hypot(error, rounding * np.abs(value)), k, methods)
 
 
 @cache
@@ -177,8 +180,10 @@ def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
                 fitted.model, like, some, explore, kernel, TRANSITIONS, again + fit, arrays
             )
             z = normal.out(y[-1].astype(np.float64))
-            late = (x[TRANSITIONS // 2 :].reshape(-1, *z.shape[1:]).astype(np.float64) for x in (y, score))
-            normal = next_fit(normal, *late)
+            late = [x[TRANSITIONS // 2 :].reshape(-1, *z.shape[1:]).astype(np.float64) for x in (y, score)]
+            draws, normal = normal.out(late[0]), next_fit(normal, *late)
+        normal, factor = widened(normal, draws, CHAINS)
+        size = size / factor
         out.append(Walk(normal, size, like)[np.arange(new)])
     fits = zip(*(walk.normal for walk in out), strict=True)
     return Walk(
@@ -191,19 +196,14 @@ def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
 def _from_normal(fitted: Fitted, data: Batch, walk: Walk, num: int, steps: int, chunk: int, seed: int) -> np.ndarray:
     """Log weights of draws from the normals, annealed in so many steps, ``(K, N)``."""
     host, kernel, path = fitted.program.ppl.host, _walker(fitted.program.ppl), inverse_temperatures(steps)
-    group = min(GROUP, num)
     out = []
-    for rows, new in _blocks(len(data), _size(len(data), chunk // group)):
+    for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
         own, again = walk[rows], _again(seed + 2, int(rows[0]))
-        rng = np.random.default_rng(again)
-        arrays = {**own.normal._asdict(), "step_size": own.step_size, "betas": path[1:-1], "increments": np.diff(path)}
-        parts = []
-        for i in range(-(-num // group)):
-            arrays["start"] = rng.standard_normal((group, *own.normal.mean.shape))
-            parts.append(
-                host.on_real_line(
-                    fitted.model, own.like, data[rows], annealed_log_weights, kernel, steps - 1, again + i, arrays
-                )
-            )
-        out.append(np.concatenate(parts)[:num, :new])
+        start = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
+        arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size}
+        arrays |= {"betas": path[1:-1], "increments": np.diff(path)}
+        weights = host.on_real_line(
+            fitted.model, own.like, data[rows], annealed_log_weights, kernel, steps - 1, again, arrays
+        )
+        out.append(weights[:, :new])
     return np.concatenate(out, axis=1)

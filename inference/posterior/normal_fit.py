@@ -10,17 +10,26 @@ Of a normal target these are its own covariance and mean whatever the draws are,
 dimensions, since its scores say where it lies. In coordinates y of the last fit, :math:`z = m + L y`, both covariances
 are shrunk towards the identity by five draws, as in Stan.
 
+Scores know of no other mode. Where chains stand in several, C is narrower than the draws, by a factor that shows as an
+eigenvalue of their covariance in its coordinates; where that is beyond what chance does to K chains,
+
+.. math:: \lambda > 1.5\,\big(1 + \sqrt{D / K}\big)^2,
+
+the draws' own mean and variance stand in that direction.
+
 References:
     | Preconditioning Hamiltonian Monte Carlo by Minimizing Fisher Divergence (Seyboldt, Carlson & Carpenter, 2026)
+    | Distribution of eigenvalues for some sets of random matrices (Marchenko & Pastur, 1967): the edge
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Normal", "first_fit", "next_fit"]
+__all__ = ["Normal", "first_fit", "next_fit", "widened"]
 
 PRIOR = 5.0
+BEYOND = 1.5
 
 
 class Normal(NamedTuple):
@@ -69,6 +78,35 @@ def next_fit(last: Normal, y: np.ndarray, score: np.ndarray) -> Normal:
     cov = unhalf @ _roots(half @ draws[1] @ half)[0] @ unhalf
     mean = draws[0] + (cov @ pull[0][..., None])[..., 0]
     return Normal(last.out(mean), np.linalg.cholesky(last.scale @ cov @ last.scale.swapaxes(-1, -2)))
+
+
+def widened(normal: Normal, z: np.ndarray, chains: int) -> tuple[Normal, np.ndarray]:
+    """The normal made as wide as draws are in directions where it cannot be that of all of them.
+
+    Arguments:
+        normal: A fit.
+        z: Draws, ``(*, N, D)``.
+        chains: Number K of the chains that they are from.
+
+    Returns:
+        The normal, and the most that it is wider in any direction, a factor ``(N,)``; 1 where it is as it was.
+
+    Example:
+        >>> z = np.repeat([-3.0, 3.0], 50)[:, None, None]
+        >>> wide, factor = widened(Normal(np.ones((1, 1)), 0.5 * np.ones((1, 1, 1))), z, 100)
+        >>> wide.mean.tolist(), wide.scale.tolist(), factor.tolist()
+        ([[0.0]], [[[3.0]]], [6.0])
+    """
+    y = normal.into(z)
+    mean, num, dim = y.mean(axis=0), len(y), y.shape[-1]
+    rest = np.moveaxis(y - mean, 0, 1)
+    value, vector = np.linalg.eigh(rest.swapaxes(-1, -2) @ rest / num)
+    far = value > BEYOND * (1.0 + np.sqrt(dim / chains)) ** 2
+    factor = np.where(far, np.sqrt(np.where(far, value, 1.0)), 1.0)
+    moved = (vector @ (far * (vector.swapaxes(-1, -2) @ mean[..., None])[..., 0])[..., None])[..., 0]
+    turned = normal.scale @ (vector * factor[..., None, :])
+    scale = np.where(far.any(-1)[:, None, None], np.linalg.cholesky(turned @ turned.swapaxes(-1, -2)), normal.scale)
+    return Normal(normal.mean + (normal.scale @ moved[..., None])[..., 0], scale), factor.max(axis=-1)
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

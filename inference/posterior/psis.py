@@ -4,13 +4,15 @@ import numpy as np
 
 from mmppl.inference.threads import unwarned
 
-__all__ = ["pareto_k", "smooth"]
+__all__ = ["FEWEST", "pareto_k", "smooth"]
+
+FEWEST = 25
 
 
 def pareto_k(log_weight: np.ndarray) -> np.ndarray:
     """PSIS k for each datum of log weights ``(K, N)``; -inf where the tail is flat, inf for fewer than 25 weights."""
     number = len(log_weight)
-    if number < 25:
+    if number < FEWEST:
         return np.full(log_weight.shape[1], np.inf)
     tail = np.sort(log_weight, axis=0)[-int(np.ceil(min(number / 5, 3 * np.sqrt(number)))) :]
     varied = np.ptp(tail, axis=0) > 1e-9
