@@ -149,10 +149,26 @@ class Runtime(Protocol):
     ) -> dict[str, Array]:
         """Draws of the latents after steps of a kernel, every draw of every datum a chain."""
 
-    def anneal(
-        self, model: Callable, guide: Callable, hidden: Latents, batch: Batch, kernel: Any, steps: int, seed: int
-    ) -> np.ndarray:
-        """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
+    def unconstrained(self, model: Callable, hidden: Latents, batch: Batch) -> np.ndarray:
+        """Latents side by side on the real line, ``(K, N, D)``."""
+
+    def on_real_line(
+        self,
+        model: Callable,
+        hidden: Latents,
+        batch: Batch,
+        task: Callable,
+        kernel: Any,
+        steps: int,
+        seed: int,
+        arrays: Mapping[str, np.ndarray],
+    ) -> Any:
+        """``task(backend, kernel, log_target, noise, **arrays)``, as numpy arrays.
+
+        ``log_target`` is the log joint density of latents that lie side by side on the real line, ``(K, N, D)`` to
+        ``(K, N)``; ``noise`` gives from a kernel's first state that of ``steps`` transitions, stacked. Of ``hidden``
+        only sites and shapes count.
+        """
 
     def chains(
         self,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.inference.posterior.likelihood import pareto_k, smooth
+from mmppl.inference.posterior.psis import pareto_k, smooth
 from mmppl.inference.training.fitted import Fitted
 from mmppl.numerics import systematic
 

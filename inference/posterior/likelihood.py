@@ -1,29 +1,23 @@
-"""Importance-weighted likelihoods, each with its error and a PSIS k."""
+"""Log likelihoods of each datum, with an error where the method's own diagnosis holds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data import blocks
 from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
-from mmppl.inference.host import PPL
+from mmppl.inference.posterior.evidence import CHOSEN, DRAWS, Estimates, How, estimates, why_no_chains
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
-from mmppl.inference.threads import unwarned
 from mmppl.inference.training.fitted import Fitted, example
-from mmppl.memory import asked_by
-from mmppl.numerics import log_mean_exp
 from mmppl.priors import LogNormalizer
 
-# Draws of each datum by default, by method.
-DRAWS = {"importance": 1000, "annealed": 64, "bound": 64}
-
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]
+
+METHODS = ("importance", "normal", "annealed", "auto", "bound")
 
 
 class LogLikelihood(NamedTuple):
@@ -31,12 +25,13 @@ class LogLikelihood(NamedTuple):
 
     Arguments:
         value: Estimates, in nats, ``(N,)``.
-        error: Their standard errors, that of log Z included, ``(N,)``; NaN where k is above 0.7, or where log Z has no
-            error. Of a prior whose density is an integration, what that is off by is not in it.
+        error: Their standard errors, those of log Z and of rounding included, ``(N,)``; NaN where k is above 0.7, or
+            where log Z has no error. Of a prior whose density is an integration, what that is off by is not in it.
         pareto_k: PSIS k of each datum's weights; above 0.7 an estimate is not to be trusted, ``(N,)``.
         mean: Mean over data.
         mean_error: Standard error of the mean as an estimate of its exact value for these data; the error of log Z is
             shared by all of them. NaN unless :attr:`trusted`, and where log Z has no error.
+        method: The method that gave each of them, ``(N,)``.
     """
 
     value: np.ndarray
@@ -44,12 +39,14 @@ class LogLikelihood(NamedTuple):
     pareto_k: np.ndarray
     mean: float
     mean_error: float
+    method: np.ndarray
 
     def __repr__(self) -> str:
         bad = f"{100 * self.share_above:.0f}% of the data have k above {LIMIT_K}"
         value = f"mean {self.mean:.4g} nats"
         said = f"{value} ± {self.mean_error:.2g}" if self.trusted else f"{value}, not to be trusted"
-        return f"LogLikelihood of {len(self.value)} data: {said}; {bad}"
+        instead = "; method='auto' may do" if self.share_above and set(self.method) == {"importance"} else ""
+        return f"LogLikelihood of {len(self.value)} data: {said}; {bad}{instead}"
 
     @property
     def share_above(self) -> float:
@@ -69,7 +66,7 @@ def log_likelihood(
     *,
     method: str = "importance",
     num: int | None = None,
-    steps: int = 200,
+    steps: int = 20,
     given: Sequence[str] = (),
     seed: int = 0,
     chunk: int = 8192,
@@ -79,10 +76,21 @@ def log_likelihood(
     .. math:: \log p(x_P) \approx \log \frac{1}{K} \sum_k \frac{p(x_P, z_k)}{q(z_k \mid x_P)}, \qquad
         z_k \sim q(z \mid x_P)
 
-    With ``method="annealed"`` each draw is first walked from the guide to the posterior through tempered densities
-    between them, by Hamiltonian transitions; see
-    :func:`~mmppl.inference.posterior.annealing.annealed_log_weights`. It is trusted where plain weights are not, and
-    takes about ten gradients of the model for each draw and step.
+    ================  ================================================================================================
+    method            where the draws are from, and what a datum costs
+    ================  ================================================================================================
+    ``"importance"``  the guide: K = 1,000 evaluations of the model
+    ``"normal"``      a normal on the real line, fitted to 16 short HMC chains and their scores: 6,400 gradients, and
+                      K = 1,000 evaluations; see :func:`~mmppl.inference.posterior.normal_fit.next_fit`
+    ``"annealed"``    that normal, and from it to the posterior through ``steps`` tempered densities, by transitions of
+                      HMC: five gradients more for each of K = 128 draws and each step; see
+                      :func:`~mmppl.inference.posterior.annealing.annealed_log_weights`
+    ``"auto"``        of these the first whose PSIS k is at most 0.7, for each datum; where none is, the one whose k is
+                      least. Where latents have no chains, the guide alone
+    ================  ================================================================================================
+
+    The weights of all of them have the likelihood as their mean, whether or not the chains have got anywhere: what
+    spoils them is a heavy tail, which k tells. Of a posterior that is normal the second is exact from any guide.
 
     With ``method="bound"`` it is no estimate but a lower bound, that of a diffusion in the space of the data, the mean
     of K random ones of a datum; it takes two evaluations of the network for each, where a density takes an integration.
@@ -96,56 +104,56 @@ def log_likelihood(
     Arguments:
         fitted: A fitted program.
         data: The data; modalities may be missing.
-        method: ``"importance"``, ``"annealed"`` or ``"bound"``.
-        num: K; by default 1,000, or 64 annealed or of a bound.
-        steps: Tempered densities, with ``"annealed"``.
+        method: ``"importance"``, ``"normal"``, ``"annealed"``, ``"auto"`` or ``"bound"``.
+        num: K; by default as above, and 64 of a bound. With ``"auto"`` that of draws from the guide and the normal.
+        steps: Tempered densities J, with ``"annealed"`` and ``"auto"``.
         given: Modalities conditioned on.
         seed: Random seed.
         chunk: Most draws times rows at once.
 
     Raises:
         OptionError: If ``num`` is less than 2, the method is unknown, or the program cannot serve it: its encoders are
-            deterministic, it has no bound, or its latents are annealed that lie outside the plate or have an ODE's
-            density.
+            deterministic, it has no bound, or chains are asked for of latents that are discrete, lie outside the plate
+            or have an ODE's density.
 
     References:
         | Pareto smoothed importance sampling (Vehtari et al., 2024), https://arxiv.org/abs/1507.02646
+        | Annealed importance sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008
+
+    Example:
+        >>> import mmppl.numpyro as mm
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian")
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train[:256], epochs=1, progress=False)
+        >>> log_likelihood(fitted, data.test[:4], method="auto").value.shape
+        (4,)
     """
-    if method not in DRAWS:
-        raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(DRAWS)}.")
-    num = DRAWS[method] if num is None else num
+    if method not in METHODS:
+        raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(METHODS)}.")
     if method != "bound":
         fitted.program.need_density()
-    if method == "annealed":
-        fitted.rows_alone("Annealed importance sampling")
-        if fitted.program.ode_density:
-            raise OptionError(
-                f"Expected method='importance' of '{fitted.program.name}', whose prior's density takes an integration "
-                "at every step; got 'annealed'."
-            )
+    wanted = (method,)
+    if method not in ("bound", "importance"):
+        why = why_no_chains(fitted)
+        if method == "auto":
+            wanted = CHOSEN if why is None else CHOSEN[:1]
+        elif why is not None:
+            raise OptionError(f"Expected method='importance' of '{fitted.program.name}', {why}; got '{method}'.")
     if method == "bound":
         fitted = _bounding(fitted, given)
-    how = (method, num, steps, chunk)
+    draws = DRAWS if num is None else DRAWS | dict.fromkeys((wanted if wanted != CHOSEN else CHOSEN[:2]), num)
+    how = How(wanted, draws, steps, chunk)
     data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
-    weights = _log_weights(fitted, data, how, seed)
+    found = estimates(fitted, data, how, seed)
     if method == "bound":
-        deviation = weights.std(axis=0, ddof=1) / np.sqrt(num)
-        return _pack(weights.mean(axis=0), deviation, np.full(weights.shape[1], -np.inf), 0.0)
-    value, error, pareto_k = _summarise(weights)
+        return _pack(found, 0.0)
     if given:
-        known = data.only(*given)
-        rows = np.asarray(known.observed())
-        other = np.zeros_like(weights)
-        if rows.any():
-            other[:, rows] = _log_weights(fitted, known[np.flatnonzero(rows)], how, seed + 1)
-        second, second_error, second_k = _summarise(other)
-        if not rows.all():
-            z = log_normalizer(fitted, seed=seed)
-            second[~rows], second_error[~rows], second_k[~rows] = z.value, z.error, -np.inf
-        value, error = value - second, np.hypot(error, second_error)
-        return _pack(value, error, np.maximum(pareto_k, second_k), 0.0)
+        return _pack(_less(found, _of_given(fitted, data.only(*given), how, seed)), 0.0)
     z = log_normalizer(fitted, seed=seed)
-    return _pack(value - z.value, error, pareto_k, z.error)
+    return _pack(found._replace(value=found.value - z.value), z.error)
 
 
 @checked()
@@ -171,87 +179,35 @@ def _bounding(fitted: Fitted, given: Sequence[str]) -> Fitted:
     return replace(fitted, program=replace(program, model=model, guide=guide))
 
 
-@cache
-def _walker(ppl: PPL) -> Any:
-    """One kernel for all calls, so that a host compiles its steps once."""
-    return ppl.HMC(None, num_steps=4, step_size=0.375)
+def _of_given(fitted: Fitted, known: Batch, how: How, seed: int) -> Estimates:
+    """Estimates of what is given; log Z alone where nothing is."""
+    z = log_normalizer(fitted, seed=seed)
+    rows, num = np.asarray(known.observed()), len(known)
+    method = np.full(num, how.methods[0], object)
+    found = Estimates(np.full(num, z.value), np.full(num, z.error), np.full(num, -np.inf), method)
+    if rows.any():
+        own = estimates(fitted, known[np.flatnonzero(rows)], how, seed + 1)
+        for every, part in zip(found, own, strict=True):
+            every[rows] = part
+    return found
 
 
-@cache
-def _bound(ppl: PPL, num: int) -> Any:
-    """One objective for all calls, so that a host compiles its weights once."""
-    return ppl.ELBO(particles=num, average=True)  # so that each particle has its own latents outside the plate
+def _less(first: Estimates, second: Estimates) -> Estimates:
+    """The difference of two, by the later of their methods."""
+    later = [max(pair, key=METHODS.index) for pair in zip(first.method, second.method, strict=True)]
+    return Estimates(
+        first.value - second.value,
+        np.hypot(first.error, second.error),
+        np.maximum(first.pareto_k, second.pareto_k),
+        np.array(later, object),
+    )
 
 
-def _log_weights(fitted: Fitted, data: Batch, how: tuple[str, int, int, int], seed: int) -> np.ndarray:
-    method, num, steps, chunk = how
-    host = fitted.program.ppl.host
-    objective = _bound(fitted.program.ppl, num)
-    size = min(max(1, chunk // num), len(data))
-    out = []
-    for number, rows in enumerate(blocks(data, size)):
-        again = int(np.random.SeedSequence([seed, number * size]).generate_state(1)[0])
-        with asked_by(f"log_likelihood, {num} draws of {len(rows)} rows (num, chunk)"):
-            if method == "annealed":
-                hidden = host.latents(fitted.model, fitted.guide, rows, num, again, np.zeros(len(rows), bool))
-                hidden = {n: z for n, z in hidden.items() if n in fitted.latents}
-                kernel = _walker(fitted.program.ppl)
-                weights = host.anneal(fitted.model, fitted.guide, hidden, rows, kernel, steps, again + 1)
-            else:
-                weights = host.log_weights(fitted.model, fitted.guide, objective, rows, again)
-        out.append(weights.astype(np.float64))
-    return np.concatenate(out, axis=1)[:, : len(data)]
-
-
-def _summarise(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log mean, its delta-method standard error and PSIS k of weights ``(K, N)``."""
-    value = log_mean_exp(log_weight)
-    error = np.exp(log_weight - value).std(axis=0, ddof=1) / np.sqrt(len(log_weight))
-    return value, error, pareto_k(log_weight)
-
-
-def pareto_k(log_weight: np.ndarray) -> np.ndarray:
-    """PSIS k for each datum of log weights ``(K, N)``; -inf where the tail is flat, inf for fewer than 25 weights."""
-    number = len(log_weight)
-    if number < 25:
-        return np.full(log_weight.shape[1], np.inf)
-    tail = np.sort(log_weight, axis=0)[-int(np.ceil(min(number / 5, 3 * np.sqrt(number)))) :]
-    varied = np.ptp(tail, axis=0) > 1e-9
-    out = np.full(log_weight.shape[1], -np.inf)
-    if varied.any():
-        out[varied] = _psis(log_weight[:, varied].T)[1]
-    return out
-
-
-def smooth(log_weight: np.ndarray) -> np.ndarray:
-    """Log weights ``(K, N)`` with their largest replaced by a Pareto tail; as they are where the tail is flat."""
-    varied = np.isfinite(pareto_k(log_weight))
-    out = log_weight - log_weight.max(axis=0)
-    if varied.any():
-        out = np.where(varied, 0.0, out)
-        out[:, varied] = _psis(log_weight[:, varied].T)[0].T
-    return out
-
-
-def _psis(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smoothed log weights and k of log weights ``(N, K)``."""
-    with unwarned():
-        try:
-            from arviz import psislw
-        except ImportError:
-            # ArviZ 1.x keeps it among its array functions, and takes log likelihoods: minus log weights.
-            from arviz_stats.base import array_stats
-
-            smoothed, k = array_stats.psislw(-log_weight, axis=-1)
-        else:
-            smoothed, k = psislw(log_weight)
-        return np.asarray(smoothed), np.asarray(k)
-
-
-def _pack(value: np.ndarray, error: np.ndarray, k: np.ndarray, shared: float) -> LogLikelihood:
+def _pack(found: Estimates, shared: float) -> LogLikelihood:
+    value, error, k, method = found
     # The few data that a trusted mean lets pass count with the errors that their weights tell.
     mean_error = (
         float(np.hypot(np.sqrt((error**2).sum()) / len(error), shared)) if trusted_k(share_above(k)) else np.nan
     )
     own = np.where(k <= LIMIT_K, np.hypot(error, shared), np.nan)
-    return LogLikelihood(value, own, k, float(value.mean()), mean_error)
+    return LogLikelihood(value, own, k, float(value.mean()), mean_error, method)

@@ -19,11 +19,13 @@ class Places(NamedTuple):
         simple: Whether all sites lie in the plate of the data and in no other, so that draws can have an axis before.
         rows: For each latent in that plate the axis of N.
         outside: The latents outside it.
+        discrete: The latents that are discrete.
     """
 
     simple: bool
     rows: dict[str, int]
     outside: tuple[str, ...]
+    discrete: tuple[str, ...]
 
 
 class SiteDensities(NamedTuple):
@@ -93,4 +95,5 @@ def places(sites: Mapping[str, Site], batch: Batch) -> Places:
     plate = _plate(sites, batch)
     frames = {name: in_plate(site, plate) for name, site in latents.items()}
     rows = {n: latents[n].batch_ndim + f.dim for n, f in frames.items() if f is not None and f.dim is not None}
-    return Places(alone(sites.values(), plate), rows, tuple(name for name, frame in frames.items() if frame is None))
+    outside = tuple(name for name, frame in frames.items() if frame is None)
+    return Places(alone(sites.values(), plate), rows, outside, tuple(n for n, site in latents.items() if site.discrete))

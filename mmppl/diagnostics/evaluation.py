@@ -9,9 +9,10 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
+from mmppl.diagnostics.likelihood import likelihood_of_rows
 from mmppl.diagnostics.prediction import as_json, prediction_by_subset
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference import Fitted, generate, log_likelihood
+from mmppl.inference import Fitted, generate
 from mmppl.metrics import (
     Classifiers,
     Estimate,
@@ -28,7 +29,6 @@ __all__ = ["evaluate", "guide_latents"]
 
 Features = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 SPLITS = ("train", "test")
-LIKELIHOOD_ROWS = 200
 PREDICTED = {"rows": 100, "num": 50}
 
 
@@ -61,9 +61,10 @@ def evaluate(
         features: What Frechet distances are taken between, by name: functions from ``(N, *event)`` to ``(N, F)``, such
             as an Inception network for images (FID) or VGGish for sounds (FAD); the judges' features for the others.
         num: Joint samples K, and most rows of the split for coherence and the probe.
-        likelihood_rows: Most rows for the log likelihood; by default 200, and none where the prior is a diffusion, as
+        likelihood_rows: Most rows for the log likelihood; None for 200, for fewer where chains have to run for most of
+            them (as many as hold 40,000 values, but not fewer than 20), and for none where the prior is a diffusion, as
             every draw would take an integration of its own (seconds).
-        particles: Importance samples for each of them.
+        particles: Importance samples for each of them, from the guide and from a normal.
         seed: Random seed.
         progress: Whether to show a progress bar.
 
@@ -71,8 +72,10 @@ def evaluate(
         A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence`` and ``frechet``, each of
         ``"draws"`` and of ``"means"``; ``latent_probe``; ``prediction`` of each modality given each other one and given
         all others, of 100 rows and 50 draws, see :func:`~mmppl.diagnostics.prediction_by_subset`;
-        ``log_likelihood``, ``no_likelihood``. Estimates are ``{"value", "error", "num"}``, where the error is None if
-        what it rests on is not to be trusted; for the log likelihood that is ``trusted``.
+        ``log_likelihood``, each datum by the first method whose diagnosis holds, see
+        :func:`~mmppl.diagnostics.likelihood.likelihood_of_rows`; ``no_likelihood``. Estimates are
+        ``{"value", "error", "num"}``, where the error is None if what it rests on is not to be trusted; for the log
+        likelihood that is ``trusted``.
 
     Raises:
         OptionError: If the split is unknown.
@@ -118,16 +121,7 @@ def evaluate(
         out["log_likelihood"] = None
         out["no_likelihood"] = _why_no_likelihood(fitted, likelihood_rows)
         if out["no_likelihood"] is None:
-            value = log_likelihood(fitted, rows[: likelihood_rows or LIKELIHOOD_ROWS], num=particles, seed=seed)
-            out["log_likelihood"] = {
-                "value": _number(value.mean),
-                "error": _number(value.mean_error),
-                "num": len(value.value),
-                "method": "importance",
-                "particles": particles,
-                "share_k_above_0.7": value.share_above,
-                "trusted": value.trusted,
-            }
+            out["log_likelihood"] = likelihood_of_rows(fitted, rows, likelihood_rows, particles, seed)
     finally:
         bar.close()
     return out

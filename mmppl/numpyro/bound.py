@@ -1,5 +1,6 @@
-"""Models and guides with their weights, as arguments of what is compiled."""
+"""Models and guides with their weights, and kernels, as arguments of what is compiled."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 from mmppl.numpyro.state import given
 from mmppl.numpyro.threads import alone
 
-__all__ = ["Bound", "Same"]
+__all__ = ["Bound", "Recipe", "Same"]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -59,3 +60,18 @@ class Same:
         if not isinstance(other, Same):
             return NotImplemented
         return self.fn is other.fn or (self.by_value and other.by_value and self.fn == other.fn)
+
+
+class Recipe(Same):
+    """A kernel without its model, as a static argument: those of one kind and the same options are the same."""
+
+    def __init__(self, kernel: Any):
+        self.kernel = copy.copy(kernel)
+        self.kernel.model = None
+        super().__init__((type(kernel), *sorted(vars(self.kernel).items())))
+
+    def of(self, model: Callable) -> Any:
+        """The kernel of a model."""
+        kernel = copy.copy(self.kernel)
+        kernel.model = model
+        return kernel

@@ -1,6 +1,5 @@
 """Chains of a fitted program's posterior on NumPyro, compiled as one function."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpyro.infer import HMC, MCMC, NUTS
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.numpyro import density
-from mmppl.numpyro.bound import Same
+from mmppl.numpyro.bound import Recipe
 from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.posterior import to_real
@@ -84,31 +83,16 @@ def chains(
     # Draws that are a datum's own, whatever stands beside it, need keys that may be mapped over.
     key = random_key(seed) if rows is None else jax.random.key(seed)
     own = None if rows is None else jnp.asarray(np.asarray(rows, np.uint32))
-    draws, stats = _run(fitted.model, _Recipe(made), begin, batch, key, own, num_samples, num_warmup)
+    draws, stats = _run(fitted.model, Recipe(made), begin, batch, key, own, num_samples, num_warmup)
     parts = draws, {OURS[n]: x for n, x in stats.items()}
     latents, told = ({n: np.swapaxes(np.asarray(x), 0, 1) for n, x in part.items()} for part in parts)
     return (pad.cut(latents, 2), pad.cut(told, 2)) if pad.extra else (latents, told)
 
 
-class _Recipe(Same):
-    """A kernel without its model, as a static argument: those of one kind and the same options are the same."""
-
-    def __init__(self, kernel: HostKernel):
-        self.kernel = copy.copy(kernel)
-        self.kernel.model = None
-        super().__init__((type(kernel), *sorted(vars(self.kernel).items())))
-
-    def of(self, model: Callable) -> HostKernel:
-        """The kernel of a model."""
-        kernel = copy.copy(self.kernel)
-        kernel.model = model
-        return kernel
-
-
 @compiled
 def _run(
     model: Callable,
-    recipe: _Recipe,
+    recipe: Recipe,
     begin: dict,
     batch: Batch,
     key: jax.Array,

@@ -22,7 +22,16 @@ from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
-from mmppl.numpyro.posterior import Static, anneal, guide_log_prob, outside, probe, refine, scores
+from mmppl.numpyro.posterior import (
+    Static,
+    guide_log_prob,
+    on_real_line,
+    outside,
+    probe,
+    refine,
+    scores,
+    unconstrained,
+)
 from mmppl.numpyro.primitives import as_batch, build, check_numbers
 from mmppl.numpyro.rows import padding
 from mmppl.numpyro.threads import alone
@@ -38,7 +47,6 @@ __all__ = [
     "PaddedCategorical",
     "TRAINS_IN_PLACE",
     "Trainer",
-    "anneal",
     "bind",
     "build_all",
     "chains",
@@ -50,6 +58,7 @@ __all__ = [
     "guide_log_prob",
     "loc_scale",
     "log_weights",
+    "on_real_line",
     "outside",
     "param",
     "places",
@@ -59,6 +68,7 @@ __all__ = [
     "sample",
     "scores",
     "simulate",
+    "unconstrained",
     "zeros",
 ]
 

@@ -12,17 +12,27 @@ from numpyro.distributions import biject_to
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.posterior.annealing import annealed_log_weights
 from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
+from mmppl.numpyro.bound import Recipe
 from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.rows import padding
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 
-__all__ = ["Static", "anneal", "guide_log_prob", "outside", "probe", "refine", "scores", "to_real"]
+__all__ = [
+    "Static",
+    "guide_log_prob",
+    "on_real_line",
+    "outside",
+    "probe",
+    "refine",
+    "scores",
+    "to_real",
+    "unconstrained",
+]
 
 
 class Static(eqx.Module):
@@ -124,12 +134,13 @@ def _by_row(log_prob: jax.Array, num: int) -> jax.Array:
 def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int) -> dict[str, jax.Array]:
     """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    return _refine(model, Static((kernel, steps)), own, as_batch(batch), random_key(seed))
+    return _refine(model, Static((Recipe(kernel), steps)), own, as_batch(batch), random_key(seed))
 
 
 @compiled
 def _refine(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> dict:
-    kernel, steps = how.value
+    recipe, steps = how.value
+    kernel = recipe.kernel
     begin, back = _side_by_side(model, hidden, batch)
 
     def log_density(position: jax.Array) -> jax.Array:
@@ -145,35 +156,46 @@ def _refine(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array)
 
 
 @alone
-def anneal(
-    model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
-) -> np.ndarray:
-    """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
+def on_real_line(
+    model: Callable,
+    hidden: Mapping,
+    batch: Batch,
+    task: Callable,
+    kernel: Any,
+    steps: int,
+    seed: int,
+    arrays: Mapping[str, np.ndarray],
+) -> Any:
+    """A task on the log density of a model's latents on the real line, which has the noise of so many transitions."""
     own = {n: jnp.asarray(z) for n, z in hidden.items()}
-    how = Static((kernel, steps))
-    return np.array(_anneal((model, guide), how, own, as_batch(batch), random_key(seed)))
+    like = jax.dtypes.canonicalize_dtype(float)
+    given = {name: jnp.asarray(x, like) for name, x in arrays.items()}
+    how = Static((task, Recipe(kernel), steps))
+    return jax.tree.map(np.array, _on_real_line(model, how, own, as_batch(batch), random_key(seed), given))
 
 
 @compiled
-def _anneal(program: tuple, how: Static, hidden: dict, batch: Batch, key: jax.Array) -> jax.Array:
-    (model, guide), (kernel, steps) = program, how.value
-    begin, back = _side_by_side(model, hidden, batch)
-    # The guide's own spread is the unit of every coordinate of a datum.
-    spread = jnp.std(begin, axis=0) + 1e-6
+def _on_real_line(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.Array, arrays: dict) -> Any:
+    task, recipe, steps = how.value
+    kernel = recipe.kernel
+    _, back = _side_by_side(model, hidden, batch)
 
     def log_target(position: jax.Array) -> jax.Array:
-        z, jacobian = back(position * spread)
+        z, jacobian = back(position)
         return _log_joint(model, z, jacobian, batch)
 
-    def log_start(position: jax.Array) -> jax.Array:
-        z, jacobian = back(position * spread)
-        return sum(site_densities(_runs(), guide, z, batch, lambda site: True).rows.values()) + jacobian
+    return task(BACKEND, kernel, log_target, lambda state: _noise(kernel, state, key, steps), **arrays)
 
-    sizes = None
-    for k in jax.random.split(key, 2):
-        noise = _noise(kernel, kernel.init_chains(log_target, begin / spread), k, steps)
-        log_weight, sizes = annealed_log_weights(BACKEND, kernel, log_start, log_target, begin / spread, noise, sizes)
-    return log_weight
+
+@alone
+def unconstrained(model: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
+    """Latents ``(K, N, *event)`` side by side on the real line, ``(K, N, D)``."""
+    return np.array(_unconstrained_together(model, {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
+
+
+@compiled
+def _unconstrained_together(model: Any, hidden: dict, batch: Batch) -> jax.Array:
+    return _side_by_side(model, hidden, batch)[0]
 
 
 def _noise(kernel: Any, state: Any, key: jax.Array, steps: int) -> Any:
@@ -194,7 +216,7 @@ def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[jax.A
         out, jacobian, begin = {}, jnp.zeros(position.shape[:2]), 0
         for name, u in free.items():
             end = begin + int(np.prod(u.shape[2:]))
-            own = position[..., begin:end].reshape(u.shape)
+            own = position[..., begin:end].reshape(*position.shape[:2], *u.shape[2:])
             out[name] = real[name](own)
             each = real[name].log_abs_det_jacobian(own, out[name])
             jacobian = jacobian + each.reshape(*position.shape[:2], -1).sum(-1)

@@ -22,7 +22,18 @@ from mmppl.pyro.loc_scale import loc_scale
 from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.networks import evaluated
 from mmppl.pyro.padded import PaddedCategorical
-from mmppl.pyro.posterior import JOINT, anneal, chains, guide_log_prob, outside, probe, refine, scores, seeded
+from mmppl.pyro.posterior import (
+    JOINT,
+    chains,
+    guide_log_prob,
+    on_real_line,
+    outside,
+    probe,
+    refine,
+    scores,
+    seeded,
+    unconstrained,
+)
 from mmppl.pyro.primitives import as_batch, build, check_numbers
 from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
@@ -38,7 +49,6 @@ __all__ = [
     "PaddedCategorical",
     "TRAINS_IN_PLACE",
     "Trainer",
-    "anneal",
     "bind",
     "build_all",
     "chains",
@@ -50,6 +60,7 @@ __all__ = [
     "guide_log_prob",
     "loc_scale",
     "log_weights",
+    "on_real_line",
     "outside",
     "param",
     "places",
@@ -59,6 +70,7 @@ __all__ = [
     "sample",
     "scores",
     "simulate",
+    "unconstrained",
     "zeros",
 ]
 

@@ -12,7 +12,6 @@ from torch.distributions import biject_to
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
-from mmppl.inference.posterior.annealing import annealed_log_weights
 from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.pyro import density
@@ -22,7 +21,18 @@ from mmppl.pyro.threads import alone
 from mmppl.pyro.tracing import Runs
 from mmppl.sites import PLATE
 
-__all__ = ["JOINT", "anneal", "chains", "guide_log_prob", "outside", "probe", "refine", "scores", "seeded"]
+__all__ = [
+    "JOINT",
+    "chains",
+    "guide_log_prob",
+    "on_real_line",
+    "outside",
+    "probe",
+    "refine",
+    "scores",
+    "seeded",
+    "unconstrained",
+]
 
 JOINT: dict[str, Any] = {"nuts": NUTS, "joint_hmc": HMC}
 # What our kernels report of every draw, and ArviZ's names for it.
@@ -130,31 +140,35 @@ def refine(
 
 
 @alone
-def anneal(
-    model: Callable, guide: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int
-) -> np.ndarray:
-    """Log weights ``(K, N)`` of annealed importance sampling from the guide, whose draws are ``hidden``."""
+def on_real_line(
+    model: Callable,
+    hidden: Mapping,
+    batch: Batch,
+    task: Callable,
+    kernel: Any,
+    steps: int,
+    seed: int,
+    arrays: Mapping[str, np.ndarray],
+) -> Any:
+    """A task on the log density of a model's latents on the real line, which has the noise of so many transitions."""
     batch = as_batch(batch)
-    begin, back = _side_by_side(model, _tensors(hidden), batch)
-    # The guide's own spread is the unit of every coordinate of a datum.
-    spread = begin.std(0, correction=0) + 1e-6
+    _, back = _side_by_side(model, _tensors(hidden), batch)
+    given = {name: torch.as_tensor(x, dtype=torch.get_default_dtype()) for name, x in arrays.items()}
 
     def log_target(position: torch.Tensor) -> torch.Tensor:
-        z, jacobian = back(position * spread)
+        z, jacobian = back(position)
         return _log_joint(model, z, jacobian, batch)
 
-    def log_start(position: torch.Tensor) -> torch.Tensor:
-        z, jacobian = back(position * spread)
-        return sum(site_densities(Runs(batch), guide, z, batch, lambda site: True).rows.values()) + jacobian
-
-    sizes = None
     with seeded(seed), torch.no_grad(), density.frozen():
-        for _ in range(2):
-            noise = _noise(kernel, kernel.init_chains(log_target, begin / spread), steps)
-            log_weight, sizes = annealed_log_weights(
-                BACKEND, kernel, log_start, log_target, begin / spread, noise, sizes
-            )
-    return BACKEND.to_numpy(log_weight)
+        found = task(BACKEND, kernel, log_target, lambda state: _noise(kernel, state, steps), **given)
+    return tuple(map(BACKEND.to_numpy, found)) if isinstance(found, tuple) else BACKEND.to_numpy(found)
+
+
+@alone
+def unconstrained(model: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
+    """Latents ``(K, N, *event)`` side by side on the real line, ``(K, N, D)``."""
+    with torch.no_grad():
+        return BACKEND.to_numpy(_side_by_side(model, _tensors(hidden), as_batch(batch))[0])
 
 
 def _noise(kernel: Any, state: Any, steps: int) -> tuple:
@@ -174,7 +188,8 @@ def _side_by_side(model: Callable, hidden: Mapping, batch: Batch) -> tuple[torch
 
     def back(position: torch.Tensor) -> tuple[dict, torch.Tensor]:
         split = torch.split(position, [int(np.prod(u.shape[2:])) for u in free.values()], dim=-1)
-        own = {n: part.reshape(u.shape) for (n, u), part in zip(free.items(), split, strict=True)}
+        chains = position.shape[:2]
+        own = {n: part.reshape(*chains, *u.shape[2:]) for (n, u), part in zip(free.items(), split, strict=True)}
         out = {n: support[n](u) for n, u in own.items()}
         each = (support[n].log_abs_det_jacobian(u, out[n]) for n, u in own.items())
         return out, sum(j.reshape(*position.shape[:2], -1).sum(-1) for j in each)

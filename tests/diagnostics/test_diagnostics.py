@@ -118,7 +118,8 @@ def test_a_page_escapes_what_it_shows():
 
 
 def test_the_table_says_what_is_left_out():
-    likelihood = {"value": -3.5, "error": 0.125, "num": 7, "particles": 100, "share_k_above_0.7": 0.05}
+    likelihood = {"value": -3.5, "error": 0.125, "num": 7, "methods": {"normal": 7}, "untrusted": 0, "density": 2.5}
+    likelihood["share_k_above_0.7"] = 0.0
     none = dict.fromkeys(("coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "latent_probe"))
     text = evaluation_table(
         {"split": "test", "skipped": "The data have no labels.", **none, "log_likelihood": likelihood}
@@ -126,7 +127,9 @@ def test_the_table_says_what_is_left_out():
     assert text.splitlines() == [
         "Split: test",
         "The data have no labels.",
-        "Log likelihood: -3.50 ± 0.12 nats a tuple (7 tuples, 100 particles; PSIS k > 0.7 for 5% of them)",
+        "Log likelihood: -3.50 ± 0.12 nats a tuple (7 tuples)",
+        "  7 by normal; PSIS k above 0.7 with every method for 0 of 7",
+        "  as a density of pictures on [0, 1], to compare with continuous likelihoods: 2.50",
     ]
     without = {"log_likelihood": None, "no_likelihood": "The encoders are deterministic."}
     text = evaluation_table({"split": "test", "skipped": None, **none, **without})

@@ -8,6 +8,7 @@ import pytest
 from mmppl.diagnostics.diagnosis import warnings_of
 from mmppl.diagnostics.report.tables import diagnosis_text, energy_texts, evaluation_table, likelihood_text
 from mmppl.errors import DataError
+from mmppl.inference.posterior.evidence import Estimates
 from mmppl.inference.posterior.likelihood import _pack
 from mmppl.inference.posterior.trust import share_above, trusted_k
 from mmppl.metrics import Estimate, likelihood_gap
@@ -31,14 +32,15 @@ def test_errors_of_data_and_of_their_mean():
     """The mean's is the root of the squares over N, and of log Z's, which all share."""
     value, error, k = RNG.normal(size=40), RNG.uniform(0.1, 0.2, 40), np.full(40, -np.inf)
     k[:2] = 0.8
-    found = _pack(value, error, k, 0.3)
+    method = np.full(40, "importance", object)
+    found = _pack(Estimates(value, error, k, method), 0.3)
     np.testing.assert_allclose(found.error[2:], np.sqrt(error[2:] ** 2 + 0.09))
     assert np.isnan(found.error[:2]).all()
     assert found.mean_error == pytest.approx(np.sqrt((error**2).sum() / 1600 + 0.09))
     k[:3] = 0.8
-    assert np.isnan(_pack(value, error, k, 0.3).mean_error)
-    assert _pack(value, error, k, 0.3).mean == pytest.approx(value.mean())
-    without = _pack(value, error, np.full(40, 0.1), np.nan)  # log Z has no error
+    assert np.isnan(_pack(Estimates(value, error, k, method), 0.3).mean_error)
+    assert _pack(Estimates(value, error, k, method), 0.3).mean == pytest.approx(value.mean())
+    without = _pack(Estimates(value, error, np.full(40, 0.1), method), np.nan)  # log Z has no error
     assert np.isnan(without.error).all()
     assert np.isnan(without.mean_error)
     assert without.trusted
@@ -91,9 +93,9 @@ def test_a_table_tells_an_error_where_it_is_to_be_trusted(share, error, text, wh
     value = {"value": -415.15, "error": error, "num": 200, "particles": 100, "share_k_above_0.7": share}
     assert likelihood_text(value) == (text, why)
     table = evaluation_table({"split": "test", "skipped": None, **NONE, "log_likelihood": value})
-    assert f"Log likelihood: {text} nats a tuple" in table
+    assert f"Log likelihood: {text} nats a tuple (200 tuples{why and ': ' + why})" in table
     assert ("±" in table) == ("±" in text)
-    assert f"for {100 * share:.0f}% of them{why and ': ' + why})" in table
+    assert f"PSIS k above 0.7 for {100 * share:.0f}%" in table
 
 
 def health(**more):

@@ -5,7 +5,7 @@ import pytest
 
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import log_likelihood, log_normalizer
-from mmppl.inference.posterior.likelihood import pareto_k
+from mmppl.inference.posterior.psis import pareto_k
 
 ROWS = ("abc", "a", "bc", "c", "ab", "b")
 TILT = (0.8, -0.5)

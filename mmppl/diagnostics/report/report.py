@@ -25,6 +25,7 @@ from mmppl.diagnostics.report.tables import (
     energy_texts,
     estimate_text,
     frechet_row,
+    likelihood_lines,
     likelihood_text,
     prediction_rows,
 )
@@ -233,7 +234,7 @@ def _numbers(result: dict[str, Any]) -> str:
     if result.get("no_likelihood"):  # an evaluation by an earlier version does not say why
         parts.append(paragraph(f"No log likelihood. {result['no_likelihood']}"))
     if value is not None:
-        rows.append(["PSIS k above 0.7, share of tuples", f"{100 * value['share_k_above_0.7']:.0f}%"])
+        rows.append(["How it was found", "; ".join(likelihood_lines(value))])
     parts.append(table("Summary", ["Measure", "Value"], rows))
     if result["cross_coherence"]:
         cross = result["cross_coherence"]["draws"]
@@ -254,7 +255,7 @@ def _numbers(result: dict[str, Any]) -> str:
             by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
         parts.append(table("By modality", ["", *names], by_name))
     if value is not None and not trusted_k(value["share_k_above_0.7"]):
-        advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far off."
+        advice = "Where PSIS k is above 0.7 with every method the log likelihood is not to be trusted."
         parts.append(paragraph(advice))
     return "".join(parts)
 

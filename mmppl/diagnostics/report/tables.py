@@ -16,6 +16,7 @@ __all__ = [
     "estimate_text",
     "evaluation_table",
     "frechet_row",
+    "likelihood_lines",
     "likelihood_text",
     "posterior_table",
     "prediction_rows",
@@ -54,6 +55,25 @@ def likelihood_text(value: Mapping[str, Any]) -> tuple[str, str]:
     return estimate_text(value, 2), "" if value["error"] is not None else "no error, as log Z has none"
 
 
+def likelihood_lines(value: Mapping[str, Any]) -> list[str]:
+    """Methods that a log likelihood of ``evaluation.json`` is from, data that none served, and its density.
+
+    Example:
+        >>> found = {"num": 50, "methods": {"importance": 44, "normal": 6}, "untrusted": 1, "share_k_above_0.7": 0.02}
+        >>> likelihood_lines({**found, "value": -9.0, "density": -9.0})
+        ['44 by importance, 6 by normal; PSIS k above 0.7 with every method for 1 of 50']
+    """
+    if "methods" not in value:  # an evaluation by an earlier version has one method
+        return [f"PSIS k above 0.7 for {100 * value['share_k_above_0.7']:.0f}%"]
+    by = ", ".join(f"{count} by {name}" for name, count in value["methods"].items())
+    lines = [f"{by}; PSIS k above 0.7 with every method for {value['untrusted']} of {value['num']}"]
+    if value["density"] != value["value"]:
+        lines.append(
+            f"as a density of pictures on [0, 1], to compare with continuous likelihoods: {value['density']:.2f}"
+        )
+    return lines
+
+
 def energy_texts(health: Mapping[str, Any]) -> tuple[str, str, str]:
     """Gap, R-hat and log Z of an energy's health, with errors where chains mix and weights are many enough."""
     r_hat, ess = health["r_hat"], health["log_z_ess"]
@@ -82,12 +102,9 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     value = result["log_likelihood"]
     if value is None:
         return "\n".join([*lines, f"Log likelihood: none. {result['no_likelihood']}"])
-    (text, why), share = likelihood_text(value), 100 * value["share_k_above_0.7"]
-    lines.append(
-        f"Log likelihood: {text} nats a tuple ({value['num']} tuples, {value['particles']} "
-        f"particles; PSIS k > 0.7 for {share:.0f}% of them{why and f': {why}'})"
-    )
-    return "\n".join(lines)
+    text, why = likelihood_text(value)
+    lines.append(f"Log likelihood: {text} nats a tuple ({value['num']} tuples{why and f': {why}'})")
+    return "\n".join([*lines, *(f"  {line}" for line in likelihood_lines(value))])
 
 
 def _generated_lines(result: Mapping[str, Any], kind: str) -> list[str]:
