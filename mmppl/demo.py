@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ EPOCHS = 34
 OPTIONS: dict[str, Any] = {"latent_dim": 12, "hidden": 128, "energy_hidden": 128, "chains": 128, "steps": 30}
 SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 3e-3, "ema": 0.99}
 COLUMNS = 10
+KINDS = {"draws": False, "means": True}  # whether generate is to give means
+ASKED = {"prior": "from the prior", "given": "given the word"}
 CHUNK = 500  # rows generated at once, which bounds memory
 
 
@@ -75,39 +78,44 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     # As many rows as above, since NumPyro compiles anew for another number.
     words = digits.test[:CHUNK]
     one_each = np.array([np.flatnonzero(words.label == d)[0] for d in range(COLUMNS)])
-    prior = {n: x[:COLUMNS] for n, x in generate(fitted, num=CHUNK, mean=True, seed=1, chunk=CHUNK).items()}
-    given = generate(fitted, words.only("word"), mean=True, seed=1, chunk=CHUNK)
-    given = {n: x[0, one_each] for n, x in given.items()}
-    draws = {f"prior.{n}": x for n, x in prior.items()} | {f"given.{n}": x for n, x in given.items()}
-    write_npz(folder / f"{host}.npz", draws, force=True)
+    shown: dict[str, np.ndarray] = {}
+    for kind, mean in KINDS.items():  # one seed: means are those of the latents that draws are of
+        prior = generate(fitted, num=CHUNK, mean=mean, seed=1, chunk=CHUNK)
+        given = generate(fitted, words.only("word"), mean=mean, seed=1, chunk=CHUNK)
+        shown |= {f"prior.{kind}.{n}": x[:COLUMNS] for n, x in prior.items()}
+        shown |= {f"given.{kind}.{n}": x[0, one_each] for n, x in given.items()}
+    write_npz(folder / f"{host}.npz", shown, force=True)
 
 
 def picture(folder: Path, hosts: list[str], images: list[str]) -> Path:
-    """Draws from the prior and given a word, by each host, as one PNG."""
+    """Draws from the prior and given a word, by each host, as one PNG: their means on the right of them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(COLUMNS * 0.8, len(hosts) * 2 * (len(images) * 0.8 + 0.55)), layout="constrained")
-    parts = figure.subfigures(2 * len(hosts), 1, squeeze=False)[:, 0]
-    for i, host in enumerate(hosts):
-        draws = np.load(folder / f"{host}.npz")
-        for part, kind, title in zip(
-            parts[2 * i : 2 * i + 2], ("prior", "given"), ("drawn from the prior", "given the word"), strict=True
-        ):
-            part.suptitle(f"{host}: {title}", fontsize=10)
-            axes = part.subplots(len(images), COLUMNS, squeeze=False)
-            words = read_words(draws[f"{kind}.word"])
-            for row, name in zip(axes, images, strict=True):
-                row[0].set_ylabel(name, fontsize=8)
-                for axis, image in zip(row, draws[f"{kind}.{name}"], strict=True):
-                    image = np.moveaxis(image.clip(0, 1), 0, -1)
-                    axis.imshow(image.squeeze(), cmap="gray" if image.shape[-1] == 1 else None, vmin=0, vmax=1)
-                    axis.set_xticks([])
-                    axis.set_yticks([])
-            for axis, word in zip(axes[0], words, strict=True):
-                axis.set_title(word, fontsize=8)
+    height = len(hosts) * len(ASKED) * (len(images) * 0.8 + 0.55)
+    figure = Figure(figsize=(len(KINDS) * COLUMNS * 0.8, height), layout="constrained")
+    parts = figure.subfigures(len(hosts) * len(ASKED), len(KINDS), squeeze=False)
+    for row, (host, asked) in zip(parts, product(hosts, ASKED), strict=True):
+        shown = np.load(folder / f"{host}.npz")
+        for part, kind in zip(row, KINDS, strict=True):
+            part.suptitle(f"{host}, {ASKED[asked]}: {kind}", fontsize=10)
+            _grid(part, {n: shown[f"{asked}.{kind}.{n}"] for n in images}, read_words(shown[f"{asked}.{kind}.word"]))
     path = folder / "demo.png"
     figure.savefig(path, dpi=80)
     return path
+
+
+def _grid(part: Any, pictures: dict[str, np.ndarray], words: list[str]) -> None:
+    """A row for each modality's pictures, under words."""
+    axes = part.subplots(len(pictures), COLUMNS, squeeze=False)
+    for row, (name, images) in zip(axes, pictures.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=8)
+        for axis, image in zip(row, images, strict=True):
+            image = np.moveaxis(image.clip(0, 1), 0, -1)
+            axis.imshow(image.squeeze(), cmap="gray" if image.shape[-1] == 1 else None, vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+    for axis, word in zip(axes[0], words, strict=True):
+        axis.set_title(word, fontsize=8)
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ LIKELIHOODS = {
     "normal": Likelihood(scaled=True, located=True),
     "laplace": Likelihood(scaled=True, located=True),
     "discretized_logistic": Likelihood(scaled=True, located=True, values="unit"),
+    "logistic_mixture": Likelihood(scaled=True, factors=True, located=True, values="unit"),
     "low_rank_normal": Likelihood(scaled=True, factors=True, located=True),
     "low_rank_logit_normal": Likelihood(scaled=True, factors=True, values="unit"),
     "bernoulli": Likelihood(values="unit"),

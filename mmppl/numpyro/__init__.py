@@ -15,6 +15,7 @@ from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.numpyro.kernels import *  # noqa: F403
+from mmppl.numpyro.logistic_mixture import LogisticMixture
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import *  # noqa: F403
@@ -46,6 +47,7 @@ __all__ = [
     "Conditioning",
     "Diffusion",
     "DiscretizedLogistic",
+    "LogisticMixture",
     "LowRankNormal",
     "EnergyTilted",
     "GeometricMean",
