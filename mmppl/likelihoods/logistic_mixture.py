@@ -1,9 +1,9 @@
 r"""A mixture of discretised logistic densities with one component for all values of an event.
 
-With K components at :math:`o + F_k`, all of the same weight, and :math:`P` the mass of
+With K components at :math:`o_k`, all of the same weight, and :math:`P` the mass of
 :mod:`mmppl.likelihoods.discretized_logistic`,
 
-.. math:: p(x) = \frac{1}{K} \sum_{k=1}^K \prod_d P(x_d; o_d + F_{kd}, s_d)
+.. math:: p(x) = \frac{1}{K} \sum_{k=1}^K \prod_d P(x_d; o_{kd}, s_d)
 
 so that what a latent does not know of a picture is one of K pictures, and not noise of every pixel by itself. (The
 published mixture has a component for each pixel, whose draws are noise.)
@@ -28,35 +28,33 @@ Array = Any
 __all__ = ["draw", "log_prob", "mean"]
 
 
-def log_prob(x: Array, loc: Array, scale: Array, offsets: Array, there: Array | None = None) -> Array:
+def log_prob(x: Array, loc: Array, scale: Array, there: Array | None = None) -> Array:
     """Log probability of the levels next to x, ``(*,)``.
 
     Arguments:
         x: Values in [0, 1], ``(*, D)``.
-        loc: o, ``(*, D)``.
+        loc: o, ``(*, K, D)``.
         scale: s, positive, ``(*, D)``.
-        offsets: F, ``(*, K, D)``.
         there: Which values are observed, ``(*, D)``: the probability is their marginal one. None for all.
     """
-    backend = get_backend(x, loc, scale, offsets)
+    backend = get_backend(x, loc, scale)
     xp = backend.xp
-    each = discretized_logistic.log_prob(x[..., None, :], loc[..., None, :] + offsets, scale[..., None, :])
+    each = discretized_logistic.log_prob(x[..., None, :], loc, scale[..., None, :])
     if there is not None:
         each = xp.where(there[..., None, :], each, 0.0 * each)
-    return backend.logsumexp(xp.sum(each, axis=-1), axis=-1) - math.log(offsets.shape[-2])
+    return backend.logsumexp(xp.sum(each, axis=-1), axis=-1) - math.log(loc.shape[-2])
 
 
-def draw(loc: Array, scale: Array, offsets: Array, uniform: Array, which: Array) -> Array:
+def draw(loc: Array, scale: Array, uniform: Array, which: Array) -> Array:
     """Levels by uniform noise, ``(*, D)`` for the values and ``(*,)`` for the component, ``(*, D)``."""
-    backend = get_backend(loc, offsets)
-    xp, number = backend.xp, offsets.shape[-2]
+    backend = get_backend(loc, uniform)
+    xp, number = backend.xp, loc.shape[-2]
     place = xp.clip(xp.floor(which * number), 0.0, number - 1.0)
     one = place[..., None] == backend.asarray(np.arange(number), like=place)
-    shift = xp.sum(xp.where(one[..., None], offsets, 0.0 * offsets), axis=-2)
-    return discretized_logistic.quantile(uniform, loc + shift, scale)
+    chosen = xp.sum(xp.where(one[..., None], loc, 0.0 * loc), axis=-2)
+    return discretized_logistic.quantile(uniform, chosen, scale)
 
 
-def mean(loc: Array, scale: Array, offsets: Array) -> Array:
+def mean(loc: Array, scale: Array) -> Array:
     """The mean over components, ``(*, D)``."""
-    xp = get_backend(loc, scale, offsets).xp
-    return xp.mean(discretized_logistic.mean(loc[..., None, :] + offsets, scale[..., None, :]), axis=-2)
+    return get_backend(loc, scale).xp.mean(discretized_logistic.mean(loc, scale[..., None, :]), axis=-2)

@@ -11,8 +11,8 @@ from mmppl.inference import fit, generate, log_likelihood
 from mmppl.likelihoods import logistic_mixture
 
 RNG = np.random.default_rng(0)
-LOC, SCALE = RNG.uniform(0, 1, (5, 2, 3)), RNG.uniform(0.02, 0.2, (5, 2, 3))
-OFFSETS, X = 0.3 * RNG.standard_normal((5, 4, 2, 3)), RNG.integers(0, 256, (5, 2, 3)) / 255
+LOC, SCALE = RNG.uniform(-0.2, 1.2, (5, 4, 2, 3)), RNG.uniform(0.02, 0.2, (5, 2, 3))
+X = RNG.integers(0, 256, (5, 2, 3)) / 255
 
 
 def array(ppl, x):
@@ -31,20 +31,20 @@ def mass(x, loc, scale):
 
 
 def exact(there=None):
-    each = mass(X[:, None], LOC[:, None] + OFFSETS, SCALE[:, None])
+    each = mass(X[:, None], LOC, SCALE[:, None])
     each = each if there is None else np.where(there[:, None], each, 1.0)
     return np.log(each.prod((-2, -1)).mean(1))
 
 
 def test_the_probability_is_that_of_scipy(ppl):
-    flat = (X.reshape(5, 6), LOC.reshape(5, 6), SCALE.reshape(5, 6), OFFSETS.reshape(5, 4, 6))
+    flat = (X.reshape(5, 6), LOC.reshape(5, 4, 6), SCALE.reshape(5, 6))
     np.testing.assert_allclose(logistic_mixture.log_prob(*flat), exact(), rtol=1e-9)
-    pictures = ppl.LogisticMixture(*(array(ppl, a) for a in (LOC, SCALE, OFFSETS)), event_dim=2)
+    pictures = ppl.LogisticMixture(*(array(ppl, a) for a in (LOC, SCALE)), event_dim=2)
     assert (tuple(pictures.batch_shape), tuple(pictures.event_shape)) == ((5,), (2, 3))
     np.testing.assert_allclose(np.asarray(pictures.log_prob(array(ppl, X))), exact(), rtol=1e-4)
     wide = pictures.expand((7, 5))
     assert tuple(wide.log_prob(array(ppl, X)).shape) == (7, 5)
-    one = np.asarray(ppl.DiscretizedLogistic(array(ppl, LOC[:, None] + OFFSETS), array(ppl, SCALE[:, None])).mean)
+    one = np.asarray(ppl.DiscretizedLogistic(array(ppl, LOC), array(ppl, SCALE[:, None])).mean)
     np.testing.assert_allclose(np.asarray(wide.mean)[3], one.mean(1), rtol=1e-5)
 
 
@@ -52,15 +52,14 @@ def test_probabilities_of_all_events_sum_to_one():
     """Of two values of 256 levels each."""
     levels = np.arange(256) / 255
     x = np.stack(np.meshgrid(levels, levels, indexing="ij"), -1).reshape(-1, 2)
-    log_prob = logistic_mixture.log_prob(x, LOC[0, 0, :2], SCALE[0, 0, :2], OFFSETS[0, :, 0, :2])
+    log_prob = logistic_mixture.log_prob(x, LOC[0, :, 0, :2], SCALE[0, 0, :2])
     np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, rtol=1e-9)
 
 
 def test_a_draw_is_of_one_component(ppl):
     """Two far components of four values: each draw is wholly near one, each in half of the cases."""
-    loc, scale = array(ppl, np.full((4000, 4), 0.5)), array(ppl, np.full((4000, 4), 0.02))
-    offsets = array(ppl, np.broadcast_to(np.array([[-0.3] * 4, [0.3] * 4]), (4000, 2, 4)))
-    noise = ppl.LogisticMixture(loc, scale, offsets)
+    loc = array(ppl, np.broadcast_to(np.array([[0.2] * 4, [0.8] * 4]), (4000, 2, 4)))
+    noise = ppl.LogisticMixture(loc, 0.02)
     with _seeded(ppl):
         x = np.asarray(_draw(ppl, noise))
     np.testing.assert_allclose(x * 255, np.round(x * 255), atol=1e-3)
@@ -92,7 +91,7 @@ def _draw(ppl, noise):
 def test_elements_that_are_there_have_their_marginal_probability(ppl):
     """And what is hidden does not count, whatever stands there."""
     there = np.random.default_rng(4).random((5, 2, 3)) < 0.6
-    pictures = ppl.LogisticMixture(*(array(ppl, a) for a in (LOC, SCALE, OFFSETS)), event_dim=2)
+    pictures = ppl.LogisticMixture(*(array(ppl, a) for a in (LOC, SCALE)), event_dim=2)
     for hidden in (0.0, 0.5):
         got = pictures.of_elements(mask(ppl, there)).log_prob(array(ppl, np.where(there, X, hidden)))
         np.testing.assert_allclose(np.asarray(got), exact(there), rtol=1e-4, atol=1e-5)
@@ -104,11 +103,13 @@ def test_what_a_latent_cannot_know_is_one_of_several_pictures(ppl):
     x = np.where(rng.random((2_000, 1, 1, 1)) < 0.5, 0.2, 0.8) + 0.02 * rng.standard_normal((2_000, 1, 2, 2))
     word = rng.integers(0, 3, 2_000)
     modalities = {
-        "x": Modality((1, 2, 2), kind="image", likelihood="logistic_mixture", rank=4),
+        "x": Modality((1, 2, 2), kind="image", likelihood="logistic_mixture", components=4),
         "word": Modality((), kind="category", categories=3),
     }
     program = models.mmvae(modalities, ppl=ppl, latent_dim=1, hidden=16)
-    batch = Batch({"x": x.astype(np.float32), "word": word}, {"x": rng.random(2_000) > 0.2, "word": np.ones(2_000, bool)})
+    batch = Batch(
+        {"x": x.astype(np.float32), "word": word}, {"x": rng.random(2_000) > 0.2, "word": np.ones(2_000, bool)}
+    )
     fitted = fit(program, batch, epochs=15, learning_rate=1e-2, progress=False)
     draws = generate(fitted, Batch({"word": word[:400]}), 5, want=["x"])["x"].reshape(-1, 4)
     bright = draws > 0.5
@@ -120,7 +121,11 @@ def test_what_a_latent_cannot_know_is_one_of_several_pictures(ppl):
 
 def test_bad_components():
     modality = Modality((1, 2, 2), kind="image", likelihood="logistic_mixture")
-    assert modality.rank == 8
+    assert modality.components == 8
     assert Modality(**modality.as_dict()) == modality
-    with pytest.raises(ModalityError, match="Expected a rank that is a whole number >= 1; got 0"):
-        Modality((1, 2, 2), kind="image", likelihood="logistic_mixture", rank=0)
+    with pytest.raises(ModalityError, match="Expected components, a whole number >= 1; got 0"):
+        Modality((1, 2, 2), kind="image", likelihood="logistic_mixture", components=0)
+    with pytest.raises(ModalityError, match="Expected a mixture with components=2; got 'discretized_logistic'"):
+        Modality((1, 2, 2), kind="image", components=2)
+    with pytest.raises(ModalityError, match="Expected scale='learned' or a number for 'logistic_mixture'"):
+        Modality((1, 2, 2), kind="image", likelihood="logistic_mixture", scale="heteroscedastic")
