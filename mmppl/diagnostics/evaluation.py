@@ -73,8 +73,9 @@ def evaluate(
         ``"draws"`` and of ``"means"``; ``two_sample``, of draws, the accuracy of classifiers that tell them from data,
         see :func:`~mmppl.diagnostics.two_sample_accuracy`; ``latent_probe``; ``prediction`` of each modality given each
         other one and given all others, of 100 rows and 50 draws, see
-        :func:`~mmppl.diagnostics.prediction_by_subset`; ``log_likelihood``, ``no_likelihood``. Estimates are ``{"value", "error", "num"}``, where the error is None if
-        what it rests on is not to be trusted; for the log likelihood that is ``trusted``.
+        :func:`~mmppl.diagnostics.prediction_by_subset`; ``log_likelihood``, ``no_likelihood``. Estimates are
+        ``{"value", "error", "num"}``, where the error is None if what it rests on is not to be trusted; for the log
+        likelihood that is ``trusted``.
 
     Raises:
         OptionError: If the split is unknown.
