@@ -17,7 +17,6 @@ KINDS = ("vector", "image", "tokens", "category", "counts")
 AXES = {"image": 3, "tokens": 1, "category": 0}
 SCALES = ("learned", "heteroscedastic")
 RANK = 8
-COMPONENTS = 8
 # Likelihood and scale of each kind, where nothing else is said.
 CALIBRATED: dict[str, tuple[str, float | str]] = {
     "vector": ("normal", "learned"),
@@ -37,9 +36,6 @@ class Modality:
     * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
     * ``"discretized_logistic"``, of values in [0, 1]: the mass that a logistic density with location o and scale s has
       about the nearest of 256 levels, tails going to the ends; see :mod:`mmppl.likelihoods.discretized_logistic`;
-    * ``"logistic_mixture"``, of values in [0, 1]: :math:`\frac{1}{K} \sum_k` of the probability of the whole event by
-      discretised logistics at :math:`o_k`, so that what a latent does not know is one of K pictures and not noise of
-      every pixel by itself; see :mod:`mmppl.likelihoods.logistic_mixture`;
     * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F from
       the decoder, for noise that values have in common; ``"low_rank_logit_normal"``, the same of the logits of values
       in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;
@@ -71,7 +67,6 @@ class Modality:
         names: Names of the classes, in their order, where they have any; they say how many there are.
         rank: Number of the factors F, of a likelihood that has them; None for 8.
         partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
-        components: Number K of the components of a mixture; None for 8.
 
     Raises:
         ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
@@ -99,7 +94,6 @@ class Modality:
     names: tuple[str, ...] | None = None
     rank: int | None = None
     partial: bool = False
-    components: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in KINDS:
@@ -135,13 +129,12 @@ class Modality:
         named = isinstance(self.scale, str) and self.scale in SCALES
         if not (named or (_number(self.scale) and 0 < self.scale < float("inf"))):  # type: ignore[operator]
             raise ModalityError(f"Expected a scale > 0, 'learned' or 'heteroscedastic'; got {self.scale!r}.")
-        if self.heteroscedastic and (self.scoring.outputs > 1 or self.scoring.mixed or not self.shape):
+        if self.heteroscedastic and (self.scoring.outputs > 1 or not self.shape):
             raise ModalityError(
                 f"Expected scale='learned' or a number for '{self.likelihood}' of shape {self.shape}; got "
                 "'heteroscedastic', which takes one output for each value and an event with an axis."
             )
         _check_factors(self)
-        _check_components(self)
         if not (_number(self.weight) and 0 <= self.weight < float("inf")):
             raise ModalityError(f"Expected a weight >= 0; got {self.weight!r}.")
         if self.padding is not None and not (_whole(self.padding) and 0 <= self.padding < (self.vocabulary or 0)):
@@ -160,7 +153,6 @@ class Modality:
             )
         # As Python's own numbers, which a run folder can hold.
         plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int, "rank": int}
-        plain |= {"components": int}
         for name, kind in plain.items():
             value = getattr(self, name)
             if _number(value):
@@ -237,20 +229,6 @@ def _check_factors(modality: Modality) -> None:
         raise ModalityError(f"Expected a rank that is a whole number >= 1; got {rank!r}.")
     if not modality.heteroscedastic:
         raise ModalityError(f"Expected scale='heteroscedastic' for '{modality.likelihood}'; got {modality.scale!r}.")
-
-
-def _check_components(modality: Modality) -> None:
-    """Checks the number of components, and that no likelihood without them has one."""
-    number = modality.components
-    if not modality.scoring.mixed:
-        if number is not None:
-            raise ModalityError(f"Expected a mixture with components={number!r}; got '{modality.likelihood}'.")
-    elif not modality.shape:
-        raise ModalityError(f"Expected an event shape with an axis for '{modality.likelihood}'; got (). Use (1,).")
-    elif number is None:
-        object.__setattr__(modality, "components", COMPONENTS)
-    elif not (_whole(number) and number >= 1):
-        raise ModalityError(f"Expected components, a whole number >= 1; got {number!r}.")
 
 
 def _name_classes(modality: Modality) -> None:

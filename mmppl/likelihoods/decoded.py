@@ -28,8 +28,6 @@ def likelihood(host: Any, modality: Modality, output: Any) -> Any:
     if modality.scoring.factors:
         return host.LowRankNormal(*output, event_dim=event, unit=modality.scoring.values == "unit")
     output, scale = output if modality.learns_scale else (output, modality.scale)
-    if name == "logistic_mixture":
-        return host.LogisticMixture(output, scale, event_dim=event)
     if name == "discretized_logistic":
         return host.DiscretizedLogistic(output, scale).to_event(event)
     if name in ("normal", "laplace"):

@@ -15,7 +15,6 @@ class Likelihood:
         outputs: How many outputs of the decoder each value takes.
         scaled: Whether it has a scale.
         factors: Whether the decoder gives factors of a low-rank covariance, and a scale to each value.
-        mixed: Whether the decoder gives several locations, of the components of a mixture.
         located: Whether o is a location in the units of x, so that what is standardised can be scored in them.
         values: What x may be: ``"real"``, ``"unit"`` ([0, 1]), ``"open unit"`` ((0, 1)), ``"counts"`` or ``"tokens"``.
     """
@@ -23,7 +22,6 @@ class Likelihood:
     outputs: int = 1
     scaled: bool = False
     factors: bool = False
-    mixed: bool = False
     located: bool = False
     values: str = "real"
 
@@ -46,7 +44,6 @@ LIKELIHOODS = {
     "normal": Likelihood(scaled=True, located=True),
     "laplace": Likelihood(scaled=True, located=True),
     "discretized_logistic": Likelihood(scaled=True, located=True, values="unit"),
-    "logistic_mixture": Likelihood(scaled=True, mixed=True, located=True, values="unit"),
     "low_rank_normal": Likelihood(scaled=True, factors=True, located=True),
     "low_rank_logit_normal": Likelihood(scaled=True, factors=True, values="unit"),
     "bernoulli": Likelihood(values="unit"),

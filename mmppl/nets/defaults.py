@@ -7,7 +7,6 @@ from mmppl.modality import Modality
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.observed import (
     Classes,
-    Components,
     Heteroscedastic,
     LogCounts,
     Partial,
@@ -78,8 +77,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     Token texts get logits ``(*, L, V)`` and categories ``(*, K)``. Nets are chosen as in :func:`encoder`; outputs
     are not squashed, but are in the data's units where those are a likelihood's location: see
     :class:`~mmppl.nets.Unstandardized`. A scale is a second output: without batch axes if it is learned, as the first
-    if it is heteroscedastic, and factors of a covariance are a third. Locations of the components of a mixture have an
-    axis of their own before the event.
+    if it is heteroscedastic, and factors of a covariance are a third.
 
     Arguments:
         modality: The modality.
@@ -94,7 +92,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """
     size = _patch(modality)
     body: Spec
-    number = modality.components or modality.scoring.outputs + modality.heteroscedastic + (modality.rank or 0)
+    number = modality.scoring.outputs + modality.heteroscedastic + (modality.rank or 0)
     shape = (number * modality.shape[0], *modality.shape[1:]) if number > 1 else modality.shape
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
@@ -107,8 +105,6 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     if modality.scoring.values == "counts":
         # The log of the mean count; what else there is, as the gate of a zero-inflated one, is left at 0.
         body = Unstandardized(body, shape)
-    if modality.components:
-        body = Components(body, modality.components, modality.shape)
     if modality.heteroscedastic:
         body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:

@@ -10,7 +10,6 @@ from mmppl.nets.layers import (
     Layer,
     Log1p,
     MissingId,
-    Reshape,
     Scale,
     SplitScale,
     Standardize,
@@ -20,7 +19,6 @@ from mmppl.nets.spec import Spec
 
 __all__ = [
     "Classes",
-    "Components",
     "Heteroscedastic",
     "LogCounts",
     "Partial",
@@ -229,45 +227,6 @@ class Heteroscedastic:
     def layers(self) -> tuple[Layer, ...]:
         floor = FACTORED_FLOOR if self.rank else SCALE_FLOOR
         return (*self.body.layers(), SplitScale(tuple(self.shape), self.rank, floor))
-
-
-@dataclass(frozen=True)
-class Components:
-    """A decoder to the locations of the components of a mixture, ``(*, K, *shape)``.
-
-    Arguments:
-        body: The decoder, with K times the outputs on the first axis of the event.
-        number: K.
-        shape: Event shape of one location.
-
-    Raises:
-        OptionError: If the body has another number of outputs.
-
-    Example:
-        >>> from mmppl.nets import MLP
-        >>> Components(MLP((8,), (6,)), 2, (3,)).out_shape
-        (2, 3)
-    """
-
-    body: Spec
-    number: int
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        wanted = (self.number * self.shape[0], *self.shape[1:])
-        if tuple(self.body.out_shape) != wanted:
-            raise OptionError(f"Expected a body with out_shape {wanted}; got {self.body.out_shape}.")
-
-    @property
-    def in_shape(self) -> tuple[int | None, ...]:
-        return self.body.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        return (self.number, *self.shape)
-
-    def layers(self) -> tuple[Layer, ...]:
-        return (*self.body.layers(), Reshape(tuple(self.body.out_shape), self.out_shape))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.energy import EnergyTilted
 from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.numpyro.kernels import *  # noqa: F403
-from mmppl.numpyro.logistic_mixture import LogisticMixture
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import *  # noqa: F403
@@ -47,7 +46,6 @@ __all__ = [
     "Conditioning",
     "Diffusion",
     "DiscretizedLogistic",
-    "LogisticMixture",
     "LowRankNormal",
     "EnergyTilted",
     "GeometricMean",

@@ -19,7 +19,6 @@ from mmppl.inference.posterior.site_densities import places as find_places
 from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.discretized import DiscretizedLogistic
-from mmppl.numpyro.logistic_mixture import LogisticMixture
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.posterior import JOINT, Static, anneal, chains, guide_log_prob, outside, probe, refine, scores
@@ -31,7 +30,6 @@ from mmppl.numpyro.weights import bind
 
 __all__ = [
     "DiscretizedLogistic",
-    "LogisticMixture",
     "LowRankNormal",
     "JOINT",
     "NAME",

@@ -29,7 +29,6 @@ from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.energy import EnergyTilted
 from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.pyro.kernels import *  # noqa: F403
-from mmppl.pyro.logistic_mixture import LogisticMixture
 from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import *  # noqa: F403
@@ -47,7 +46,6 @@ __all__ = [
     "Conditioning",
     "Diffusion",
     "DiscretizedLogistic",
-    "LogisticMixture",
     "LowRankNormal",
     "EnergyTilted",
     "GeometricMean",

@@ -19,7 +19,6 @@ from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.loc_scale import loc_scale
-from mmppl.pyro.logistic_mixture import LogisticMixture
 from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.networks import evaluated
 from mmppl.pyro.padded import PaddedCategorical
@@ -33,7 +32,6 @@ from mmppl.pyro.weights import bind
 
 __all__ = [
     "DiscretizedLogistic",
-    "LogisticMixture",
     "LowRankNormal",
     "JOINT",
     "NAME",
