@@ -22,7 +22,7 @@ from mmppl.data import load, write_npz
 from mmppl.data.dataset import Dataset
 from mmppl.data.polydigits import read_words
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import Classifiers, coherence, cross_coherence, train_classifiers
+from mmppl.metrics import Classifiers, Estimate, coherence, cross_coherence, train_classifiers
 
 __all__ = ["EPOCHS", "fit_digits", "main", "measure"]
 
@@ -43,22 +43,31 @@ def fit_digits(host: str, digits: Dataset, *, epochs: int = EPOCHS, seed: int = 
 
 
 def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int = 0, num: int = 2000) -> dict[str, Any]:
-    """Judges what a program generates, as means of the likelihood.
+    """Judges what a program generates: draws, and means of the likelihood.
 
     Returns:
-        ``joint``: coherence of all modalities of draws from the prior, by fresh chains as ``generate`` runs them;
-        ``joint_base``: the same program with f = 0; ``cross``: cross coherence on test tuples.
+        ``joint_draws``: coherence of all modalities of draws from the prior, by fresh chains as ``generate`` runs them;
+        ``cross_draws``: cross coherence on test tuples; ``joint`` and ``cross``, the same of means; ``joint_base``, of
+        means of the same program with f = 0.
     """
     plain = models.ebm(digits.modalities, ppl=fitted.program.ppl, **OPTIONS, tilt=False)
     base = Fitted(replace(plain, rebuild=None), fitted.weights)
 
-    def given(batch: Any, want: Any) -> dict[str, np.ndarray]:
-        return generate(fitted, batch, want=want, mean=True, seed=seed, chunk=CHUNK)
+    def joint(of: Fitted, mean: bool) -> Estimate:
+        return coherence(generate(of, num=num, mean=mean, seed=seed, chunk=CHUNK), judges).joint
+
+    def cross(mean: bool) -> Estimate:
+        def given(batch: Any, want: Any) -> dict[str, np.ndarray]:
+            return generate(fitted, batch, want=want, mean=mean, seed=seed, chunk=CHUNK)
+
+        return cross_coherence(given, digits.test, judges).mean
 
     return {
-        "joint": coherence(generate(fitted, num=num, mean=True, seed=seed, chunk=CHUNK), judges).joint,
-        "joint_base": coherence(generate(base, num=num, mean=True, seed=seed, chunk=CHUNK), judges).joint,
-        "cross": cross_coherence(given, digits.test, judges).mean,
+        "joint_draws": joint(fitted, False),
+        "cross_draws": cross(False),
+        "joint": joint(fitted, True),
+        "joint_base": joint(base, True),
+        "cross": cross(True),
     }
 
 
@@ -71,8 +80,9 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     # Another process has trained the judges meanwhile; without a cache they are trained here again.
     result = measure(fitted, digits, train_classifiers(digits), seed=seed)
     print(
-        f"{host}: joint coherence {result['joint']} (f = 0: {result['joint_base']}), cross coherence "
-        f"{result['cross']}, fitted in {seconds:.0f} s",
+        f"{host}: joint coherence of draws {result['joint_draws']}, of means {result['joint']} (f = 0: "
+        f"{result['joint_base']}); cross coherence of draws {result['cross_draws']}, of means {result['cross']}; "
+        f"fitted in {seconds:.0f} s",
         flush=True,
     )
     # As many rows as above, since NumPyro compiles anew for another number.

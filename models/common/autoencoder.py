@@ -45,15 +45,12 @@ class Autoencoder:
         """The family of the encoders' distribution; None for codes."""
         return "normal" if self.kind == "vae" else None
 
-    def code(self, output: Any) -> Any:
-        """A code, or its location and scale, from what an encoder returns."""
-        return (output, 0.0 * output + self.noise) if self.kind == "rae" else output
-
     def posterior(self, dist: ModuleType, code: Any, present: Any) -> Any:
         """Q(z | x) of one modality, where it is present."""
         if self.kind == "ae":
             return dist.Delta(code, event_dim=1).mask(present)
-        return dist.Normal(*code).to_event(1).mask(present)
+        loc, scale = code if self.kind == "vae" else (code, self.noise)
+        return dist.Normal(loc, scale).to_event(1).mask(present)
 
     def prior(self, dist: ModuleType, zeros: Any, present: Any) -> Any:
         """P(z) of one modality in this stage."""

@@ -133,7 +133,6 @@ class LatentScore:
         asked = [m for m in batch.modalities if m in names]
         nets = {m: self.ppl.net(f"{m}.encoder", self.nets[f"{m}.encoder"]) for m in asked if m not in self.spaces}
         out = {m: net(*batch.inputs(m)) for m, net in nets.items()}
-        out |= {m: self.autoencoder.code(out[m]) for m in out if m in self.own}
         like = self.ppl.host.zeros(1)
         out |= {m: self.spaces[m].encode(batch[m], like) for m in asked if m in self.spaces}
         if any(isinstance(code, tuple) for code in out.values()):
