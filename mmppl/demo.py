@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mmppl.data import load, write_npz
 from mmppl.data.dataset import Dataset
 from mmppl.data.polydigits import read_words
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import Classifiers, coherence, cross_coherence, train_classifiers
+from mmppl.metrics import Classifiers, Estimate, coherence, cross_coherence, train_classifiers
 
 __all__ = ["EPOCHS", "fit_digits", "main", "measure"]
 
@@ -30,6 +31,8 @@ EPOCHS = 34
 OPTIONS: dict[str, Any] = {"latent_dim": 12, "hidden": 128, "energy_hidden": 128, "chains": 128, "steps": 30}
 SETTINGS: dict[str, Any] = {"batch_size": 128, "learning_rate": 3e-3, "ema": 0.99}
 COLUMNS = 10
+KINDS = {"draws": False, "means": True}  # whether generate is to give means
+ASKED = {"prior": "from the prior", "given": "given the word"}
 CHUNK = 500  # rows generated at once, which bounds memory
 
 
@@ -40,22 +43,31 @@ def fit_digits(host: str, digits: Dataset, *, epochs: int = EPOCHS, seed: int = 
 
 
 def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int = 0, num: int = 2000) -> dict[str, Any]:
-    """Judges what a program generates, as means of the likelihood.
+    """Judges what a program generates: draws, and means of the likelihood.
 
     Returns:
-        ``joint``: coherence of all modalities of draws from the prior, by fresh chains as ``generate`` runs them;
-        ``joint_base``: the same program with f = 0; ``cross``: cross coherence on test tuples.
+        ``joint_draws``: coherence of all modalities of draws from the prior, by fresh chains as ``generate`` runs them;
+        ``cross_draws``: cross coherence on test tuples; ``joint`` and ``cross``, the same of means; ``joint_base``, of
+        means of the same program with f = 0.
     """
     plain = models.ebm(digits.modalities, ppl=fitted.program.ppl, **OPTIONS, tilt=False)
     base = Fitted(replace(plain, rebuild=None), fitted.weights)
 
-    def given(batch: Any, want: Any) -> dict[str, np.ndarray]:
-        return generate(fitted, batch, want=want, mean=True, seed=seed, chunk=CHUNK)
+    def joint(of: Fitted, mean: bool) -> Estimate:
+        return coherence(generate(of, num=num, mean=mean, seed=seed, chunk=CHUNK), judges).joint
+
+    def cross(mean: bool) -> Estimate:
+        def given(batch: Any, want: Any) -> dict[str, np.ndarray]:
+            return generate(fitted, batch, want=want, mean=mean, seed=seed, chunk=CHUNK)
+
+        return cross_coherence(given, digits.test, judges).mean
 
     return {
-        "joint": coherence(generate(fitted, num=num, mean=True, seed=seed, chunk=CHUNK), judges).joint,
-        "joint_base": coherence(generate(base, num=num, mean=True, seed=seed, chunk=CHUNK), judges).joint,
-        "cross": cross_coherence(given, digits.test, judges).mean,
+        "joint_draws": joint(fitted, False),
+        "cross_draws": cross(False),
+        "joint": joint(fitted, True),
+        "joint_base": joint(base, True),
+        "cross": cross(True),
     }
 
 
@@ -68,46 +80,52 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     # Another process has trained the judges meanwhile; without a cache they are trained here again.
     result = measure(fitted, digits, train_classifiers(digits), seed=seed)
     print(
-        f"{host}: joint coherence {result['joint']} (f = 0: {result['joint_base']}), cross coherence "
-        f"{result['cross']}, fitted in {seconds:.0f} s",
+        f"{host}: joint coherence of draws {result['joint_draws']}, of means {result['joint']} (f = 0: "
+        f"{result['joint_base']}); cross coherence of draws {result['cross_draws']}, of means {result['cross']}; "
+        f"fitted in {seconds:.0f} s",
         flush=True,
     )
     # As many rows as above, since NumPyro compiles anew for another number.
     words = digits.test[:CHUNK]
     one_each = np.array([np.flatnonzero(words.label == d)[0] for d in range(COLUMNS)])
-    prior = {n: x[:COLUMNS] for n, x in generate(fitted, num=CHUNK, mean=True, seed=1, chunk=CHUNK).items()}
-    given = generate(fitted, words.only("word"), mean=True, seed=1, chunk=CHUNK)
-    given = {n: x[0, one_each] for n, x in given.items()}
-    draws = {f"prior.{n}": x for n, x in prior.items()} | {f"given.{n}": x for n, x in given.items()}
-    write_npz(folder / f"{host}.npz", draws, force=True)
+    shown: dict[str, np.ndarray] = {}
+    for kind, mean in KINDS.items():  # one seed: means are those of the latents that draws are of
+        prior = generate(fitted, num=CHUNK, mean=mean, seed=1, chunk=CHUNK)
+        given = generate(fitted, words.only("word"), mean=mean, seed=1, chunk=CHUNK)
+        shown |= {f"prior.{kind}.{n}": x[:COLUMNS] for n, x in prior.items()}
+        shown |= {f"given.{kind}.{n}": x[0, one_each] for n, x in given.items()}
+    write_npz(folder / f"{host}.npz", shown, force=True)
 
 
 def picture(folder: Path, hosts: list[str], images: list[str]) -> Path:
-    """Draws from the prior and given a word, by each host, as one PNG."""
+    """Draws from the prior and given a word, by each host, as one PNG: their means on the right of them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(COLUMNS * 0.8, len(hosts) * 2 * (len(images) * 0.8 + 0.55)), layout="constrained")
-    parts = figure.subfigures(2 * len(hosts), 1, squeeze=False)[:, 0]
-    for i, host in enumerate(hosts):
-        draws = np.load(folder / f"{host}.npz")
-        for part, kind, title in zip(
-            parts[2 * i : 2 * i + 2], ("prior", "given"), ("drawn from the prior", "given the word"), strict=True
-        ):
-            part.suptitle(f"{host}: {title}", fontsize=10)
-            axes = part.subplots(len(images), COLUMNS, squeeze=False)
-            words = read_words(draws[f"{kind}.word"])
-            for row, name in zip(axes, images, strict=True):
-                row[0].set_ylabel(name, fontsize=8)
-                for axis, image in zip(row, draws[f"{kind}.{name}"], strict=True):
-                    image = np.moveaxis(image.clip(0, 1), 0, -1)
-                    axis.imshow(image.squeeze(), cmap="gray" if image.shape[-1] == 1 else None, vmin=0, vmax=1)
-                    axis.set_xticks([])
-                    axis.set_yticks([])
-            for axis, word in zip(axes[0], words, strict=True):
-                axis.set_title(word, fontsize=8)
+    height = len(hosts) * len(ASKED) * (len(images) * 0.8 + 0.55)
+    figure = Figure(figsize=(len(KINDS) * COLUMNS * 0.8, height), layout="constrained")
+    parts = figure.subfigures(len(hosts) * len(ASKED), len(KINDS), squeeze=False)
+    for row, (host, asked) in zip(parts, product(hosts, ASKED), strict=True):
+        shown = np.load(folder / f"{host}.npz")
+        for part, kind in zip(row, KINDS, strict=True):
+            part.suptitle(f"{host}, {ASKED[asked]}: {kind}", fontsize=10)
+            _grid(part, {n: shown[f"{asked}.{kind}.{n}"] for n in images}, read_words(shown[f"{asked}.{kind}.word"]))
     path = folder / "demo.png"
     figure.savefig(path, dpi=80)
     return path
+
+
+def _grid(part: Any, pictures: dict[str, np.ndarray], words: list[str]) -> None:
+    """A row for each modality's pictures, under words."""
+    axes = part.subplots(len(pictures), COLUMNS, squeeze=False)
+    for row, (name, images) in zip(axes, pictures.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=8)
+        for axis, image in zip(row, images, strict=True):
+            image = np.moveaxis(image.clip(0, 1), 0, -1)
+            axis.imshow(image.squeeze(), cmap="gray" if image.shape[-1] == 1 else None, vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+    for axis, word in zip(axes[0], words, strict=True):
+        axis.set_title(word, fontsize=8)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ RANK = 8
 # Likelihood and scale of each kind, where nothing else is said.
 CALIBRATED: dict[str, tuple[str, float | str]] = {
     "vector": ("normal", "learned"),
-    "image": ("discretized_logistic", "heteroscedastic"),
+    "image": ("discretized_logistic", "learned"),
     "tokens": ("categorical", 1.0),
     "category": ("categorical", 1.0),
     "counts": ("negative_binomial", "learned"),
@@ -58,8 +58,8 @@ class Modality:
             ``"normal"`` of vectors, ``"discretized_logistic"`` of images, ``"negative_binomial"`` of counts.
         scale: s, in data units where o is. ``"learned"`` for a parameter of the decoder, one for each channel of an
             image and for each coordinate of a vector; ``"heteroscedastic"`` for one that the decoder gives to each
-            value. None for ``"heteroscedastic"`` where an image's likelihood is its kind's or it has factors, else
-            ``"learned"``.
+            value, which explains away what is hard to say of a picture, such as the shape in it. None for
+            ``"heteroscedastic"`` where a likelihood has factors, else ``"learned"``.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
         padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
             given, and a draw has tokens everywhere. None scores it like any other token.

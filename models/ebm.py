@@ -23,7 +23,7 @@ def ebm(
     ppl: PPL,
     latent_dim: int = 24,
     hidden: int = 256,
-    beta: float = 0.5,
+    beta: float = 3.0,
     particles: int = 1,
     strata: str = "one",
     tilt: bool = True,
@@ -61,8 +61,9 @@ def ebm(
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the encoders and decoders.
-        beta: Factor on the ratio of prior and posterior in the backbone's stage; below 1 posteriors are sharp, and
-            the hole this leaves in the base prior is for the energy to fill.
+        beta: Factor on the ratio of prior and posterior in the backbone's stage. Above 1 the latent keeps what
+            modalities share rather than details of one; the smaller it is the sharper posteriors are, and the hole
+            this leaves in the base prior is for the energy to fill.
         particles: K.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         tilt: False leaves the energy out: the same program with f = 0.

@@ -10,7 +10,8 @@ from mmppl.priors import MultiTimeScoreMatching
 
 __all__ = ["mld"]
 
-SHARED = ScoreOptions()
+# Latents of little noise keep every detail, and their density is hard to learn.
+SHARED = ScoreOptions(noise=0.7, share=0.25)
 
 
 @system

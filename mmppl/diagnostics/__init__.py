@@ -18,6 +18,7 @@ from mmppl.diagnostics.summary import (
     worst_data,
     write_posterior,
 )
+from mmppl.diagnostics.two_sample import two_sample_accuracy
 
 __all__ = [
     "Coverage",
@@ -46,6 +47,7 @@ __all__ = [
     "sample_posterior",
     "simulate",
     "summarise_posterior",
+    "two_sample_accuracy",
     "worst_data",
     "write_posterior",
 ]

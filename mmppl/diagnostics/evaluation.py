@@ -11,6 +11,7 @@ from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
 from mmppl.diagnostics.likelihood import likelihood_of_rows
 from mmppl.diagnostics.prediction import as_json, prediction_by_subset
+from mmppl.diagnostics.two_sample import LEAST, two_sample_accuracy
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate
 from mmppl.metrics import (
@@ -70,10 +71,11 @@ def evaluate(
 
     Returns:
         A dictionary: ``coherence``, ``cross_coherence``, ``leave_one_out_coherence`` and ``frechet``, each of
-        ``"draws"`` and of ``"means"``; ``latent_probe``; ``prediction`` of each modality given each other one and given
-        all others, of 100 rows and 50 draws, see :func:`~mmppl.diagnostics.prediction_by_subset`;
-        ``log_likelihood``, each datum by the first method whose diagnosis holds, see
-        :func:`~mmppl.diagnostics.likelihood.likelihood_of_rows`; ``no_likelihood``. Estimates are
+        ``"draws"`` and of ``"means"``; ``two_sample``, of draws, the accuracy of classifiers that tell them from data,
+        see :func:`~mmppl.diagnostics.two_sample_accuracy`; ``latent_probe``; ``prediction`` of each modality given each
+        other one and given all others, of 100 rows and 50 draws, see
+        :func:`~mmppl.diagnostics.prediction_by_subset`; ``log_likelihood``, each datum by the first method whose
+        diagnosis holds, see :func:`~mmppl.diagnostics.likelihood.likelihood_of_rows`; ``no_likelihood``. Estimates are
         ``{"value", "error", "num"}``, where the error is None if what it rests on is not to be trusted; for the log
         likelihood that is ``trusted``.
 
@@ -89,14 +91,15 @@ def evaluate(
     every = getattr(dataset, split)
     rows = every[np.flatnonzero(np.asarray(every.observed()))][:num]
     skipped = _why_not(rows)
-    bar = tqdm(total=10, disable=not progress, leave=False)
+    bar = tqdm(total=11, disable=not progress, leave=False)
 
     def say(what: str) -> None:
         bar.set_description(what)
         bar.update()
 
     out: dict[str, Any] = {"split": split, "seed": seed, "epochs": len(fitted.history), "skipped": skipped}
-    names = ("judges", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "latent_probe")
+    names = ("judges", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "two_sample")
+    names += ("latent_probe",)
     out |= dict.fromkeys(names)
     try:
         judged = None
@@ -105,8 +108,9 @@ def evaluate(
             judged = judges or train_classifiers(dataset)
             out["judges"] = {name: judged.accuracy.get(name) for name in rows.modalities}
         see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
-        if see or features:
-            for kind, mean in (("draws", False), ("means", True)):
+        # Without anything to see by, draws are told from data all the same.
+        for kind, mean in (("draws", False), ("means", True)):
+            if see or features or not mean:
                 found = _generated(fitted, rows, judged, {**see, **(features or {})}, num, seed, mean, say, kind)
                 for name, value in found.items():
                     out[name] = {**(out[name] or {}), kind: value}
@@ -141,7 +145,10 @@ def _generated(
     """Measures of what is generated, as draws or as means."""
     say(f"joint samples, {kind}")
     samples = generate(fitted, num=num, mean=mean, seed=seed)
-    out: dict[str, Any] = {"frechet": _frechet(samples, rows, features)}
+    out: dict[str, Any] = {"frechet": _frechet(samples, rows, features)} if features else {}
+    if not mean:
+        say("draws told from data")
+        out["two_sample"] = _two_samples(samples, rows, fitted, seed)
     if judged is None:
         return out
     out["coherence"] = _joint(samples, judged)
@@ -201,6 +208,18 @@ def _frechet(samples: Mapping[str, np.ndarray], rows: Batch, features: Features)
     for name, see in features.items():
         real = np.asarray(rows[name])[np.flatnonzero(np.asarray(rows.whole(name)))]
         out[name] = _number(frechet(see(samples[name]), see(real))) if len(real) > 1 else None
+    return out
+
+
+def _two_samples(
+    samples: Mapping[str, np.ndarray], rows: Batch, fitted: Fitted, seed: int
+) -> dict[str, dict[str, Any] | None]:
+    out: dict[str, dict[str, Any] | None] = {}
+    for name in rows.modalities:
+        real = np.asarray(rows[name])[np.flatnonzero(np.asarray(rows.whole(name)))]
+        enough = min(len(real), len(samples[name])) >= LEAST
+        modality = fitted.program.modalities[name]
+        out[name] = _plain(two_sample_accuracy(samples[name], real, modality, seed=seed)) if enough else None
     return out
 
 

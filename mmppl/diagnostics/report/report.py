@@ -46,6 +46,7 @@ from mmppl.progress import tqdm
 __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
+TOLD = "Draws told from data, accuracy"
 
 
 def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) -> Path:
@@ -243,6 +244,9 @@ def _numbers(result: dict[str, Any]) -> str:
         cells = prediction_rows(result["prediction"])
         parts.append(table("Prediction of what was held out", ["given", *PREDICTION], cells))
     by_name: list[list[str]] = []
+    told = (result.get("two_sample") or {}).get("draws")  # an evaluation by an earlier version has none
+    if told and not result["frechet"]:
+        parts.append(table(TOLD, ["", *told], [["Accuracy", *map(estimate_text, told.values())]]))
     if result["frechet"]:
         names = list(result["frechet"]["draws"])
         for kind in JUDGED:
@@ -250,6 +254,8 @@ def _numbers(result: dict[str, Any]) -> str:
                 left = result["leave_one_out_coherence"][kind]["accuracy"]
                 by_name.append([f"Coherence given all others, {kind}", *(estimate_text(left[n]) for n in names)])
             by_name.append([f"Frechet distance, {kind}", *frechet_row(result["frechet"][kind])])
+        if told:
+            by_name.append([TOLD, *(estimate_text(told[name]) for name in names)])
         if result["judges"]:
             accuracy = (result["judges"][name] for name in names)
             by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])

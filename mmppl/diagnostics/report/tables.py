@@ -93,6 +93,10 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         lines.append(result["skipped"])
     for kind in JUDGED:
         lines += _generated_lines(result, kind)
+    told = (result.get("two_sample") or {}).get("draws")
+    if told:
+        lines.append("Draws told from data by a classifier, accuracy (0.5 where they cannot be told):")
+        lines += _grid(list(told), [[estimate_text(one) for one in told.values()]])
     if result["latent_probe"]:
         lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
     predicted = result.get("prediction")
