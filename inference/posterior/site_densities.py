@@ -41,7 +41,7 @@ class SiteDensities(NamedTuple):
 def site_densities(
     runs: Runs, program: Callable, hidden: Mapping[str, Array], batch: Batch, wanted: Callable[[Site], bool]
 ) -> SiteDensities:
-    """Runs a program once for each draw, or once for all where every site lies in the plate of the data alone.
+    """Runs a program once for each draw, or once for all where that gives the same.
 
     Arguments:
         runs: Runs the program.
@@ -57,7 +57,8 @@ def site_densities(
 
     first = runs.run(program, batch, {name: z[0, ...] for name, z in hidden.items()}, rng=runs.keys(1, ()))
     plate = _plate(first, batch)
-    if not alone(first.values(), plate):
+    ends = tuple({name: z[i, ...] for name, z in hidden.items()} for i in (0, -1))
+    if not (alone(first.values(), plate) and runs.at_once(program, batch, ends)):
         return SiteDensities(*runs.map(lambda values: tuple(one(values)), dict(hidden)))
     values = {name: z[:, None, ...] for name, z in hidden.items()}
     sites = runs.run(program, batch, values, axes=(num, 1), rng=runs.keys(1, ()))

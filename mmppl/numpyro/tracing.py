@@ -14,6 +14,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
+from mmppl.numpyro.at_once import gives_the_same
 from mmppl.numpyro.state import Moves, given
 from mmppl.sites import PlateFrame, Site, innermost, unmasked
 
@@ -177,6 +178,9 @@ class Runs:
 
         jax.eval_shape(look)
         return found[0]
+
+    def at_once(self, program: Callable, batch: Batch, draws: tuple, *, masked: bool = False) -> bool:
+        return gives_the_same(self, program, batch, draws[0], masked)
 
     def frozen(self) -> "Runs":
         out = Runs.__new__(Runs)

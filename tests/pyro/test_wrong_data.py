@@ -35,7 +35,7 @@ VALUES = {
     "rows": (A[:3], A[:0]),
     "mask": (MASK,),
     "NaN or Inf": (PART,),
-    "largest of float32": (A.astype(float) * 1e300,),
+    "floats of size": (A.astype(float) * 1e300,),
 }
 PRESENT = (np.ones(4, int), np.ones(3, bool), "yes", np.ma.masked_array(np.ones(4, bool), np.arange(4) == 1))
 LABELS = (
