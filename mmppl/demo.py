@@ -39,8 +39,10 @@ def fit_digits(host: str, digits: Dataset, *, epochs: int = EPOCHS, seed: int = 
     return fit(program, digits.train, epochs=epochs, seed=seed, **SETTINGS)
 
 
-def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int = 0, num: int = 2000) -> dict[str, Any]:
-    """Judges what a program generates, as means of the likelihood.
+def measure(
+    fitted: Fitted, digits: Dataset, classifiers: Classifiers, *, seed: int = 0, num: int = 2000
+) -> dict[str, Any]:
+    """Measures what a program generates, as means of the likelihood.
 
     Returns:
         ``joint``: coherence of all modalities of draws from the prior, by fresh chains as ``generate`` runs them;
@@ -53,9 +55,9 @@ def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int =
         return generate(fitted, batch, want=want, mean=True, seed=seed, chunk=CHUNK)
 
     return {
-        "joint": coherence(generate(fitted, num=num, mean=True, seed=seed, chunk=CHUNK), judges).joint,
-        "joint_base": coherence(generate(base, num=num, mean=True, seed=seed, chunk=CHUNK), judges).joint,
-        "cross": cross_coherence(given, digits.test, judges).mean,
+        "joint": coherence(generate(fitted, num=num, mean=True, seed=seed, chunk=CHUNK), classifiers).joint,
+        "joint_base": coherence(generate(base, num=num, mean=True, seed=seed, chunk=CHUNK), classifiers).joint,
+        "cross": cross_coherence(given, digits.test, classifiers).mean,
     }
 
 
@@ -65,7 +67,7 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     start = time.perf_counter()
     fitted = fit_digits(host, digits, epochs=epochs, seed=seed)
     seconds = time.perf_counter() - start
-    # Another process has trained the judges meanwhile; without a cache they are trained here again.
+    # Another process has trained the classifiers meanwhile; without a cache they are trained here again.
     result = measure(fitted, digits, train_classifiers(digits), seed=seed)
     print(
         f"{host}: joint coherence {result['joint']} (f = 0: {result['joint_base']}), cross coherence "
@@ -135,7 +137,7 @@ def main() -> None:
 
 
 def _prepare() -> list[str]:
-    """Trains the judges, which stay in a cache, and names the images; the data are dropped."""
+    """Trains the classifiers, which stay in a cache, and names the images; the data are dropped."""
     digits = load("polydigits")
     train_classifiers(digits)
     return [name for name, modality in digits.modalities.items() if modality.kind == "image"]

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mmppl.batch import Batch
+from mmppl.errors import OptionError
 from mmppl.inference.objectives.runs import Runs
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
 
 Array = Any
 
-__all__ = ["Places", "SiteDensities", "places", "site_densities"]
+__all__ = ["Places", "SiteDensities", "places", "refuse_rows", "site_densities"]
 
 
 class Places(NamedTuple):
@@ -95,3 +96,23 @@ def places(sites: Mapping[str, Site], batch: Batch) -> Places:
     frames = {name: in_plate(site, plate) for name, site in latents.items()}
     rows = {n: latents[n].batch_ndim + f.dim for n, f in frames.items() if f is not None and f.dim is not None}
     return Places(alone(sites.values(), plate), rows, tuple(name for name, frame in frames.items() if frame is None))
+
+
+def refuse_rows(guide: Any, sites: Mapping[str, Site], batch: Batch) -> None:
+    """Refuses an automatic guide whose model has latents in the plate of the data, for what runs on other rows.
+
+    Arguments:
+        guide: The guide.
+        sites: The sites of its model.
+        batch: The batch.
+
+    Raises:
+        OptionError: If there are such latents.
+    """
+    rows = list(places(sites, batch).rows)
+    if rows:
+        raise OptionError(
+            f"Expected a guide that answers for any rows; got {type(guide).__name__}, which holds parameters of each "
+            f"row for the latents {rows}. Train it by the host's own SVI with this objective, or write a guide that "
+            "draws them from the batch."
+        )

@@ -84,7 +84,7 @@ def test_tools_give_the_values_of_the_same_program_from_the_right(host, way):
         for p in programs(host, way)
     )
     rows = Batch({n: x.astype(np.float32) for n, x in BATCH.values.items()})
-    (one, other) = (infer(f, rows, method="importance", num_samples=400, seed=1) for f in (left, right))
+    (one, other) = (infer(f, rows, method="guide", num_samples=400, seed=1) for f in (left, right))
     spread = other.draws["z"].std(axis=(0, 1)) / np.sqrt(100)
     assert (np.abs(one.draws["z"].mean((0, 1)) - other.draws["z"].mean((0, 1))) < 6 * spread).all()
     (value, truth) = (log_likelihood(f, rows, num=2000, seed=1) for f in (left, right))

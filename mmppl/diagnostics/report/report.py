@@ -249,9 +249,9 @@ def _numbers(result: dict[str, Any]) -> str:
                 left = result["leave_one_out_coherence"][kind]["accuracy"]
                 by_name.append([f"Coherence given all others, {kind}", *(estimate_text(left[n]) for n in names)])
             by_name.append([f"Frechet distance, {kind}", *frechet_row(result["frechet"][kind])])
-        if result["judges"]:
-            accuracy = (result["judges"][name] for name in names)
-            by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
+        if result["classifiers"]:
+            accuracy = (result["classifiers"][name] for name in names)
+            by_name.append(["Classifier's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
         parts.append(table("By modality", ["", *names], by_name))
     if value is not None and not trusted_k(value["share_k_above_0.7"]):
         advice = "Where PSIS k is above 0.7 the log likelihood is not to be trusted: the guide is too far off."
