@@ -16,6 +16,7 @@ from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.at_once import gives_the_same
 from mmppl.numpyro.state import Moves, given
+from mmppl.priors.score.prior import may_integrate
 from mmppl.sites import PlateFrame, Site, innermost, unmasked
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
@@ -78,6 +79,7 @@ def _site(name: str, node: dict, trace: Mapping) -> Site:
         plain=lambda over: plain_log_density(node, over),
         point=isinstance(innermost(node["fn"], (*AROUND, MaskedDistribution)), Delta),
         factor=lambda over: factor_of(node, over),
+        integrated=may_integrate(innermost(node["fn"], (*AROUND, MaskedDistribution))),
     )
 
 

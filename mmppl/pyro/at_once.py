@@ -60,7 +60,8 @@ def _seen(batch: Batch, present: Mapping) -> Batch:
 
 def _densities(sites: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Log densities of the sites, unmasked: what is missing from these rows is there in others."""
-    return {name: (site.plain(1.0) or (lambda site=site: site.log_density(1.0)))() for name, site in sites.items()}
+    wanted = {name: site for name, site in sites.items() if not site.integrated}
+    return {name: (site.plain(1.0) or (lambda site=site: site.log_density(1.0)))() for name, site in wanted.items()}
 
 
 def _close(x: torch.Tensor, y: torch.Tensor) -> bool:

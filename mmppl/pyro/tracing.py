@@ -17,6 +17,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
+from mmppl.priors.score.prior import may_integrate
 from mmppl.pyro.at_once import gives_the_same
 from mmppl.pyro.networks import evaluated, unmoved
 from mmppl.sites import PlateFrame, Site, innermost, unmasked
@@ -118,6 +119,7 @@ def _site(name: str, node: dict) -> Site:
         lambda over: plain_log_density(node, over),
         isinstance(innermost(fn, (*AROUND, MaskedDistribution)), Delta),
         lambda over: node["scale"] if over == 1.0 else node["scale"] / over,
+        may_integrate(innermost(fn, (*AROUND, MaskedDistribution))),
     )
 
 
