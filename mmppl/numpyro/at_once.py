@@ -87,10 +87,18 @@ def _mixes(eqn: Any) -> bool:
     """Tells whether an operation goes along the axes of particles or terms, or does not leave them in their place."""
     if not any(map(_wide, eqn.invars)) or eqn.primitive.name == "reshape":  # which networks put rows side by side by
         return False
+    if _is_batch_norm(eqn):
+        return False
     if not all(map(_wide, eqn.outvars)):
         return True
     along = [eqn.params[name] for name in ACROSS if name in eqn.params and eqn.primitive.name.startswith(TOGETHER)]
     return any(axis in (0, 1) for axes in along for axis in (axes if isinstance(axes, tuple | list) else (axes,)))
+
+
+def _is_batch_norm(eqn: Any) -> bool:
+    """Tells whether it is a statistic of each channel over all rows, of whatever particle and term."""
+    axes, last = eqn.params.get("axes", ()), len(eqn.invars[0].aval.shape) - 1
+    return eqn.primitive.name.startswith("reduce") and {0, 1, 2} <= set(axes) and last not in axes
 
 
 def _wide(x: Any) -> bool:

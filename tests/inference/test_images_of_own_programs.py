@@ -20,7 +20,7 @@ def program(host, modality):
 
     def guide(batch):
         with d.mm.plate(batch):
-            d.ppl.sample("z", d.dist.Normal(batch["a"].sum((-1, -2, -3)) * (25 / 101), np.float32((25 / 101) ** 0.5)))
+            d.ppl.sample("z", d.dist.Normal(batch["a"].sum((-1, -2, -3)) * (25 / 101), (25 / 101) ** 0.5))
 
     return Program(model, guide, d.mm.ELBO(), d.mm, {"a": modality})
 
