@@ -104,7 +104,7 @@ def main() -> None:
             fitted = fit(program, digits.train, epochs=asked.epochs, seed=seed, progress=False, **FITS[likelihoods])
         except TrainingError as error:
             return {"failed": str(error)}
-        found = evaluate(fitted, digits, judges=judges, seed=seed)
+        found = evaluate(fitted, digits, classifiers=judges, seed=seed)
         scored = found["log_likelihood"]
         return {
             "joint": found["coherence"][kind]["joint"]["value"],

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mmppl.checks import LARGEST
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
+from mmppl.warn import warn
 
 __all__ = ["check_values", "few"]
 
@@ -30,15 +30,19 @@ def check_values(name: str, modality: Modality, value: np.ndarray, there: np.nda
         bad, what = (value < 0) | (value >= modality.ids), f"{IDS[modality.kind]} outside [0, {modality.ids})"
     else:
         bad, what = ~np.isfinite(value), "NaN or Inf"
-        if value.dtype == np.float64 and not bad.any():
-            bad, what = np.abs(value) > LARGEST, f"numbers above {LARGEST:g}, the largest of float32,"
         if integer and not np.can_cast(value.dtype, np.int32):
             bad, what = (value > MOST) | (value < -MOST), f"integers above {MOST} (give them as floats)"
     rows = _rows_with(bad, there)
     if rows.size:
         raise DataError(f"Modality '{name}': {what} where present, in rows {few(rows)}.")
     rows = _rows_with(modality.scoring.wrong(value), there)
-    if rows.size:
+    if rows.size and modality.unsaid:
+        warn(
+            f"Modality '{name}': expected {modality.scoring.wanted} of an image; got others where present, in rows "
+            f"{few(rows)}. They are taken as they are, for a likelihood of the program's own; say which by "
+            "Modality(..., likelihood=)."
+        )
+    elif rows.size:
         raise DataError(
             f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; got others "
             f"where present, in rows {few(rows)}."

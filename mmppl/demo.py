@@ -42,8 +42,10 @@ def fit_digits(host: str, digits: Dataset, *, epochs: int = EPOCHS, seed: int = 
     return fit(program, digits.train, epochs=epochs, seed=seed, **SETTINGS)
 
 
-def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int = 0, num: int = 2000) -> dict[str, Any]:
-    """Judges what a program generates: draws, and means of the likelihood.
+def measure(
+    fitted: Fitted, digits: Dataset, classifiers: Classifiers, *, seed: int = 0, num: int = 2000
+) -> dict[str, Any]:
+    """Measures what a program generates: draws, and means of the likelihood.
 
     Returns:
         ``joint_draws``: coherence of all modalities of draws from the prior, by fresh chains as ``generate`` runs them;
@@ -54,13 +56,13 @@ def measure(fitted: Fitted, digits: Dataset, judges: Classifiers, *, seed: int =
     base = Fitted(replace(plain, rebuild=None), fitted.weights)
 
     def joint(of: Fitted, mean: bool) -> Estimate:
-        return coherence(generate(of, num=num, mean=mean, seed=seed, chunk=CHUNK), judges).joint
+        return coherence(generate(of, num=num, mean=mean, seed=seed, chunk=CHUNK), classifiers).joint
 
     def cross(mean: bool) -> Estimate:
         def given(batch: Any, want: Any) -> dict[str, np.ndarray]:
             return generate(fitted, batch, want=want, mean=mean, seed=seed, chunk=CHUNK)
 
-        return cross_coherence(given, digits.test, judges).mean
+        return cross_coherence(given, digits.test, classifiers).mean
 
     return {
         "joint_draws": joint(fitted, False),
@@ -77,7 +79,7 @@ def run(host: str, epochs: int, seed: int, folder: Path) -> None:
     start = time.perf_counter()
     fitted = fit_digits(host, digits, epochs=epochs, seed=seed)
     seconds = time.perf_counter() - start
-    # Another process has trained the judges meanwhile; without a cache they are trained here again.
+    # Another process has trained the classifiers meanwhile; without a cache they are trained here again.
     result = measure(fitted, digits, train_classifiers(digits), seed=seed)
     print(
         f"{host}: joint coherence of draws {result['joint_draws']}, of means {result['joint']} (f = 0: "
@@ -153,7 +155,7 @@ def main() -> None:
 
 
 def _prepare() -> list[str]:
-    """Trains the judges, which stay in a cache, and names the images; the data are dropped."""
+    """Trains the classifiers, which stay in a cache, and names the images; the data are dropped."""
     digits = load("polydigits")
     train_classifiers(digits)
     return [name for name, modality in digits.modalities.items() if modality.kind == "image"]

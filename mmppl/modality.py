@@ -108,6 +108,8 @@ class Modality:
         if self.kind != "tokens" and self.vocabulary is not None:
             raise ModalityError(f"Expected kind 'tokens' with vocabulary={self.vocabulary!r}; got '{self.kind}'.")
         usual, scale = CALIBRATED[self.kind]
+        # Nobody has said how the pixels of this image are scored, and a program may have a likelihood of its own.
+        object.__setattr__(self, "_unsaid", self.kind == "image" and self.likelihood is None)
         if self.likelihood is None:
             object.__setattr__(self, "likelihood", usual)
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
@@ -177,6 +179,14 @@ class Modality:
     def scoring(self) -> Likelihood:
         """Requirements of its likelihood."""
         return LIKELIHOODS["categorical" if self.ids else str(self.likelihood)]
+
+    @property
+    def unsaid(self) -> bool:
+        """Tells whether it is an image whose likelihood is its kind's as none was given.
+
+        Systems give every modality its likelihood; a user-defined program may score such an image by one of its own.
+        """
+        return bool(getattr(self, "_unsaid", False))
 
     @property
     def dtype(self) -> np.dtype:

@@ -63,6 +63,7 @@ class Site:
             which may be an integration.
         point: Whether it is a value with no spread (Delta), whose log density is that of no distribution.
         factor: Gives the scale that the host puts on its log density, divided by its argument.
+        integrated: Whether its log density may take an integration, as that of a diffusion does.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Site:
     plain: Callable[[float], Callable[[], Array] | None] = lambda over: None
     point: bool = False
     factor: Callable[[float], Any] = lambda over: 1.0
+    integrated: bool = False
 
 
 def data_plate(sites: Mapping[str, Site], modalities: Iterable[str], num: int) -> str | None:

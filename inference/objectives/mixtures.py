@@ -1,16 +1,17 @@
 r"""The density of a mixture over subsets: that of all its sites together, with what the host puts on them outside.
 
-.. math:: \log q(z) = s \log \sum_u \pi_u \prod_i q_i(z_i \mid x_{R_u})
+Site i of the guide has the density of a mixture given the sites before it, and the host's scale :math:`s_i` around it:
 
-where s is the scale that all sites of the mixture have in common.
+.. math:: \log q(z) = \sum_i s_i \log q(z_i \mid z_{<i}), \qquad
+    q(z_i \mid z_{<i}) = \frac{\sum_u \pi_u \prod_{j \le i} q_j(z_j \mid x_{R_u})}
+    {\sum_u \pi_u \prod_{j < i} q_j(z_j \mid x_{R_u})}
+
+Without scales this is :math:`\log \sum_u \pi_u \prod_i q_i(z_i \mid x_{R_u})`.
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mmppl._backend import Backend
 from mmppl.errors import ObjectiveError
 from mmppl.inference.objectives.terms import Draws, Terms
 from mmppl.sites import Site, in_plate, plate_scale
@@ -37,8 +38,8 @@ def factors_of(sites: Mapping[str, Site], plate: str | None, scale: float) -> di
             continue
         others = [other for other in site.frames if other != frame]
         by_row = not others and frame is not None and frame.dim == -1
-        whole = all(plate_scale(other) == 1.0 for other in others)
-        out[name] = factor if whole and (number or getattr(factor, "ndim", 2) == 0 or by_row) else None
+        whole, axes = all(plate_scale(other) == 1.0 for other in others), getattr(factor, "ndim", 2)
+        out[name] = factor if whole and (number or axes == 0 or (by_row and axes == 1)) else None
     return out
 
 
@@ -52,19 +53,31 @@ def mixed(run: "Evaluation", draws: Draws, across: Mapping[str, Array], weight: 
         weight: Weights of the subsets.
 
     Raises:
-        ObjectiveError: If the sites have no scale in common.
+        ObjectiveError: If a site's scale cannot be taken out of its density.
     """
     backend, xp = run.backend, run.backend.xp
     total = xp.sum(weight, axis=0, keepdims=True)
     # A datum without a term gets even shares: its density is not used, but must be finite.
     share = xp.where(total > 0, weight / xp.where(total > 0, total, xp.ones_like(total)), 1.0 / weight.shape[0])
     log_share = xp.where(share > 0, xp.log(xp.where(share > 0, share, xp.ones_like(share))), -xp.inf)
-    none = xp.broadcast_to(run.like, (*draws.shape[:2], 1, draws.shape[2]))
-    joint = sum(across.values(), start=none)
-    scale = _in_common(backend, draws, tuple(across))
-    if scale is None:
-        return backend.logsumexp(joint + log_share, axis=2)
-    return scale * backend.logsumexp(joint / scale + log_share, axis=2)
+    joint = xp.broadcast_to(run.like, (*draws.shape[:2], 1, draws.shape[2]))
+    if not any(site in draws.factors for site in across):
+        return backend.logsumexp(sum(across.values(), start=joint) + log_share, axis=2)
+    out = before = xp.broadcast_to(run.like, draws.shape)
+    for site in draws.rows:  # in the order that the guide has them
+        if site not in across:
+            continue
+        factor = draws.factors.get(site, 1.0)
+        if factor is None:
+            raise ObjectiveError(
+                f"The density of a mixture over subsets is of whole rows; got '{site}' with scales that differ within "
+                "a row, or in a plate of which only some rows are drawn. Scale whole rows, or use an objective with "
+                "density='own', such as ELBO or MVAE."
+            )
+        joint = joint + across[site] / factor
+        upto = backend.logsumexp(joint + log_share, axis=2)
+        out, before = out + factor * (upto - before), upto
+    return out
 
 
 def own_share(xp: Any, terms: Terms) -> Array:
@@ -74,28 +87,3 @@ def own_share(xp: Any, terms: Terms) -> Array:
     share = weight / xp.where(total > 0, total, xp.ones_like(total))
     same = xp.all(terms.encode[:, None, ...] == subsets[None, ...], axis=-1)
     return xp.sum(xp.where(same, share[None, ...], xp.zeros_like(share)[None, ...]), axis=1)
-
-
-def _in_common(backend: Backend, draws: Draws, sites: tuple[str, ...]) -> Any:
-    """The scale that sites have in common; None where they have none."""
-    if not any(site in draws.factors for site in sites):
-        return None
-    first, *others = (draws.factors.get(site, 1.0) for site in sites)
-
-    def same(x: Any) -> bool:
-        if x is first:
-            return True
-        arrays = [y for y in (x, first) if not isinstance(y, float | int)]
-        return all(map(backend.is_concrete, arrays)) and np.array_equal(_numbers(x), _numbers(first))
-
-    if first is None or not all(x is not None and same(x) for x in others):
-        raise ObjectiveError(
-            f"The density of a mixture over subsets is of the latents {list(sites)} together; got scales that they do "
-            "not share, or a plate of which only some rows are drawn. Put one scale around all of them, or use an "
-            "objective with density='own', such as ELBO or MVAE."
-        )
-    return first
-
-
-def _numbers(x: Any) -> np.ndarray:
-    return np.asarray(x.detach() if hasattr(x, "detach") else x)

@@ -18,8 +18,8 @@ class Layout(NamedTuple):
 
     Arguments:
         plate: Name of the plate of the data; None where there is none.
-        simple: Whether every site of model and guide lies in it and in no other plate, at dimension -1, so that axes of
-            particles and terms can be put before it.
+        simple: Whether every site of model and guide lies in it and in no other plate, at dimension -1, and both give
+            the same where axes of particles and terms are put before it.
     """
 
     plate: str | None
@@ -64,14 +64,29 @@ class Runs(Protocol):
     def layout(self, model: Program, guide: Program, batch: Batch, names: tuple[str, ...]) -> Layout:
         """The layout of a program, found by a run of both; see :func:`layout`."""
 
+    def at_once(self, program: Program, batch: Batch, draws: tuple[Mapping, Mapping], *, masked: bool = False) -> bool:
+        """Tells whether a program, run once with axes of particles and terms, gives what it gives run by run.
+
+        One that counts axes from the left, as in ``z[:, :2]``, or mixes rows, does not: it is then run one by one.
+
+        Arguments:
+            program: A model or a guide whose sites all lie in the plate of the data.
+            batch: The batch, N rows.
+            draws: Two values of the latents.
+            masked: Whether terms differ in what is present.
+        """
+
     def frozen(self) -> "Runs":
         """The same, with the program's parameters held fixed."""
 
 
 def layout(runs: Runs, model: Program, guide: Program, batch: Batch, names: tuple[str, ...]) -> Layout:
-    """Runs the guide and the model once, which scores ``names``, and finds the plate of the data."""
-    guided = runs.run(guide, batch, rng=runs.keys(0, ()))
-    values = {name: site.value for name, site in guided.items() if not site.observed}
-    sites = runs.run(model, batch.scoring(*names), values, rng=runs.keys(1, ()))
+    """Runs the guide and the model, which scores ``names``, and finds the plate of the data."""
+    guided, other = (runs.run(guide, batch, rng=runs.keys(0, ())) for _ in range(2))
+    values, others = ({n: site.value for n, site in sites.items() if not site.observed} for sites in (guided, other))
+    scored = batch.scoring(*names)
+    sites = runs.run(model, scored, values, rng=runs.keys(1, ()))
     plate = data_plate(sites, names, len(batch))
-    return Layout(plate, alone([*guided.values(), *sites.values()], plate))
+    simple = alone([*guided.values(), *sites.values()], plate)
+    simple = simple and runs.at_once(guide, batch, (values, others), masked=True)
+    return Layout(plate, simple and runs.at_once(model, scored, (values, others)))

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mmppl.batch import Batch
+from mmppl.errors import OptionError
 from mmppl.inference.objectives.runs import Runs
 from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
 
 Array = Any
 
-__all__ = ["Places", "SiteDensities", "places", "site_densities"]
+__all__ = ["Places", "SiteDensities", "places", "refuse_rows", "site_densities"]
 
 
 class Places(NamedTuple):
@@ -43,7 +44,7 @@ class SiteDensities(NamedTuple):
 def site_densities(
     runs: Runs, program: Callable, hidden: Mapping[str, Array], batch: Batch, wanted: Callable[[Site], bool]
 ) -> SiteDensities:
-    """Runs a program once for each draw, or once for all where every site lies in the plate of the data alone.
+    """Runs a program once for each draw, or once for all where that gives the same.
 
     Arguments:
         runs: Runs the program.
@@ -59,7 +60,8 @@ def site_densities(
 
     first = runs.run(program, batch, {name: z[0, ...] for name, z in hidden.items()}, rng=runs.keys(1, ()))
     plate = _plate(first, batch)
-    if not alone(first.values(), plate):
+    ends = tuple({name: z[i, ...] for name, z in hidden.items()} for i in (0, -1))
+    if not (alone(first.values(), plate) and runs.at_once(program, batch, ends)):
         return SiteDensities(*runs.map(lambda values: tuple(one(values)), dict(hidden)))
     values = {name: z[:, None, ...] for name, z in hidden.items()}
     sites = runs.run(program, batch, values, axes=(num, 1), rng=runs.keys(1, ()))
@@ -97,3 +99,23 @@ def places(sites: Mapping[str, Site], batch: Batch) -> Places:
     rows = {n: latents[n].batch_ndim + f.dim for n, f in frames.items() if f is not None and f.dim is not None}
     outside = tuple(name for name, frame in frames.items() if frame is None)
     return Places(alone(sites.values(), plate), rows, outside, tuple(n for n, site in latents.items() if site.discrete))
+
+
+def refuse_rows(guide: Any, sites: Mapping[str, Site], batch: Batch) -> None:
+    """Refuses an automatic guide whose model has latents in the plate of the data, for what runs on other rows.
+
+    Arguments:
+        guide: The guide.
+        sites: The sites of its model.
+        batch: The batch.
+
+    Raises:
+        OptionError: If there are such latents.
+    """
+    rows = list(places(sites, batch).rows)
+    if rows:
+        raise OptionError(
+            f"Expected a guide that answers for any rows; got {type(guide).__name__}, which holds parameters of each "
+            f"row for the latents {rows}. Train it by the host's own SVI with this objective, or write a guide that "
+            "draws them from the batch."
+        )

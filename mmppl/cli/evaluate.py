@@ -13,9 +13,15 @@ __all__ = ["evaluate"]
 def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(metavar="test|train", help="The rows to evaluate on.")] = "test",
-    judges: Annotated[
+    classifiers: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Saved by Classifiers.save; trained, once, by default.", parser=path_of),
+        typer.Option(
+            "--classifiers",
+            "--judges",
+            metavar="FILE",
+            help="Saved by Classifiers.save; trained, once, by default.",
+            parser=path_of,
+        ),
     ] = None,
     seed: Seed = 0,
     force: Force = False,
@@ -32,9 +38,9 @@ def evaluate(
     folder = Run(run)
     folder.info()
     new_file(folder.path / "evaluation.json", force)
-    chosen = None if judges is None else Classifiers.load(judges)
+    chosen = None if classifiers is None else Classifiers.load(classifiers)
     fitted, dataset = diagnostics.load_run(run)
-    result = diagnostics.evaluate(fitted, dataset, split=split, judges=chosen, seed=seed, progress=True)
+    result = diagnostics.evaluate(fitted, dataset, split=split, classifiers=chosen, seed=seed, progress=True)
     file = folder.write_json("evaluation.json", result)
     print(evaluation_table(result))
     print(f"Wrote {file}")

@@ -39,7 +39,7 @@ def evaluate(
     dataset: Dataset,
     *,
     split: str = "test",
-    judges: Classifiers | None = None,
+    classifiers: Classifiers | None = None,
     features: Features | None = None,
     num: int = 1000,
     likelihood_rows: int | None = None,
@@ -50,7 +50,7 @@ def evaluate(
     r"""Coherence, Frechet distances, latent probe, prediction and log likelihood of a fitted program, ready for JSON.
 
     What is generated is judged as draws, which is what the program says of data, and beside them as means of the
-    likelihood, as most published protocols do. Without labels there are no judges; what needs them is then None
+    likelihood, as most published protocols do. Without labels there are no classifiers; what needs them is then None
     (Frechet distances only where ``features`` are given), and ``skipped`` says why. So is the log likelihood of a
     program with deterministic encoders, whose guide has no density, and ``no_likelihood`` says why.
 
@@ -58,9 +58,10 @@ def evaluate(
         fitted: A fitted program.
         dataset: Its data.
         split: ``"test"`` or ``"train"``: the rows that are encoded, compared and scored.
-        judges: Judges of the modalities; trained on the data (once, then kept) if None.
+        classifiers: Classifiers of the modalities; trained on the data (once, then kept) if None.
         features: What Frechet distances are taken between, by name: functions from ``(N, *event)`` to ``(N, F)``, such
-            as an Inception network for images (FID) or VGGish for sounds (FAD); the judges' features for the others.
+            as an Inception network for images (FID) or VGGish for sounds (FAD); those of the classifiers for the
+            others.
         num: Joint samples K, and most rows of the split for coherence and the probe.
         likelihood_rows: Most rows for the log likelihood; None for 200, for fewer where chains have to run for most of
             them (as many as hold 40,000 values, but not fewer than 20), and for none where the prior is a diffusion, as
@@ -81,7 +82,7 @@ def evaluate(
 
     Raises:
         OptionError: If the split is unknown.
-        ModalityError: If the judges do not have the modalities, or features are of an unknown one.
+        ModalityError: If the classifiers do not have the modalities, or features are of an unknown one.
     """
     if split not in SPLITS:
         raise OptionError(f"Unknown split '{split}'; expected one of {', '.join(SPLITS)}.")
@@ -98,15 +99,15 @@ def evaluate(
         bar.update()
 
     out: dict[str, Any] = {"split": split, "seed": seed, "epochs": len(fitted.history), "skipped": skipped}
-    names = ("judges", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "two_sample")
+    names = ("classifiers", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "two_sample")
     names += ("latent_probe",)
     out |= dict.fromkeys(names)
     try:
         judged = None
         if skipped is None:
-            say("judges")
-            judged = judges or train_classifiers(dataset)
-            out["judges"] = {name: judged.accuracy.get(name) for name in rows.modalities}
+            say("classifiers")
+            judged = classifiers or train_classifiers(dataset)
+            out["classifiers"] = {name: judged.accuracy.get(name) for name in rows.modalities}
         see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
         # Without anything to see by, draws are told from data all the same.
         for kind, mean in (("draws", False), ("means", True)):
@@ -198,8 +199,8 @@ def _why_no_likelihood(fitted: Fitted, asked: int | None) -> str | None:
     return None
 
 
-def _joint(samples: Mapping[str, np.ndarray], judges: Classifiers) -> dict[str, Any]:
-    joint = coherence(samples, judges)
+def _joint(samples: Mapping[str, np.ndarray], classifiers: Classifiers) -> dict[str, Any]:
+    joint = coherence(samples, classifiers)
     return {"joint": _plain(joint.joint), "names": list(joint.names), "pairs": _matrix(joint.pairs)}
 
 

@@ -24,7 +24,7 @@ class Robustness:
 
     Arguments:
         coherence: Whether the modalities decoded still agree, and show the label where data have one.
-        frechet: Distance of what is decoded from the data, on the judges' features, by modality.
+        frechet: Distance of what is decoded from the data, on the classifiers' features, by modality.
     """
 
     coherence: Coherence
@@ -35,7 +35,7 @@ class Robustness:
 def robustness(
     fitted: Fitted,
     batch: Batch,
-    judges: Classifiers,
+    classifiers: Classifiers,
     *,
     times: Iterable[float] = TIMES,
     sde: SDE | None = None,
@@ -52,7 +52,7 @@ def robustness(
     Arguments:
         fitted: A fitted program.
         batch: Data, N rows; those that lack a modality are left out.
-        judges: Judges of the modalities.
+        classifiers: Classifiers of the modalities.
         times: Times t in [0, 1].
         sde: The diffusion; by default the variance-preserving one.
         seed: Random seed.
@@ -60,7 +60,7 @@ def robustness(
     Raises:
         DataError: If fewer than two rows have all modalities.
         OptionError: If a time is outside [0, 1].
-        ModalityError: If there is no judge for a modality.
+        ModalityError: If there is no classifier for a modality.
 
     References:
         The study of autoencoders in the code of Bounoua et al., "Multi-modal Latent Diffusion" (2024).
@@ -82,9 +82,10 @@ def robustness(
         moved = {name: _diffuse(np.asarray(z), t, sde, rng) for name, z in hidden.items()} if t else hidden
         made = host.decode(fitted.model, moved, rows, seed, True)
         near = {
-            name: frechet(*(judges.features(name, np.asarray(x)) for x in (made[name][0], rows[name]))) for name in made
+            name: frechet(*(classifiers.features(name, np.asarray(x)) for x in (made[name][0], rows[name])))
+            for name in made
         }
-        out[t] = Robustness(coherence(made, judges, label), near)
+        out[t] = Robustness(coherence(made, classifiers, label), near)
     return out
 
 

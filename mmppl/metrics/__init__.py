@@ -1,6 +1,7 @@
 """Measures of samples and latents: coherence, Frechet distance, F1, latent probe, MCC; numpy and scikit-learn only."""
 
 from mmppl.metrics.by_subset import by_subset
+from mmppl.metrics.classifiers import Classifiers
 from mmppl.metrics.coherence import (
     Coherence,
     CrossCoherence,
@@ -13,7 +14,6 @@ from mmppl.metrics.coherence_by_number import coherence_by_number
 from mmppl.metrics.estimate import Estimate
 from mmppl.metrics.f1 import f1
 from mmppl.metrics.frechet import frechet
-from mmppl.metrics.judges import Classifiers
 from mmppl.metrics.latent_probe import latent_probe
 from mmppl.metrics.likelihood_gap import LikelihoodGap, likelihood_gap
 from mmppl.metrics.mean_correlation import MeanCorrelation, mean_correlation

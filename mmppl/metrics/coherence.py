@@ -7,8 +7,8 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
+from mmppl.metrics.classifiers import Classifiers
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.judges import Classifiers
 from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_cases, right_draws
 
 __all__ = [
@@ -23,14 +23,15 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Coherence:
-    """Agreement of the judges on samples of several modalities.
+    """Agreement of the classifiers on samples of several modalities.
 
     Arguments:
-        joint: Share of samples on which all judges agree.
+        joint: Share of samples on which all classifiers agree.
         names: The modalities judged.
-        pairs: Share on which two judges agree, of shape ``(M, M)``, rows and columns as in ``names``.
-        at_least: Share on which k judges or more read what the first one reads, itself among them, by k = 2, ..., M.
-        accuracy: Share that each judge reads as the label, by name; None without labels.
+        pairs: Share on which two classifiers agree, of shape ``(M, M)``, rows and columns as in ``names``.
+        at_least: Share on which k classifiers or more read what the first one reads, itself among them, by
+            k = 2, ..., M.
+        accuracy: Share that each classifier reads as the label, by name; None without labels.
     """
 
     joint: Estimate
@@ -70,18 +71,20 @@ class LeaveOneOutCoherence:
     accuracy: dict[str, Estimate]
 
 
-def coherence(samples: Mapping[str, np.ndarray], judges: Classifiers, label: np.ndarray | None = None) -> Coherence:
+def coherence(
+    samples: Mapping[str, np.ndarray], classifiers: Classifiers, label: np.ndarray | None = None
+) -> Coherence:
     """Joint coherence of samples, and with labels the accuracy of each modality.
 
     Arguments:
         samples: Arrays of shape ``(*, *event)`` by name, with the same leading axes ``(*)``: ``(K,)`` for unconditional
             samples, ``(K, N)`` for K draws for each of N data. Draws for one datum are averaged before the standard
             error is taken.
-        judges: Judges that have the modalities.
+        classifiers: Classifiers that have the modalities.
         label: Labels of shape ``(N,)``, the last of the leading axes.
 
     Raises:
-        ModalityError: If there is no judge for a modality, a shape does not fit, or leading axes differ.
+        ModalityError: If there is no classifier for a modality, a shape does not fit, or leading axes differ.
         DataError: If there are no samples, or the labels have another length.
 
     References:
@@ -90,16 +93,16 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Classifiers, label: np.
 
     Example:
         >>> from mmppl.batch import Modality
-        >>> from mmppl.metrics.judges import Judge
-        >>> sign = Judge(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
-        >>> judges = Classifiers({"a": sign, "b": sign}, np.array([0, 1]), {"a": 1.0, "b": 1.0})
+        >>> from mmppl.metrics.classifiers import Classifier
+        >>> sign = Classifier(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
+        >>> classifiers = Classifiers({"a": sign, "b": sign}, np.array([0, 1]), {"a": 1.0, "b": 1.0})
         >>> a, b = np.array([[1.0], [2.0], [-1.0], [-3.0]]), np.array([[1.0], [-2.0], [-1.0], [-3.0]])
-        >>> coherence({"a": a, "b": b}, judges).joint.value
+        >>> coherence({"a": a, "b": b}, classifiers).joint.value
         0.75
     """
     if not samples:
         raise DataError("Expected samples of at least one modality; got none.")
-    seen = {name: judges.predict(name, x) for name, x in samples.items()}
+    seen = {name: classifiers.predict(name, x) for name, x in samples.items()}
     names = tuple(seen)
     lead = seen[names[0]].shape
     for name, labels in seen.items():
@@ -125,24 +128,24 @@ def coherence(samples: Mapping[str, np.ndarray], judges: Classifiers, label: np.
     return Coherence(joint, names, pairs, at_least, accuracy)
 
 
-def cross_coherence(generate_fn: Generate, batch: Batch, judges: Classifiers) -> CrossCoherence:
+def cross_coherence(generate_fn: Generate, batch: Batch, classifiers: Classifiers) -> CrossCoherence:
     """Accuracy of every modality generated from one single other, over all pairs.
 
     Arguments:
         generate_fn: Called with a batch in which one modality is present and the names wanted; returns arrays
             ``(K, N, *event)`` by name.
         batch: Data with labels; rows that lack the source are left out.
-        judges: Judges that have the modalities.
+        classifiers: Classifiers that have the modalities.
 
     Raises:
         DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
-        ModalityError: If there is no judge for a modality, or a generated shape does not fit.
+        ModalityError: If there is no classifier for a modality, or a generated shape does not fit.
     """
-    names = labelled_modalities(batch, judges)
+    names = labelled_modalities(batch, classifiers)
     hits = np.full((len(names), len(names), len(batch)), np.nan)
     for i, source in enumerate(names):
         targets = [name for name in names if name != source]
-        for target, right in right_draws(generate_fn, batch.only(source), targets, judges).items():
+        for target, right in right_draws(generate_fn, batch.only(source), targets, classifiers).items():
             hits[i, names.index(target)] = right
     pairs = ~np.eye(len(names), dtype=bool)
     accuracy, error = np.full(pairs.shape, np.nan), np.full(pairs.shape, np.nan)
@@ -152,20 +155,20 @@ def cross_coherence(generate_fn: Generate, batch: Batch, judges: Classifiers) ->
     return CrossCoherence(mean_over_cases(hits[pairs]), names, accuracy, error)
 
 
-def leave_one_out_coherence(generate_fn: Generate, batch: Batch, judges: Classifiers) -> LeaveOneOutCoherence:
+def leave_one_out_coherence(generate_fn: Generate, batch: Batch, classifiers: Classifiers) -> LeaveOneOutCoherence:
     """Accuracy of every modality generated from all the others.
 
     Arguments:
         generate_fn: Called with a batch in which one modality is hidden and its name; returns ``(K, N, *event)`` by
             name.
         batch: Data with labels; rows in which nothing else is present are left out.
-        judges: Judges that have the modalities.
+        classifiers: Classifiers that have the modalities.
 
     Raises:
         DataError: If the batch has no labels, fewer than two modalities, or a modality in no row.
-        ModalityError: If there is no judge for a modality, or a generated shape does not fit.
+        ModalityError: If there is no classifier for a modality, or a generated shape does not fit.
     """
-    names = labelled_modalities(batch, judges)
-    hits = np.stack([right_draws(generate_fn, batch.without(name), [name], judges)[name] for name in names])
+    names = labelled_modalities(batch, classifiers)
+    hits = np.stack([right_draws(generate_fn, batch.without(name), [name], classifiers)[name] for name in names])
     accuracy = {name: Estimate.of(h[~np.isnan(h)]) for name, h in zip(names, hits, strict=True)}
     return LeaveOneOutCoherence(mean_over_cases(hits), accuracy)

@@ -20,8 +20,8 @@ def frechet(features_a: np.ndarray, features_b: np.ndarray) -> float:
     decomposition of the centred features: no matrix square root is taken, and singular covariances are harmless.
 
     Arguments:
-        features_a: Features of shape ``(N_a, D)``: ``judges.features(name, samples)``, or those of an Inception network
-            for the FID of images, of VGGish for the FAD of sounds.
+        features_a: Features of shape ``(N_a, D)``: ``classifiers.features(name, samples)``, or those of an Inception
+            network for the FID of images, of VGGish for the FAD of sounds.
         features_b: Features of shape ``(N_b, D)``.
 
     Returns:

@@ -6,31 +6,35 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
+from mmppl.metrics.classifiers import Classifiers
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.judges import Classifiers
 
 __all__ = ["Generate", "labelled_modalities", "mean_over_cases", "right_draws"]
 
 Generate = Callable[[Batch, Sequence[str]], Mapping[str, np.ndarray]]
 
 
-def labelled_modalities(batch: Batch, judges: Classifiers) -> tuple[str, ...]:
+def labelled_modalities(batch: Batch, classifiers: Classifiers) -> tuple[str, ...]:
     """Modalities of a batch for which coherence is defined."""
     names = batch.modalities
     if batch.label is None:
         raise DataError("Expected a batch with labels; got none. Coherence across modalities compares with the label.")
     if len(names) < 2:
         raise DataError(f"Expected at least two modalities; got {list(names)}.")
-    unknown = [name for name in names if name not in judges.judges]
+    unknown = [name for name in names if name not in classifiers.by_name]
     if unknown:
-        raise ModalityError(f"Expected modalities among {list(judges.judges)}; got '{unknown[0]}', which has no judge.")
+        raise ModalityError(
+            f"Expected modalities among {list(classifiers.by_name)}; got '{unknown[0]}', which has no classifier."
+        )
     nowhere = [name for name in names if not np.any(batch.present[name])]
     if nowhere:
         raise DataError(f"Modality '{nowhere[0]}' is present in no row; select() the others.")
     return names
 
 
-def right_draws(generate_fn: Generate, given: Batch, want: Sequence[str], judges: Classifiers) -> dict[str, np.ndarray]:
+def right_draws(
+    generate_fn: Generate, given: Batch, want: Sequence[str], classifiers: Classifiers
+) -> dict[str, np.ndarray]:
     """Share of right draws for each row, of shape (N,), by name wanted; NaN where nothing is given."""
     rows = np.flatnonzero(given.observed())
     given_rows = given[rows]
@@ -39,7 +43,7 @@ def right_draws(generate_fn: Generate, given: Batch, want: Sequence[str], judges
     for name in want:
         if name not in samples:
             raise ModalityError(f"Expected '{name}' among what was generated; got {list(samples)}.")
-        seen = judges.predict(name, samples[name])
+        seen = classifiers.predict(name, samples[name])
         if seen.ndim != 2 or seen.shape[1] != len(rows):
             raise ModalityError(f"Modality '{name}': expected generated axes (K, {len(rows)}); got {seen.shape}.")
         out[name] = np.full(len(given), np.nan)

@@ -1,4 +1,4 @@
-"""Training the judges of a data set, once: they are kept in a cache folder."""
+"""Training the classifiers of a data set, once: they are kept in a cache folder."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.checks import checked
 from mmppl.data import Dataset
 from mmppl.errors import DataError
-from mmppl.metrics.judges import Classifiers, Judge, flatten
+from mmppl.metrics.classifiers import Classifier, Classifiers, flatten
 from mmppl.warn import warn
 
 __all__ = ["train_classifiers"]
@@ -29,11 +29,11 @@ def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
 
     Each is a small perceptron with rectified units (two hidden layers for numbers, one for ids), shown
     160,000 rows in all; pictures are shifted at random by up to a sixteenth of their size. The weights are averaged
-    over the last epochs. Judges are kept in the folder ``MMPPL_CACHE`` (an environment variable; ``~/.cache/mmppl``
+    over the last epochs. They are kept in the folder ``MMPPL_CACHE`` (an environment variable; ``~/.cache/mmppl``
     without it) under a name that depends on the data, the recipe and the seed.
 
     Arguments:
-        dataset: Data with labels in both splits; rows where a modality is missing are left out of its judge's data.
+        dataset: Data with labels in both splits; rows without a modality are left out of its classifier's data.
         seed: Seed of the initial weights, the order and the shifts.
 
     Raises:
@@ -41,40 +41,42 @@ def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
 
     Example:
         >>> from mmppl.data import load
-        >>> judges = train_classifiers(load("polydigits"))  # doctest: +SKIP
-        >>> judges.accuracy["word"]  # doctest: +SKIP
+        >>> classifiers = train_classifiers(load("polydigits"))  # doctest: +SKIP
+        >>> classifiers.accuracy["word"]  # doctest: +SKIP
         1.0
     """
     for split in (dataset.train, dataset.test):
         if split.label is None:
-            raise DataError(f"Judges need labels; data '{dataset.name}' have none.")
-    file = _cache_folder() / f"judges-{dataset.name}-{_key(dataset, seed)}.npz"
+            raise DataError(f"Classifiers need labels; data '{dataset.name}' have none.")
+    file = _cache_folder() / f"classifiers-{dataset.name}-{_key(dataset, seed)}.npz"
     if file.is_file():
         try:
             return Classifiers.load(file)
         except DataError as error:
-            warn(f"The cached judges cannot be read and are trained again. {error}")
-    judges = _train(dataset, seed)
+            warn(f"The cached classifiers cannot be read and are trained again. {error}")
+    classifiers = _train(dataset, seed)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        judges.save(file, force=True)
+        classifiers.save(file, force=True)
     except OSError as error:
-        warn(f"The judges are not cached: {error}. Set MMPPL_CACHE to a writable folder.")
-    return judges
+        warn(f"The classifiers are not cached: {error}. Set MMPPL_CACHE to a writable folder.")
+    return classifiers
 
 
 def _train(dataset: Dataset, seed: int) -> Classifiers:
     classes = np.unique(np.asarray(dataset.train.label))
     if len(classes) < 2:
-        raise DataError(f"Judges need at least two classes; the labels of '{dataset.name}' are {classes.tolist()}.")
-    judges, accuracy = {}, {}
+        raise DataError(
+            f"Classifiers need at least two classes; the labels of '{dataset.name}' are {classes.tolist()}."
+        )
+    classifiers, accuracy = {}, {}
     for name, modality in dataset.modalities.items():
         (x, y), (x_test, y_test) = (_rows(part, name) for part in (dataset.train, dataset.test))
         # The matrices are small: more threads than one only wait for each other.
         with threadpool_limits(1):
-            judges[name] = _fit(modality, x, y, classes, seed)
-        accuracy[name] = float(np.mean(classes[judges[name].scores(x_test).argmax(-1)] == y_test))
-    return Classifiers(judges, classes, accuracy)
+            classifiers[name] = _fit(modality, x, y, classes, seed)
+        accuracy[name] = float(np.mean(classes[classifiers[name].scores(x_test).argmax(-1)] == y_test))
+    return Classifiers(classifiers, classes, accuracy)
 
 
 def _rows(batch: Batch, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +86,7 @@ def _rows(batch: Batch, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(batch[name])[rows], np.asarray(batch.label)[rows]
 
 
-def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int) -> Judge:
+def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int) -> Classifier:
     rng = np.random.default_rng(seed)
     centre, scale = _standardisation(modality, x)
     net = MLPClassifier(HIDDEN[modality.kind], alpha=1e-3, batch_size=min(128, len(x)), random_state=seed)
@@ -100,7 +102,7 @@ def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, 
     mean = [(a / averaged).astype(np.float32) for a in total]
     if len(classes) == 2:  # one score, that of the second class
         mean = [np.stack([0 * a[..., 0], a[..., 0]], -1) if a.shape[-1] == 1 else a for a in mean]
-    return Judge(modality, centre, scale, mean[: len(net.coefs_)], mean[len(net.coefs_) :])
+    return Classifier(modality, centre, scale, mean[: len(net.coefs_)], mean[len(net.coefs_) :])
 
 
 def _standardisation(modality: Modality, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

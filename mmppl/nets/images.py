@@ -39,6 +39,7 @@ from mmppl.nets.layers import (
     Swap,
     TimeFeatures,
 )
+from mmppl.nets.scores import block_sizes
 
 __all__ = ["ImageTransformer", "ImageUNet"]
 
@@ -63,11 +64,10 @@ class _ImageScore:
     usual = "middle"
 
     def __post_init__(self) -> None:
-        for name in ("sizes", "image", "images"):
+        object.__setattr__(self, "sizes", block_sizes(self.sizes))
+        for name in ("image", "images"):
             object.__setattr__(self, name, tuple(int(x) for x in getattr(self, name)))
         object.__setattr__(self, "taps", tuple(self.taps) or (self.usual,) * len(self.sizes))
-        if not self.sizes or min(self.sizes) < 1:
-            raise OptionError(f"Expected the sizes of the blocks, each at least 1; got {self.sizes}.")
         unknown = [tap for tap in self.taps if tap not in TAPS]
         if unknown or len(self.taps) != len(self.sizes):
             raise OptionError(f"Expected a tap among {TAPS} for each of {len(self.sizes)} blocks; got {self.taps}.")

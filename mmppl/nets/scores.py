@@ -4,6 +4,7 @@ The event of each is the noisy blocks ``(sum sizes,)`` with the times of the blo
 block, t for one diffused to t, -1 for one that is absent. The output starts at zero.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmppl.checks import at_least, checked
@@ -25,7 +26,19 @@ from mmppl.nets.layers import (
     TimeFeatures,
 )
 
-__all__ = ["PairEnergy", "ResidualScore", "TokenScore", "UnetScore"]
+__all__ = ["PairEnergy", "ResidualScore", "TokenScore", "UnetScore", "block_sizes"]
+
+
+def block_sizes(sizes: Iterable[int]) -> tuple[int, ...]:
+    """Dimensions of blocks, as whole numbers.
+
+    Raises:
+        OptionError: If there is no block, or one without a dimension.
+    """
+    whole = tuple(int(size) for size in sizes)
+    if not whole or min(whole) < 1:
+        raise OptionError(f"Expected the sizes of the blocks, each at least 1; got {whole}.")
+    return whole
 
 
 @dataclass(frozen=True)
@@ -33,9 +46,7 @@ class _Score:
     sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", tuple(int(size) for size in self.sizes))
-        if not self.sizes or min(self.sizes) < 1:
-            raise OptionError(f"Expected the sizes of the blocks, each at least 1; got {self.sizes}.")
+        object.__setattr__(self, "sizes", block_sizes(self.sizes))
         self.layers()
 
     @property

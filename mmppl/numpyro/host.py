@@ -201,7 +201,10 @@ def places(model: Callable, batch: Batch) -> Places:
 
 
 def _places(model: Callable, batch: Batch) -> Places:
-    return find_places(Runs({}, random_key(0)).run(model, batch, rng=random_key(0)), batch)
+    runs = Runs({}, random_key(0))
+    sites = runs.run(model, batch, rng=random_key(0))
+    found, own = find_places(sites, batch), {n: site.value for n, site in sites.items() if not site.observed}
+    return found._replace(simple=found.simple and runs.at_once(model, batch, (own, own)))
 
 
 def _hidden(sites: Mapping) -> dict:

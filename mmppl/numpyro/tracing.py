@@ -14,7 +14,9 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
+from mmppl.numpyro.at_once import gives_the_same
 from mmppl.numpyro.state import Moves, given
+from mmppl.priors.score.prior import may_integrate
 from mmppl.sites import PlateFrame, Site, innermost, unmasked
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
@@ -77,6 +79,7 @@ def _site(name: str, node: dict, trace: Mapping) -> Site:
         plain=lambda over: plain_log_density(node, over),
         point=isinstance(innermost(node["fn"], (*AROUND, MaskedDistribution)), Delta),
         factor=lambda over: factor_of(node, over),
+        integrated=may_integrate(innermost(node["fn"], (*AROUND, MaskedDistribution))),
     )
 
 
@@ -177,6 +180,9 @@ class Runs:
 
         jax.eval_shape(look)
         return found[0]
+
+    def at_once(self, program: Callable, batch: Batch, draws: tuple, *, masked: bool = False) -> bool:
+        return gives_the_same(self, program, batch, draws[0], masked)
 
     def frozen(self) -> "Runs":
         out = Runs.__new__(Runs)

@@ -15,6 +15,7 @@ from mmppl.data import blocks
 from mmppl.errors import OptionError
 from mmppl.inference.training.averaging import decay
 from mmppl.nets.transfer import check_arrays
+from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
 from mmppl.numpyro.primitives import as_batch
@@ -122,6 +123,7 @@ class Trainer:
     ):
         self.program, self.rate, self.clip = program, learning_rate, clip
         self.ema = self.own_ema = ema
+        check_amortized(program.guide, as_batch(batch))
         key, first = jax.random.split(random_key(seed))
         svi, begun = start(program, first, batch)
         self.constrain = svi.constrain_fn

@@ -57,7 +57,7 @@ def log_density_per_datum(model: Callable, args: tuple, kwargs: dict, latents: M
 
 def run(model: Callable, args: tuple, kwargs: dict, values: Mapping[str, torch.Tensor]) -> dict:
     """The sites of one run of the program under given values of latents."""
-    return sample_sites(poutine.trace(poutine.replay(model, trace=given(values))).get_trace(*args, **kwargs))
+    return sample_sites(poutine.trace(given(model, values)).get_trace(*args, **kwargs))
 
 
 def latent_sites(sites: dict) -> list[str]:

@@ -148,11 +148,13 @@ def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int,
     with seeded(seed), torch.no_grad():
         out, drawn = {}, {}
         if not prior_rows.all():
-            out = _each_draw(guide, batch, num, {}, where.simple, _hidden)
+            simple = where.simple and _at_once(guide, batch)
+            out = _each_draw(guide, batch, num, {}, simple, _hidden)
         if prior_rows.any():
             # What all rows share is the guide's where a row is given, and then the others follow it.
             shared = {n: out[n] for n in where.outside if n in out}
-            drawn = _each_draw(model, nothing, num, shared, where.simple, _hidden)
+            simple = where.simple and _at_once(model, nothing)
+            drawn = _each_draw(model, nothing, num, shared, simple, _hidden)
     if not out or not drawn:
         return out or drawn
     rows = torch.as_tensor(prior_rows)
@@ -165,13 +167,28 @@ def _at_axis(rows: torch.Tensor, axis: int, ndim: int) -> torch.Tensor:
     return rows.reshape((1,) * axis + rows.shape + (1,) * (ndim - axis - 1))
 
 
+def _at_once(program: Callable, batch: Batch) -> bool:
+    """Tells whether draws can have an axis, by two draws; those of a sampled prior are any value about its own."""
+    with torch.random.fork_rng(), Unsampled():
+        both = [sample_sites(poutine.trace(program).get_trace(batch)) for _ in range(2)]
+    draws = [{n: _moved(s) for n, s in sites.items() if not s["is_observed"]} for sites in both]
+    return Runs(batch).at_once(program, batch, (draws[0], draws[1]))
+
+
+def _moved(site: dict) -> torch.Tensor:
+    support, value = site["fn"].support, site["value"]
+    while isinstance(support, dist.constraints.independent):
+        support = support.base_constraint
+    return value + torch.randn_like(value) if support is dist.constraints.real else value
+
+
 def _each_draw(
     program: Callable, batch: Batch, num: int, values: Mapping, simple: bool, read: Callable[[dict], dict]
 ) -> dict:
     """Reads the sites of ``num`` runs, stacked: of one run for all where draws can have an axis."""
 
     def run(own: Mapping) -> dict:
-        return read(sample_sites(poutine.trace(poutine.replay(program, trace=given(own))).get_trace(batch)))
+        return read(sample_sites(poutine.trace(given(program, own)).get_trace(batch)))
 
     if simple:
         with pyro.plate("_draws", num, dim=-2):
@@ -201,8 +218,9 @@ def decode(model: Callable, hidden: Mapping, batch: Batch, seed: int, mean: bool
     def read(sites: dict) -> dict:
         return {n: _mean(sites[n]["fn"]) if mean else sites[n]["value"] for n in names}
 
-    simple = places(model, rows).simple
+    ends = tuple({n: z[i] for n, z in values.items()} for i in (0, -1))
     with seeded(seed), torch.no_grad():
+        simple = places(model, rows).simple and Runs(rows).at_once(model, rows, ends)
         made = _each_draw(poutine.uncondition(model), rows, num, values, simple, read)
     return {n: BACKEND.to_numpy(x) for n, x in made.items()}
 

@@ -11,11 +11,14 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.replay_messenger import ReplayMessenger
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.nets.bound import evaluated_once
+from mmppl.priors.score.prior import may_integrate
+from mmppl.pyro.at_once import gives_the_same
 from mmppl.pyro.networks import evaluated, unmoved
 from mmppl.sites import PlateFrame, Site, innermost, unmasked
 
@@ -25,21 +28,36 @@ OURS = ("_particles", "_terms", "_draws")
 AROUND = (Independent, ExpandedDistribution)
 
 
-def given(values: Mapping[str, Any]) -> poutine.Trace:
-    """A trace that holds values of latents, for ``poutine.replay``."""
+def given(fn: Callable, values: Mapping[str, Any]) -> Callable:
+    """The program with values of latents."""
     trace = poutine.Trace()
     for name, value in values.items():
         trace.add_node(name, name=name, type="sample", value=value, is_observed=False, infer={})
-    return trace
+    return _Given(trace=trace)(fn)
+
+
+class _Given(ReplayMessenger):
+    """Replays values, and leaves a site what it says of itself beside its value."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        infer = msg["infer"]
+        super()._pyro_sample(msg)
+        msg["infer"] = infer
 
 
 def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
-    """Sample sites by name, without those that pick the rows of a plate or record a deterministic value."""
-    return {
+    """Sample sites by name, without those that pick the rows of a plate or record a deterministic value.
+
+    A guide that runs the model with other distributions, as Pyro's ``AutoNormalMessenger``, observes nothing itself.
+    """
+    sites = {
         name: node
         for name, node in trace.nodes.items()
         if node["type"] == "sample" and not is_subsample(node) and not node["infer"].get("_deterministic", False)
     }
+    if any("prior" in node["infer"] for node in sites.values()):
+        return {name: node for name, node in sites.items() if not node["is_observed"]}
+    return sites
 
 
 def is_subsample(node: dict) -> bool:
@@ -101,6 +119,7 @@ def _site(name: str, node: dict) -> Site:
         lambda over: plain_log_density(node, over),
         isinstance(innermost(fn, (*AROUND, MaskedDistribution)), Delta),
         lambda over: node["scale"] if over == 1.0 else node["scale"] / over,
+        may_integrate(innermost(fn, (*AROUND, MaskedDistribution))),
     )
 
 
@@ -134,8 +153,8 @@ class Runs:
     ) -> dict[str, Site]:
         # Networks move once for each draw of the guide and each score of the model, as under the host's Trace_ELBO.
         with _axes(axes), unmoved() if self.still or role == "density" else nullcontext():
-            replayed = poutine.replay(fn, trace=given({**self.picked, **(values or {})}))
-            trace = poutine.trace(replayed).get_trace(batch, *self.args, **self.kwargs)
+            program = given(fn, {**self.picked, **(values or {})})
+            trace = poutine.trace(program).get_trace(batch, *self.args, **self.kwargs)
         for name, node in trace.nodes.items():
             if node["type"] == "sample" and is_subsample(node) and len(node["value"]) < node["fn"].size:
                 self.picked[name] = node["value"]
@@ -169,6 +188,9 @@ class Runs:
                 known[key] = guide, layout(self, model, guide, batch, names)
             self.picked = picked
         return known[key][1]
+
+    def at_once(self, program: Callable, batch: Batch, draws: tuple, *, masked: bool = False) -> bool:
+        return gives_the_same(self, program, batch, draws, masked)
 
     def frozen(self) -> "Runs":
         out = copy.copy(self)  # gradients are taken of latents alone there

@@ -15,6 +15,7 @@ from mmppl.data import blocks
 from mmppl.inference.training.averaging import decay
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
+from mmppl.pyro.autoguides import check_amortized
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
 from mmppl.pyro.optimizers import StageOptimizer, checked_optimizer
 from mmppl.pyro.posterior import seeded
@@ -47,6 +48,7 @@ class Trainer:
         self.program, self.rate, self.clip = program, learning_rate, clip
         self.ema = self.own_ema = ema
         self.store = Store()
+        check_amortized(program.guide, as_batch(batch))
         with seeded(seed):
             self.rng = torch.get_rng_state()
             self.store.register(program, batch)

@@ -78,7 +78,7 @@ def scored_as(modalities: Mapping[str, Modality], likelihood: Any, scale: Any, w
         ModalityError: If a name or a likelihood is unknown or does not go with a modality, or a scale or weight is out
             of range.
     """
-    out = dict(modalities)
+    out = {name: replace(m) for name, m in modalities.items()}  # each by its likelihood, be it the one of its kind
     for field, given in (("likelihood", likelihood), ("scale", scale), ("weight", weight)):
         # One value for all, of ids too where it can be theirs.
         common = not isinstance(given, Mapping)

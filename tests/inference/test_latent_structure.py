@@ -108,7 +108,7 @@ def test_likelihoods_under_a_diffusion_are_for_those_who_ask(torch_face):
 
 @pytest.mark.pyro
 def test_frechet_distances_by_ones_own_features(torch_face):
-    """Of data without labels too, whose judges there are none of."""
+    """Of data without labels too, whose classifiers there are none of."""
     program = models.make("mvtcae", LINEAR.modalities, ppl=torch_face, latent_dim=2, hidden=8)
     fitted = fit(program, LINEAR.train, epochs=1, batch_size=64, progress=False)
     found = evaluate(fitted, LINEAR, features={"a": lambda x: 2.0 * x}, num=50, likelihood_rows=2, particles=10)

@@ -9,12 +9,12 @@ from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
 from mmppl.inference.training.program import Program
 from mmppl.metrics import Classifiers
-from mmppl.metrics.judges import Judge
+from mmppl.metrics.classifiers import Classifier
 from mmppl.sde import VP
 
 VIEWS = {"a": Modality((1,), scale=1e-6), "b": Modality((1,), scale=1e-6)}
-SIGN = Judge(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
-JUDGES = Classifiers(dict.fromkeys(VIEWS, SIGN), np.array([0, 1]), dict.fromkeys(VIEWS, 1.0))
+SIGN = Classifier(Modality((1,)), 0.0, 1.0, [np.array([[-1.0, 1.0]])], [np.zeros(2)])
+CLASSIFIERS = Classifiers(dict.fromkeys(VIEWS, SIGN), np.array([0, 1]), dict.fromkeys(VIEWS, 1.0))
 
 
 def handing_on(mm):
@@ -39,7 +39,7 @@ def test_agreement_falls_with_the_correlation_that_is_left(ppl):
     x = np.random.default_rng(0).standard_normal((20_000, 1)).astype(np.float32)
     batch = Batch({"a": x, "b": x}, {"b": np.arange(20_000) > 4}, label=(x[:, 0] > 0).astype(int))
     times = (0.0, 0.1, 0.3, 1.0)
-    found = robustness(handing_on(ppl), batch, JUDGES, times=times)
+    found = robustness(handing_on(ppl), batch, CLASSIFIERS, times=times)
     assert tuple(found) == times
     for t in times:
         left = float(VP().mean_factor(np.asarray(t)))  # the correlation with the data
@@ -55,6 +55,6 @@ def test_agreement_falls_with_the_correlation_that_is_left(ppl):
 def test_robustness_refuses(ppl):
     fitted, x = handing_on(ppl), np.zeros((3, 1), np.float32)
     with pytest.raises(OptionError, match=r"Expected times in \[0, 1\]; got 1.5"):
-        robustness(fitted, Batch({"a": x, "b": x}), JUDGES, times=(0.5, 1.5))
+        robustness(fitted, Batch({"a": x, "b": x}), CLASSIFIERS, times=(0.5, 1.5))
     with pytest.raises(DataError, match="at least two rows with all modalities; got 1"):
-        robustness(fitted, Batch({"a": x, "b": x}, {"b": np.array([True, False, False])}), JUDGES)
+        robustness(fitted, Batch({"a": x, "b": x}, {"b": np.array([True, False, False])}), CLASSIFIERS)

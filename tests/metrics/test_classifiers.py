@@ -7,7 +7,7 @@ from mmppl.data import Dataset
 from mmppl.data.polydigits import polydigits
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics import Classifiers, train_classifiers
-from mmppl.metrics.judges import Judge, flatten
+from mmppl.metrics.classifiers import Classifier, flatten
 from mmppl.metrics.training import _shifted
 
 
@@ -41,32 +41,32 @@ def _dataset(num=300, classes=3, seed=0):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_judges_read_every_kind_of_modality(classes):
     data = _dataset(classes=classes)
-    judges = train_classifiers(data)
-    assert set(judges.classes) == set(range(7, 7 + classes))
+    classifiers = train_classifiers(data)
+    assert set(classifiers.classes) == set(range(7, 7 + classes))
     for name in data.modalities:
-        assert judges.accuracy[name] > 0.98
+        assert classifiers.accuracy[name] > 0.98
         rows = data.test.present[name]
-        right = judges.predict(name, data.test[name][rows]) == data.test.label[rows]
-        np.testing.assert_allclose(right.mean(), judges.accuracy[name])
+        right = classifiers.predict(name, data.test[name][rows]) == data.test.label[rows]
+        np.testing.assert_allclose(right.mean(), classifiers.accuracy[name])
 
 
 def test_leading_axes_and_features():
     data = _dataset()
-    judges = train_classifiers(data)
+    classifiers = train_classifiers(data)
     x = data.test["picture"][:12].reshape(3, 4, 1, 6, 6)
     np.testing.assert_array_equal(
-        judges.predict("picture", x).reshape(-1), judges.predict("picture", x.reshape(12, 1, 6, 6))
+        classifiers.predict("picture", x).reshape(-1), classifiers.predict("picture", x.reshape(12, 1, 6, 6))
     )
-    features = judges.features("picture", x)
+    features = classifiers.features("picture", x)
     assert features.shape == (3, 4, 128)
     assert features.min() == 0
-    assert judges.predict("text", np.zeros((0, 3), int)).shape == (0,)
-    with pytest.raises(ModalityError, match="got 'sound', which has no judge"):
-        judges.predict("sound", x)
+    assert classifiers.predict("text", np.zeros((0, 3), int)).shape == (0,)
+    with pytest.raises(ModalityError, match="got 'sound', which has no classifier"):
+        classifiers.predict("sound", x)
     with pytest.raises(ModalityError, match=r"Modality 'picture': expected shape \(\*, 1, 6, 6\); got \(3, 4\)"):
-        judges.predict("picture", np.ones((3, 4)))
+        classifiers.predict("picture", np.ones((3, 4)))
     with pytest.raises(ModalityError, match=r"got \(1, 6, 6\)"):
-        judges.features("picture", np.ones((1, 6, 6)))
+        classifiers.features("picture", np.ones((1, 6, 6)))
 
 
 def test_the_forward_pass_is_the_classifiers():
@@ -74,26 +74,28 @@ def test_the_forward_pass_is_the_classifiers():
     x, y = rng.standard_normal((50, 4)), np.arange(50) % 3
     net = MLPClassifier((8, 6), random_state=0)
     net.partial_fit(x, y, classes=[0, 1, 2])
-    judge = Judge(Modality((4,)), np.float64(0), np.float64(1), net.coefs_, net.intercepts_)
-    scores = judge.scores(x)
+    classifier = Classifier(Modality((4,)), np.float64(0), np.float64(1), net.coefs_, net.intercepts_)
+    scores = classifier.scores(x)
     odds = np.exp(scores - scores.max(1, keepdims=True))
     np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), net.predict_proba(x), rtol=1e-5)
 
 
 def test_save_and_load_without_pickle(tmp_path):
     data = _dataset()
-    judges = train_classifiers(data)
-    again = Classifiers.load(judges.save(tmp_path / "judges.npz"))
-    assert again.accuracy == judges.accuracy
+    classifiers = train_classifiers(data)
+    again = Classifiers.load(classifiers.save(tmp_path / "classifiers.npz"))
+    assert again.accuracy == classifiers.accuracy
     for name in data.modalities:
-        np.testing.assert_array_equal(again.features(name, data.test[name]), judges.features(name, data.test[name]))
-        np.testing.assert_array_equal(again.predict(name, data.test[name]), judges.predict(name, data.test[name]))
+        np.testing.assert_array_equal(
+            again.features(name, data.test[name]), classifiers.features(name, data.test[name])
+        )
+        np.testing.assert_array_equal(again.predict(name, data.test[name]), classifiers.predict(name, data.test[name]))
     with pytest.raises(DataError, match="which exists"):
-        judges.save(tmp_path / "judges.npz")
+        classifiers.save(tmp_path / "classifiers.npz")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
-    with pytest.raises(DataError, match="Expected judges written by Judges.save"):
+    with pytest.raises(DataError, match="Expected classifiers written by Classifiers.save"):
         Classifiers.load(tmp_path / "other.npz")
-    arrays = dict(np.load(tmp_path / "judges.npz"))
+    arrays = dict(np.load(tmp_path / "classifiers.npz"))
     del arrays["text/bias1"]
     np.savez(tmp_path / "half.npz", **arrays)
     with pytest.raises(DataError, match="'text/bias1' does not fit"):
@@ -102,25 +104,25 @@ def test_save_and_load_without_pickle(tmp_path):
 
 def test_trained_once_and_cached_by_data_and_seed(cache, monkeypatch):
     data = _dataset()
-    judges = train_classifiers(data)
+    classifiers = train_classifiers(data)
     (file,) = cache.iterdir()
-    assert file.name.startswith("judges-tiny-")
+    assert file.name.startswith("classifiers-tiny-")
 
     calls = []
-    monkeypatch.setattr("mmppl.metrics.training._train", lambda *args: calls.append(args) or judges)
+    monkeypatch.setattr("mmppl.metrics.training._train", lambda *args: calls.append(args) or classifiers)
     again = train_classifiers(data)
     assert calls == []
-    np.testing.assert_array_equal(again.judges["text"].weights[0], judges.judges["text"].weights[0])
+    np.testing.assert_array_equal(again.by_name["text"].weights[0], classifiers.by_name["text"].weights[0])
     train_classifiers(_dataset(seed=1))
     train_classifiers(data, seed=1)
     assert len(calls) == 2
     assert len(list(cache.iterdir())) == 3
 
     file.write_bytes(b"broken")
-    with pytest.warns(UserWarning, match="cached judges cannot be read and are trained again"):
+    with pytest.warns(UserWarning, match="cached classifiers cannot be read and are trained again"):
         train_classifiers(data)
     assert len(calls) == 3
-    assert Classifiers.load(file).accuracy == judges.accuracy
+    assert Classifiers.load(file).accuracy == classifiers.accuracy
 
 
 def test_training_is_seeded(cache):
@@ -128,21 +130,21 @@ def test_training_is_seeded(cache):
     for file in cache.iterdir():
         file.unlink()
     again = train_classifiers(_dataset())
-    for name, judge in first.judges.items():
-        np.testing.assert_array_equal(judge.weights[0], again.judges[name].weights[0])
+    for name, classifier in first.by_name.items():
+        np.testing.assert_array_equal(classifier.weights[0], again.by_name[name].weights[0])
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MMPPL_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match="The judges are not cached: .*Set MMPPL_CACHE"):
+    with pytest.warns(UserWarning, match="The classifiers are not cached: .*Set MMPPL_CACHE"):
         assert train_classifiers(_dataset()).accuracy["text"] == 1
 
 
 def test_data_that_cannot_be_judged():
     data = _dataset()
     bare = Batch(data.train.values)
-    with pytest.raises(DataError, match="Judges need labels; data 'tiny' have none"):
+    with pytest.raises(DataError, match="Classifiers need labels; data 'tiny' have none"):
         train_classifiers(Dataset("tiny", data.modalities, bare, bare))
     one = Batch(data.train.values, label=np.ones(len(bare)))
     with pytest.raises(DataError, match="at least two classes"):
@@ -171,6 +173,6 @@ def test_ink_and_word_of_polydigits():
     small = Dataset(
         "small", {n: data.modalities[n] for n in names}, data.train.select(*names), data.test.select(*names)
     )
-    judges = train_classifiers(small)
-    assert judges.accuracy["ink"] > 0.97
-    assert judges.accuracy["word"] == 1
+    classifiers = train_classifiers(small)
+    assert classifiers.accuracy["ink"] > 0.97
+    assert classifiers.accuracy["word"] == 1

@@ -162,12 +162,12 @@ def test_evaluate(run, tmp_path, capsys):
     table = capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
     fitted, dataset = load_run(run)
-    judges = train_classifiers(dataset)
+    classifiers = train_classifiers(dataset)
     for kind, mean in (("draws", False), ("means", True)):
-        joint = coherence(generate(fitted, num=1000, mean=mean, seed=0), judges).joint
+        joint = coherence(generate(fitted, num=1000, mean=mean, seed=0), classifiers).joint
         assert result["coherence"][kind]["joint"] == {"value": joint.value, "error": joint.error, "num": 1000}
         assert f"{kind}: {joint.value:.3f} ± {joint.error:.3f}" in table
-        cross = cross_coherence(functools.partial(drawn, fitted, mean), dataset.test, judges)
+        cross = cross_coherence(functools.partial(drawn, fitted, mean), dataset.test, classifiers)
         assert result["cross_coherence"][kind]["mean"]["value"] == cross.mean.value
         assert result["cross_coherence"][kind]["accuracy"][0] == [None, cross.accuracy[0, 1]]
     value = log_likelihood(fitted, dataset.test[:200], num=1000)

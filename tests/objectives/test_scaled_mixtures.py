@@ -1,11 +1,18 @@
-"""Scales around latents of a mixture over subsets are outside its logarithm, as they are with any density."""
+"""Scales around latents of a mixture over subsets are outside its logarithm, each on its latent given those before."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import logsumexp
 
 from mmppl import Batch
 from mmppl._backend import get_backend
+from mmppl._backend.numpy import BACKEND
 from mmppl.errors import ObjectiveError
+from mmppl.inference.objectives.mixtures import mixed
+from mmppl.inference.objectives.terms import Draws
 
 RNG = np.random.default_rng(0)
 BATCH = Batch({"a": RNG.normal(size=(6, 1)), "b": RNG.normal(size=(6, 1))}, {"b": np.arange(6) != 2})
@@ -71,12 +78,53 @@ def test_one_scale_on_all_latents_is_a_beta(d, handlers, name, size):
                 np.testing.assert_allclose(others[param], grad, rtol=1e-4, atol=1e-5)
 
 
-def test_scales_that_differ_are_refused(d, handlers):
-    scale, plain = (lambda batch, s=s: handlers.scale(scale=s) for s in (0.25, 1.0))
-    for pair in ((scale, plain), (plain, scale)):
-        with pytest.raises(ObjectiveError, match=r"latents \['z', 'y'\] together; got scales that they do not share"):
-            one_step(d, d.mm.MMVAE(), *pair)
-        assert np.isfinite(one_step(d, d.mm.ELBO(), *pair)[0])
+def test_scales_that_differ_are_of_each_latent_given_those_before_it(d, handlers):
+    """Where y has nothing to do with the subset, the bound is linear in both scales, and a mask is the scale 0."""
+    ways = {
+        "plain": lambda batch: handlers.scale(scale=1.0),
+        "number": lambda batch: handlers.scale(scale=0.25),
+        "rows": lambda batch: handlers.scale(scale=0.25 + 0.0 * batch["a"][..., 0]),
+        "hidden": lambda batch: handlers.mask(mask=False),
+    }
+
+    def loss(first, second, size=None):
+        return one_step(d, d.mm.MMVAE(), ways[first], ways[second], size)[0]
+
+    whole = loss("plain", "plain")
+    for way in ("number", "rows"):
+        np.testing.assert_allclose(loss(way, "plain"), 0.75 * loss("hidden", "plain") + 0.25 * whole, rtol=1e-5)
+        np.testing.assert_allclose(loss("plain", way), 0.75 * loss("plain", "hidden") + 0.25 * whole, rtol=1e-5)
+    # Arrays that are equal, made for each latent by itself, are one scale; the whole data set's size is beside it.
+    np.testing.assert_allclose(loss("rows", "rows"), loss("number", "number"), rtol=1e-5)
+    np.testing.assert_allclose(loss("rows", "plain", 60), 10 * loss("rows", "plain"), rtol=1e-5)
+
+
+def test_the_chain_rule_of_a_mixture():
+    """Log q = 2 log q(z) + 0.3 log q(y | z), of a mixture of two in which y depends on the subset."""
+    z, y = RNG.normal(size=(2, 1, 1, 4))
+    loc, share = np.array([[-1.0, 0.7], [1.5, -0.4]]), np.array([0.3, 0.7])
+    logs = [[stats.norm(loc[u, i], 0.5).logpdf(x) for u in range(2)] for i, x in enumerate((z, y))]
+    q_z = logsumexp([np.log(share[u]) + logs[0][u] for u in range(2)], axis=0)
+    q_zy = logsumexp([np.log(share[u]) + logs[0][u] + logs[1][u] for u in range(2)], axis=0)
+    factors = {"z": 2.0, "y": np.full(4, 0.3)}
+    across = {n: factors[n] * np.stack(logs[i], axis=2) for i, n in reversed(list(enumerate("zy")))}
+    draws = Draws({}, {}, (), (), {"z": 0, "y": 0}, {}, np.zeros(()), factors=factors, shape=(1, 1, 4))
+    run = SimpleNamespace(backend=BACKEND, like=np.zeros(()))
+    found = mixed(run, draws, across, np.broadcast_to(share[:, None], (2, 4)))
+    np.testing.assert_allclose(found, 2.0 * q_z + 0.3 * (q_zy - q_z), rtol=1e-12)
+
+
+def test_scales_within_a_row_are_refused(d, handlers):
+    def model(batch, guide=False):
+        with d.mm.plate(batch):
+            loc = d.array(np.zeros((2, 6)))
+            with d.ppl.plate("views", 2, dim=-2), handlers.scale(scale=d.array(np.array([[0.5], [1.0]]))):
+                z = d.ppl.sample("z", d.dist.Normal(loc, 1.0))
+            for m in () if guide else batch.modalities:
+                d.mm.observe(m, d.dist.Normal(z.sum(0)[..., None], 0.5).to_event(1), batch)
+
+    with pytest.raises(ObjectiveError, match="is of whole rows; got 'z' with scales that differ within a row"):
+        d.stepper(d.mm.MMVAE(), model, lambda batch: model(batch, guide=True))(BATCH, 0, {})
 
 
 def test_a_mask_leaves_latents_out_of_the_mixture(d, handlers):

@@ -256,9 +256,9 @@ def _numbers(result: dict[str, Any]) -> str:
             by_name.append([f"Frechet distance, {kind}", *frechet_row(result["frechet"][kind])])
         if told:
             by_name.append([TOLD, *(estimate_text(told[name]) for name in names)])
-        if result["judges"]:
-            accuracy = (result["judges"][name] for name in names)
-            by_name.append(["Judge's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
+        if result["classifiers"]:
+            accuracy = (result["classifiers"][name] for name in names)
+            by_name.append(["Classifier's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
         parts.append(table("By modality", ["", *names], by_name))
     if value is not None and not trusted_k(value["share_k_above_0.7"]):
         advice = "Where PSIS k is above 0.7 with every method the log likelihood is not to be trusted."

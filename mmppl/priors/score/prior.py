@@ -17,7 +17,7 @@ from mmppl.sde.solvers import Solver
 
 Array = Any
 
-__all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior"]
+__all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior", "may_integrate"]
 
 DENSITIES = ("flow", "denoising", "bound")
 
@@ -147,6 +147,11 @@ class ScorePrior:
         xp = self.backend.xp
         loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.model.blocks.dim)))
         return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
+
+
+def may_integrate(fn: Any) -> bool:
+    """Tells whether the log density of a distribution may be an integration: of a score, or of what is made of one."""
+    return isinstance(fn, ScorePrior) or isinstance(getattr(fn, "prior", None), ScorePrior)
 
 
 class DiffusionPrior(ScorePrior):

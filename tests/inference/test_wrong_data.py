@@ -1,11 +1,11 @@
 """Wrong data, for every function that takes data: a typed error that says what is wrong, or a right result."""
 
+import importlib
 import inspect
 
 import numpy as np
 import pytest
 
-import mmppl.pyro as mm
 from mmppl import Batch, Modality, data, diagnostics, inference, metrics, models
 from mmppl.errors import MMPPLError
 
@@ -35,7 +35,7 @@ VALUES = {
     "rows": (A[:3], A[:0]),
     "mask": (MASK,),
     "NaN or Inf": (PART,),
-    "largest of float32": (A.astype(float) * 1e300,),
+    "floats of size": (A.astype(float) * 1e300,),
 }
 PRESENT = (np.ones(4, int), np.ones(3, bool), "yes", np.ma.masked_array(np.ones(4, bool), np.arange(4) == 1))
 LABELS = (
@@ -43,8 +43,13 @@ LABELS = (
 )
 
 
+@pytest.fixture(scope="module", params=["numpyro", "pyro"])
+def mm(request):
+    return importlib.import_module(f"mmppl.{request.param}")
+
+
 @pytest.fixture(scope="module")
-def fitted():
+def fitted(mm):
     program = models.mvae(MODALITIES, ppl=mm, latent_dim=2, hidden=4)
     rows = {name: np.random.default_rng(0).normal(size=x.shape).astype(np.float32) for name, x in (("a", A), ("b", B))}
     return inference.fit(program, rows, epochs=1, progress=False)
@@ -95,7 +100,7 @@ def test_wrong_values_masks_and_labels_are_refused_by_name(calls):
             refused(lambda call=call, rows=rows: call(rows), f"{name}: label {label!r:.40}", "label", "dataset")
 
 
-def test_a_batch_of_wrong_parts_is_refused():
+def test_a_batch_of_wrong_parts_is_refused(mm):
     for values in OTHERS[:6] + OTHERS[7:]:
         refused(lambda values=values: Batch(values), f"values {values!r:.40}")
         if values is not None and not isinstance(values, dict):
@@ -109,7 +114,7 @@ def test_a_batch_of_wrong_parts_is_refused():
         refused(lambda rows=rows: mm.plate(rows), f"plate {rows!r:.40}")
 
 
-def test_wrong_programs_weights_and_modalities_are_refused(fitted):
+def test_wrong_programs_weights_and_modalities_are_refused(mm, fitted):
     for other in OTHERS:
         refused(lambda other=other: inference.fit(other, {"a": A, "b": B}), f"program {other!r:.40}", "program")
         refused(lambda other=other: models.mvae(other, ppl=mm), f"modalities {other!r:.40}", "modalities", "modality")

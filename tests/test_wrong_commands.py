@@ -1,5 +1,6 @@
 """Wrong commands, drawn for every option of every command and every ``--set``: refused by name, and nothing is left."""
 
+import importlib
 import math
 from functools import cache
 
@@ -9,7 +10,6 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import mmppl.pyro as mm
 from mmppl import cli, data, inference, models
 from mmppl.cli.options import WORDS
 from mmppl.diagnostics import evaluation, loading, summary
@@ -65,24 +65,29 @@ def options(command):
     }
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with data and a run."""
-    folder = tmp_path_factory.mktemp("commands")
+@pytest.fixture(scope="module", params=["numpyro", "pyro"])
+def place(request, tmp_path_factory):
+    """A folder with data and a run of a host, called as that."""
+    folder = tmp_path_factory.mktemp("commands") / request.param
+    folder.mkdir()
     rows = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     data.write_npz(folder / "rows.npz", {"a": rows[:, :3], "b": rows[:, 3:], "c": np.arange(12) % 2})
     rows = data.load(folder / "rows.npz")
-    program = models.mvae(rows.modalities, ppl=mm, latent_dim=2, hidden=4)
+    program = models.mvae(rows.modalities, ppl=host_of(folder), latent_dim=2, hidden=4)
     info = loading.run_info(folder / "rows.npz")
     inference.fit(program, rows.train, epochs=1, out=folder / "run", info=info, progress=False)
     return folder
+
+
+def host_of(place):
+    return importlib.import_module(f"mmppl.{place.name}")
 
 
 @pytest.fixture(autouse=True)
 def no_work(monkeypatch, place):
     """What takes time is not done, once all that it is to be done with is right."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(mm.host, "Trainer", accept)
+    monkeypatch.setattr(host_of(place).host, "Trainer", accept)
     monkeypatch.setattr(evaluation, "generate", accept)
     monkeypatch.setattr(summary, "to_arviz", accept)
 
@@ -90,7 +95,7 @@ def no_work(monkeypatch, place):
 def needed(command, place, model="mvae"):
     """Arguments of a command that is right."""
     if command == "fit":
-        named = {"--model": model, "--data": place / "rows.npz", "--backend": "pyro", "--out": place / "new"}
+        named = {"--model": model, "--data": place / "rows.npz", "--backend": place.name, "--out": place / "new"}
         return named | ({"--set": "label=c"} if model == "ivae" else {})
     return {"run": place / "run"} | ({"--out": place / "new.npz"} if command == "generate" else {})
 
@@ -188,7 +193,7 @@ def verdict(place, capsys, command, arguments, name, value, right):
     return None if named or (value.strip() and value in err) else f"{said}: not named in '{err}'"
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draw=st.data())
 def test_wrong_commands_are_refused_by_name(place, capsys, draw):
     assert verdict(place, capsys, *draw.draw(st.sampled_from(all_of(place)))) is None

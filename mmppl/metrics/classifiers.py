@@ -1,4 +1,4 @@
-"""Judges: a small classifier for each modality, kept as plain arrays and evaluated by numpy."""
+"""Classifiers: a small classifier for each modality, kept as plain arrays and evaluated by numpy."""
 
 import math
 import os
@@ -13,13 +13,13 @@ from mmppl.batch import Modality
 from mmppl.data.npz import read_arrays, write_npz
 from mmppl.errors import DataError, ModalityError
 
-__all__ = ["Judge", "Classifiers"]
+__all__ = ["Classifier", "Classifiers"]
 
 CHUNK = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Classifier:
     r"""A classifier of one modality: :math:`h_0 = (x - c) / s`, :math:`h_l = \max(0, W_l^T h_{l-1} + b_l)`.
 
     Arguments:
@@ -59,15 +59,15 @@ def flatten(modality: Modality, rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Classifiers:
-    """A judge for each modality, all telling the same classes apart. See :func:`mmppl.metrics.train_classifiers`.
+    """A classifier for each modality, all telling the same classes apart. See :func:`mmppl.metrics.train_classifiers`.
 
     Arguments:
-        judges: The judges by name of modality.
+        by_name: The classifiers by name of modality.
         classes: Labels that they answer with, of shape ``(C,)``.
-        accuracy: Share of test data that each judge gets right, by name.
+        accuracy: Share of test data that each classifier gets right, by name.
     """
 
-    judges: Mapping[str, Judge]
+    by_name: Mapping[str, Classifier]
     classes: np.ndarray
     accuracy: Mapping[str, float]
 
@@ -75,32 +75,32 @@ class Classifiers:
         """Labels of ``x``, of shape ``(*)`` where x is ``(*, *event)``.
 
         Raises:
-            ModalityError: If there is no judge of that name, or x has another event shape.
+            ModalityError: If there is no classifier of that name, or x has another event shape.
         """
-        return self.classes[self._apply(name, x, Judge.scores).argmax(axis=-1)]
+        return self.classes[self._apply(name, x, Classifier.scores).argmax(axis=-1)]
 
     def features(self, name: str, x: np.ndarray) -> np.ndarray:
         """Last hidden layer for ``x`` of shape ``(*, *event)``: features of shape ``(*, F)``.
 
         Raises:
-            ModalityError: If there is no judge of that name, or x has another event shape.
+            ModalityError: If there is no classifier of that name, or x has another event shape.
         """
-        return self._apply(name, x, Judge.hidden)
+        return self._apply(name, x, Classifier.hidden)
 
     def save(self, path: str | os.PathLike, force: bool = False) -> Path:
         """Writes a ``.npz`` of plain arrays; see :func:`mmppl.data.write_npz` for ``force`` and the errors."""
         arrays: dict[str, np.ndarray] = {"classes": self.classes}
-        for name, judge in self.judges.items():
-            modality = judge.modality
+        for name, classifier in self.by_name.items():
+            modality = classifier.modality
             arrays |= {
                 f"{name}/kind": np.array(modality.kind),
                 f"{name}/shape": np.array(modality.shape),
                 f"{name}/vocabulary": np.array(modality.ids or 0),
-                f"{name}/centre": judge.centre,
-                f"{name}/scale": judge.scale,
+                f"{name}/centre": classifier.centre,
+                f"{name}/scale": classifier.scale,
                 f"{name}/accuracy": np.array(self.accuracy[name]),
             }
-            for layer, (weight, bias) in enumerate(zip(judge.weights, judge.biases, strict=True)):
+            for layer, (weight, bias) in enumerate(zip(classifier.weights, classifier.biases, strict=True)):
                 arrays |= {f"{name}/weight{layer}": weight, f"{name}/bias{layer}": bias}
         return write_npz(path, arrays, force=force)
 
@@ -109,40 +109,44 @@ class Classifiers:
         """Reads what :meth:`save` wrote; nothing is unpickled.
 
         Raises:
-            DataError: If the file cannot be read, or holds no judges.
+            DataError: If the file cannot be read, or holds no classifiers.
         """
         arrays = read_arrays(path)
         names = [key.removesuffix("/kind") for key in arrays if key.endswith("/kind")]
         try:
-            judges = {name: _judge(name, arrays) for name in names}
+            classifiers = {name: _classifier(name, arrays) for name in names}
             accuracy = {name: float(arrays[f"{name}/accuracy"]) for name in names}
             classes = arrays["classes"]
         except (KeyError, ModalityError, TypeError) as error:
-            raise DataError(f"Expected judges written by Judges.save in {path}; {error} does not fit.") from error
-        if not judges:
-            raise DataError(f"Expected judges written by Judges.save in {path}; got none.")
-        return cls(judges, classes, accuracy)
+            raise DataError(
+                f"Expected classifiers written by Classifiers.save in {path}; {error} does not fit."
+            ) from error
+        if not classifiers:
+            raise DataError(f"Expected classifiers written by Classifiers.save in {path}; got none.")
+        return cls(classifiers, classes, accuracy)
 
     def _apply(self, name, x, function):
-        if name not in self.judges:
-            raise ModalityError(f"Expected a modality among {list(self.judges)}; got '{name}', which has no judge.")
-        judge, x = self.judges[name], np.asarray(x)
-        shape = judge.modality.shape
+        if name not in self.by_name:
+            raise ModalityError(
+                f"Expected a modality among {list(self.by_name)}; got '{name}', which has no classifier."
+            )
+        classifier, x = self.by_name[name], np.asarray(x)
+        shape = classifier.modality.shape
         lead = x.shape[: x.ndim - len(shape)]
         if x.shape[len(lead) :] != shape or not lead:
             raise ModalityError(f"Modality '{name}': expected shape (*, {', '.join(map(str, shape))}); got {x.shape}.")
         rows = x.reshape(-1, *shape)
-        parts = [function(judge, rows[start : start + CHUNK]) for start in range(0, max(1, len(rows)), CHUNK)]
+        parts = [function(classifier, rows[start : start + CHUNK]) for start in range(0, max(1, len(rows)), CHUNK)]
         out = np.concatenate(parts)
         return out.reshape(*lead, out.shape[-1])
 
 
-def _judge(name: str, arrays: Mapping[str, np.ndarray]) -> Judge:
+def _classifier(name: str, arrays: Mapping[str, np.ndarray]) -> Classifier:
     shape = tuple(int(size) for size in arrays[f"{name}/shape"])
     kind, ids = str(arrays[f"{name}/kind"]), int(arrays[f"{name}/vocabulary"]) or None
     number: dict[str, Any] = {"categories" if kind == "category" else "vocabulary": ids}
     layers = range(sum(key.startswith(f"{name}/weight") for key in arrays))
-    return Judge(
+    return Classifier(
         Modality(shape, kind=kind, **number),
         arrays[f"{name}/centre"],
         arrays[f"{name}/scale"],

@@ -1,0 +1,67 @@
+"""Automatic guides of the hosts in a fit: of latents that all rows share; those of each row are refused."""
+
+import numpy as np
+import pytest
+
+from mmppl import Batch, Modality
+from mmppl.errors import OptionError
+from mmppl.inference import Program, fit, infer
+
+NUM = 40
+ROWS = Batch({"a": (1.0 + np.random.default_rng(0).normal(size=(NUM, 1))).astype("f")})
+
+
+def autoguide(host):
+    if host.name == "pyro":
+        from pyro.infer import autoguide
+    else:
+        from numpyro.infer import autoguide
+    return autoguide
+
+
+def model_of(host, local):
+    def model(batch):
+        mu = host.ppl.sample("mu", host.dist.Normal(host.array(np.float32(0.0)), 2.0))
+        with host.mm.plate(batch):
+            if local:
+                mu = host.ppl.sample("z", host.dist.Normal(mu, 0.5))[..., None]
+            host.mm.observe("a", host.dist.Normal(mu + 0.0 * batch["a"], 1.0).to_event(1), batch)
+
+    return model
+
+
+def program(host, model, guide):
+    return Program(model, guide, host.mm.ELBO(), host.mm, {"a": Modality((1,))})
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_parameters_of_each_row_are_refused(host, parts):
+    auto, model = autoguide(host), model_of(host, True)
+    guide = auto.AutoNormal(model)
+    if parts:
+        guide = auto.AutoGuideList(model)
+        guide.append(auto.AutoNormal(hiding(host, model)))
+    with pytest.raises(OptionError, match=r"answers for any rows; got AutoNormal.*latents \['z'\]"):
+        fit(program(host, model, guide), ROWS, epochs=1, progress=False)
+
+
+def hiding(host, model):
+    if host.name == "pyro":
+        from pyro import poutine
+
+        return poutine.block(model, hide=["mu"])
+    from numpyro import handlers
+
+    return handlers.block(model, hide=["mu"])
+
+
+def test_what_all_rows_share_is_fitted(host):
+    model = model_of(host, False)
+    guide = autoguide(host).AutoNormal(model)
+    settings = {"epochs": 300, "batch_size": NUM, "learning_rate": 0.02, "progress": False}
+    fitted = fit(program(host, model, guide), ROWS, **settings)
+    draws = infer(fitted, ROWS, method="guide", num_samples=2000, seed=0).draws["mu"]
+    variance = 1.0 / (NUM + 0.25)
+    mean = variance * ROWS["a"].sum()
+    assert abs(draws.mean() - mean) < 0.05
+    assert abs(draws.std() / np.sqrt(variance) - 1.0) < 0.25
