@@ -1,6 +1,7 @@
 """Estimates of the evidence of each datum, method by method, from log weights and their diagnosis."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -52,7 +53,8 @@ class Estimates(NamedTuple):
     method: np.ndarray
 
 
-class Walk(NamedTuple):
+@dataclass(frozen=True)
+class Walk:
     """Normals fitted to the posteriors of N data on the real line.
 
     Arguments:
@@ -65,7 +67,8 @@ class Walk(NamedTuple):
     step_size: np.ndarray
     like: Mapping[str, Any]
 
-    def __getitem__(self, rows: np.ndarray) -> "Walk":
+    def of(self, rows: np.ndarray) -> "Walk":
+        """Those of some of the data, by number."""
         return Walk(
             Normal(*(x[rows] for x in self.normal)),
             self.step_size[rows],
@@ -97,7 +100,7 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
             if method in ("normal", "annealed"):
                 if walk is None:
                     walk, walked = fitted_normals(fitted, data[left], how.chunk, seed), left
-                own = walk[np.searchsorted(walked, left)]
+                own = walk.of(np.searchsorted(walked, left))
                 steps = how.steps if method == "annealed" else 1
                 weights = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
             else:
@@ -184,7 +187,7 @@ def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
             draws, normal = normal.out(late[0]), next_fit(normal, *late)
         normal, factor = widened(normal, draws, CHAINS)
         size = size / factor
-        out.append(Walk(normal, size, like)[np.arange(new)])
+        out.append(Walk(normal, size, like).of(np.arange(new)))
     fits = zip(*(walk.normal for walk in out), strict=True)
     return Walk(
         Normal(*(np.concatenate(x) for x in fits)),
@@ -198,7 +201,7 @@ def _from_normal(fitted: Fitted, data: Batch, walk: Walk, num: int, steps: int, 
     host, kernel, path = fitted.program.ppl.host, _walker(fitted.program.ppl), inverse_temperatures(steps)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
-        own, again = walk[rows], _again(seed + 2, int(rows[0]))
+        own, again = walk.of(rows), _again(seed + 2, int(rows[0]))
         start = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
         arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size}
         arrays |= {"betas": path[1:-1], "increments": np.diff(path)}

@@ -135,7 +135,7 @@ def log_likelihood(
         raise OptionError(f"Unknown method '{method}'; expected one of {', '.join(METHODS)}.")
     if method != "bound":
         fitted.program.need_density()
-    wanted = (method,)
+    wanted: tuple[str, ...] = (method,)
     if method not in ("bound", "importance"):
         why = why_no_chains(fitted)
         if method == "auto":
