@@ -99,9 +99,8 @@ def evaluate(
         bar.update()
 
     out: dict[str, Any] = {"split": split, "seed": seed, "epochs": len(fitted.history), "skipped": skipped}
-    names = ("classifiers", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "two_sample")
-    names += ("latent_probe",)
-    out |= dict.fromkeys(names)
+    out |= dict.fromkeys(("classifiers", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet"))
+    out |= {"two_sample": None, "latent_probe": None}
     try:
         judged = None
         if skipped is None:

@@ -23,7 +23,7 @@ from mmppl.batch import Modality
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics import Estimate
-from mmppl.metrics.judges import flatten
+from mmppl.metrics.classifiers import flatten
 
 __all__ = ["two_sample_accuracy"]
 
@@ -65,7 +65,7 @@ def two_sample_accuracy(draws: np.ndarray, data: np.ndarray, modality: Modality,
     pair = np.stack([x[rng.permutation(number)], y[rng.permutation(number)]], axis=1)
     right = []
     for shown, held in ((pair[::2], pair[1::2]), (pair[1::2], pair[::2])):
-        right.append(_right(*map(_labelled, (shown, held)), rng))
+        right.append(_right(_labelled(shown), _labelled(held), rng))
     hits = np.concatenate(right)
     share = float(hits.mean())
     return Estimate(share, float(np.sqrt(max(share * (1.0 - share), 0.25 / len(hits)) / len(hits))), len(hits))
@@ -93,7 +93,7 @@ def _labelled(pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _right(
     shown: tuple[np.ndarray, np.ndarray], held: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Which rows held out the classifier tells rightly, after it has seen the others."""
+    """Marks of the held-out rows that the classifier tells rightly after it has seen the others."""
     x, y = shown
     centre, spread = x.mean(0), np.maximum(x.std(0), 1e-3 * max(float(x.std()), 1e-12))
     size = min(BATCH, len(x))

@@ -46,7 +46,7 @@ class Bound:
 class Same:
     """A callable as a static argument; one that has no hash is the same as itself alone."""
 
-    def __init__(self, fn: Callable):
+    def __init__(self, fn: Any):
         self.fn = fn
         try:
             self.hash, self.by_value = hash(fn), True
