@@ -15,7 +15,7 @@ from benchmarks.programs import BATCH, LATENT, Setting, declare
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.numpyro.tracing import Runs
 
-__all__ = ["competitors"]
+__all__ = ["by_hand", "competitors"]
 
 RATE = 1e-3
 
@@ -24,7 +24,7 @@ def competitors(kind: str) -> dict[str, Callable[[], object]]:
     """One training step each, by name; each returns when its work is done."""
     setting = declare(mm, kind)
     _same_loss(kind, setting)
-    return {"ours": _ours(setting), "by hand": _by_hand(kind, setting)}
+    return {"ours": _ours(setting), "by hand": by_hand(kind, setting)}
 
 
 def _ours(setting: Setting) -> Callable[[], object]:
@@ -40,7 +40,7 @@ def _ours(setting: Setting) -> Callable[[], object]:
     return step
 
 
-def _by_hand(kind: str, setting: Setting) -> Callable[[], object]:
+def by_hand(kind: str, setting: Setting) -> Callable[[], object]:
     params, static = eqx.partition(setting.nets, eqx.is_inexact_array)
     optimiser = optax.adam(RATE)
     state = (params, optimiser.init(params), jax.random.key(0))

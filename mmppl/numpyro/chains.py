@@ -14,7 +14,7 @@ from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.numpyro import density
 from mmppl.numpyro.bound import Recipe
-from mmppl.numpyro.compiling import compiled, random_key
+from mmppl.numpyro.compiling import compiled, compiled_once, random_key
 from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.posterior import to_real
 from mmppl.numpyro.primitives import as_batch
@@ -132,7 +132,7 @@ def _constrained(model: Callable, z: dict, batch: Batch) -> dict:
     return {name: sites[name]["value"] for name in z}
 
 
-@compiled
+@compiled_once
 def _unconstrained(model: Any, hidden: dict, batch: Batch) -> dict:
     real = to_real(model, hidden, batch)
     return {n: real[n].inv(z) for n, z in hidden.items()}

@@ -16,7 +16,7 @@ from mmppl.inference.posterior.short_chains import refine_steps
 from mmppl.inference.posterior.site_densities import site_densities
 from mmppl.numpyro import density
 from mmppl.numpyro.bound import Recipe
-from mmppl.numpyro.compiling import compiled, random_key
+from mmppl.numpyro.compiling import compiled, compiled_once, random_key
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.rows import padding
 from mmppl.numpyro.threads import alone
@@ -106,7 +106,7 @@ def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tu
     return {n: np.array(v) for n, v in pad.cut(values).items()}, {n: bool(r) for n, r in reached.items()}
 
 
-@compiled
+@compiled_once
 def _probe(model: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     def terms(z: dict) -> dict:
         sites = density.run(model, (batch,), {}, z)
@@ -193,7 +193,7 @@ def unconstrained(model: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     return np.array(_unconstrained_together(model, {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
 
 
-@compiled
+@compiled_once
 def _unconstrained_together(model: Any, hidden: dict, batch: Batch) -> jax.Array:
     return _side_by_side(model, hidden, batch)[0]
 

@@ -14,7 +14,7 @@ from mmppl.errors import OptionError
 from mmppl.nets.equinox import state as net_state
 from mmppl.nets.transfer import check_arrays, check_weights
 from mmppl.numpyro.bound import Bound, Same
-from mmppl.numpyro.compiling import compiled, random_key
+from mmppl.numpyro.compiling import compiled_once, random_key
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.threads import alone
 
@@ -87,7 +87,7 @@ def start(program: Any, key: jax.Array, batch: Batch) -> tuple[SVI, Any]:
 
     def made() -> tuple[SVI, Callable]:
         svi = _svi(program)
-        return svi, compiled(svi.init)
+        return svi, compiled_once(svi.init)
 
     program = program.initial or program
     known = _key("init", program, batch)
