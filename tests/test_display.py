@@ -91,7 +91,8 @@ def test_a_history_shows_its_curves():
 
 
 def test_an_estimate_says_whether_it_is_trusted():
-    good = LogLikelihood(np.zeros(5), np.ones(5), np.full(5, 0.1), -3.25, 0.5)
+    by = np.full(5, "normal", object)
+    good = LogLikelihood(np.zeros(5), np.ones(5), np.full(5, 0.1), -3.25, 0.5, by)
     bad = good._replace(pareto_k=np.full(5, 2.0))
     assert repr(good) == "LogLikelihood of 5 data: mean -3.25 nats ± 0.5; 0% of the data have k above 0.7"
     assert "not to be trusted; 100%" in repr(bad)

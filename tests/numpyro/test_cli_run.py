@@ -170,7 +170,8 @@ def test_evaluate(run, tmp_path, capsys):
         cross = cross_coherence(functools.partial(drawn, fitted, mean), dataset.test, classifiers)
         assert result["cross_coherence"][kind]["mean"]["value"] == cross.mean.value
         assert result["cross_coherence"][kind]["accuracy"][0] == [None, cross.accuracy[0, 1]]
-    value = log_likelihood(fitted, dataset.test[:200], num=1000)
+    rows = dataset.test[: result["log_likelihood"]["num"]]
+    value = log_likelihood(fitted, rows, method="auto", num=1000)
     assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
     assert result["log_likelihood"]["share_k_above_0.7"] == np.mean(value.pareto_k > 0.7)
     assert set(result["frechet"]["draws"]) == set(result["frechet"]["means"]) == {"ink", "word"}

@@ -55,7 +55,7 @@ def test_evaluate_diagnose_report(run, capsys, monkeypatch):
     assert command("evaluate", run) == 0
     assert "have no labels" in capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
-    value = log_likelihood(fitted, dataset.test, num=1000)
+    value = log_likelihood(fitted, dataset.test, method="auto", num=1000)
     assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
     assert result["log_likelihood"]["num"] == len(dataset.test)
     assert command("diagnose", run, "--num", 2) == 0
