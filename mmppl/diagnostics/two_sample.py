@@ -1,4 +1,4 @@
-r"""The classifier two-sample test: whether a classifier can tell draws from data.
+r"""The classifier two-sample test: how well a classifier tells draws from data.
 
 Of N draws and N data, half of each are shown to a classifier, which tells the other half apart, and the halves then
 change places. The accuracy on what was held out,
@@ -86,14 +86,14 @@ def _rows(name: str, x: np.ndarray, modality: Modality) -> np.ndarray:
 
 
 def _labelled(pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Draws and data of pairs ``(N, 2, D)`` one after the other, and which is which."""
+    """Draws and data of pairs ``(N, 2, D)`` one after the other, and 0 or 1 for each."""
     return pair.reshape(-1, prod(pair.shape[2:])), np.tile([0, 1], len(pair))
 
 
 def _right(
     shown: tuple[np.ndarray, np.ndarray], held: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Which rows held out the classifier tells rightly, after it has seen the others."""
+    """Mask of the rows held out that the classifier tells rightly, after it has seen the others."""
     x, y = shown
     centre, spread = x.mean(0), np.maximum(x.std(0), 1e-3 * max(float(x.std()), 1e-12))
     size = min(BATCH, len(x))
