@@ -96,9 +96,8 @@ def evaluate(
         bar.update()
 
     out: dict[str, Any] = {"split": split, "seed": seed, "epochs": len(fitted.history), "skipped": skipped}
-    names = ("judges", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "two_sample")
-    names += ("latent_probe",)
-    out |= dict.fromkeys(names)
+    generated = ("coherence", "cross_coherence", "leave_one_out_coherence", "frechet", "two_sample")
+    out |= dict.fromkeys(("judges", *generated, "latent_probe"))
     try:
         judged = None
         if skipped is None:

@@ -65,7 +65,7 @@ def two_sample_accuracy(draws: np.ndarray, data: np.ndarray, modality: Modality,
     pair = np.stack([x[rng.permutation(number)], y[rng.permutation(number)]], axis=1)
     right = []
     for shown, held in ((pair[::2], pair[1::2]), (pair[1::2], pair[::2])):
-        right.append(_right(*map(_labelled, (shown, held)), rng))
+        right.append(_right(_labelled(shown), _labelled(held), rng))
     hits = np.concatenate(right)
     share = float(hits.mean())
     return Estimate(share, float(np.sqrt(max(share * (1.0 - share), 0.25 / len(hits)) / len(hits))), len(hits))
