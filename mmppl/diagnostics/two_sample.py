@@ -1,4 +1,4 @@
-r"""The classifier two-sample test: whether a classifier can tell draws from data.
+r"""The classifier two-sample test: how well a classifier tells draws from data.
 
 Of N draws and N data, half of each are shown to a classifier, which tells the other half apart, and the halves then
 change places. The accuracy on what was held out,
@@ -86,7 +86,7 @@ def _rows(name: str, x: np.ndarray, modality: Modality) -> np.ndarray:
 
 
 def _labelled(pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Draws and data of pairs ``(N, 2, D)`` one after the other, and which is which."""
+    """Draws and data of pairs ``(N, 2, D)`` one after the other, and 0 or 1 for each."""
     return pair.reshape(-1, prod(pair.shape[2:])), np.tile([0, 1], len(pair))
 
 
