@@ -60,8 +60,8 @@ def site_densities(
 
     first = runs.run(program, batch, {name: z[0, ...] for name, z in hidden.items()}, rng=runs.keys(1, ()))
     plate = _plate(first, batch)
-    ends = tuple({name: z[i, ...] for name, z in hidden.items()} for i in (0, -1))
-    if not (alone(first.values(), plate) and runs.at_once(program, batch, ends)):
+    ends = [{name: z[i, ...] for name, z in hidden.items()} for i in (0, -1)]
+    if not (alone(first.values(), plate) and runs.at_once(program, batch, (ends[0], ends[1]))):
         return SiteDensities(*runs.map(lambda values: tuple(one(values)), dict(hidden)))
     values = {name: z[:, None, ...] for name, z in hidden.items()}
     sites = runs.run(program, batch, values, axes=(num, 1), rng=runs.keys(1, ()))

@@ -53,7 +53,7 @@ def gives_the_same(runs: Any, program: Callable, batch: Batch, values: Mapping, 
     several = {n: jnp.broadcast_to(x, (SIZES[1], *x.shape)) if masked else x for n, x in batch.present.items()}
     found: list[dict] = []
 
-    def traced(values: Mapping, present: Mapping) -> list:
+    def traced(values: Mapping, present: dict) -> list:
         seen = Batch.trusted(batch.values, present, batch.label, batch.num, batch.scored, batch.elements)
         shapes, sites = run(values, seen, SIZES)
         found.append(shapes)

@@ -54,7 +54,7 @@ def _compared(runs: Any, program: Callable, batch: Batch, draws: tuple, masked: 
     return True
 
 
-def _seen(batch: Batch, present: Mapping) -> Batch:
+def _seen(batch: Batch, present: dict) -> Batch:
     return Batch.trusted(batch.values, present, batch.label, batch.num, batch.scored, batch.elements)
 
 
