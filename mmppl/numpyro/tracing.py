@@ -12,7 +12,7 @@ from numpyro.distributions import Delta, ExpandedDistribution, Independent, Mask
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
-from mmppl.inference.objectives.runs import Layout, layout
+from mmppl.inference.objectives.runs import Layout, declared_at_once, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.at_once import gives_the_same
 from mmppl.numpyro.state import Moves, given
@@ -182,7 +182,7 @@ class Runs:
         return found[0]
 
     def at_once(self, program: Callable, batch: Batch, draws: tuple, *, masked: bool = False) -> bool:
-        return gives_the_same(self, program, batch, draws[0], masked)
+        return declared_at_once(program) or gives_the_same(self, program, batch, draws[0], masked)
 
     def frozen(self) -> "Runs":
         out = Runs.__new__(Runs)

@@ -13,6 +13,7 @@ from mmppl.by_value import fixed
 from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import PPL
+from mmppl.inference.objectives.runs import declare_at_once
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.recent import Recent
 from mmppl.modality import KINDS
@@ -154,6 +155,10 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         }
         _unmoved(program)
         made = replace(program, **fields)
+        if not any(callable(value) or name == "coders" for name, value in options.items()):
+            stages = [fn for stage in made.stages for fn in (stage.model, stage.guide)]
+            for fn in filter(None, (made.model, made.guide, *(made.bound or ()), *stages)):
+                declare_at_once(fn)
         if ppl.host.TRAINS_IN_PLACE:
             return made
         declared = fixed((declare.__name__, ppl, tuple(modalities.items()), options))
