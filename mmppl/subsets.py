@@ -12,19 +12,19 @@ __all__ = ["NUM_PROPOSALS", "first_valid"]
 NUM_PROPOSALS = 16
 
 
-def first_valid(backend: Backend, coins: Array, fits: Callable[[Array], Array], otherwise: Array) -> Array:
+def first_valid(backend: Backend, proposals: Array, fits: Callable[[Array], Array], otherwise: Array) -> Array:
     """The first valid proposal of each row; ``otherwise`` where none is.
 
-    Fair coins give subsets that are uniform among those that fit.
+    Proposals that hold each modality with probability 1/2 give subsets that are uniform among the valid ones.
 
     Arguments:
         backend: The backend of the arrays.
-        coins: Boolean throws, ``(NUM_PROPOSALS, *, M)``.
-        fits: Whether a throw ``(*, M)`` will do, ``(*,)``.
+        proposals: Boolean, ``(NUM_PROPOSALS, *, M)``.
+        fits: Whether a proposal ``(*, M)`` is valid, ``(*,)``.
         otherwise: What stands in for the negligible rest, ``(*, M)``.
     """
     chosen = otherwise
-    for throw in range(coins.shape[0] - 1, -1, -1):
-        coin = coins[throw, ...]
-        chosen = backend.xp.where(fits(coin)[..., None], coin, chosen)
+    for i in range(proposals.shape[0] - 1, -1, -1):
+        proposed = proposals[i, ...]
+        chosen = backend.xp.where(fits(proposed)[..., None], proposed, chosen)
     return chosen

@@ -81,7 +81,7 @@ def masked(
         private_prior: ``"standard"``, or ``"conditional"``: location and scale from z by a network.
         empty: What they answer given nothing: ``"learned"``, or the ``"prior"``, standard.
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
-        subsets: ``"uniform"`` or ``"coins"``.
+        subsets: ``"uniform"`` or ``"bernoulli"``.
         beta: Factor on the KL terms.
         warmup: Steps over which beta rises from 0; 0 for none, and None for 400 or, where these are fewer, a quarter of
             the fit's. Without, some latents collapse onto the prior, more or fewer by the seed. A warm-up of most of a

@@ -18,7 +18,7 @@ Array = Any
 
 __all__ = ["Masked"]
 
-LAWS = ("uniform", "coins")
+LAWS = ("uniform", "bernoulli")
 BOUNDS = ("masked", "mixture", "tc")
 
 
@@ -51,9 +51,9 @@ class Masked(Objective):
 
     Arguments:
         particles: K.
-        subsets: :math:`\rho`: ``"uniform"``, modalities by coins of a bias uniform for each datum, so that the size of
-            S is uniform; ``"coins"``, fair ones; or probabilities by tuples of names, ``{("a",): 0.5, (): 0.5}``, of
-            which what a datum lacks is left out.
+        subsets: :math:`\rho`: ``"uniform"``, each modality with a probability that is uniform for each datum, so that
+            the size of S is uniform; ``"bernoulli"``, each with probability 1/2; or probabilities by tuples of names,
+            ``{("a",): 0.5, (): 0.5}``, of which what a datum lacks is left out.
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
         options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
 
@@ -122,6 +122,6 @@ class Masked(Objective):
             weight = backend.asarray(np.array(list(self.probabilities.values())), like=like)
             chosen = choose(backend.uniform(first, present.shape[:1], like), weight)
             return xp.any((chosen[..., None] > 0.5) & table(backend, rows, like)[:, 0, :], axis=-2) & present
-        coins = backend.uniform(first, tuple(present.shape), like)
+        uniforms = backend.uniform(first, tuple(present.shape), like)
         bias = backend.uniform(second, (present.shape[0], 1), like) if self.law == "uniform" else 0.5
-        return (coins < bias) & present
+        return (uniforms < bias) & present

@@ -37,7 +37,7 @@ def inside(backend: Backend, encode: Array, present: Array) -> Array:
 def random_subsets(backend: Backend, rng: Any, num: int, present: Array, like: Array) -> Array:
     """``num`` subsets for each datum, uniform over the non-empty subsets of what it has, ``(num, N, M)``."""
     xp = backend.xp
-    coins = (backend.uniform(rng, (NUM_PROPOSALS, num, *present.shape), like) < 0.5) & present
+    proposals = (backend.uniform(rng, (NUM_PROPOSALS, num, *present.shape), like) < 0.5) & present
     return first_valid(
-        backend, coins, lambda coin: xp.any(coin, axis=-1), xp.broadcast_to(present, (num, *present.shape))
+        backend, proposals, lambda proposed: xp.any(proposed, axis=-1), xp.broadcast_to(present, (num, *present.shape))
     )

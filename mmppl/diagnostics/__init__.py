@@ -5,7 +5,7 @@ from mmppl.diagnostics.coverage_by_subset import CoverageBySubset, coverage_by_s
 from mmppl.diagnostics.diagnosis import diagnose
 from mmppl.diagnostics.energies import EnergyHealth, energy_health
 from mmppl.diagnostics.evaluation import evaluate
-from mmppl.diagnostics.guide_fit import Gaps, gaps, guide_k
+from mmppl.diagnostics.guide_gaps import Gaps, gaps, guide_k
 from mmppl.diagnostics.loading import load_run, run_info
 from mmppl.diagnostics.prediction import Prediction, prediction_by_subset
 from mmppl.diagnostics.rates import RateDistortion, rate_distortion

@@ -11,7 +11,7 @@ from mmppl.data.arrays import observed
 from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.coverage_by_subset import coverage_by_subset
 from mmppl.diagnostics.energies import energy_health
-from mmppl.diagnostics.guide_fit import gaps, guide_k
+from mmppl.diagnostics.guide_gaps import gaps, guide_k
 from mmppl.errors import DataError
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT

@@ -96,5 +96,5 @@ def law(names: tuple[str, ...], seed: int) -> list[tuple[tuple[str, ...], float]
         sizes = range(total + 1)
         return [(s, 1.0 / ((total + 1) * comb(total, k))) for k in sizes for s in combinations(names, k)]
     rng = np.random.default_rng(seed)
-    coins = rng.random((MOST, total)) < rng.random((MOST, 1))
-    return [(tuple(n for n, own in zip(names, row, strict=True) if own), 1.0 / MOST) for row in coins]
+    subsets = rng.random((MOST, total)) < rng.random((MOST, 1))
+    return [(tuple(n for n, own in zip(names, row, strict=True) if own), 1.0 / MOST) for row in subsets]

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
-from mmppl.metrics.right_draws import Generate
+from mmppl.metrics.generated_accuracy import Generate
 
 __all__ = ["by_subset"]
 

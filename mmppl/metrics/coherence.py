@@ -9,7 +9,7 @@ from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics.classifiers import Classifiers
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_cases, right_draws
+from mmppl.metrics.generated_accuracy import Generate, generated_accuracy, labelled_modalities, mean_over_cases
 
 __all__ = [
     "Coherence",
@@ -145,7 +145,7 @@ def cross_coherence(generate_fn: Generate, batch: Batch, classifiers: Classifier
     hits = np.full((len(names), len(names), len(batch)), np.nan)
     for i, source in enumerate(names):
         targets = [name for name in names if name != source]
-        for target, right in right_draws(generate_fn, batch.only(source), targets, classifiers).items():
+        for target, right in generated_accuracy(generate_fn, batch.only(source), targets, classifiers).items():
             hits[i, names.index(target)] = right
     pairs = ~np.eye(len(names), dtype=bool)
     accuracy, error = np.full(pairs.shape, np.nan), np.full(pairs.shape, np.nan)
@@ -169,6 +169,6 @@ def leave_one_out_coherence(generate_fn: Generate, batch: Batch, classifiers: Cl
         ModalityError: If there is no classifier for a modality, or a generated shape does not fit.
     """
     names = labelled_modalities(batch, classifiers)
-    hits = np.stack([right_draws(generate_fn, batch.without(name), [name], classifiers)[name] for name in names])
+    hits = np.stack([generated_accuracy(generate_fn, batch.without(name), [name], classifiers)[name] for name in names])
     accuracy = {name: Estimate.of(h[~np.isnan(h)]) for name, h in zip(names, hits, strict=True)}
     return LeaveOneOutCoherence(mean_over_cases(hits), accuracy)

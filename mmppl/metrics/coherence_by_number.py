@@ -10,7 +10,7 @@ from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
 from mmppl.metrics.classifiers import Classifiers
 from mmppl.metrics.estimate import Estimate
-from mmppl.metrics.right_draws import Generate, labelled_modalities, mean_over_cases, right_draws
+from mmppl.metrics.generated_accuracy import Generate, generated_accuracy, labelled_modalities, mean_over_cases
 
 __all__ = ["coherence_by_number"]
 
@@ -61,7 +61,7 @@ def coherence_by_number(
             want = [name for name in names if name not in given]
             whole = np.all([np.asarray(batch.present[name]) for name in given], axis=0)
             if whole.any():
-                right = right_draws(generate_fn, batch[np.flatnonzero(whole)].only(*given), want, classifiers)
+                right = generated_accuracy(generate_fn, batch[np.flatnonzero(whole)].only(*given), want, classifiers)
                 for own in right.values():
                     cases.append(np.full(len(batch), np.nan))
                     cases[-1][whole] = own

@@ -14,7 +14,7 @@ OPTIONS = {
     "attention, private": {"aggregation": "self_attention", "private": 1},
     "product, private": {"aggregation": "product", "private": 2, "empty": "prior"},
     "Laplace, conditional": {"family": "laplace", "prior": "laplace", "private": 1, "private_prior": "conditional"},
-    "mixtures": {"mixture": 2, "prior": "gaussian_mixture", "components": 2, "subsets": "coins", "empty": "prior"},
+    "mixtures": {"mixture": 2, "prior": "gaussian_mixture", "components": 2, "subsets": "bernoulli", "empty": "prior"},
     "experts": {"aggregation": "mixture", "bound": "mixture", "gradient": "standard"},
 }
 

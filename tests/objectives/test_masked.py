@@ -62,7 +62,7 @@ def drawn_subsets(law):
     """The subsets that the replayed noise draws."""
     if law == "uniform":
         return (replayed("uniform", (5, 3)) < replayed("uniform", (5, 1))) & PRESENT
-    if law == "coins":
+    if law == "bernoulli":
         return (replayed("uniform", (5, 3)) < 0.5) & PRESENT
     rows = np.array([[n in subset for n in "abc"] for subset in TABLES])
     return rows[np.searchsorted(np.array([0.1, 0.5, 0.8, 1.0]), replayed("uniform", (5,)), side="right")] & PRESENT
@@ -71,12 +71,12 @@ def drawn_subsets(law):
 LAW_TABLE = dict(zip(TABLES, [0.1, 0.4, 0.3, 0.2], strict=True))
 CASES = {
     "masked": (1, "uniform", "masked", 1.0),
-    "masked, coins, beta": (1, "coins", "masked", 0.4),
+    "masked, bernoulli, beta": (1, "bernoulli", "masked", 0.4),
     "masked, table": (1, "table", "masked", 1.0),
     "masked, 3": (3, "uniform", "masked", 1.0),
     "masked, 3, beta": (3, "table", "masked", 2.0),
     "mixture": (1, "uniform", "mixture", 1.0),
-    "mixture, 3": (3, "coins", "mixture", 0.7),
+    "mixture, 3": (3, "bernoulli", "mixture", 0.7),
     "tc": (1, "uniform", "tc", 0.5),
 }
 
@@ -191,12 +191,12 @@ def subsets_of(d, objective, batch, num=20_000):
 
 
 def test_the_size_of_the_subset_follows_its_law(d):
-    """Uniform with a shared bias, binomial with fair coins, and inside what is there."""
+    """Uniform with a shared bias, binomial with probability 1/2, and inside what is there."""
     five = Batch({n: np.zeros((1, 1)) for n in "abcde"})
     for batch, seen in ((five, 5), (five.without("b", "d"), 3)):
         for law, wanted in (
             ("uniform", np.full(seen + 1, 1 / (seen + 1))),
-            ("coins", stats.binom.pmf(range(seen + 1), seen, 0.5)),
+            ("bernoulli", stats.binom.pmf(range(seen + 1), seen, 0.5)),
         ):
             subset = subsets_of(d, d.mm.Masked(subsets=law), batch)
             assert stats.chisquare(np.bincount(subset.sum(1), minlength=seen + 1), wanted * len(subset)).pvalue > 1e-3

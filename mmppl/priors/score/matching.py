@@ -141,16 +141,16 @@ class MultiTimeScoreMatching:
         """Draws what each block is, from those present, ``(*, M)``."""
         xp = backend.xp
         # 1. Hide some blocks, with p_marginal: of the proposed subsets the first that leaves something to see.
-        coins = noise.hide[1:, ...] < 0.5
-        seen = first_valid(backend, coins & present, lambda coin: xp.any(coin, axis=-1), present)
+        proposals = noise.hide[1:, ...] < 0.5
+        seen = first_valid(backend, proposals & present, lambda proposed: xp.any(proposed, axis=-1), present)
         seen = xp.where(noise.hide[0, ...][..., :1] < self.p_marginal, seen, present)
         # 2. Of those seen, make some conditions, with p_conditional: the first proposal that leaves some to predict.
-        coins = (noise.condition[1:, ...] < 0.5) & seen
+        proposals = (noise.condition[1:, ...] < 0.5) & seen
 
-        def leaves_some(coin: Array) -> Array:
-            return xp.any(coin, axis=-1) & xp.any(seen & ~coin, axis=-1)
+        def leaves_some(proposed: Array) -> Array:
+            return xp.any(proposed, axis=-1) & xp.any(seen & ~proposed, axis=-1)
 
-        clean = first_valid(backend, coins, leaves_some, xp.zeros_like(seen))
+        clean = first_valid(backend, proposals, leaves_some, xp.zeros_like(seen))
         clean = clean & (noise.condition[0, ...][..., :1] < self.p_conditional)
         return BlockRoles(seen & ~clean, clean)
 

@@ -9,7 +9,7 @@ from mmppl.errors import DataError, ModalityError
 from mmppl.metrics.classifiers import Classifiers
 from mmppl.metrics.estimate import Estimate
 
-__all__ = ["Generate", "labelled_modalities", "mean_over_cases", "right_draws"]
+__all__ = ["Generate", "labelled_modalities", "mean_over_cases", "generated_accuracy"]
 
 Generate = Callable[[Batch, Sequence[str]], Mapping[str, np.ndarray]]
 
@@ -32,7 +32,7 @@ def labelled_modalities(batch: Batch, classifiers: Classifiers) -> tuple[str, ..
     return names
 
 
-def right_draws(
+def generated_accuracy(
     generate_fn: Generate, given: Batch, want: Sequence[str], classifiers: Classifiers
 ) -> dict[str, np.ndarray]:
     """Share of right draws for each row, of shape (N,), by name wanted; NaN where nothing is given."""
