@@ -228,6 +228,8 @@ def _probe(fitted: Fitted, data: Batch, start: dict[str, np.ndarray], kernel: An
         # Whether a value changes with the latents takes two places.
         few = {site: np.concatenate([z, z + 0.1 * (1.0 + np.abs(z))]) for site, z in few.items()}
     follows = name in JOINT or (kernel is not None and kernel.gradient)
+    # Likelihoods of mmppl.models have gradients, which take twice as long to look at.
+    follows &= fitted.program.rebuild is None
     values, reached = fitted.program.ppl.host.probe(fitted.model, few, data, follows)
     for site, value in values.items():
         bad = np.flatnonzero(np.isnan(value[:1]).any(0) | np.isposinf(value[:1]).any(0))

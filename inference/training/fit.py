@@ -75,7 +75,8 @@ def fit(
         force: Whether a run in ``out`` may be replaced; only what mmppl wrote is.
         info: What else ``run.json`` should say, such as the data's name.
         progress: Whether to show a progress bar.
-        epochs: Passes over the data, all stages together, and at most where they stop early.
+        epochs: Passes over the data, all stages together, and at most where they stop early. None for 30, and for few
+            data as many as make 2,000 steps, but not more than 300.
         batch_size: Rows in a step.
         learning_rate: Adam's, times the stage's factor; 1e-3 by default.
         seed: Random seed.
@@ -134,7 +135,8 @@ def fit(
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
         objective.check(data.modalities)
     batch_size = min(how.batch_size, len(data))
-    plan = _plan(program.stages, how.epochs)
+    how = how.with_epochs(len(data) // batch_size)
+    plan = _plan(program.stages, epochs := how.epochs or 0)
     host, label = program.ppl.host, _label(data)
     for part in (data, held):
         if part is not None:
@@ -165,8 +167,8 @@ def fit(
             done = 0 if progress_made is None else progress_made.epoch
         elif run:
             run.check_free(force=force)
-        program = _within(program.fresh(how.seed), how.epochs * (len(data) // batch_size))
-        plan = _plan(program.stages, how.epochs)
+        program = _within(program.fresh(how.seed), epochs * (len(data) // batch_size))
+        plan = _plan(program.stages, epochs)
         stack.enter_context(asked_by(f"a step of '{program.name}' with {batch_size} rows (batch_size)"))
         own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
         trainer = host.Trainer(program, data[:batch_size], **own, optimizer=how.optimizer)
@@ -194,7 +196,7 @@ def fit(
         if run and about and not resume:
             stack.enter_context(run.writing())
             run.create(about, force=force)
-        bar = stack.enter_context(tqdm(total=how.epochs, initial=done, disable=not progress, unit="epoch"))
+        bar = stack.enter_context(tqdm(total=epochs, initial=done, disable=not progress, unit="epoch"))
         loop = Loop(program, trainer, data, held, batch_size, how, history, calls, run, bar, label)
         stack.callback(loop.end)
         for stage, number in plan:

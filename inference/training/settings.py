@@ -1,7 +1,7 @@
 """Settings of a fit: one record, checked before anything else, of which a run folder keeps a copy."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, TypedDict
 
@@ -14,21 +14,23 @@ __all__ = ["Settings", "TrainingSettings", "described"]
 
 # Types and ranges of the numbers. A step of Adam is about its learning rate, and has to stay far inside the precision.
 NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
-    "epochs": (Integral, "to be a whole number, epochs >= 1", lambda x: x >= 1),
+    "epochs": (Integral, "to be None or a whole number, epochs >= 1", lambda x: x >= 1),
     "batch_size": (Integral, "to be a whole number, batch_size >= 1", lambda x: x >= 1),
     "learning_rate": (Real, "to be a finite number, learning_rate > 0 and at most 1e30", lambda x: 0 < x <= 1e30),
     "seed": (Integral, "to be a whole number, seed >= 0", lambda x: x >= 0),
     "ema": (Real, "to be a number, 0 <= ema < 1", lambda x: 0 <= x < 1),
     "clip": (Real, "to be None or a finite number, clip > 0", lambda x: x > 0),
 }
-MAY_BE_NONE = ("learning_rate", "clip")
+MAY_BE_NONE = ("epochs", "learning_rate", "clip")
 LEARNING_RATE = 1e-3
+# Epochs where nothing is said: few data take more, since their epochs have few steps.
+EPOCHS, STEPS, MOST = 30, 2000, 300
 
 
 class TrainingSettings(TypedDict, total=False):
     """Keywords of :func:`~mmppl.inference.fit` that say how a step is taken; see there."""
 
-    epochs: int
+    epochs: int | None
     batch_size: int
     learning_rate: float
     seed: int
@@ -51,7 +53,7 @@ class Settings:
         EarlyStopping(patience=2, min_delta=0.0)
     """
 
-    epochs: int = 30
+    epochs: int | None = None
     batch_size: int = 128
     learning_rate: float | None = None
     seed: int = 0
@@ -88,6 +90,17 @@ class Settings:
             object.__setattr__(self, "learning_rate", LEARNING_RATE)
         if self.early_stopping is not None and not isinstance(self.early_stopping, EarlyStopping):
             object.__setattr__(self, "early_stopping", EarlyStopping(self.early_stopping))
+
+    def with_epochs(self, steps: int) -> "Settings":
+        """The same with a number of epochs, of so many steps each.
+
+        Example:
+            >>> [Settings().with_epochs(steps).epochs for steps in (1, 20, 1000)]
+            [300, 100, 30]
+            >>> Settings(epochs=2).with_epochs(1).epochs
+            2
+        """
+        return self if self.epochs else replace(self, epochs=min(max(EPOCHS, -(-STEPS // steps)), MOST))
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Settings":

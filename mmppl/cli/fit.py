@@ -27,7 +27,14 @@ def fit(
     data_root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.", parser=path_of)
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training data, all stages together.", min=1)] = 30,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the training data, all stages together; by default 30, and for few data as many as make "
+            "2,000 steps, but not more than 300.",
+            min=1,
+        ),
+    ] = None,
     seed: Seed = 0,
     validation: Annotated[
         float | None,

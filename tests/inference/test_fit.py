@@ -175,7 +175,7 @@ def test_nan_stops_and_the_last_good_state_is_kept(small, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "Expected epochs to be a whole number, epochs >= 1; got epochs=0"),
+        ({"epochs": 0}, "Expected epochs to be None or a whole number, epochs >= 1; got epochs=0"),
         ({"batch_size": 0}, "batch_size >= 1"),
         ({"learning_rate": 0.0}, "learning_rate > 0"),
         ({"ema": 1.0}, "0 <= ema < 1"),

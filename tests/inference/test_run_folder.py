@@ -292,8 +292,8 @@ def test_a_lack_of_memory_is_told_with_what_asked_for_it(numpy_host, run):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("epochs", 2.5, "epochs to be a whole number, epochs >= 1; got epochs=2.5"),
-        ("epochs", True, "epochs to be a whole number"),
+        ("epochs", 2.5, "epochs to be None or a whole number, epochs >= 1; got epochs=2.5"),
+        ("epochs", True, "epochs to be None or a whole number"),
         ("batch_size", "4", "batch_size to be a whole number, batch_size >= 1; got batch_size='4'"),
         ("learning_rate", np.inf, "learning_rate to be a finite number"),
         ("learning_rate", np.nan, "learning_rate to be a finite number"),
