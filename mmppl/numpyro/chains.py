@@ -19,6 +19,7 @@ from mmppl.numpyro.kernels import HostKernel
 from mmppl.numpyro.posterior import to_real
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.rows import Padding, padding
+from mmppl.numpyro.seeded import seeded
 from mmppl.numpyro.threads import alone
 
 __all__ = ["JOINT", "chains"]
@@ -79,7 +80,7 @@ def chains(
     begin, batch = pad.latents(start), as_batch(pad.batch(batch))
     begin = _unconstrained(fitted.model, {n: jnp.asarray(z) for n, z in begin.items()}, batch)
     if not ours:
-        return _by_the_host(made, batch, begin, num_samples, num_warmup, random_key(seed))
+        return _by_the_host(made, batch, begin, num_samples, num_warmup, jax.random.key(seed))
     # Draws that are a datum's own, whatever stands beside it, need keys that may be mapped over.
     key = random_key(seed) if rows is None else jax.random.key(seed)
     own = None if rows is None else jnp.asarray(np.asarray(rows, np.uint32))
@@ -104,7 +105,7 @@ def _run(
     # 1. The kernel learns the places of the latents from one run of the program, of which only shapes are computed.
     kernel, args = recipe.of(model), (batch,)
     kernel.row_seeds = rows
-    kernel.learn(handlers.trace(handlers.seed(model, random_key(0))).get_trace(batch), num_warmup)
+    kernel.learn(handlers.trace(seeded(model, random_key(0))).get_trace(batch), num_warmup)
     # 2. Every chain is evaluated where it starts.
     number = len(next(iter(begin.values())))
     state = jax.vmap(lambda z, k: kernel.first(z, k, args, {}))(begin, jax.random.split(key, number))

@@ -10,6 +10,7 @@ from numpyro.distributions import biject_to
 
 from mmppl.errors import OptionError
 from mmppl.numpyro.compiling import random_key
+from mmppl.numpyro.seeded import seeded
 from mmppl.numpyro.tracing import site_log_density, sites_of
 from mmppl.sites import PLATE, in_plate, plate_scale
 
@@ -65,8 +66,8 @@ def run(
     """The sites of one run of the program under given values of latents (by site, or a function of a site)."""
     given = {"substitute_fn": values} if callable(values) else {"data": values}
     # The log density is deterministic, but for rows that a plate draws; else the seed serves what does not enter it.
-    seeded = handlers.seed(handlers.substitute(model, **given), random_key(0) if key is None else key)
-    return handlers.trace(seeded).get_trace(*args, **kwargs)
+    program = seeded(handlers.substitute(model, **given), random_key(0) if key is None else key)
+    return handlers.trace(program).get_trace(*args, **kwargs)
 
 
 def latent_sites(sites: dict) -> list[str]:

@@ -34,6 +34,7 @@ from mmppl.numpyro.posterior import (
 )
 from mmppl.numpyro.primitives import as_batch, build, check_numbers
 from mmppl.numpyro.rows import padding
+from mmppl.numpyro.seeded import seeded, suited
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
@@ -112,7 +113,7 @@ def find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
 
 @compiled
 def _find_prior(model: Callable, batch: Batch) -> dict[str, Any]:
-    sites = handlers.trace(handlers.seed(model, random_key(0))).get_trace(batch)
+    sites = handlers.trace(seeded(model, random_key(0))).get_trace(batch)
     out = {}
     for name, site in sites.items():
         fn = site.get("fn")
@@ -165,7 +166,7 @@ def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) 
     first, second = jax.random.split(key)
     out: dict = {}
     if rows is not True:
-        draw = jax.vmap(lambda k: _hidden(handlers.trace(handlers.seed(guide, k)).get_trace(batch)))
+        draw = jax.vmap(lambda k: _hidden(handlers.trace(seeded(guide, k)).get_trace(batch)))
         out = draw(jax.random.split(first, num))
     if rows is None:
         return out
@@ -173,12 +174,12 @@ def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) 
     where = _places(model, nothing)
     if where.simple:
         with numpyro.plate("_draws", num, dim=-2):
-            drawn = _hidden(handlers.trace(handlers.seed(model, second)).get_trace(nothing))
+            drawn = _hidden(handlers.trace(seeded(model, second)).get_trace(nothing))
     else:
         # What all rows share is the guide's where a row is given, and then the others follow it.
         def one(k: jax.Array, values: dict) -> dict:
-            seeded = handlers.substitute(handlers.seed(model, k), data=values)
-            return _hidden(handlers.trace(seeded).get_trace(nothing))
+            followed = handlers.substitute(seeded(model, k), data=values)
+            return _hidden(handlers.trace(followed).get_trace(nothing))
 
         drawn = jax.vmap(one)(jax.random.split(second, num), {n: out[n] for n in where.outside if n in out})
     if rows is True:
@@ -224,7 +225,8 @@ def _decode(model: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) 
     num = next(iter(hidden.values())).shape[0]
 
     def one(values: dict, k: jax.Array) -> dict:
-        free = handlers.uncondition(handlers.substitute(handlers.seed(model, k), data=values))
+        # It is `uncondition` that asks for the keys of what is observed.
+        free = suited(handlers.uncondition(handlers.substitute(seeded(model, k), data=values)))
         sites = handlers.trace(free).get_trace(batch)
         return {n: _mean(sites[n]["fn"]) if mean else sites[n]["value"] for n in batch.modalities}
 

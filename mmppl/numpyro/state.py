@@ -8,6 +8,7 @@ import jax
 from numpyro import handlers
 
 from mmppl.numpyro.compiling import random_key
+from mmppl.numpyro.seeded import seeded
 
 __all__ = ["Moves", "fresh", "given", "unvisited"]
 
@@ -101,11 +102,11 @@ def unvisited(
     found: set[str] = set()
 
     def run(params: dict) -> None:
-        sites = handlers.trace(given(handlers.seed(guide, random_key(0)), data=params)).get_trace(*args, **kwargs)
+        sites = handlers.trace(given(seeded(guide, random_key(0)), data=params)).get_trace(*args, **kwargs)
         found.update(_values(sites))
         drawn = {name: site["value"] for name, site in sites.items() if site["type"] == "sample"}
-        seeded = given(handlers.seed(model, random_key(0)), data={**params, **drawn})
-        found.update(_values(handlers.trace(seeded).get_trace(*args, **kwargs)))
+        again = given(seeded(model, random_key(0)), data={**params, **drawn})
+        found.update(_values(handlers.trace(again).get_trace(*args, **kwargs)))
 
     if left:
         jax.eval_shape(run, dict(params))

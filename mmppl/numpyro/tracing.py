@@ -15,6 +15,7 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, declared_at_once, layout
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.at_once import gives_the_same
+from mmppl.numpyro.seeded import seeded
 from mmppl.numpyro.state import Moves, given
 from mmppl.priors.score.prior import may_integrate
 from mmppl.sites import PlateFrame, Site, innermost, unmasked
@@ -120,7 +121,7 @@ class Runs:
                 return known[msg["name"]]
             return self._rows(msg) if msg["type"] == "plate" else None
 
-        program = given(handlers.seed(fn, rng), substitute_fn=value)
+        program = given(seeded(fn, rng), substitute_fn=value)
         with _axes(axes):
             trace = handlers.trace(program).get_trace(batch, *self.args, **self.kwargs)
         if role == "draw":

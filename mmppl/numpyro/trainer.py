@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpyro import handlers
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
@@ -19,6 +18,7 @@ from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
 from mmppl.numpyro.primitives import as_batch
+from mmppl.numpyro.seeded import seeded, threefry
 from mmppl.numpyro.state import given
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.weights import flat, like, plain, public, start, unflat
@@ -125,7 +125,7 @@ class Trainer:
         self.ema = self.own_ema = ema
         check_amortized(program.guide, as_batch(batch))
         key, first = jax.random.split(random_key(seed))
-        svi, begun = start(program, first, batch)
+        svi, begun = start(program, threefry(first), batch)
         self.constrain = svi.constrain_fn
         params, mutable = svi.optim.get_params(begun.optim_state), begun.mutable_state or {}
         taken = jnp.zeros((), jnp.int32)
@@ -205,7 +205,7 @@ class Trainer:
         values = {**self.constrain(state.averaged()), **state.mutable}
 
         def told(v, key, batch):
-            return jax.tree.map(jnp.mean, given(handlers.seed(fn, key), data=v)(batch))
+            return jax.tree.map(jnp.mean, given(seeded(fn, key), data=v)(batch))
 
         run = _kept(self.program, ("measure", fn), lambda: compiled(told))
         return {n: float(x) for n, x in run(values, random_key(number), as_batch(batch)).items()}
@@ -216,7 +216,7 @@ class Trainer:
         values = {**self.constrain(state.params), **state.mutable}
 
         def encoded(v, key, batch):
-            return given(handlers.seed(fn, key), data=v)(batch)
+            return given(seeded(fn, key), data=v)(batch)
 
         run = _kept(self.program, ("encode", fn), lambda: compiled(encoded))
         key = wrapped_key(state.key)

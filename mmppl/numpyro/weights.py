@@ -14,7 +14,7 @@ from mmppl.errors import OptionError
 from mmppl.nets.equinox import state as net_state
 from mmppl.nets.transfer import check_arrays, check_weights
 from mmppl.numpyro.bound import Bound, Same
-from mmppl.numpyro.compiling import compiled_once, random_key
+from mmppl.numpyro.compiling import compiled_once
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.threads import alone
 
@@ -37,7 +37,7 @@ def _expected(program: Any, batch: Batch, shapes: dict, weights: Mapping[str, np
     floats = (w for w in map(np.asarray, weights.values()) if np.issubdtype(w.dtype, np.floating))
     if all(np.isfinite(w).all() for w in floats):
         return _zeros(shapes)
-    svi, begun = start(program, random_key(0), batch)
+    svi, begun = start(program, jax.random.key(0), batch)
     return flat(svi.get_params(begun), begun.mutable_state or {})
 
 
@@ -46,7 +46,7 @@ def _shapes(program: Any, batch: Batch) -> dict:
     svi = _svi(program)
 
     def first(batch: Batch) -> dict:
-        begun = svi.init(random_key(0), batch)
+        begun = svi.init(jax.random.key(0), batch)
         return {**svi.get_params(begun), **(begun.mutable_state or {})}
 
     return jax.eval_shape(first, as_batch(batch))
