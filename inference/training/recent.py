@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["Recent"]
@@ -26,12 +27,16 @@ class Recent:
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Value that was made for the key, or else what ``make()`` makes."""
-        if key not in self.made:
-            self.made[key] = make()
-        self.made.move_to_end(key)
-        while len(self.made) > self.number:
-            self.made.popitem(last=False)
-        return self.made[key]
+        try:
+            found = self.made[key]
+        except KeyError:
+            found = self.made.setdefault(key, make())
+        # Another thread may forget something meanwhile.
+        with suppress(KeyError):
+            self.made.move_to_end(key)
+            while len(self.made) > self.number:
+                self.made.popitem(last=False)
+        return found
 
     def forget(self, key: Hashable) -> None:
         """Forgets what was made for the key."""
