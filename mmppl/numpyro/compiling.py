@@ -1,6 +1,7 @@
 """Compilation of the package's own entry points, and their random keys."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Threefry is unrolled into kernels that take seconds to compile wherever as many numbers are drawn as there are data.
 RNG = "rbg"
 # LLVM's levels on CPU. The second, which is the default, takes half as long again to compile as the first, whose code
-# is as fast; none takes a quarter less still, for code that is half as fast.
+# is as fast; none takes a quarter less still, for code that is half as fast. XLA_FLAGS may say another.
 LEVEL = "xla_backend_optimization_level"
 
 
@@ -50,8 +51,8 @@ def _late(fn: Any, jit: Callable[..., Any], level: int) -> Any:
     @functools.cache
     def made(outermost: bool) -> Callable[..., Any]:
         # Options are of what is compiled as a whole; a function that another one calls is part of that one.
-        on_cpu = outermost and jax.default_backend() == "cpu"
-        return jit(fn, compiler_options={LEVEL: level} if on_cpu else None)
+        own = outermost and jax.default_backend() == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
+        return jit(fn, compiler_options={LEVEL: level} if own else None)
 
     @functools.wraps(fn, updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
