@@ -168,7 +168,7 @@ def fit(
         elif run:
             run.check_free(force=force)
         program = _within(program.fresh(how.seed), epochs * (len(data) // batch_size))
-        plan = _plan(program.stages, epochs)
+        plan = [(program.own(stage), number) for stage, number in plan]
         stack.enter_context(asked_by(f"a step of '{program.name}' with {batch_size} rows (batch_size)"))
         own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
         trainer = host.Trainer(program, data[:batch_size], **own, optimizer=how.optimizer)

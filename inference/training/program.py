@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ class Stage:
     learning_rate: float = 1.0
     momentum: float = 0.9
     measure: Callable[..., Any] | None = None
+
+    def declared_like(self, other: "Stage") -> bool:
+        """Tells whether another stage is this one of the same program made again: its functions are called alike."""
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return all(a == b or _place(a) == _place(b) is not None for a, b in pairs)
 
     def moves(self, parameter: str) -> bool:
         """Tells whether a parameter is trained in this stage."""
@@ -191,6 +196,10 @@ class Program:
         kept = {name: getattr(made.twin, name) for name in ("model", "guide", "bound", "stages", "compiled")}
         return replace(made, **kept, initial=made)
 
+    def own(self, stage: Stage) -> Stage:
+        """The stage of this program that is declared as one of another is, and else that one itself."""
+        return next((mine for mine in self.stages if mine.declared_like(stage)), stage)
+
     def for_elements_of(self, data: Batch) -> "Program":
         """The same program for data that lack single elements, if it is known how to make it: encoders see which."""
         partly = [n for n, m in self.modalities.items() if n in data.values and not m.partial and _lacks(data, n)]
@@ -204,6 +213,12 @@ class Program:
         rebuild = self.rebuild
         again = None if rebuild is None else lambda seed, **options: rebuild(seed, **options).with_objective(objective)
         return replace(self, objective=objective, rebuild=again)
+
+
+def _place(function: Any) -> tuple[str, str] | None:
+    """Place in the source of a function; None for anything else."""
+    name = getattr(function, "__qualname__", None)
+    return None if name is None else (getattr(function, "__module__", ""), name)
 
 
 def _lacks(data: Batch, name: str) -> bool:
