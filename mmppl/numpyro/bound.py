@@ -66,9 +66,11 @@ class Recipe(Same):
     """A kernel without its model, as a static argument: those of one kind and the same options are the same."""
 
     def __init__(self, kernel: Any):
-        self.kernel = copy.copy(kernel)
-        self.kernel.model = None
-        super().__init__((type(kernel), *sorted(vars(self.kernel).items())))
+        if getattr(kernel, "model", None) is not None:
+            kernel = copy.copy(kernel)
+            kernel.model = None
+        self.kernel = kernel
+        super().__init__((type(kernel), *sorted(vars(kernel).items())))
 
     def of(self, model: Callable) -> Any:
         """The kernel of a model."""

@@ -95,7 +95,8 @@ def test_the_evidence_of_posteriors_that_are_far_from_normal(ppl, double):
 def test_it_agrees_with_a_long_annealing_on_a_trained_decoder(ppl):
     digits = load("polydigits")
     rows = digits.train.select("ink")[:300]
-    system = models.mvae({n: digits.modalities[n] for n in rows.modalities}, ppl=ppl, latent_dim=8, hidden=32)
+    modalities = {n: digits.modalities[n] for n in rows.modalities}
+    system = models.mvae(modalities, ppl=ppl, latent_dim=8, hidden=32, scale="heteroscedastic")
     fitted = fit(system, rows, epochs=6, batch_size=50, progress=False)
     data = digits.test.select("ink")[:4]
     found = log_likelihood(fitted, data, method="auto")
