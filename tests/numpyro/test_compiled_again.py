@@ -160,6 +160,7 @@ def test_another_number_of_rows_compiles_nothing(fitted):
     assert evidence.value.shape == (5,)
 
 
+@pytest.mark.filterwarnings("ignore::mmppl.errors.PosteriorWarning")
 def test_chains_compile_nothing_again(fitted):
     settings = {"num_chains": 2, "num_samples": 3, "num_warmup": 2}
     first = infer(fitted, LINEAR.test, method="mala", **settings).draws["z"]
