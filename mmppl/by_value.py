@@ -27,7 +27,7 @@ class ByValue:
         return plain_repr(self)
 
     def _settings(self) -> Hashable | None:
-        settings = type(self), *((name, fixed(value)) for name, value in sorted(vars(self).items()) if name[0] != "_")
+        settings = type(self), *((name, fixed(value)) for name, value in sorted(vars(self).items()))
         try:
             hash(settings)
         except TypeError:

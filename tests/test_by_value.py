@@ -55,3 +55,13 @@ def test_what_has_no_hash_is_equal_to_itself_alone():
     assert Listed(np.zeros(2)) != Listed(np.zeros(2, "float32"))
     assert Listed(np.zeros(2)) == Listed(np.zeros(2))
     assert Listed({"a": [1.0]}) == Listed({"a": [1.0]}) != Listed({"a": [2.0]})
+
+
+def test_private_attributes_count():
+    """What is compiled for one would else serve another."""
+
+    class Raised(ByValue):
+        def __init__(self, power):
+            self._power = power
+
+    assert Raised(1) == Raised(1) != Raised(2)

@@ -1,7 +1,6 @@
 """Runs of a program under a host's handlers, and where its sites lie."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from mmppl._backend import Backend
@@ -11,7 +10,7 @@ from mmppl.sites import Site, alone, data_plate
 Array = Any
 Program = Callable[..., Any]
 
-__all__ = ["Layout", "Program", "Runs", "declare_at_once", "declared_at_once", "layout"]
+__all__ = ["Layout", "Program", "Runs", "layout"]
 
 
 class Layout(NamedTuple):
@@ -79,17 +78,6 @@ class Runs(Protocol):
 
     def frozen(self) -> "Runs":
         """The same, with the program's parameters held fixed."""
-
-
-def declare_at_once(program: Any) -> None:
-    """Says of a callable that it gives at once what it gives run by run, so that nobody has to look."""
-    with suppress(AttributeError):  # one that takes no attributes is looked at
-        program.runs_at_once = True
-
-
-def declared_at_once(program: Any) -> bool:
-    """Tells whether that was said of a callable, or of that which it holds beside its weights."""
-    return bool(getattr(getattr(program, "fn", program), "runs_at_once", False))
 
 
 def layout(runs: Runs, model: Program, guide: Program, batch: Batch, names: tuple[str, ...]) -> Layout:

@@ -14,6 +14,7 @@ from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.importance import resample, weighted
 from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.posterior.short_chains import refine_draws
+from mmppl.inference.shipped import is_shipped
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
 from mmppl.warn import warn
@@ -228,8 +229,8 @@ def _probe(fitted: Fitted, data: Batch, start: dict[str, np.ndarray], kernel: An
         # Whether a value changes with the latents takes two places.
         few = {site: np.concatenate([z, z + 0.1 * (1.0 + np.abs(z))]) for site, z in few.items()}
     follows = name in JOINT or (kernel is not None and kernel.gradient)
-    # Likelihoods of mmppl.models have gradients, which take twice as long to look at.
-    follows &= fitted.program.rebuild is None
+    # Likelihoods of systems that ship have gradients, which take twice as long to look at.
+    follows &= not is_shipped(fitted.program.model)
     values, reached = fitted.program.ppl.host.probe(fitted.model, few, data, follows)
     for site, value in values.items():
         bad = np.flatnonzero(np.isnan(value[:1]).any(0) | np.isposinf(value[:1]).any(0))

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmppl.checks import above, at_least, checked, within
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.objectives import Objective
+from mmppl.inference.shipped import functions_in
 from mmppl.inference.training.recent import Recent
 from mmppl.names import check_names
 
@@ -166,7 +168,7 @@ class Program:
 
     def check_options_can_be_saved(self) -> None:
         """Raises :class:`OptionError` if a run folder cannot hold the options."""
-        live = [name for name, value in self.options.items() if callable(value) or name == "coders" and value]
+        live = functions_in(self.options)
         if live:
             raise OptionError(f"Expected options that a run folder can hold; got functions for {live}. Omit out=.")
 
@@ -216,7 +218,9 @@ class Program:
 
 
 def _place(function: Any) -> tuple[str, str] | None:
-    """Place in the source of a function; None for anything else."""
+    """Place in the source of a function, whatever of its arguments is given already; None for anything else."""
+    while isinstance(function, partial):
+        function = function.func
     name = getattr(function, "__qualname__", None)
     return None if name is None else (getattr(function, "__module__", ""), name)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 
+from mmppl.by_value import fixed
 from mmppl.numpyro.state import given
 from mmppl.numpyro.threads import alone
 
-__all__ = ["Bound", "Recipe", "Same"]
+__all__ = ["Bound", "Recipe", "Same", "unbound"]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -22,25 +23,28 @@ class Bound:
     Arguments:
         fn: The program's own callable.
         data: Parameters and mutable state by the host's names.
-        rowwise: Whether every row of a batch is known to be by itself, so that rows may stand beside others.
     """
 
-    def __init__(self, fn: Callable, data: Mapping[str, Any], rowwise: bool = False):
-        self.fn, self.data, self.rowwise = fn, dict(data), rowwise
+    def __init__(self, fn: Callable, data: Mapping[str, Any]):
+        self.fn, self.data = fn, dict(data)
 
     @alone.within_handlers
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return given(self.fn, data=self.data)(*args, **kwargs)
 
-    def tree_flatten(self) -> tuple[tuple, tuple]:
-        return (self.data,), (Same(self.fn), self.rowwise)
+    def tree_flatten(self) -> tuple[tuple, "Same"]:
+        return (self.data,), Same(self.fn)
 
     @classmethod
-    def tree_unflatten(cls, aux: tuple, children: tuple) -> "Bound":
+    def tree_unflatten(cls, aux: "Same", children: tuple) -> "Bound":
         new = object.__new__(cls)
-        same, new.rowwise = aux
-        new.fn, (new.data,) = same.fn, children
+        new.fn, (new.data,) = aux.fn, children
         return new
+
+
+def unbound(program: Callable) -> Callable:
+    """The program's own callable, with weights or without."""
+    return program.fn if isinstance(program, Bound) else program
 
 
 class Same:
@@ -70,7 +74,7 @@ class Recipe(Same):
             kernel = copy.copy(kernel)
             kernel.model = None
         self.kernel = kernel
-        super().__init__((type(kernel), *sorted(vars(kernel).items())))
+        super().__init__(fixed((type(kernel), *sorted(vars(kernel).items()))))
 
     def of(self, model: Callable) -> Any:
         """The kernel of a model."""

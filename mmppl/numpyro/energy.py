@@ -18,6 +18,7 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.declared import taken_apart
+from mmppl.numpyro.seeded import program_key
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
 from mmppl.priors.energy.normalizer import LogNormalizer, annealed_importance_sampling, summarise
@@ -211,7 +212,7 @@ def ambient_key() -> jax.Array:
     """The key of the enclosing program; a fixed one outside of any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        key = numpyro.prng_key()
+        key = program_key()
     return random_key(0) if key is None else key
 
 

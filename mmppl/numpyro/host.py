@@ -34,7 +34,7 @@ from mmppl.numpyro.posterior import (
 )
 from mmppl.numpyro.primitives import as_batch, build, check_numbers
 from mmppl.numpyro.rows import padding
-from mmppl.numpyro.seeded import seeded, suited
+from mmppl.numpyro.seeded import program_key, seeded, unobserved
 from mmppl.numpyro.threads import alone
 from mmppl.numpyro.tracing import Runs
 from mmppl.numpyro.trainer import Trainer
@@ -84,7 +84,7 @@ def fitting() -> AbstractContextManager[None]:
 
 def random() -> Any:
     """A random handle, inside a program."""
-    return numpyro.prng_key()
+    return program_key()
 
 
 def zeros(*shape: int) -> jax.Array:
@@ -225,8 +225,7 @@ def _decode(model: Any, hidden: dict, batch: Batch, key: jax.Array, mean: bool) 
     num = next(iter(hidden.values())).shape[0]
 
     def one(values: dict, k: jax.Array) -> dict:
-        # It is `uncondition` that asks for the keys of what is observed.
-        free = suited(handlers.uncondition(handlers.substitute(seeded(model, k), data=values)))
+        free = handlers.substitute(seeded(unobserved(model), k), data=values)
         sites = handlers.trace(free).get_trace(batch)
         return {n: _mean(sites[n]["fn"]) if mean else sites[n]["value"] for n in batch.modalities}
 

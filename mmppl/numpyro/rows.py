@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.numpyro.bound import Bound
+from mmppl.inference.shipped import is_shipped
+from mmppl.numpyro.bound import unbound
 
 __all__ = ["Padding", "padding"]
 
@@ -49,7 +50,7 @@ class Padding(NamedTuple):
 
 
 def padding(model: Callable, number: int, draws: int = 1) -> Padding:
-    """Rows to add to a batch of a model whose rows are each by itself; none to any other.
+    """Rows to add to a batch of a model that ships, whose rows are each by itself; none to any other.
 
     Up to 2,048 rows times draws, the numbers of rows are 16, 64, 256, 1024; beyond, they are at most half as much
     again.
@@ -59,7 +60,7 @@ def padding(model: Callable, number: int, draws: int = 1) -> Padding:
         number: Rows, N.
         draws: Draws of each, K.
     """
-    if not (isinstance(model, Bound) and model.rowwise and number):
+    if not (is_shipped(unbound(model)) and number):
         return Padding(number, 0)
     few = next(size for size in (4**k for k in range(2, 40)) if size >= number)
     if few * draws > SMALL:

@@ -1,30 +1,47 @@
-"""NumPyro's ``seed``, whose keys may be of any kind."""
+"""NumPyro's ``seed`` by keys that compile fast, where nobody but the package draws by them."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpyro
 from numpyro import handlers
-from numpyro.primitives import Messenger
+from numpyro.primitives import _PYRO_STACK, Messenger
 
 from mmppl.numpyro.compiling import RNG
 
-__all__ = ["seeded", "suited", "threefry"]
+__all__ = ["program_key", "seeded", "threefry", "unobserved"]
 
 
 def seeded(fn: Callable, key: jax.Array) -> Callable:
-    """``handlers.seed`` of a key of any kind."""
-    return suited(handlers.seed(fn, key))
+    """``handlers.seed``; of one of our keys, sites and programs that need JAX's usual kind are given that."""
+    return _Suited(handlers.seed(fn, key)) if _is_cheap(key) else handlers.seed(fn, key)
 
 
-class suited(Messenger):
-    """Gives a site a key that its distribution can use, after ``seed``: JAX draws counts by one kind alone."""
+class _Suited(Messenger):
+    """Changes keys after ``seed`` has given them: JAX draws counts by its usual kind alone, and so may a program."""
 
     def process_message(self, msg: Any) -> None:
-        key = msg["kwargs"].get("rng_key") if msg["type"] == "sample" else None
-        if key is not None and _is_cheap(key) and not _draws(msg["fn"], key):
+        key = msg["kwargs"].get("rng_key") if msg["type"] in ("sample", "prng_key", "control_flow") else None
+        if key is not None and _is_cheap(key) and (msg["type"] != "sample" or not _draws(msg["fn"], key)):
             msg["kwargs"]["rng_key"] = threefry(key)
+
+
+class unobserved(Messenger):
+    """``handlers.uncondition`` within ``seed``, which then gives the site its key as any other."""
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] == "sample" and msg["is_observed"]:
+            msg["is_observed"], msg["value"] = False, None
+
+
+def program_key() -> Any:
+    """``numpyro.prng_key()`` for draws of the package's own within a program: of the kind that it was seeded by."""
+    key = numpyro.prng_key()
+    if key is None or not any(isinstance(handler, _Suited) for handler in _PYRO_STACK):
+        return key
+    return jax.random.wrap_key_data(jax.random.bits(key, (4,), jnp.uint32), impl=RNG)
 
 
 def threefry(key: jax.Array) -> jax.Array:

@@ -12,9 +12,11 @@ from numpyro.distributions import Delta, ExpandedDistribution, Independent, Mask
 
 from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
-from mmppl.inference.objectives.runs import Layout, declared_at_once, layout
+from mmppl.inference.objectives.runs import Layout, layout
+from mmppl.inference.shipped import is_shipped
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.at_once import gives_the_same
+from mmppl.numpyro.bound import unbound
 from mmppl.numpyro.seeded import seeded
 from mmppl.numpyro.state import Moves, given
 from mmppl.priors.score.prior import may_integrate
@@ -183,7 +185,7 @@ class Runs:
         return found[0]
 
     def at_once(self, program: Callable, batch: Batch, draws: tuple, *, masked: bool = False) -> bool:
-        return declared_at_once(program) or gives_the_same(self, program, batch, draws[0], masked)
+        return is_shipped(unbound(program)) or gives_the_same(self, program, batch, draws[0], masked)
 
     def frozen(self) -> "Runs":
         out = Runs.__new__(Runs)

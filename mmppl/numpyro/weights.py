@@ -27,9 +27,7 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
     shapes = program.compiled.get(_key("shapes", program, batch), lambda: _shapes(program, batch))
     check_arrays(_expected(program, batch, shapes, weights), weights, f"the weights of '{program.name}'", extra=True)
     full = unflat(shapes, weights)
-    # In a program of mmppl.models nothing ties rows together.
-    rowwise = program.rebuild is not None
-    return Bound(program.model, full, rowwise), Bound(program.guide, full, rowwise)
+    return Bound(program.model, full), Bound(program.guide, full)
 
 
 def _expected(program: Any, batch: Batch, shapes: dict, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -15,7 +15,8 @@ from pyro.poutine.replay_messenger import ReplayMessenger
 
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
-from mmppl.inference.objectives.runs import Layout, declared_at_once, layout
+from mmppl.inference.objectives.runs import Layout, layout
+from mmppl.inference.shipped import is_shipped
 from mmppl.nets.bound import evaluated_once
 from mmppl.priors.score.prior import may_integrate
 from mmppl.pyro.at_once import gives_the_same
@@ -190,7 +191,7 @@ class Runs:
         return known[key][1]
 
     def at_once(self, program: Callable, batch: Batch, draws: tuple, *, masked: bool = False) -> bool:
-        return declared_at_once(program) or gives_the_same(self, program, batch, draws, masked)
+        return is_shipped(program) or gives_the_same(self, program, batch, draws, masked)
 
     def frozen(self) -> "Runs":
         out = copy.copy(self)  # gradients are taken of latents alone there

@@ -13,6 +13,7 @@ from pyro import poutine
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.shipped import is_shipped, mark_shipped
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.networks import DIVIDER, evaluated, given_by_host, kept, load
@@ -109,6 +110,8 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
             with store.open(), evaluated() if store.shared else nullcontext():
                 return fn(*args, **kwargs)
 
+        if is_shipped(fn):
+            mark_shipped(bound)
         return bound
 
     return within(program.model), within(program.guide)

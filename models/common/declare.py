@@ -13,7 +13,7 @@ from mmppl.by_value import fixed
 from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import PPL
-from mmppl.inference.objectives.runs import declare_at_once
+from mmppl.inference.shipped import functions_in, mark_shipped
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.recent import Recent
 from mmppl.modality import KINDS
@@ -155,10 +155,10 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         }
         _unmoved(program)
         made = replace(program, **fields)
-        if not any(callable(value) or name == "coders" for name, value in options.items()):
+        if not functions_in(options):
             stages = [fn for stage in made.stages for fn in (stage.model, stage.guide)]
             for fn in filter(None, (made.model, made.guide, *(made.bound or ()), *stages)):
-                declare_at_once(fn)
+                mark_shipped(fn)
         if ppl.host.TRAINS_IN_PLACE:
             return made
         declared = fixed((declare.__name__, ppl, tuple(modalities.items()), options))

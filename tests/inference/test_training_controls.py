@@ -238,3 +238,12 @@ def test_few_data_take_more_epochs_where_none_are_named(small):
     program = small("mvae", {name: Modality((1,)) for name in ("a", "b")})
     assert len(fit(program, data, progress=False).history) == 300
     assert len(fit(program, data, epochs=2, progress=False).history) == 2
+
+
+def test_a_bar_says_that_it_waits_for_the_compiler(small, capsys):
+    data = load("linear_gaussian", dims={"a": 1, "b": 1}, num_train=16, num_test=1).train
+    program = small("mvae", {name: Modality((1,)) for name in ("a", "b")})
+    fit(program, data, epochs=1)
+    said = capsys.readouterr().err
+    assert ("joint, compiling" in said) == (program.ppl.host.NAME == "numpyro")
+    assert "joint: 100%" in said

@@ -150,6 +150,36 @@ def test_seeds_and_declarations_share_what_is_compiled():
     assert not all(np.array_equal(x, y) for x, y in zip(*leaves, strict=True))
 
 
+def test_stages_of_another_declaration_are_those_compiled_for_the_first():
+    DECLARED.made.clear()
+    options = {"ppl": mm, "latent_dim": 2, "hidden": 2, "width": 4, "depth": 1, "steps": 4}
+    programs = [models.mld(LINEAR.modalities, seed=seed, **options) for seed in (0, 1)]
+    kept = []
+    for program in programs:
+        fit(program, LINEAR.train, **SETTINGS)
+        kept.append(steps_of(program))
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 2
+
+
+def test_objectives_of_a_users_own_are_told_apart_by_all_they_hold():
+    class Scaled(mm.ELBO):
+        def __init__(self, factor):
+            super().__init__()
+            self._factor = factor
+
+        def loss_and_record(self, *args, **kwargs):
+            loss, rest = super().loss_and_record(*args, **kwargs)
+            return self._factor * loss, rest
+
+    first, second = (fit(pair().with_objective(Scaled(f)), B, **SETTINGS).weights["m"] for f in (1.0, 1.0))
+    assert np.array_equal(first, second)
+    program = pair()
+    moved = [fit(program.with_objective(Scaled(f)), B, **SETTINGS).weights["m"] for f in (1.0, -1.0)]
+    assert np.array_equal(moved[0], first)
+    assert not np.array_equal(moved[1], first)
+
+
 def test_another_number_of_rows_compiles_nothing(fitted):
     asked(fitted)
     more = LINEAR.train[:5].only("a")

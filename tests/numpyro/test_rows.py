@@ -1,5 +1,8 @@
 """Rows that are added so that few numbers of rows are compiled change no answer."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import numpy as np
 import numpyro
@@ -13,6 +16,8 @@ import mmppl.numpyro as mm
 from mmppl import models
 from mmppl.data import load
 from mmppl.inference import Fitted, Program, fit, infer
+from mmppl.inference.shipped import is_shipped, mark_shipped
+from mmppl.nets import MLP, LocScale
 from mmppl.numpyro.bound import Bound
 from mmppl.numpyro.rows import padding
 
@@ -28,17 +33,28 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def alone(fitted):
-    """The model and guide to which no rows are added."""
-    return tuple(Bound(fn.fn, fn.data) for fn in (fitted.model, fitted.guide))
+    """The model and guide to which no rows are added, as those of a user's own."""
+
+    def own(fn):
+        return lambda batch: fn(batch)
+
+    return tuple(Bound(own(fn.fn), fn.data) for fn in (fitted.model, fitted.guide))
+
+
+def _shipped(batch):
+    """A callable as one of a system that ships."""
+
+
+mark_shipped(_shipped)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**4))
 def test_few_numbers_of_rows_are_left(number, draws):
-    pad = padding(Bound(None, {}, True), number, draws)
+    pad = padding(Bound(_shipped, {}), number, draws)
     wide = pad.number + pad.extra
     assert wide >= number
     assert (wide * draws <= 2048 and wide in (16, 64, 256, 1024)) or wide <= max(1.5 * number, 1)
-    assert padding(Bound(None, {}), number, draws).extra == 0
+    assert padding(Bound(_model, {}), number, draws).extra == 0
 
 
 def test_densities_are_those_of_the_rows(fitted, alone):
@@ -108,3 +124,20 @@ def test_a_seed_for_each_datum_makes_its_chains_its_own(fitted):
     some = infer(fitted, LINEAR.test[1:3], seed=[6, 7], **sizes).draws["z"]
     np.testing.assert_allclose(every[:, :, 1:3], some, rtol=1e-4, atol=1e-5)
     assert not np.allclose(every[:, :, 0], every[:, :, 1])
+
+
+def test_rows_of_a_users_own_encoder_stay_those_that_were_given():
+    """An encoder that looks at the whole batch sees no copies of a row."""
+    spec = LocScale(MLP((3,), (4,), hidden=()))
+
+    class Centred(eqx.Module):
+        inside: Any
+
+        def __call__(self, x):
+            return self.inside(x - x.mean(0))[0]
+
+    coders = {"a": (Centred(mm.build(spec, 0)), mm.build(MLP((2,), (3,), hidden=()), 1))}
+    program = models.mld(LINEAR.modalities, ppl=mm, latent_dim=2, hidden=4, width=4, depth=1, steps=4, coders=coders)
+    assert not is_shipped(program.model)
+    assert program.twin is None
+    assert is_shipped(models.mvae(LINEAR.modalities, ppl=mm, latent_dim=2, hidden=4).guide)
