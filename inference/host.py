@@ -182,7 +182,18 @@ class Runtime(Protocol):
         seed: int,
         rows: Sequence[int] | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Latents and statistics of a kernel by the host's MCMC, ``(chains, draws, *)``."""
+        """Runs a kernel: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
+
+        Arguments:
+            fitted: The program and its weights.
+            batch: The data.
+            kernel: Makes the kernel for a model.
+            start: Where the chains begin, constrained, ``(chains, N, *event)``.
+            num_samples: Draws of each chain.
+            num_warmup: Warm-up steps.
+            seed: Random seed.
+            rows: A seed for each datum, in place of the one.
+        """
 
     def find_prior(self, model: Callable, batch: Batch) -> dict[str, Any]:
         """Latents of a model whose prior has a ``log_normalizer``, with the prior."""

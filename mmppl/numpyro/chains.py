@@ -60,18 +60,7 @@ def chains(
     seed: int,
     rows: Sequence[int] | None = None,
 ) -> Draws:
-    """Runs a kernel: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
-
-    Arguments:
-        fitted: The program and its weights.
-        batch: The data.
-        kernel: Makes the kernel for a model.
-        start: Where the chains begin, constrained, ``(chains, N, *event)``.
-        num_samples: Draws of each chain.
-        num_warmup: Warm-up steps.
-        seed: Random seed.
-        rows: A seed for each datum, in place of the one.
-    """
+    """Latents and statistics of chains; see :meth:`mmppl.inference.host.Runtime.chains`."""
     made = kernel(fitted.model)
     ours = isinstance(made, HostKernel)
     if rows is not None and not ours:

@@ -219,18 +219,7 @@ def chains(
     seed: int,
     rows: Sequence[int] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Runs a kernel by Pyro's MCMC: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
-
-    Arguments:
-        fitted: The program and its weights.
-        batch: The data.
-        kernel: Makes the kernel for a model.
-        start: Where the chains begin, constrained, ``(chains, N, *event)``.
-        num_samples: Draws of each chain.
-        num_warmup: Warm-up steps.
-        seed: Random seed.
-        rows: A seed for each datum, in place of the one.
-    """
+    """Latents and statistics of chains; see :meth:`mmppl.inference.host.Runtime.chains`."""
     batch, own = as_batch(batch), _tensors(start)
     number, size = len(next(iter(own.values()))), len(batch)
     made = kernel(fitted.model)
