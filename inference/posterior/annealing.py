@@ -7,7 +7,8 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.inference.kernels import Kernel
-from mmppl.numerics import normal_log_density
+from mmppl.mcmc.langevin import LangevinState
+from mmppl.numerics import log_mean_exp, normal_log_density
 
 Array = Any
 
@@ -44,8 +45,9 @@ def explore(
     mean: Array,
     scale: Array,
     step_size: Array,
+    powers: Array,
 ) -> tuple[Array, Array, Array]:
-    r"""Chains of the target in coordinates y, where :math:`z = m + L y`; K chains for each of N data.
+    r"""Chains of powers of the target, :math:`p^\beta`, in coordinates y, :math:`z = m + L y`, K for each of N data.
 
     Arguments:
         backend: The backend of the arrays.
@@ -56,9 +58,10 @@ def explore(
         mean: m, ``(N, D)``.
         scale: L, ``(N, D, D)``.
         step_size: The first step size, ``(N,)``; it follows the mean acceptance over the chains of a datum.
+        powers: :math:`\beta` of each transition, ``(T,)``.
 
     Returns:
-        y and its scores after every transition, ``(T, K, N, D)``, and the last step size, ``(N,)``.
+        y and the scores of :math:`p^\beta` after every transition, ``(T, K, N, D)``, and the last step size, ``(N,)``.
     """
     xp = backend.xp
 
@@ -68,14 +71,15 @@ def explore(
     state = kernel.init_chains(density, start)
     zero = xp.zeros_like(start[..., 0])
 
-    def step(carry: tuple, eps: tuple) -> tuple[tuple, tuple]:
+    def step(carry: tuple, xs: tuple) -> tuple[tuple, tuple]:
         chains, size = carry
-        chains, info = kernel.transition(density, chains, eps, zero + size)
+        beta, eps = xs
+        hot, info = kernel.transition(lambda y: beta * density(y), _times(chains, beta), eps, zero + size)
         accept = xp.mean(xp.where(xp.isfinite(info.accept_prob), info.accept_prob, 0.0 * zero), axis=0)
         moved = size * xp.exp(GAIN * (accept - kernel.target_accept_prob))
-        return (chains, moved), (chains.position, chains.score)
+        return (_times(hot, 1.0 / beta), moved), (hot.position, hot.score)
 
-    (_, size), (position, score) = backend.scan(step, (state.chains, zero[0] + step_size), noise(state))
+    (_, size), (position, score) = backend.scan(step, (state.chains, zero[0] + step_size), (powers, noise(state)))
     return position, score, size
 
 
@@ -88,42 +92,63 @@ def annealed_log_weights(
     mean: Array,
     scale: Array,
     step_size: Array,
+    centers: Array,
+    center: Array,
+    whiten: Array,
+    share: Array,
     betas: Array,
     increments: Array,
-) -> Array:
+) -> tuple[Array, Array]:
     r"""Log weights of annealed importance sampling, K chains for each of N data.
 
     .. math:: p_j(z) \propto q(z)^{1 - \beta_j} p(z)^{\beta_j}, \qquad
         \log w = \sum_{j=1}^{J} (\beta_j - \beta_{j-1}) \log \frac{p(z_{j-1})}{q(z_{j-1})}
 
-    with :math:`q = N(m, L L^T)` and a transition that leaves :math:`p_j` as it is between the terms, in coordinates
-    y, :math:`z = m + L y`; the mean of w is the integral of p. Without transitions, J = 1, it is importance sampling.
+    with a transition that leaves :math:`p_j` as it is between the terms; the mean of w is the integral of p. Without
+    transitions, J = 1, it is importance sampling. In coordinates y, :math:`z = m + L y`, q is a defensive mixture of a
+    normals at the target's modes and a share :math:`\alpha` of a broad one, whose draws meet what these do not cover:
+
+    .. math:: q(y) = \frac{1 - \alpha}{C} \sum_{c=1}^{C} N(y; \mu_c, I) + \alpha\, |W|\, N(W (y - b); 0, I)
 
     References:
         | Annealed importance sampling (Neal, 2001)
         | https://arxiv.org/abs/physics/9803008
+        | Weighted average importance sampling and defensive mixture distributions (Hesterberg, 1995)
 
     Arguments:
         backend: The backend of the arrays.
         kernel: Its transitions are those of the chains.
         log_target: log p, not normalised, ``(K, N, D)`` to ``(K, N)``.
         noise: From the first state to that of all J - 1 transitions, stacked.
-        start: Standard normal draws y, ``(K, N, D)``.
+        start: Draws y of q, ``(K, N, D)``.
         mean: m, ``(N, D)``.
         scale: L, ``(N, D, D)``.
         step_size: That of all transitions, ``(N,)``; sizes that adapt to the chains they move would spoil the weights.
+        centers: :math:`\mu_c`, ``(C, N, D)``.
+        center: b, ``(N, D)``.
+        whiten: W, lower triangular, ``(N, D, D)``.
+        share: :math:`\alpha`, that of the broad normal's among the draws.
         betas: :math:`\beta_1` to :math:`\beta_{J-1}`.
         increments: :math:`\beta_j - \beta_{j-1}`, J of them.
 
     Returns:
-        log w, ``(K, N)``.
+        log w and :math:`\log q_0(y_0) / q(y_0)` with :math:`q_0` the first part of q, ``(K, N)`` both.
     """
     xp = backend.xp
     log_volume = xp.sum(xp.log(xp.linalg.diagonal(scale)), axis=-1)
     zero = xp.zeros_like(start[..., 0])
 
+    log_whiten = xp.sum(xp.log(xp.linalg.diagonal(whiten)), axis=-1)
+
+    def log_near(y: Array) -> Array:
+        # log N(y; mu, I) by products, so that no array has C times the draws' coordinates.
+        product = xp.moveaxis(xp.matmul(xp.moveaxis(centers, 0, 1), xp.moveaxis(y, 0, -1)), 0, -1)
+        near = log_mean_exp(product - 0.5 * xp.sum(centers * centers, axis=-1)[:, None])
+        return near + xp.sum(normal_log_density(y, 0.0), axis=-1)
+
     def log_start(y: Array) -> Array:
-        return xp.sum(normal_log_density(y, 0.0), axis=-1)
+        broad = xp.sum(normal_log_density(_turned(xp, y - center, whiten), 0.0), axis=-1) + log_whiten
+        return xp.logaddexp(log_near(y) + xp.log1p(-share), broad + xp.log(share))
 
     def log_end(y: Array) -> Array:
         return log_target(_out(xp, y, mean, scale)) + log_volume
@@ -147,10 +172,19 @@ def annealed_log_weights(
         eps = noise(kernel.init_chains(log_end, start))
         carry, _ = backend.scan(step, carry, (betas, increments[:-1], eps))
     position, log_weight = carry
-    return log_weight + weigh(position, increments[-1])
+    return log_weight + weigh(position, increments[-1]), backend.stop_gradient(log_near(start) - log_start(start))
 
 
 def _out(xp: Any, y: Array, mean: Array, scale: Array) -> Array:
     """Latents of coordinates y, ``(K, N, D)``."""
-    turned = xp.matmul(xp.moveaxis(y, 0, 1), xp.moveaxis(scale, -1, -2))
-    return mean + xp.moveaxis(turned, 0, 1)
+    return mean + _turned(xp, y, scale)
+
+
+def _turned(xp: Any, y: Array, matrix: Array) -> Array:
+    """Products of matrices ``(N, D, D)`` with coordinates ``(K, N, D)``."""
+    return xp.moveaxis(xp.matmul(xp.moveaxis(y, 0, 1), xp.moveaxis(matrix, -1, -2)), 0, 1)
+
+
+def _times(chains: LangevinState, beta: Array) -> LangevinState:
+    """Chains of a density's power."""
+    return LangevinState(chains.position, beta * chains.log_density, beta * chains.score)

@@ -10,7 +10,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.inference.host import PPL
 from mmppl.inference.posterior.annealing import annealed_log_weights, explore, inverse_temperatures
-from mmppl.inference.posterior.normal_fit import Normal, first_fit, next_fit, widened
+from mmppl.inference.posterior.normal_fit import Normal, first_fit, modes, next_fit, widened
 from mmppl.inference.posterior.psis import FEWEST, pareto_k
 from mmppl.inference.posterior.trust import LIMIT_K
 from mmppl.inference.training.fitted import Fitted
@@ -22,8 +22,12 @@ __all__ = ["CHOSEN", "DRAWS", "Estimates", "How", "estimates", "fitted_normals",
 # Methods in the order of what they cost, and draws of each datum by default.
 CHOSEN = ("importance", "normal", "annealed")
 DRAWS = {"importance": 1000, "normal": 1000, "annealed": 128, "bound": 64}
-# The chains of a fit, its fits, and transitions before each, of which the later half count.
-CHAINS, FITS, TRANSITIONS = 16, 4, 20
+# The chains of a fit, and transitions before each, of which the later half count. The power of the posterior that is
+# first walked lets chains cross to modes of which the guide knows nothing; they cool down before the later fits.
+CHAINS, TRANSITIONS, HOTTEST = 32, 20, 0.01
+POWERS = (np.full(TRANSITIONS, HOTTEST), np.geomspace(HOTTEST, 1.0, TRANSITIONS), *3 * (np.ones(TRANSITIONS),))
+# One draw in so many is of the broad normal.
+ONE_IN = 8
 # Roundings of a log weight that is a sum of many terms.
 ROUNDINGS = 32.0
 
@@ -59,11 +63,15 @@ class Walk:
 
     Arguments:
         normal: The fits.
+        centers: Of as many normals in their coordinates, one where each chain's mode is, ``(C, N, D)``.
+        broad: Those of a power of the posteriors, which are wider.
         step_size: What the chains have learnt in their coordinates, ``(N,)``.
         like: One draw of the latents, which says their shapes, ``(1, N, *event)`` by site.
     """
 
     normal: Normal
+    centers: np.ndarray
+    broad: Normal
     step_size: np.ndarray
     like: Mapping[str, Any]
 
@@ -71,6 +79,8 @@ class Walk:
         """Those of some of the data, by number."""
         return Walk(
             Normal(*(x[rows] for x in self.normal)),
+            self.centers[:, rows],
+            Normal(*(x[rows] for x in self.broad)),
             self.step_size[rows],
             {name: z[:, rows] for name, z in self.like.items()},
         )
@@ -104,8 +114,8 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
                 steps = how.steps if method == "annealed" else 1
                 weights = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
             else:
-                weights = _from_guide(fitted, data[left], how.draws[method], how.chunk, seed)
-        new = _summarise(weights, method)
+                weights = _from_guide(fitted, data[left], how.draws[method], how.chunk, seed), None
+        new = _summarise(*weights, method)
         # The first method stands where k is no number, and a later one where its own is less.
         better = (new.pareto_k < found.pareto_k[left]) | (method == how.methods[0])
         for every, part in zip(found, new, strict=True):
@@ -114,8 +124,21 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
     return found
 
 
-def _summarise(log_weight: np.ndarray, method: str) -> Estimates:
-    """Log mean of weights ``(K, N)``, its delta-method standard error with that of rounding, and their PSIS k."""
+def _summarise(log_weight: np.ndarray, log_near: np.ndarray | None, method: str) -> Estimates:
+    r"""Log mean of weights ``(K, N)``, its standard error by the delta method and rounding, and their PSIS k.
+
+    With draws of a mixture q, one of whose parts has the density :math:`q_0`, the mean of :math:`q_0 / q` is known to
+    be one, which makes it a control variate: what the number of draws of the other part does to the mean is taken off.
+
+    References:
+        | Safe and effective importance sampling (Owen & Zhou, 2000), section 4
+        | https://doi.org/10.1080/01621459.2000.10473909
+
+    Arguments:
+        log_weight: Log weights, ``(K, N)``.
+        log_near: :math:`\log q_0 / q` of the draws, ``(K, N)``; None without a mixture.
+        method: Name of the method.
+    """
     rounding = np.finfo(log_weight.dtype).eps
     log_weight = log_weight.astype(np.float64)
     root, methods = np.sqrt(len(log_weight)), np.full(log_weight.shape[1], method, object)
@@ -123,9 +146,19 @@ def _summarise(log_weight: np.ndarray, method: str) -> Estimates:
         k = np.full(log_weight.shape[1], -np.inf)
         return Estimates(log_weight.mean(axis=0), log_weight.std(axis=0, ddof=1) / root, k, methods)
     value = log_mean_exp(log_weight)
-    error = np.exp(log_weight - value).std(axis=0, ddof=1) / root
+    weight = np.exp(log_weight - value)
+    if log_near is not None:
+        control = np.exp(log_near.astype(np.float64)) - 1.0
+        rest = control - control.mean(axis=0)
+        slope = (rest * weight).sum(axis=0) / np.maximum((rest * rest).sum(axis=0), np.finfo(float).tiny)
+        left = weight - slope * control
+        # Few draws with heavy tails may leave nothing; their k says that they are not to be trusted.
+        weight = np.where(left.mean(axis=0) > 0.0, left, weight)
+    mean = weight.mean(axis=0)
+    value, error = value + np.log(mean), weight.std(axis=0, ddof=1) / mean / root
     # Weights that differ by rounding alone have a tail of noise.
-    flat = np.ptp(log_weight, axis=0) <= ROUNDINGS * rounding * np.maximum(np.abs(value), 1.0)
+    spread = log_weight.max(axis=0) - np.median(log_weight, axis=0)
+    flat = spread <= ROUNDINGS * rounding * np.maximum(np.abs(value), 1.0)
     k = np.where(flat & (len(log_weight) >= FEWEST), -np.inf, pareto_k(log_weight))
     return Estimates(value, np.hypot(error, rounding * np.abs(value)), k, methods)
 
@@ -168,7 +201,7 @@ def _from_guide(fitted: Fitted, data: Batch, num: int, chunk: int, seed: int) ->
 
 
 def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
-    """Normals fitted to chains that start at the guide's draws."""
+    """Normals fitted to chains that start at the guide's draws, and of a power of the posterior at first."""
     host, kernel = fitted.program.ppl.host, _walker(fitted.program.ppl)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // CHAINS)):
@@ -177,36 +210,53 @@ def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
         like = {name: np.asarray(z)[:1] for name, z in drawn.items() if name in fitted.latents}
         z = host.unconstrained(fitted.model, {name: drawn[name] for name in like}, some).astype(np.float64)
         normal, size = first_fit(z), np.full(len(some), kernel.step_size)
-        for fit in range(FITS):
+        for fit, powers in enumerate(POWERS):
             arrays = {"start": normal.into(z), "mean": normal.mean, "scale": normal.scale, "step_size": size}
+            arrays["powers"] = powers
             y, score, size = host.on_real_line(
                 fitted.model, like, some, explore, kernel, TRANSITIONS, again + fit, arrays
             )
             z = normal.out(y[-1].astype(np.float64))
-            late = [x[TRANSITIONS // 2 :].reshape(-1, *z.shape[1:]).astype(np.float64) for x in (y, score)]
-            draws, normal = normal.out(late[0]), next_fit(normal, *late)
-        normal, factor = widened(normal, draws, CHAINS)
-        size = size / factor
-        out.append(Walk(normal, size, like).of(np.arange(new)))
-    fits = zip(*(walk.normal for walk in out), strict=True)
+            late = [x[TRANSITIONS // 2 :].astype(np.float64) for x in (y, score)]
+            last, flat = normal, [x.reshape(-1, *z.shape[1:]) for x in late]
+            normal = next_fit(last, *flat)
+            if fit == 0:
+                broad = widened(normal, last.out(flat[0]), CHAINS)
+        found = modes(last, *late)
+        walk = Walk(found.normal, found.centers, broad, size * found.narrower, like)
+        out.append(walk.of(np.arange(new)))
     return Walk(
-        Normal(*(np.concatenate(x) for x in fits)),
+        _joined([walk.normal for walk in out]),
+        np.concatenate([walk.centers for walk in out], axis=1),
+        _joined([walk.broad for walk in out]),
         np.concatenate([walk.step_size for walk in out]),
         {name: np.concatenate([walk.like[name] for walk in out], axis=1) for name in out[0].like},
     )
 
 
-def _from_normal(fitted: Fitted, data: Batch, walk: Walk, num: int, steps: int, chunk: int, seed: int) -> np.ndarray:
-    """Log weights of draws from the normals, annealed in so many steps, ``(K, N)``."""
+def _joined(normals: list[Normal]) -> Normal:
+    """Normals of blocks of data as those of all."""
+    return Normal(*map(np.concatenate, zip(*normals, strict=True)))
+
+
+def _from_normal(
+    fitted: Fitted, data: Batch, walk: Walk, num: int, steps: int, chunk: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log weights of draws from the normals, annealed in so many steps, and log q_0 / q of the draws, ``(K, N)``."""
     host, kernel, path = fitted.program.ppl.host, _walker(fitted.program.ppl), inverse_temperatures(steps)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
         own, again = walk.of(rows), _again(seed + 2, int(rows[0]))
-        start = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
-        arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size}
+        eps = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
+        few, near = -(-num // ONE_IN), own.centers[np.arange(num) % len(own.centers)] + eps
+        start = np.concatenate([own.normal.into(own.broad.out(eps[:few])), near[few:]])
+        arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size, "centers": own.centers}
+        arrays |= {"center": own.normal.into(own.broad.mean), "share": np.array(few / num)}
+        arrays["whiten"] = np.tril(np.linalg.solve(own.broad.scale, own.normal.scale))
         arrays |= {"betas": path[1:-1], "increments": np.diff(path)}
-        weights = host.on_real_line(
+        found = host.on_real_line(
             fitted.model, own.like, data[rows], annealed_log_weights, kernel, steps - 1, again, arrays
         )
-        out.append(weights[:, :new])
-    return np.concatenate(out, axis=1)
+        out.append([x[:, :new] for x in found])
+    log_weight, log_near = (np.concatenate(x, axis=1) for x in zip(*out, strict=True))
+    return log_weight, log_near

@@ -80,17 +80,20 @@ def log_likelihood(
     method            where the draws are from, and what a datum costs
     ================  ================================================================================================
     ``"importance"``  the guide: K = 1,000 evaluations of the model
-    ``"normal"``      a normal on the real line, fitted to 16 short HMC chains and their scores: 6,400 gradients, and
-                      K = 1,000 evaluations; see :func:`~mmppl.inference.posterior.normal_fit.next_fit`
-    ``"annealed"``    that normal, and from it to the posterior through ``steps`` tempered densities, by transitions of
-                      HMC: five gradients more for each of K = 128 draws and each step; see
+    ``"normal"``      a normal on the real line, fitted to 32 short HMC chains and their scores, or one at each mode
+                      that chains have come to while the posterior was tempered, and for one draw in eight a broad one:
+                      16,000 gradients, and K = 1,000 evaluations; see
+                      :mod:`~mmppl.inference.posterior.normal_fit`
+    ``"annealed"``    these normals, and from them to the posterior through ``steps`` tempered densities, by transitions
+                      of HMC: five gradients more for each of K = 128 draws and each step; see
                       :func:`~mmppl.inference.posterior.annealing.annealed_log_weights`
     ``"auto"``        of these the first whose PSIS k is at most 0.7, for each datum; where none is, the one whose k is
                       least. Where latents have no chains, the guide alone
     ================  ================================================================================================
 
     The weights of all of them have the likelihood as their mean, whether or not the chains have got anywhere: what
-    spoils them is a heavy tail, which k tells. Of a posterior that is normal the second is exact from any guide.
+    spoils them is a heavy tail, which k tells. Of a posterior that is normal the second is exact from any guide. What k
+    cannot tell of is a narrow mode that no draw has met: its share of the likelihood is missing.
 
     With ``method="bound"`` it is no estimate but a lower bound, that of a diffusion in the space of the data, the mean
     of K random ones of a datum; it takes two evaluations of the network for each, where a density takes an integration.

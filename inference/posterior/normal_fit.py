@@ -15,7 +15,7 @@ eigenvalue of their covariance in its coordinates; where that is beyond what cha
 
 .. math:: \lambda > 1.5\,\big(1 + \sqrt{D / K}\big)^2,
 
-the draws' own mean and variance stand in that direction.
+each chain has a normal of its own, of a covariance that they share.
 
 References:
     | Preconditioning Hamiltonian Monte Carlo by Minimizing Fisher Divergence (Seyboldt, Carlson & Carpenter, 2026)
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Normal", "first_fit", "next_fit", "widened"]
+__all__ = ["Normal", "first_fit", "Modes", "modes", "next_fit", "widened"]
 
 PRIOR = 5.0
 BEYOND = 1.5
@@ -73,14 +73,11 @@ def next_fit(last: Normal, y: np.ndarray, score: np.ndarray) -> Normal:
         >>> fitted.mean.round(6).tolist(), (fitted.scale @ fitted.scale.mT).round(6).tolist()
         ([[3.0, 3.0]], [[[1.0, 0.0], [0.0, 1.0]]])
     """
-    draws, pull = (_moments(x) for x in (y, score))
-    half, unhalf = _roots(pull[1])
-    cov = unhalf @ _roots(half @ draws[1] @ half)[0] @ unhalf
-    mean = draws[0] + (cov @ pull[0][..., None])[..., 0]
+    mean, cov = _covariance(y, score)
     return Normal(last.out(mean), np.linalg.cholesky(last.scale @ cov @ last.scale.swapaxes(-1, -2)))
 
 
-def widened(normal: Normal, z: np.ndarray, chains: int) -> tuple[Normal, np.ndarray]:
+def widened(normal: Normal, z: np.ndarray, chains: int) -> Normal:
     """The normal made as wide as draws are in directions where it cannot be that of all of them.
 
     Arguments:
@@ -88,25 +85,83 @@ def widened(normal: Normal, z: np.ndarray, chains: int) -> tuple[Normal, np.ndar
         z: Draws, ``(*, N, D)``.
         chains: Number K of the chains that they are from.
 
-    Returns:
-        The normal, and the most that it is wider in any direction, a factor ``(N,)``; 1 where it is as it was.
-
     Example:
         >>> z = np.repeat([-3.0, 3.0], 50)[:, None, None]
-        >>> wide, factor = widened(Normal(np.ones((1, 1)), 0.5 * np.ones((1, 1, 1))), z, 100)
-        >>> wide.mean.tolist(), wide.scale.tolist(), factor.tolist()
-        ([[0.0]], [[[3.0]]], [6.0])
+        >>> wide = widened(Normal(np.ones((1, 1)), 0.5 * np.ones((1, 1, 1))), z, 100)
+        >>> wide.mean.tolist(), wide.scale.tolist()
+        ([[0.0]], [[[3.0]]])
     """
-    y = normal.into(z)
-    mean, num, dim = y.mean(axis=0), len(y), y.shape[-1]
-    rest = np.moveaxis(y - mean, 0, 1)
-    value, vector = np.linalg.eigh(rest.swapaxes(-1, -2) @ rest / num)
-    far = value > BEYOND * (1.0 + np.sqrt(dim / chains)) ** 2
+    far, value, vector = _far(normal, z, chains)
+    mean = normal.into(z).mean(axis=0)
     factor = np.where(far, np.sqrt(np.where(far, value, 1.0)), 1.0)
     moved = (vector @ (far * (vector.swapaxes(-1, -2) @ mean[..., None])[..., 0])[..., None])[..., 0]
     turned = normal.scale @ (vector * factor[..., None, :])
     scale = np.where(far.any(-1)[:, None, None], np.linalg.cholesky(turned @ turned.swapaxes(-1, -2)), normal.scale)
-    return Normal(normal.mean + (normal.scale @ moved[..., None])[..., 0], scale), factor.max(axis=-1)
+    return Normal(normal.mean + (normal.scale @ moved[..., None])[..., 0], scale)
+
+
+class Modes(NamedTuple):
+    """Normals of one covariance, centred where each chain stands; one and the same where chains stand together.
+
+    Arguments:
+        normal: Their mean and covariance; in its coordinates each of them has the identity.
+        centers: Their means in its coordinates, ``(C, N, D)``.
+        narrower: By how much a length in the coordinates of the last fit is longer in its, ``(N,)``.
+    """
+
+    normal: Normal
+    centers: np.ndarray
+    narrower: np.ndarray
+
+
+def modes(last: Normal, y: np.ndarray, score: np.ndarray) -> Modes:
+    r"""Normals of the modes that chains stand in, from draws and scores in the coordinates of the last fit.
+
+    Where chains stand in several, the moments of each chain about its own mean give C, and a chain's mean draw and
+    score the centre of its mode, :math:`\bar z_c + C \bar g_c`.
+
+    Arguments:
+        last: The last fit.
+        y: Draws of C chains, ``(T, C, N, D)``.
+        score: Gradients of the log density by y, ``(T, C, N, D)``.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> place = np.array([-9.0, 9.0])[:, None, None]
+        >>> y, last = place + 0.5 * rng.standard_normal((99, 2, 1, 1)), Normal(np.zeros((1, 1)), np.eye(1)[None])
+        >>> found = modes(last, y, -(y - place) / 0.5**2)
+        >>> (found.normal.scale * found.centers + found.normal.mean).round(1).ravel().tolist()
+        [-9.0, 9.0]
+    """
+    shape = y.shape[2:]
+    together = next_fit(last, y.reshape(-1, *shape), score.reshape(-1, *shape))
+    far = _far(together, last.out(y.reshape(-1, *shape)), y.shape[1])[0].any(-1)
+    own, pull = y.mean(axis=0), score.mean(axis=0)
+    cov = _covariance((y - own).reshape(-1, *shape), (score - pull).reshape(-1, *shape))[1]
+    centers = last.out(own + (cov @ pull[..., None])[..., 0])
+    scale = np.where(
+        far[:, None, None], np.linalg.cholesky(last.scale @ cov @ last.scale.swapaxes(-1, -2)), together.scale
+    )
+    normal = Normal(np.where(far[:, None], centers.mean(axis=0), together.mean), scale)
+    lengths = [np.log(np.diagonal(x, axis1=-2, axis2=-1)).mean(axis=-1) for x in (last.scale, scale)]
+    narrower = np.where(far, np.exp(lengths[0] - lengths[1]), 1.0)
+    return Modes(normal, np.where(far[:, None], normal.into(centers), 0.0), narrower)
+
+
+def _far(normal: Normal, z: np.ndarray, chains: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directions in which draws ``(K, N, D)`` are wider than a fit, ``(N, D)``, their variances and eigenvectors."""
+    y = normal.into(z)
+    rest = np.moveaxis(y - y.mean(axis=0), 0, 1)
+    value, vector = np.linalg.eigh(rest.swapaxes(-1, -2) @ rest / len(y))
+    return value > BEYOND * (1.0 + np.sqrt(y.shape[-1] / chains)) ** 2, value, vector
+
+
+def _covariance(y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The means of draws and scores applied: the fit's mean ``(N, D)`` and covariance ``(N, D, D)``."""
+    draws, pull = (_moments(x) for x in (y, score))
+    half, unhalf = _roots(pull[1])
+    cov = unhalf @ _roots(half @ draws[1] @ half)[0] @ unhalf
+    return draws[0] + (cov @ pull[0][..., None])[..., 0], cov
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
