@@ -59,7 +59,7 @@ class Walk:
 
     Arguments:
         normal: The fits.
-        step_size: What the chains have learnt in their coordinates, ``(N,)``.
+        step_size: What the chains have learned in their coordinates, ``(N,)``.
         like: One draw of the latents, which says their shapes, ``(1, N, *event)`` by site.
     """
 

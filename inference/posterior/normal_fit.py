@@ -73,10 +73,10 @@ def next_fit(last: Normal, y: np.ndarray, score: np.ndarray) -> Normal:
         >>> fitted.mean.round(6).tolist(), (fitted.scale @ fitted.scale.mT).round(6).tolist()
         ([[3.0, 3.0]], [[[1.0, 0.0], [0.0, 1.0]]])
     """
-    draws, pull = (_moments(x) for x in (y, score))
-    half, unhalf = _roots(pull[1])
+    draws, scores = (_moments(x) for x in (y, score))
+    half, unhalf = _roots(scores[1])
     cov = unhalf @ _roots(half @ draws[1] @ half)[0] @ unhalf
-    mean = draws[0] + (cov @ pull[0][..., None])[..., 0]
+    mean = draws[0] + (cov @ scores[0][..., None])[..., 0]
     return Normal(last.out(mean), np.linalg.cholesky(last.scale @ cov @ last.scale.swapaxes(-1, -2)))
 
 

@@ -99,7 +99,7 @@ def refine_steps(
     steps: int,
     noise: Callable[[Any], Any],
 ) -> Array:
-    """The position ``(*chains, D)`` after some steps; step sizes are learnt in the first half.
+    """The position ``(*chains, D)`` after some steps; step sizes are learned in the first half.
 
     Arguments:
         backend: The backend of the arrays.

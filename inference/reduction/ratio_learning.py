@@ -232,18 +232,18 @@ def _learn(
     options = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": None, "ema": 0.0}
     trainer = ppl.host.Trainer(program, data[:size], **options)
     trainer.begin(Stage())
-    best, kept, since = np.inf, trainer.snapshot(), 0
+    best, saved, since = np.inf, trainer.snapshot(), 0
     for epoch in range(how.epochs):
         for batch in minibatches(data, size, seed=how.seed, epoch=epoch):
             trainer.step(batch)
         value = float(trainer.encode(held_out, held, size)["rows"].mean())
         if value < best:
-            best, kept, since = value, trainer.snapshot(), 0
+            best, saved, since = value, trainer.snapshot(), 0
         else:
             since += 1
         if since > how.patience:
             break
-    trainer.restore(kept)
+    trainer.restore(saved)
     return lambda x: trainer.encode(value_at, side_by_side(x), size)["rows"].astype(np.float64)
 
 

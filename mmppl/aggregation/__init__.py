@@ -2,9 +2,10 @@
 
 from mmppl.aggregation.base import Experts, stack_experts, stack_features
 from mmppl.aggregation.geometric import GeometricMean
-from mmppl.aggregation.mixture import Mixture, all_subsets
+from mmppl.aggregation.mixture import Mixture
 from mmppl.aggregation.pooled import Pooled, pool, private_posteriors, where_present
 from mmppl.aggregation.product import Product
+from mmppl.subsets import all_subsets
 
 __all__ = [
     "Experts",
