@@ -54,7 +54,7 @@ class Estimates(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Walk:
+class NormalFits:
     """Normals fitted to the posteriors of N data on the real line.
 
     Arguments:
@@ -67,9 +67,9 @@ class Walk:
     step_size: np.ndarray
     like: Mapping[str, Any]
 
-    def of(self, rows: np.ndarray) -> "Walk":
+    def of(self, rows: np.ndarray) -> "NormalFits":
         """Those of some of the data, by number."""
-        return Walk(
+        return NormalFits(
             Normal(*(x[rows] for x in self.normal)),
             self.step_size[rows],
             {name: z[:, rows] for name, z in self.like.items()},
@@ -92,15 +92,15 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
     """Estimates of each datum by the first method whose k is trusted, or by that whose k is least."""
     num = len(data)
     found = Estimates(np.zeros(num), np.zeros(num), np.full(num, np.inf), np.full(num, how.methods[0], object))
-    left, walk, walked = np.arange(num), None, np.arange(num)
+    left, fits, fitted_rows = np.arange(num), None, np.arange(num)
     for method in how.methods:
         if not left.size:
             break
         with asked_by(f"log_likelihood, {how.draws[method]} draws of {len(left)} rows (num, chunk)"):
             if method in ("normal", "annealed"):
-                if walk is None:
-                    walk, walked = fitted_normals(fitted, data[left], how.chunk, seed), left
-                own = walk.of(np.searchsorted(walked, left))
+                if fits is None:
+                    fits, fitted_rows = fitted_normals(fitted, data[left], how.chunk, seed), left
+                own = fits.of(np.searchsorted(fitted_rows, left))
                 steps = how.steps if method == "annealed" else 1
                 weights = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
             else:
@@ -131,7 +131,7 @@ def _summarise(log_weight: np.ndarray, method: str) -> Estimates:
 
 
 @cache
-def _walker(ppl: PPL) -> Any:
+def _kernel_of(ppl: PPL) -> Any:
     """One kernel for all calls, so that a host compiles its steps once."""
     return ppl.HMC(None, num_steps=4, step_size=0.375)
 
@@ -167,9 +167,9 @@ def _from_guide(fitted: Fitted, data: Batch, num: int, chunk: int, seed: int) ->
     return np.concatenate(out, axis=1)
 
 
-def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
+def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> NormalFits:
     """Normals fitted to chains that start at the guide's draws."""
-    host, kernel = fitted.program.ppl.host, _walker(fitted.program.ppl)
+    host, kernel = fitted.program.ppl.host, _kernel_of(fitted.program.ppl)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // CHAINS)):
         some, again = data[rows], _again(seed + 1, int(rows[0]))
@@ -187,21 +187,23 @@ def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
             draws, normal = normal.out(late[0]), next_fit(normal, *late)
         normal, factor = widened(normal, draws, CHAINS)
         size = size / factor
-        out.append(Walk(normal, size, like).of(np.arange(new)))
-    fits = zip(*(walk.normal for walk in out), strict=True)
-    return Walk(
-        Normal(*(np.concatenate(x) for x in fits)),
-        np.concatenate([walk.step_size for walk in out]),
-        {name: np.concatenate([walk.like[name] for walk in out], axis=1) for name in out[0].like},
+        out.append(NormalFits(normal, size, like).of(np.arange(new)))
+    normals = zip(*(fits.normal for fits in out), strict=True)
+    return NormalFits(
+        Normal(*(np.concatenate(x) for x in normals)),
+        np.concatenate([fits.step_size for fits in out]),
+        {name: np.concatenate([fits.like[name] for fits in out], axis=1) for name in out[0].like},
     )
 
 
-def _from_normal(fitted: Fitted, data: Batch, walk: Walk, num: int, steps: int, chunk: int, seed: int) -> np.ndarray:
+def _from_normal(
+    fitted: Fitted, data: Batch, fits: NormalFits, num: int, steps: int, chunk: int, seed: int
+) -> np.ndarray:
     """Log weights of draws from the normals, annealed in so many steps, ``(K, N)``."""
-    host, kernel, path = fitted.program.ppl.host, _walker(fitted.program.ppl), inverse_temperatures(steps)
+    host, kernel, path = fitted.program.ppl.host, _kernel_of(fitted.program.ppl), inverse_temperatures(steps)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
-        own, again = walk.of(rows), _again(seed + 2, int(rows[0]))
+        own, again = fits.of(rows), _again(seed + 2, int(rows[0]))
         start = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
         arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size}
         arrays |= {"betas": path[1:-1], "increments": np.diff(path)}
