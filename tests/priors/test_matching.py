@@ -222,13 +222,13 @@ def test_pairs_pull_only_where_one_is_known_and_the_other_is_made():
 
     clean = np.array([[True, False, False], [True, True, True], [False, False, False], [True, True, False]])
     roles = BlockRoles(~clean, clean)
-    pull = guide.pull(BACKEND, energy, roles)(z, t)
+    score = guide.score(BACKEND, energy, roles)(z, t)
     # Each pair of a known and a missing block adds -2 z to both of its blocks.
     known, made = clean.sum(-1, keepdims=True), (~clean).sum(-1, keepdims=True)
     times = np.where(clean, made, known)
-    np.testing.assert_allclose(pull, -2.0 * BLOCKS.spread(times) * z, atol=1e-12)
-    alone = guide.pull(BACKEND, energy, BlockRoles(roles.diffused[:1], roles.clean[:1]))(z[:1], t)
-    np.testing.assert_allclose(alone, pull[:1])  # the strength does not depend on the batch
+    np.testing.assert_allclose(score, -2.0 * BLOCKS.spread(times) * z, atol=1e-12)
+    alone = guide.score(BACKEND, energy, BlockRoles(roles.diffused[:1], roles.clean[:1]))(z[:1], t)
+    np.testing.assert_allclose(alone, score[:1])  # the strength does not depend on the batch
 
 
 def test_pair_losses_are_of_pairs_that_are_there():
