@@ -33,7 +33,7 @@ Array = Any
 
 __all__ = ["Mass", "start", "update", "windows"]
 
-FIRST, LAST, WINDOW = 75, 50, 25
+INITIAL, FINAL, WINDOW = 75, 50, 25
 SHORTEST, PRIOR = 20, 5.0
 
 
@@ -98,7 +98,7 @@ def windows(num_warmup: int) -> list[tuple[int, int]]:
     """
     if num_warmup < SHORTEST:
         return []
-    first, last, size = FIRST, LAST, WINDOW
+    first, last, size = INITIAL, FINAL, WINDOW
     if first + last + size > num_warmup:
         first, last = int(0.15 * num_warmup), int(0.1 * num_warmup)
         size = num_warmup - first - last
