@@ -20,7 +20,9 @@ TIME_SAMPLINGS = ("uniform", "likelihood", "importance")
 EARLIEST = 1e-5
 
 
-def draw_times(sde: SDE, uniform: Array, time_sampling: str = "uniform", first: float = EARLIEST) -> tuple[Array, Array]:
+def draw_times(
+    sde: SDE, uniform: Array, time_sampling: str = "uniform", first: float = EARLIEST
+) -> tuple[Array, Array]:
     r"""Times in [first, 1] and the weights of the loss at them.
 
     * ``"uniform"``: uniform times, weight 1;
