@@ -20,13 +20,13 @@ PATH = Path("docs/results/polydigits_ebm.md")
 def main() -> None:
     """Prints every fit and writes the table."""
     digits = load("polydigits")
-    judges = train_classifiers(digits)
-    ceiling = coherence({name: digits.test[name] for name in digits.modalities}, judges).joint
+    classifiers = train_classifiers(digits)
+    ceiling = coherence({name: digits.test[name] for name in digits.modalities}, classifiers).joint
     rows = {}
     for seed in SEEDS:
         for host in demo.HOSTS:
             fitted = demo.fit_digits(host, digits, seed=seed)
-            rows[host, seed] = demo.measure(fitted, digits, judges, seed=seed)
+            rows[host, seed] = demo.measure(fitted, digits, classifiers, seed=seed)
             print(host, seed, *(rows[host, seed][name] for name in MEASURES), flush=True)
     PATH.write_text(_page(rows, ceiling))
 
@@ -40,7 +40,7 @@ def _page(rows: dict[tuple[str, int], dict[str, Any]], ceiling: Any) -> str:
         f"{demo.EPOCHS} epochs, {options}; all else by default.",
         "Coherence is judged on means of the likelihood: 2,000 draws from the prior by fresh chains as `generate` runs",
         "them, and every subset given on 2,000 test tuples. Errors are standard errors over draws.",
-        f"The judges read real test tuples jointly alike in {ceiling} of cases.",
+        f"The classifiers read real test tuples jointly alike in {ceiling} of cases.",
         "",
         "| host | seed | joint | joint, f = 0 | cross |",
         "| --- | --- | --- | --- | --- |",

@@ -29,7 +29,7 @@ KEPT, PATH = Path("benchmarks/results/ivae"), Path("docs/results/labelled_mixtur
 MEASURES = ("seconds", "MCC", "MCC, Spearman", "MCC, weak", "log likelihood", "share of k > 0.7", "exact")
 
 
-def judge(fitted: Fitted, data: Any, z: np.ndarray, seed: int) -> dict[str, float]:
+def measure(fitted: Fitted, data: Any, z: np.ndarray, seed: int) -> dict[str, float]:
     """MCC of a posterior draw of each test row, and log likelihoods."""
     host, none = fitted.program.ppl.host, np.zeros(len(data.test), bool)
     drawn = np.asarray(host.latents(fitted.model, fitted.guide, data.test, 1, seed, none)["z"])[0]
@@ -56,7 +56,7 @@ def main() -> None:
         program = models.ivae(data.modalities, ppl=ppl, prior=prior, objective=objective, seed=seed)
         program = replace(program, stages=STAGES, rebuild=None)
         fitted = fit(program, data.train, seed=seed, progress=False, **SETTINGS)
-        return {"seconds": time.perf_counter() - start, **judge(fitted, data, z, seed)}
+        return {"seconds": time.perf_counter() - start, **measure(fitted, data, z, seed)}
 
     for rows in resumed(KEPT, cells(SYSTEMS, asked), run):
         PATH.write_text(_page(rows))
@@ -64,8 +64,8 @@ def main() -> None:
 
 
 def _cell(row: Row, measure: str) -> str:
-    told = measure != "log likelihood" or trusted_k(row["share of k > 0.7"])
-    return f"{row[measure]:.3f}" + ("" if told else " (not trusted)")
+    trusted = measure != "log likelihood" or trusted_k(row["share of k > 0.7"])
+    return f"{row[measure]:.3f}" + ("" if trusted else " (not trusted)")
 
 
 def _page(rows: dict[Cell, Row]) -> str:

@@ -109,7 +109,7 @@ def best(train: Batch, names: list[str]) -> float:
     return float(-0.5 * (len(size) * np.log(2 * np.pi) + np.log(model).sum() + (size / model).sum()))
 
 
-def judge(truth: LinearGaussian, fitted: Fitted, train: Batch, seed: int) -> dict[str, float]:
+def measure(truth: LinearGaussian, fitted: Fitted, train: Batch, seed: int) -> dict[str, float]:
     """Gaps of the model, and of the encoder for it over all subsets, on new data; MCC of its draws."""
     model = learned(truth, fitted)
     wanted, got = best(train, list(truth.dims)), float(model.evidence(train).mean())
@@ -156,7 +156,7 @@ def main() -> None:
         train = _float32(truth.sample(TRAIN, seed))
         program = program_of(truth, import_module(f"mmppl.{host}"), aggregation, bound, seed)
         fitted = fit(program, train, seed=seed, progress=False, **SETTINGS)
-        return {"seconds": time.perf_counter() - start, **judge(truth, fitted, train, seed)}
+        return {"seconds": time.perf_counter() - start, **measure(truth, fitted, train, seed)}
 
     systems = [f"{aggregation}_{bound}" for aggregation in AGGREGATIONS for bound in BOUNDS]
     for rows in resumed(KEPT, cells(systems, asked), run):

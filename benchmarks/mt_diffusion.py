@@ -37,13 +37,13 @@ def main() -> None:
     parser.add_argument("part", choices=tuple(OWN))
     parser.add_argument("hosts", nargs="*", default=HOSTS)
     parser.add_argument("--seeds", default="0", help="numbers with commas")
-    parser.add_argument("--as-is", action="store_true", help="judge the run as it is, without going on with it")
+    parser.add_argument("--as-is", action="store_true", help="measure the run as it is, without going on with it")
     asked = parser.parse_args()
     digits = load("polydigits")
-    judges = train_classifiers(digits)
+    classifiers = train_classifiers(digits)
 
     def run(part: str, host: str, seed: int) -> Row:
-        data, judge = {"label": (with_labels(digits), _label), "masks": (masked(digits), _masks)}[part]
+        data, measure = {"label": (with_labels(digits), _label), "masks": (masked(digits), _masks)}[part]
         names = {"label": ("ink", "label"), "masks": ("ink", "ink_masked")}[part]
         modalities = {name: data.modalities[name] for name in names}
         program = models.make("mt_diffusion", modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS, **OWN[part])
@@ -51,7 +51,7 @@ def main() -> None:
         how = {"out": out, "resume": out.exists(), "progress": False, **SETTINGS}
         fitted = mmppl.load(out) if asked.as_is else fit(program, data.train.select(*names), seed=seed, **how)
         seconds = sum(record["seconds"] for record in fitted.history)
-        return {"epochs": len(fitted.history), "seconds": seconds, **judge(fitted, data, judges, seed)}
+        return {"epochs": len(fitted.history), "seconds": seconds, **measure(fitted, data, classifiers, seed)}
 
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     wanted = [(asked.part, host, seed) for seed in seeds for host in asked.hosts]
@@ -65,7 +65,7 @@ def masked(digits: Dataset) -> Dataset:
     return with_masks(digits, "ink", size=SIZE, law=LAW)
 
 
-def _label(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dict[str, float]:
+def _label(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -> dict[str, float]:
     """Shares of right labels given ink, of ink that is read right given a label, and of draws that agree."""
     test = data.test.select(*fitted.program.modalities)[:TESTS]
     label = np.asarray(test["label"])
@@ -75,19 +75,19 @@ def _label(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dic
     seconds = time.perf_counter() - start
     joint = generate(fitted, num=TESTS, seed=seed)
     return {
-        "judge": float((judges.predict("ink", np.asarray(test["ink"])) == label).mean()),
+        "classifier": float((classifiers.predict("ink", np.asarray(test["ink"])) == label).mean()),
         "label given ink": float((found == label).mean()),
-        "ink given label": float((judges.predict("ink", drawn) == label).mean()),
-        "joint": float((judges.predict("ink", joint["ink"]) == joint["label"]).mean()),
+        "ink given label": float((classifiers.predict("ink", drawn) == label).mean()),
+        "joint": float((classifiers.predict("ink", joint["ink"]) == joint["label"]).mean()),
         "milliseconds a draw": 1e3 * seconds / TESTS,
     }
 
 
-def _masks(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dict[str, float]:
+def _masks(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -> dict[str, float]:
     """Errors of hidden pixels and digits read, by number of hidden squares, beside two simple ways of filling."""
     test, train = data.test[:TESTS], np.asarray(data.train["ink"])
     image, label = np.asarray(test["ink"]), np.asarray(test.label)
-    out: dict[str, float] = {"judge": float((judges.predict("ink", image) == label).mean())}
+    out: dict[str, float] = {"classifier": float((classifiers.predict("ink", image) == label).mean())}
     for number in HIDDEN:
         visible = patch_masks(TESTS, *image.shape[-2:], size=SIZE, law=[0.0] * number + [1.0], seed=seed)
         given = {"ink_masked": np.where(visible, image, np.float32(0.0))}
@@ -100,7 +100,7 @@ def _masks(fitted: Fitted, data: Dataset, judges: Classifiers, seed: int) -> dic
         out[f"{number} hidden"] = float(hidden.mean())
         for way, filled in ways.items():
             out[f"{number} {way}, error"] = float(np.sqrt(((filled - image) ** 2)[hidden].mean()))
-            out[f"{number} {way}, read"] = float((judges.predict("ink", filled) == label).mean())
+            out[f"{number} {way}, read"] = float((classifiers.predict("ink", filled) == label).mean())
     return out
 
 
@@ -130,13 +130,21 @@ def _page(rows: dict) -> str:
         groups.setdefault((part, host), []).append(row)
     label = [(host, own) for (part, host), own in groups.items() if part == "label"]
     if label:
-        names = ("epochs", "judge", "label given ink", "ink given label", "joint", "milliseconds a draw", "seconds")
+        names = (
+            "epochs",
+            "classifier",
+            "label given ink",
+            "ink given label",
+            "joint",
+            "milliseconds a draw",
+            "seconds",
+        )
         lines += [
             "## Ink and its label",
             "",
-            "*judge*: what a classifier reads right of test images. *label given ink*: labels that are drawn right.",
-            "*ink given label*: images that the judge reads as the label. *joint*: joint draws whose image is read as",
-            "their label.",
+            "*classifier*: its accuracy on test images. *label given ink*: labels that are drawn right.",
+            "*ink given label*: images that the classifier reads as the label. *joint*: joint draws whose image is",
+            "read as their label.",
             "",
             *table(["host", "seeds", *names], [[h, len(own), *_cells(own, names)] for h, own in label]),
             "",
@@ -155,8 +163,8 @@ def _page(rows: dict) -> str:
             "",
             f"Squares of {SIZE} x {SIZE} pixels are hidden, 0 to {len(LAW) - 1} in training; visible pixels stay as",
             "they are, bit for bit. *error*: root mean square over hidden pixels, of a draw with its spread and not",
-            "of a mean. *read*: digits that the judge reads right, who reads "
-            f"{masks[0][1][0]['judge']:.3f} of the whole ones.",
+            "of a mean. *read*: digits that the classifier reads right, which reads "
+            f"{masks[0][1][0]['classifier']:.3f} of the whole ones.",
             "",
             *table(["host", "seeds", "epochs", "squares", "hidden", "filled by", "error", "read"], body),
             "",

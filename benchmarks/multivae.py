@@ -39,7 +39,7 @@ JUDGED = {"tests": 1000, "joint": 2000, "likelihood_rows": 200, "particles": 100
 PACKAGES = ("torch", "pyro-ppl", "jax", "numpyro", "equinox", "optax")
 MEASURES = ("ms per step", "MiB", "joint", "cross", "leave one out", "log likelihood")
 RATIO = 0.7
-UNTOLD = (
+NOT_TRUSTED = (
     "Log likelihoods here are not to be trusted, and so have no error: the PSIS k of their importance weights were not",
     "kept, and those of the same systems on the same data, with narrower networks and 60 epochs, are above 0.7 for a",
     "share of 0.975 to 1 of the tuples (polydigits_systems.md). In expectation they lie above what is printed, on all",
@@ -65,9 +65,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="turns in which training is divided")
     asked = parser.parse_args()
     python, digits = environment(), load("polydigits")
-    judges = train_classifiers(digits)
-    kept = KEPT / str(asked.epochs)
-    kept.mkdir(parents=True, exist_ok=True)
+    classifiers = train_classifiers(digits)
+    folder = KEPT / str(asked.epochs)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         splits = {"train": digits.train, "test": digits.test}
@@ -75,22 +75,22 @@ def main() -> None:
         total = asked.epochs * (len(digits.train) // TRAINING["batch_size"])
         for system in asked.systems.split(","):
             for seed in map(int, asked.seeds.split(",")):
-                path = kept / f"{system}_{seed}.json"
+                path = folder / f"{system}_{seed}.json"
                 if path.exists():
                     continue
-                found = compete(system, seed, python, data, digits, judges, total, asked.rounds)
+                found = compete(system, seed, python, data, digits, classifiers, total, asked.rounds)
                 path.write_text(json.dumps(found))
                 for side, row in found.items():
                     print(system, seed, side, {k: round(v, 3) for k, v in row.items()}, flush=True)
-                PATH.write_text(page(read(kept), asked, python))
-    PATH.write_text(page(read(kept), asked, python))
+                PATH.write_text(page(read(folder), asked, python))
+    PATH.write_text(page(read(folder), asked, python))
 
 
-def read(kept: Path) -> dict[tuple[str, str], list[dict[str, float]]]:
+def read(folder: Path) -> dict[tuple[str, str], list[dict[str, float]]]:
     """All rows that are kept, by system and side, a row for each seed."""
     rows: dict[tuple[str, str], list[dict[str, float]]] = {}
     for system in SYSTEMS:
-        for path in sorted(kept.glob(f"{system}_[0-9]*.json")):
+        for path in sorted(folder.glob(f"{system}_[0-9]*.json")):
             for side, row in json.loads(path.read_text()).items():
                 rows.setdefault((system, side), []).append(row)
     return rows
@@ -110,9 +110,9 @@ def environment() -> Path:
 
 
 def compete(
-    system: str, seed: int, python: Path, data: Path, digits: Any, judges: Classifiers, total: int, rounds: int
+    system: str, seed: int, python: Path, data: Path, digits: Any, classifiers: Classifiers, total: int, rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Trains every side in turns and judges what it generates; a row of measures by side."""
+    """Trains every side in turns and measures what it generates; a row of measures by side."""
     modalities = {n: asdict(m) for n, m in digits.published.items()}
     shared = {"system": system, "seed": seed, "data": str(data), "modalities": modalities, **TRAINING, **JUDGED}
     with ExitStack() as stack:
@@ -134,23 +134,25 @@ def compete(
         for side, worker in workers.items():
             row = {"ms per step": 1e3 * float(np.median(times[side])), "MiB": worker.do("memory")}
             path = data.with_name(f"{side}.npz")
-            likelihood = worker.do("judge", path=str(path))
-            out[side] = row | judged(dict(np.load(path)), digits, judges) | {"log likelihood": likelihood.pop("value")}
+            likelihood = worker.do("measure", path=str(path))
+            out[side] = (
+                row | measured(dict(np.load(path)), digits, classifiers) | {"log likelihood": likelihood.pop("value")}
+            )
             out[side] |= likelihood  # the share of tuples whose PSIS k is too large, where it is known
         return out
 
 
-def judged(made: dict[str, np.ndarray], digits: Any, judges: Classifiers) -> dict[str, float]:
+def measured(made: dict[str, np.ndarray], digits: Any, classifiers: Classifiers) -> dict[str, float]:
     """Joint coherence of draws from the prior, and accuracy given one modality, and given all others."""
     names = list(digits.modalities)
     label = np.asarray(digits.test.label)[: JUDGED["tests"]]
 
     def accuracy(pairs: list[tuple[str, str]]) -> float:
-        return float(np.mean([(judges.predict(n, made[f"{given}.{n}"]) == label).mean() for given, n in pairs]))
+        return float(np.mean([(classifiers.predict(n, made[f"{given}.{n}"]) == label).mean() for given, n in pairs]))
 
     others = [("+".join(m for m in names if m != n), n) for n in names]
     return {
-        "joint": coherence({n: made[f"joint.{n}"] for n in names}, judges).joint.value,
+        "joint": coherence({n: made[f"joint.{n}"] for n in names}, classifiers).joint.value,
         "cross": accuracy([(given, n) for given in names for n in names if n != given]),
         "leave one out": accuracy(others),
     }
@@ -169,7 +171,7 @@ def page(rows: dict[tuple[str, str], list[dict[str, float]]], asked: Any, python
     lines = [
         "# Against MultiVae",
         "",
-        *([] if all(_told(found, "log likelihood") for found in rows.values()) else UNTOLD),
+        *([] if all(_trusted(found, "log likelihood") for found in rows.values()) else NOT_TRUSTED),
         f"Written by `python -m benchmarks.multivae` on {stamp};",
         f"MultiVae {theirs[0]} with torch {theirs[1]} in an environment of its own.",
         f"polydigits, {asked.epochs} epochs, {settings}; K = 1; the same networks, initial",
@@ -189,7 +191,7 @@ def page(rows: dict[tuple[str, str], list[dict[str, float]]], asked: Any, python
         cells = []
         for measure in MEASURES:
             digits = 3 if measure in ("joint", "cross", "leave one out") else 1
-            cells.append(over_seeds([row[measure] for row in found], digits, _told(found, measure)))
+            cells.append(over_seeds([row[measure] for row in found], digits, _trusted(found, measure)))
         lines.append(f"| {system} | {side} | {len(found)} | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -209,7 +211,7 @@ def page(rows: dict[tuple[str, str], list[dict[str, float]]], asked: Any, python
         for measure in MEASURES[2:]:
             (a, first), (b, second) = _mean(own, measure), _mean(other, measure)
             error = float(np.nan_to_num(np.hypot(first, second)))
-            if len(own) < 2 or not (_told(own, measure) and _told(other, measure)):  # one seed has no error
+            if len(own) < 2 or not (_trusted(own, measure) and _trusted(other, measure)):  # one seed has no error
                 cells.append(f"{a - b:+.3f}")
                 continue
             cells.append(f"{'holds' if a >= b - 2.0 * error else 'below'} ({a - b:+.3f} ± {error:.3f})")
@@ -218,7 +220,7 @@ def page(rows: dict[tuple[str, str], list[dict[str, float]]], asked: Any, python
     return "\n".join(lines) + "\n"
 
 
-def _told(rows: list[dict[str, float]], measure: str) -> bool:
+def _trusted(rows: list[dict[str, float]], measure: str) -> bool:
     """Whether a measure of every seed is to be trusted: of a likelihood, if its PSIS k are known and small."""
     return measure != "log likelihood" or all(trusted_k(row.get(SHARE, 1.0)) for row in rows)
 

@@ -53,7 +53,7 @@ def start(
     def steps(number: int) -> float:
         return timed(step, number)
 
-    def judge(path: str) -> dict[str, float]:
+    def measure(path: str) -> dict[str, float]:
         fitted = Fitted(program, trainer.weights())
         made = {f"joint.{n}": x for n, x in generate(fitted, num=joint, mean=True, seed=seed).items()}
         for given in [(n,) for n in names] + [tuple(m for m in names if m != n) for n in names]:
@@ -64,7 +64,7 @@ def start(
         value = log_likelihood(fitted, held_out[:likelihood_rows], num=particles, seed=seed)
         return {"value": value.mean, SHARE: value.share_above}
 
-    return {"steps": steps, "judge": judge}
+    return {"steps": steps, "measure": measure}
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def start(
         return {n: (x.argmax(-1) if own[n].vocabulary else x).numpy() for n, x in out.items()}
 
     @torch.no_grad()
-    def judge(path: str) -> dict[str, float]:
+    def measure(path: str) -> dict[str, float]:
         model.eval()
         made = {}
         drawn = model.generate_from_prior(joint)
@@ -262,7 +262,7 @@ def start(
         value = np.concatenate(scored)
         return {"value": float(value.mean())}
 
-    return {"steps": steps, "judge": judge}
+    return {"steps": steps, "measure": measure}
 
 
 if __name__ == "__main__":

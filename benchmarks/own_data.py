@@ -36,7 +36,7 @@ def parts(data: Dataset, hidden: str, seed: int) -> tuple[Batch, Batch]:
 
 
 def ours(system: str, host: str, data: Dataset, train: Batch, test: Batch, seed: int) -> Row:
-    """Fits a system, and judges means and draws of what is hidden."""
+    """Fits a system, and measures means and draws of what is hidden."""
     start = time.perf_counter()
     ppl = import_module(f"mmppl.{host}")
     program = getattr(models, system)(data.modalities, ppl=ppl, latent_dim=LATENT, seed=seed)
@@ -44,13 +44,13 @@ def ours(system: str, host: str, data: Dataset, train: Batch, test: Batch, seed:
     seconds = time.perf_counter() - start
     draws = generate(fitted, test, DRAWS, seed=seed)
     means = generate(fitted, test, DRAWS, mean=True, seed=seed)
-    guess = {name: x.mean(0) for name, x in means.items()}
+    predicted = {name: x.mean(0) for name, x in means.items()}
     held = []
     for name in data.modalities:
         gone = ~np.asarray(test.there(name))
         place = places(draws[name], data.test[name], np.random.default_rng(seed))
         held.append(float(np.mean(np.abs(place[gone] - 0.5) <= 0.4)))
-    return {"seconds": seconds, **errors(data, test, guess), "coverage": float(np.mean(held))}
+    return {"seconds": seconds, **errors(data, test, predicted), "coverage": float(np.mean(held))}
 
 
 def theirs(name: str, data: Dataset, train: Batch, test: Batch) -> Row:
@@ -65,16 +65,16 @@ def theirs(name: str, data: Dataset, train: Batch, test: Batch) -> Row:
 
     cuts = np.cumsum([m.shape[0] for m in data.modalities.values()])[:-1].tolist()
     filled = np.split(IMPUTERS[name](scaled(train), scaled(test), cuts), cuts, axis=1)
-    guess = {n: x * spread[n] + centre[n] for n, x in zip(data.modalities, filled, strict=True)}
-    return {"seconds": time.perf_counter() - start, **errors(data, test, guess)}
+    predicted = {n: x * spread[n] + centre[n] for n, x in zip(data.modalities, filled, strict=True)}
+    return {"seconds": time.perf_counter() - start, **errors(data, test, predicted)}
 
 
-def errors(data: Dataset, test: Batch, guess: dict[str, np.ndarray]) -> Row:
+def errors(data: Dataset, test: Batch, predicted: dict[str, np.ndarray]) -> Row:
     """Root mean squared error of what is hidden, in deviations of the training rows, by view and their mean."""
     out = {}
     for name, x in data.test.values.items():
         gone = ~np.asarray(test.there(name))
-        out[name] = float((((guess[name] - x) / data.train[name].std(0))[gone] ** 2).mean() ** 0.5)
+        out[name] = float((((predicted[name] - x) / data.train[name].std(0))[gone] ** 2).mean() ** 0.5)
     return {"error": float(np.mean(list(out.values()))), "by view": out}
 
 
@@ -108,7 +108,7 @@ def main() -> None:
 
 def _page(rows: dict[Cell, Row]) -> str:
     lines = [
-        "# Data of one's own: tables with gaps",
+        "# Your own data: tables with gaps",
         "",
         f"Written by `python -m benchmarks.own_data` on {stamp()}.",
         "UCI Multiple Features (2,000 digits, six views, 649 columns in raw units; Duin, 1998, CC BY 4.0, from the",

@@ -1,8 +1,8 @@
 """``mld`` on PolyMNIST: ``python -m benchmarks.polymnist --data-root FOLDER [--host pyro] [--seed 0]``.
 
-Fits all 60,000 tuples on one core, judges what is generated jointly and given one to four modalities, relative to what
-the judges read off the autoencoders' reconstructions, and writes docs/results/polymnist.md and a picture. The fit is
-kept in runs/ after every epoch, and a run that was stopped goes on; rows are kept in benchmarks/results/polymnist/.
+Fits all 60,000 tuples on one core, measures what is generated jointly and given one to four modalities, relative to
+what the classifiers read off the autoencoders' reconstructions, and writes docs/results/polymnist.md and a picture. The
+fit is kept in runs/ after every epoch, and a run that was stopped goes on; rows are in benchmarks/results/polymnist/.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 
 from benchmarks.pages import stamp, table
-from benchmarks.scores import TESTS, judge
+from benchmarks.scores import TESTS, measure
 from mmppl import models
 from mmppl.data import Dataset, load
 from mmppl.inference import Fitted, fit, generate
@@ -32,15 +32,15 @@ KEPT, PAGE = Path("benchmarks/results/polymnist"), Path("docs/results/polymnist.
 
 
 def main() -> None:
-    """Fits, judges, and writes the row, the page and the picture."""
+    """Fits, measures, and writes the row, the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--host", default="pyro")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     data = load("polymnist", root=asked.data_root, num_test=TESTS)
-    judges = train_classifiers(data)
-    print("judges", judges.accuracy, flush=True)
+    classifiers = train_classifiers(data)
+    print("classifiers", classifiers.accuracy, flush=True)
     names = list(data.modalities)
     scored = {"likelihood": dict.fromkeys(names, LIKELIHOOD), "scale": dict.fromkeys(names, SCALE)}
     ppl = import_module(f"mmppl.{asked.host}")
@@ -48,10 +48,12 @@ def main() -> None:
     out = Path(f"runs/polymnist/{asked.host}_{asked.seed}")
     start = time.perf_counter()
     fitted = fit(program, data.train, seed=asked.seed, out=out, resume=out.exists(), progress=False, **SETTINGS)
-    row = {"seconds": time.perf_counter() - start, **judge(fitted, data, judges, asked.seed)}
+    row = {"seconds": time.perf_counter() - start, **measure(fitted, data, classifiers, asked.seed)}
     print(row, flush=True)
     KEPT.mkdir(parents=True, exist_ok=True)
-    (KEPT / f"{asked.host}_{asked.seed}.json").write_text(json.dumps({**row, "judges": dict(judges.accuracy)}))
+    (KEPT / f"{asked.host}_{asked.seed}.json").write_text(
+        json.dumps({**row, "classifiers": dict(classifiers.accuracy)})
+    )
     PAGE.write_text(_page())
     _draw(fitted, data)
 
@@ -60,7 +62,7 @@ def _page() -> str:
     rows = []
     for path in sorted(KEPT.glob("*.json")):
         kept = json.loads(path.read_text())
-        accuracy = np.mean(list(kept.pop("judges").values()))
+        accuracy = np.mean(list(kept.pop("classifiers").values()))
         seconds = kept.pop("seconds")
         shares = [f"{kept['joint'] / kept['joint ceiling']:.3f}"]
         shares += [f"{kept[f'given {k}'] / kept['ceiling']:.3f}" for k in range(1, 5)]
@@ -76,10 +78,10 @@ def _page() -> str:
             f"likelihood {LIKELIHOOD} of scale {SCALE}; all else by default.",
             "Judged on means of the likelihood: joint coherence of all five",
             f"modalities of 2,000 draws from the prior, and accuracy given one to four, all subsets of {TESTS:,} test",
-            "tuples. The ceilings are what the judges read off the autoencoders' reconstructions of these tuples:",
-            "jointly alike, and right; *judges* is their accuracy on the test pictures themselves.",
+            "tuples. The ceilings are what the classifiers read off the autoencoders' reconstructions of these tuples:",
+            "jointly alike, and right; *classifiers* is their accuracy on the test pictures themselves.",
             "",
-            *table(["host", "seed", "seconds", "judges", *measures], rows),
+            *table(["host", "seed", "seconds", "classifiers", *measures], rows),
             "",
             "![Rows: test tuples, reconstructions, given the first, given all others, joint draws](polymnist.png)",
             "",

@@ -71,7 +71,7 @@ def autoencode(data: Dataset, seed: int) -> dict[str, tuple[Any, Any]]:
     return {m: (nets[f"{m}.encoder"], nets[f"{m}.decoder"]) for m in data.modalities}
 
 
-def measure(data: Dataset, coders: Any, judges: Classifiers, eps: float | None, seed: int) -> dict[str, Any]:
+def measure(data: Dataset, coders: Any, classifiers: Classifiers, eps: float | None, seed: int) -> dict[str, Any]:
     """One fit of the prior: joint coherence, and accuracy of a view by the number of views observed."""
     ppl, number, dim = import_module("mmppl.numpyro"), len(data.modalities), FIRST["latent_dim"]
     start = time.perf_counter()
@@ -90,15 +90,15 @@ def measure(data: Dataset, coders: Any, judges: Classifiers, eps: float | None, 
             order = rng.permutation(number)
             given, want = [names[i] for i in order[:observed]], [names[i] for i in order[observed:]]
             made = generate(fitted, test.only(*given), want=want, mean=True, seed=seed)
-            hits += [(judges.predict(n, made[n][0]) == label).mean() for n in want]
+            hits += [(classifiers.predict(n, made[n][0]) == label).mean() for n in want]
         curve[str(observed)] = float(np.mean(hits))
-    joint = coherence(generate(fitted, num=1000, mean=True, seed=seed), judges).joint.value
+    joint = coherence(generate(fitted, num=1000, mean=True, seed=seed), classifiers).joint.value
     return {
         "joint": joint,
         "given": curve,
         "kept": number * dim if kept is None else int(kept.sum()),
-        "ceiling": float(np.mean([judges.predict(n, x) == label for n, x in again.items()])),
-        "joint ceiling": coherence(again, judges).joint.value,
+        "ceiling": float(np.mean([classifiers.predict(n, x) == label for n, x in again.items()])),
+        "joint ceiling": coherence(again, classifiers).joint.value,
         "seconds": seconds,
     }
 
@@ -112,10 +112,10 @@ def main() -> None:
             if all(path.exists() for path in paths.values()):
                 continue
             data = views(number)
-            judges = train_classifiers(data)
+            classifiers = train_classifiers(data)
             coders = autoencode(data, seed)
             for eps, path in paths.items():
-                path.write_text(json.dumps(measure(data, coders, judges, eps, seed)))
+                path.write_text(json.dumps(measure(data, coders, classifiers, eps, seed)))
                 print(number, eps, seed, path.read_text(), flush=True)
             write()
 

@@ -1,8 +1,8 @@
 """Systems with a score of all latents, on both hosts and several seeds: ``python -m benchmarks.scores NAME [HOST]``.
 
-Fits a system to polydigits, judges what it generates jointly and given one, two or three modalities, relative to the
-ceiling: what the judges read off the autoencoders' reconstructions of the same test tuples. Every fit is kept in runs/,
-so that hosts may run side by side, and a run that was stopped goes on; the table in docs/results/ is of all there are.
+Fits a system to polydigits, measures what it generates jointly and given one, two or three modalities, relative to the
+ceiling: what the classifiers read off the autoencoders' reconstructions of the same test tuples. Every fit is kept in
+runs/, so that hosts may run side by side, and a run that was stopped goes on; the table in docs/results/ is of all.
 """
 
 import sys
@@ -31,13 +31,13 @@ def main() -> None:
     """Fits what has not been fitted yet, prints every fit, and writes the table."""
     name, hosts = sys.argv[1], sys.argv[2:] or HOSTS
     digits = load("polydigits")
-    judges = train_classifiers(digits)
+    classifiers = train_classifiers(digits)
 
     def run(system: str, host: str, seed: int) -> Row:
         start = time.perf_counter()
         program = models.make(system, digits.published, ppl=import_module(f"mmppl.{host}"), **OPTIONS)
         fitted = fit(program, digits.train, seed=seed, progress=False, **SETTINGS)
-        return {"seconds": time.perf_counter() - start, **judge(fitted, digits, judges, seed)}
+        return {"seconds": time.perf_counter() - start, **measure(fitted, digits, classifiers, seed)}
 
     for rows in resumed(KEPT, [(name, host, seed) for seed in SEEDS for host in hosts], run):
         own = {(host, seed): row for (system, host, seed), row in rows.items() if system == name}
@@ -45,7 +45,7 @@ def main() -> None:
             Path(f"docs/results/polydigits_{name}.md").write_text(_page(name, own))
 
 
-def judge(fitted: Fitted, digits: Any, judges: Classifiers, seed: int) -> dict[str, float]:
+def measure(fitted: Fitted, digits: Any, classifiers: Classifiers, seed: int) -> dict[str, float]:
     """Coherences of what a fitted system generates, as means of the likelihood, and the ceilings of both."""
     test, names = digits.test[:TESTS], list(digits.modalities)
     label = np.asarray(test.label)
@@ -53,15 +53,15 @@ def judge(fitted: Fitted, digits: Any, judges: Classifiers, seed: int) -> dict[s
     hidden = host.latents(fitted.model, fitted.guide, test, 1, seed, none)
     again = {n: x[0] for n, x in host.decode(fitted.model, hidden, test, seed, True).items()}
     out = {
-        "joint": coherence(generate(fitted, num=2000, mean=True, seed=seed), judges).joint.value,
-        "joint ceiling": coherence(again, judges).joint.value,
-        "ceiling": float(np.mean([(judges.predict(n, again[n]) == label).mean() for n in names])),
+        "joint": coherence(generate(fitted, num=2000, mean=True, seed=seed), classifiers).joint.value,
+        "joint ceiling": coherence(again, classifiers).joint.value,
+        "ceiling": float(np.mean([(classifiers.predict(n, again[n]) == label).mean() for n in names])),
     }
 
     def draw(given: Batch, want: Sequence[str]) -> dict[str, np.ndarray]:
         return generate(fitted, given, want=list(want), mean=True, seed=seed)
 
-    found = coherence_by_number(draw, test, judges)
+    found = coherence_by_number(draw, test, classifiers)
     out |= {f"given {number}": accuracy.value for number, accuracy in found.items()}
     return out
 
@@ -75,7 +75,7 @@ def _page(name: str, rows: dict[tuple[str, int], dict[str, float]]) -> str:
         f"Settings: {', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items())}; all else by default.",
         "Judged on means of the likelihood: joint coherence of all four modalities of 2,000 draws from the prior, and",
         f"accuracy given one, two or three modalities, all subsets of {TESTS:,} test tuples. The ceilings are what the",
-        "judges read off the autoencoders' reconstructions of these tuples: jointly alike, and right.",
+        "classifiers read off the autoencoders' reconstructions of these tuples: jointly alike, and right.",
         "",
         "| host | seed | " + " | ".join(measures) + " |",
         "| --- " * (len(measures) + 2) + "|",

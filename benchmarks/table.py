@@ -95,7 +95,7 @@ def main() -> None:
     kept, out = PLACES[likelihoods]
     digits = load("polydigits")
     modalities = digits.published if asked.published else digits.modalities
-    judges = train_classifiers(digits)
+    classifiers = train_classifiers(digits)
 
     def run(system: str, host: str, seed: int) -> Row:
         name, more = VARIANTS.get(system, (system, {}))
@@ -104,7 +104,7 @@ def main() -> None:
             fitted = fit(program, digits.train, epochs=asked.epochs, seed=seed, progress=False, **FITS[likelihoods])
         except TrainingError as error:
             return {"failed": str(error)}
-        found = evaluate(fitted, digits, classifiers=judges, seed=seed)
+        found = evaluate(fitted, digits, classifiers=classifiers, seed=seed)
         scored = found["log_likelihood"]
         return {
             "joint": found["coherence"][kind]["joint"]["value"],
@@ -159,7 +159,7 @@ def _values(group: list[Row], measure: str) -> list[float]:
     return [row[measure] for row in group if row.get(measure) is not None]
 
 
-def _told(group: list[Row]) -> bool:
+def _trusted(group: list[Row]) -> bool:
     """Whether the log likelihood of every seed is to be trusted."""
     return all(trusted_k(share) for share in _values(group, "bad_k"))
 
@@ -169,8 +169,8 @@ def _line(group: list[Row]) -> list[str]:
     for measure in MEASURES:
         values = _values(group, measure)
         digits = 1 if measure in ("frechet", "log_lik") else 3
-        told = measure != "log_lik" or _told(group)
-        cells.append(over_seeds(values, digits, told) if values else "–")
+        trusted = measure != "log_lik" or _trusted(group)
+        cells.append(over_seeds(values, digits, trusted) if values else "–")
     failed = sum("failed" in row for row in group)
     return [f"{len(group)}" + (f", {failed} failed" if failed else ""), *cells]
 
@@ -184,7 +184,7 @@ def _orderings(groups: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
                 first, second = (float(np.mean(v)) for v in values)
                 shown = [f"{name} {value:.3g}" for name, value in ((larger, first), (smaller, second))]
                 holds = "yes" if first > second else "no"
-                if measure == "log_lik" and not all(_told(groups[system, host]) for system in (larger, smaller)):
+                if measure == "log_lik" and not all(_trusted(groups[system, host]) for system in (larger, smaller)):
                     holds = "not known"
                 out.append([host, MEASURES[measure], *shown, holds, why])
     return out

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mmppl.batch import Batch
+from mmppl.batch import Batch, Modality
 from mmppl.nets.spec import Spec
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class ProgramHost(Protocol):
     def loc_scale(self, family: str, loc: Array, scale: float | Array) -> Any:
         """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
 
+    def likelihood(self, modality: Modality, output: Any) -> Any:
+        """The likelihood p(x | z) of a modality, from what its decoder returns."""
+
     def build_all(self, specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
         """Networks by name, each with initial weights of its own from the seed."""
 
@@ -55,7 +58,7 @@ class Trainer(Protocol):
     def begin(self, stage: "Stage", steps: int = 1, schedule: Any = "constant") -> None:
         """Starts a stage of so many steps: what moves, by which objective, with a new optimiser.
 
-        The schedule is a name of :data:`~mmppl.inference.training.learning_rate.SCHEDULES`, or one of the host.
+        The schedule is a name of :data:`~mmppl.inference.training.schedules.SCHEDULES`, or one of the host.
         """
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
@@ -141,7 +144,7 @@ class Runtime(Protocol):
     ) -> np.ndarray:
         """The objective's log importance weights of its first term, ``(K, N)``."""
 
-    def probe(self, model: Callable, hidden: Latents, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+    def log_densities(self, model: Callable, hidden: Latents, batch: Batch, gradients: bool) -> tuple[dict, dict]:
         """Log density ``(K, N)`` of each site, and whether its gradient is anywhere not 0."""
 
     def refine(

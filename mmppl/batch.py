@@ -255,7 +255,7 @@ class Batch:
     def only(self, *names: str) -> "Batch":
         """The same rows with every other modality hidden: what is observed is ``names``."""
         self._check(names)
-        return self._through({n: m & False for n, m in self.present.items() if n not in names}, {})
+        return self.through({n: m & False for n, m in self.present.items() if n not in names})
 
     def without(self, *names: str) -> "Batch":
         """The same rows with the modalities ``names`` hidden."""
@@ -279,11 +279,15 @@ class Batch:
         self._check(tuple(present))
         masks = {name: checked(name, self.values[name], mask, None) for name, mask in present.items()}
         rows = {name: mask for name, (mask, own) in masks.items() if own is None}
-        return self._through(rows, {name: own for name, (_, own) in masks.items() if own is not None})
+        return self.through(rows, {name: own for name, (_, own) in masks.items() if own is not None})
 
-    def _through(self, rows: Mapping[str, Array], own: Mapping[str, Array]) -> "Batch":
-        """The same rows through further masks of rows, ``(*, N)``, and of elements."""
+    def through(self, rows: Mapping[str, Array], own: Mapping[str, Array] | None = None) -> "Batch":
+        """The same rows through further masks, already checked, of rows ``(*, N)`` and of elements.
+
+        For the library's own loops; see :meth:`with_present`.
+        """
         values, present, elements = dict(self.values), dict(self.present), dict(self.elements)
+        own = own or {}
         for name in (*rows, *own):
             seen = present[name] if name in own else rows[name] & present[name]
             mask = own[name] if name in own else None

@@ -41,9 +41,9 @@ def cache_compilation(folder: str | os.PathLike | None = None) -> Path:
         >>> folder = mmppl.cache_compilation()
     """
     jax = sys.modules.get("jax")
-    told = os.environ.get(FOLDER.upper()) or (jax and getattr(jax.config, FOLDER))
-    if folder is None and told:
-        return Path(told)
+    configured = os.environ.get(FOLDER.upper()) or (jax and getattr(jax.config, FOLDER))
+    if folder is None and configured:
+        return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     path = Path(base) / "mmppl" / "jax" if folder is None else Path(folder)
     try:

@@ -7,7 +7,7 @@ from mmppl._backend import get_backend
 
 Array = Any
 
-__all__ = ["HALF_LOG_2_PI", "log_mean_exp", "normal_log_density", "systematic"]
+__all__ = ["HALF_LOG_2_PI", "choose", "log_mean_exp", "normal_log_density", "systematic"]
 
 HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -35,6 +35,26 @@ def log_mean_exp(x: Array, axis: int = 0) -> Array:
         799.3069
     """
     return get_backend(x).logsumexp(x, axis=axis) - math.log(x.shape[axis])
+
+
+def choose(u: Array, weight: Array) -> Array:
+    """The component, one-hot ``(*, S)``, that uniform noise ``(*,)`` chooses by weights ``(*, S)`` that sum to 1.
+
+    Where all weights are 0, none.
+
+    Example:
+        >>> import numpy as np
+        >>> choose(np.array(0.7), np.array([0.5, 0.0, 0.5])).tolist()
+        [0.0, 0.0, 1.0]
+    """
+    xp = get_backend(weight).xp
+    upper = xp.cumulative_sum(weight, axis=-1)
+    lower = upper - weight
+    # The last component with weight also takes what rounding leaves above the total.
+    inside = (u[..., None] >= lower) & ((u[..., None] < upper) | (upper > 1.0 - 1e-5)) & (weight > 0)
+    chosen = xp.astype(inside, weight.dtype)
+    before = xp.cumulative_sum(chosen, axis=-1) - chosen
+    return xp.where(before > 0, xp.zeros_like(chosen), chosen)
 
 
 def systematic(log_weight: Array, points: Array) -> Array:

@@ -16,8 +16,10 @@ __all__ = [
     "alone",
     "data_plate",
     "elementwise",
+    "factors_of",
     "in_plate",
     "innermost",
+    "integrates",
     "per_datum",
     "plate_scale",
     "total",
@@ -134,6 +136,25 @@ def plate_scale(frame: PlateFrame) -> float:
     return frame.size / frame.rows
 
 
+def factors_of(sites: Mapping[str, Site], plate: str | None, scale: float) -> dict[str, Any]:
+    """Scales other than 1 of sites in the plate of the data, by name, that plate's own left out.
+
+    One that is a number, or has a value for each row, can be taken out of a sum over other plates; None stands for
+    others, and for that of a plate of which only some rows are drawn.
+    """
+    out = {}
+    for name, site in sites.items():
+        factor, frame = site.factor(scale), in_plate(site, plate)
+        number = isinstance(factor, float | int)
+        if number and factor == 1.0:
+            continue
+        others = [other for other in site.frames if other != frame]
+        by_row = not others and frame is not None and frame.dim == -1
+        whole, axes = all(plate_scale(other) == 1.0 for other in others), getattr(factor, "ndim", 2)
+        out[name] = factor if whole and (number or axes == 0 or (by_row and axes == 1)) else None
+    return out
+
+
 def per_datum(site: Site, frame: PlateFrame, scale: float, plain: bool = False) -> Array:
     """The log density of each row of the data, ``(N,)``: summed over plates within and around the data's.
 
@@ -162,6 +183,11 @@ def innermost(fn: Any, around: Any) -> Any:
     while isinstance(fn, around):
         fn = fn.base_dist
     return fn
+
+
+def integrates(fn: Any) -> bool:
+    """Tells whether the log density of a distribution may be an integration: of a score, or of what is made of one."""
+    return getattr(fn, "integrates", False) or getattr(getattr(fn, "prior", None), "integrates", False)
 
 
 def elementwise(fn: Any, there: Array, around: tuple[Any, Any, Any], name: str) -> Any:

@@ -138,3 +138,9 @@ def test_a_prior_touches_three_files(tree):
     code += "print(float(mm.Newest(1.0, 1.0).log_prob(3.0)), 'Newest' in mm.__all__)"
     assert tree.run(code) == "14.0 True"
     assert len(tree.touched) == 3
+
+
+def test_contributing_names_files_that_are_there():
+    named = re.findall(r"`((?:mmppl|inference|models|tests)/[\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []

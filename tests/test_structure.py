@@ -238,8 +238,21 @@ def questions(source: str, module: str) -> list[str]:
     return [f"{module}: {doc.splitlines()[0]}" for doc in docs if doc and doc.split()[0].strip(",:") in QUESTIONS]
 
 
+def too_many_arguments(source: str, module: str) -> list[str]:
+    """Functions of over 12 arguments; the options of a system and of a command are its own."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and not within(module, "mmppl.cli"):
+            options = any(ast.unparse(decorator).startswith("system") for decorator in node.decorator_list)
+            given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if a.arg != "self"]
+            if len(given) > 12 and not options:
+                found.append(f"{module}:{node.lineno} {node.name} has {len(given)} arguments; make objects of them")
+    return found
+
+
 RULES = {
     "summaries": questions,
+    "arguments": too_many_arguments,
     "floors": upward_imports,
     "frameworks": framework_imports,
     "comparisons": backend_comparisons,
@@ -277,10 +290,12 @@ PLANTED = [
     ("in place", "mmppl.priors.energy.tilted", "xp.add(x, y, out=x)"),
     ("in place", "mmppl.priors.energy.tilted", "del x[0]"),
     ("length", "mmppl.batch", "x = 1\n" * 401),
+    ("arguments", "mmppl.models.ebm", f"def f({', '.join('abcdefghijkl')}, *, m=0): pass"),
     ("names", "mmppl.data.utils", ""),
 ]
 
 HARMLESS = [
+    ("arguments", "mmppl.models.ebm", f"@system\ndef f({', '.join('abcdefghijkl')}, *, m=0): pass"),
     ("floors", "mmppl.models.ebm", "from mmppl.inference import fit\nfrom mmppl import Batch"),
     ("frameworks", "mmppl.pyro.plate", "import torch, pyro\nfrom mmppl.nets.torch import build"),
     ("frameworks", "mmppl.cli", "def f():\n    import mmppl.pyro"),

@@ -16,7 +16,7 @@ LogDensity = Callable[[Array], Array]
 
 __all__ = ["Kernel", "KernelState"]
 
-# The largest dimension whose covariance is learnt where nothing is said: its memory and time grow with D^2 and D^3.
+# The largest dimension whose covariance is learned where nothing is said: its memory and time grow with D^2 and D^3.
 DENSE_DIM = 128
 
 
@@ -26,9 +26,9 @@ class KernelState(NamedTuple):
     Arguments:
         i: Steps taken so far, a 0-d integer array.
         chains: Position, log density and score, and what else the kernel keeps of each chain.
-        step_size: s of the next step, ``(*chains,)``, in units of the (unconstrained) latent, or of its learnt scale.
+        step_size: s of the next step, ``(*chains,)``, in units of the (unconstrained) latent, or of its learned scale.
         adapt_state: What adaptation of the step size remembers, or None where step sizes are kept.
-        mass: The learnt scales of the coordinates, or None where the kernel learns none.
+        mass: The learned scales of the coordinates, or None where the kernel learns none.
         accept_prob: Acceptance probability of the last step, ``(*chains,)``.
         mean_accept_prob: Its mean since the beginning of warm-up, or of sampling once that has begun, ``(*chains,)``.
         energy: Energy after the last step, ``(*chains,)``; see :class:`~mmppl.mcmc.langevin.LangevinInfo`.
@@ -90,7 +90,7 @@ class Kernel:
         init_strategy: Any = None,
     ):
         if dense_mass and not adapt_mass_matrix:
-            raise OptionError("A dense mass matrix is learnt: pass adapt_mass_matrix=True with dense_mass=True.")
+            raise OptionError("A dense mass matrix is learned: pass adapt_mass_matrix=True with dense_mass=True.")
         self.step_size, self.adapt_step_size = float(step_size), adapt_step_size
         self.adapt_mass_matrix, self.dense_mass = adapt_mass_matrix, dense_mass
         self.target_accept_prob, self.clip = target_accept_prob, clip
@@ -157,18 +157,18 @@ class Kernel:
         since = backend.xp.where(warming, state.i, state.i - num_warmup) + 1
         # The first step after warm-up begins a new mean.
         mean = state.mean_accept_prob + (info.accept_prob - state.mean_accept_prob) / since
-        learnt = state.step_size, state.adapt_state, state.mass
+        learned = state.step_size, state.adapt_state, state.mass
         if num_warmup and (self.adapt_step_size or self.adapt_mass_matrix):
 
-            def adapt(learnt: tuple) -> tuple:
-                return self._adapted(learnt, chains, info.accept_prob, state.i, num_warmup)
+            def adapt(learned: tuple) -> tuple:
+                return self._adapted(learned, chains, info.accept_prob, state.i, num_warmup)
 
-            learnt = backend.cond(warming, adapt, lambda same: same, learnt)
-        return KernelState(state.i + 1, chains, *learnt, info.accept_prob, mean, info.energy, info.diverging), info
+            learned = backend.cond(warming, adapt, lambda same: same, learned)
+        return KernelState(state.i + 1, chains, *learned, info.accept_prob, mean, info.energy, info.diverging), info
 
-    def _adapted(self, learnt: tuple, chains: Any, accept_prob: Array, i: Array, num_warmup: int) -> tuple:
+    def _adapted(self, learned: tuple, chains: Any, accept_prob: Array, i: Array, num_warmup: int) -> tuple:
         """Step size, and what is remembered of it and of the scales, after step ``i`` of warm-up."""
-        (step_size, memory, scales), ended = learnt, None
+        (step_size, memory, scales), ended = learned, None
         if scales is not None:
             scales, ended = mass.update(scales, chains.position, chains.score, i, num_warmup)
         if memory is not None:
@@ -185,12 +185,13 @@ class Kernel:
         """The transition in coordinates of unit scale, seen from where the chains are."""
         xp = get_backend(chains.position).xp
         origin = chains.position
-        inside = chains._replace(position=xp.zeros_like(origin), score=scales.pull(chains.score))
+        inside = chains._replace(position=xp.zeros_like(origin), score=scales.scale_score(chains.score))
         moved, info = self.transition(lambda y: log_density(origin + scales.out(y)), inside, noise, step_size)
         wide = info.accepted[..., None]
         # What stays is kept as it was, not scaled and scaled back.
         position = xp.where(wide, origin + scales.out(moved.position), origin)
-        return moved._replace(position=position, score=xp.where(wide, scales.push(moved.score), chains.score)), info
+        score = xp.where(wide, scales.unscale_score(moved.score), chains.score)
+        return moved._replace(position=position, score=score), info
 
 
 def _choose(where: Array, first: Any, second: Any, xp: Any) -> Any:

@@ -23,7 +23,7 @@ class HMC(Kernel):
         v \sim N(0, I), \qquad (z', v') = \Phi^L_s(z, v), \qquad a = \min\big(1, e^{H(z, v) - H(z', v')}\big)
 
     with :math:`H(z, v) = -\log p(z, x) + |v|^2 / 2`. The step size of a transition is drawn from 0.4 to 1.2 times the
-    learnt one: over so wide a range of lengths :math:`L s` no coordinate comes back to where it was, of whatever
+    learned one: over so wide a range of lengths :math:`L s` no coordinate comes back to where it was, of whatever
     period, where a range of 20% leaves an autocorrelation of 0.75 to one of period :math:`L s`. All data take the same
     number of steps at once, where the host's HMC and NUTS move the whole batch as one joint target. See :class:`MALA`
     for the target density.

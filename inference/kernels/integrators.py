@@ -75,7 +75,7 @@ def trajectory(
     # The last kick of a step and the first of the next are at the same place, and so are one.
     within = [*integrator.kicks[1:-1], first + last] * num_steps
     within = [*within[:-1], last]
-    moves = backend.asarray(list(zip(list(integrator.drifts) * num_steps, within, strict=True)), like=momentum)
+    drifts = backend.asarray(list(zip(list(integrator.drifts) * num_steps, within, strict=True)), like=momentum)
 
     def move(carry: tuple[LangevinState, Array], coefficient: Array) -> tuple[tuple[LangevinState, Array], None]:
         here, v = carry
@@ -83,4 +83,4 @@ def trajectory(
         return (there, v + coefficient[1] * step * there.score), None
 
     start = LangevinState(*chains[:3])
-    return backend.scan(move, (start, momentum + first * step * start.score), moves)[0]
+    return backend.scan(move, (start, momentum + first * step * start.score), drifts)[0]

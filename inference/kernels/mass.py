@@ -33,7 +33,7 @@ Array = Any
 
 __all__ = ["Mass", "start", "update", "windows"]
 
-FIRST, LAST, WINDOW = 75, 50, 25
+INITIAL, FINAL, WINDOW = 75, 50, 25
 SHORTEST, PRIOR = 20, 5.0
 
 
@@ -67,12 +67,12 @@ class Mass(NamedTuple):
         """From where the kernel walks to where the chains are: C y."""
         return _times(self.scale, y) if self.dense else self.scale * y
 
-    def pull(self, score: Array) -> Array:
+    def scale_score(self, score: Array) -> Array:
         """The score where the kernel walks, from that of the chains: C^T g."""
         return _times(_turned(self.scale), score) if self.dense else self.scale * score
 
-    def push(self, score: Array) -> Array:
-        """The inverse of :meth:`pull`."""
+    def unscale_score(self, score: Array) -> Array:
+        """The inverse of :meth:`scale_score`."""
         return _times(_turned(self.inverse), score) if self.dense else self.inverse * score
 
 
@@ -88,7 +88,7 @@ def start(position: Array, dense: bool = False) -> Mass:
 
 
 def windows(num_warmup: int) -> list[tuple[int, int]]:
-    """First step and end (exclusive) of each window in which scales are learnt; none in a short warm-up.
+    """First step and end (exclusive) of each window in which scales are learned; none in a short warm-up.
 
     Example:
         >>> windows(400)
@@ -98,7 +98,7 @@ def windows(num_warmup: int) -> list[tuple[int, int]]:
     """
     if num_warmup < SHORTEST:
         return []
-    first, last, size = FIRST, LAST, WINDOW
+    first, last, size = INITIAL, FINAL, WINDOW
     if first + last + size > num_warmup:
         first, last = int(0.15 * num_warmup), int(0.1 * num_warmup)
         size = num_warmup - first - last
@@ -139,10 +139,10 @@ def update(mass: Mass, position: Array, score: Array, i: Array, num_warmup: int)
         squares = squares + delta * rest
     grown = Mass(mass.scale, mass.inverse, mean, squares, drift, scores, count)
     held = backend.cond(inside, lambda pair: pair[0], lambda pair: pair[1], (grown, mass))
-    return backend.cond(ended, _learnt, lambda same: same, held), ended
+    return backend.cond(ended, _learned, lambda same: same, held), ended
 
 
-def _learnt(mass: Mass) -> Mass:
+def _learned(mass: Mass) -> Mass:
     """Scales from the window that has ended, and an empty one."""
     backend = get_backend(mass.mean)
     xp = backend.xp

@@ -20,7 +20,7 @@ class MomentumState(NamedTuple):
         position: ``(*chains, D)``.
         log_density: ``(*chains,)``.
         score: Gradient of the log density, ``(*chains, D)``.
-        momentum: v, ``(*chains, D)``, in units of the learnt scale.
+        momentum: v, ``(*chains, D)``, in units of the learned scale.
     """
 
     position: Array
@@ -104,9 +104,9 @@ class UnderdampedLangevin(Kernel):
     ) -> tuple[MomentumState, LangevinInfo]:
         first, second, uniform = noise
         xp = get_backend(first).xp
-        kept = xp.exp(-0.5 * self.friction * step_size)[..., None]
-        added = xp.sqrt(1.0 - kept * kept)
-        v = kept * chains.momentum + added * first
+        decay = xp.exp(-0.5 * self.friction * step_size)[..., None]
+        added = xp.sqrt(1.0 - decay * decay)
+        v = decay * chains.momentum + added * first
         there, arrived = integrators.trajectory(
             log_density, LangevinState(*chains[:3]), v, step_size, self.integrator, 1
         )
@@ -114,4 +114,4 @@ class UnderdampedLangevin(Kernel):
         after = 0.5 * xp.sum(arrived * arrived, axis=-1) - there.log_density
         stay = chains._replace(momentum=-v)
         chains, info = metropolis(stay, MomentumState(*there, arrived), before, after, uniform)
-        return chains._replace(momentum=kept * chains.momentum + added * second), info
+        return chains._replace(momentum=decay * chains.momentum + added * second), info

@@ -18,7 +18,7 @@ class Ingredients(NamedTuple):
     Arguments:
         log_lik: log p(x_m | z) by modality, ``(K, T, N)``.
         masks: Factor on a modality where it is scored, 0 elsewhere, ``(T, N)``.
-        pull: log r - log q, summed over the references by their shares, ``(K, T, N)``.
+        log_ratio: log r - log q, summed over the references by their shares, ``(K, T, N)``.
         log_own: Log density of the draws in what they were drawn from, ``(K, T, N)``.
         weights: Factors on modalities, floats.
         joint: Weights of terms whose particles belong together, ``(T, N)``; None where terms stand alone.
@@ -28,7 +28,7 @@ class Ingredients(NamedTuple):
 
     log_lik: dict[str, Array]
     masks: dict[str, Array]
-    pull: Array
+    log_ratio: Array
     log_own: Array
     weights: dict[str, float]
     joint: Array | None = None
@@ -37,7 +37,7 @@ class Ingredients(NamedTuple):
 
     def log_weights(self, beta: Any) -> Array:
         """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``; summed over the terms where they are joint."""
-        total = _times(beta, self.pull)
+        total = _times(beta, self.log_ratio)
         for name, value in self.log_lik.items():
             total = total + _times(self.weights.get(name, 1.0), self.masks[name] * value)
         return self.joined(total)
@@ -54,10 +54,10 @@ class Ingredients(NamedTuple):
         return backend.xp.exp(backend.log_softmax(self.log_weights(beta), axis=0))
 
     def free(self, backend: Backend, bits: float) -> "Ingredients":
-        """The same, where a divergence below ``bits`` nats counts as that much: the mean pull is at most -bits."""
+        """The same, where a divergence below ``bits`` nats counts as that much: the mean log ratio is at most -bits."""
         xp = backend.xp
-        mean = xp.mean(self.pull, axis=0, keepdims=True)
-        return self._replace(pull=xp.broadcast_to(xp.clip(mean, max=-bits), self.pull.shape))
+        mean = xp.mean(self.log_ratio, axis=0, keepdims=True)
+        return self._replace(log_ratio=xp.broadcast_to(xp.clip(mean, max=-bits), self.log_ratio.shape))
 
 
 def bound_and_record(
@@ -88,21 +88,21 @@ def bound_and_record(
     bound = xp.where(factor > 0, bound, xp.zeros_like(bound))
     per_datum = xp.sum(factor * bound, axis=0)
     loss = -xp.sum(parts.scale * per_datum)
-    still = backend.stop_gradient
+    stop_gradient = backend.stop_gradient
     share = shares(weight)
     record = {
-        "loss": -xp.mean(still(per_datum)),
-        "kl": -xp.mean(xp.sum(share * xp.mean(still(parts.pull), axis=0), axis=0)),
+        "loss": -xp.mean(stop_gradient(per_datum)),
+        "kl": -xp.mean(xp.sum(share * xp.mean(stop_gradient(parts.log_ratio), axis=0), axis=0)),
     }
     if parts.outside is not None:
         loss = loss - parts.outside
         # A number per datum has its share of what all data have in common.
-        record["outside"] = still(parts.outside) / (parts.scale * per_datum.shape[0])
+        record["outside"] = stop_gradient(parts.outside) / (parts.scale * per_datum.shape[0])
         record["loss"] = record["loss"] - record["outside"]
     for name, value in parts.log_lik.items():
         scored = share * parts.masks[name]
         number = xp.sum(scored)
-        value = xp.sum(scored * xp.mean(still(value), axis=0))
+        value = xp.sum(scored * xp.mean(stop_gradient(value), axis=0))
         record[f"log_lik.{name}"] = value / xp.where(number > 0, number, xp.ones_like(number))
     return loss, record
 

@@ -1,4 +1,4 @@
-r"""An objective is a table: weighted terms of "encode from E, score T, pull towards r, density of q".
+r"""An objective is a table: weighted terms of "encode from E, score T, reference r, density of q".
 
 .. math:: L = \sum_t w_t \, \mathbb{E}_{z \sim q(\cdot \mid x_{E_t})}\big[ \log p(x_{T_t} \mid z)
     + \beta (\log r_t(z) - \log q_t(z)) \big]
@@ -251,15 +251,15 @@ class Objective(ByValue):
     ) -> Ingredients:
         """The ingredients whose gradient is the doubly reparametrised one."""
         backend, xp = run.backend, run.backend.xp
-        still = draws._replace(latents={name: backend.stop_gradient(z) for name, z in draws.latents.items()})
+        frozen = draws._replace(latents={name: backend.stop_gradient(z) for name, z in draws.latents.items()})
 
         def slope(part: Callable[["Densities"], Array]) -> Array:
-            return held(backend, lambda at: part(self._densities(run, batch, terms, at)), still)[1]
+            return held(backend, lambda at: part(self._densities(run, batch, terms, at)), frozen)[1]
 
         # 1. The weights come first: they are in the factor of the draws' gradient.
-        live = self._densities(run, batch, terms, still)
+        live = self._densities(run, batch, terms, frozen)
         log_q = backend.stop_gradient(live.log_q)
-        first = self._ingredients(run.frozen(), batch, terms, still, log_q, log_q)
+        first = self._ingredients(run.frozen(), batch, terms, frozen, log_q, log_q)
         weight = backend.stop_gradient(first.normalised_weights(backend, beta))
         # 2. The share of the component that drew.
         share = xp.ones_like(log_q)
@@ -286,7 +286,7 @@ class Objective(ByValue):
             # 4. What the other components keep, and what log q has beyond the density of what was drawn from.
             drawn = live.component + live.rest
             if draws.uneven:
-                plain = run.density(still, terms.encode, plain=True)
+                plain = run.density(frozen, terms.encode, plain=True)
                 drawn = self._total(xp, terms, owned, plain, xp.broadcast_to(run.like, draws.shape))
             log_q = log_q + gradient_of(backend, live.log_q - share * drawn)
         if self.density == "mixture":
@@ -309,15 +309,15 @@ class Objective(ByValue):
                 f"Expected modalities in the plate of the data, where beta, weights and free bits are; got "
                 f"{list(scores.astray)} outside it. Observe all modalities in one mm.plate(batch)."
             )
-        pull = self._total(xp, terms, owned, scores.log_prior, xp.broadcast_to(run.like, draws.shape)) - log_q
+        log_ratio = self._total(xp, terms, owned, scores.log_prior, xp.broadcast_to(run.like, draws.shape)) - log_q
         if terms.reference is not None:
             across = run.density(draws, terms.reference.subsets, cross=True)
             others = sum(across.values()) - log_q[:, :, None, :]
-            pull = terms.reference.prior * pull + xp.sum(terms.reference.share * others, axis=2)
+            log_ratio = terms.reference.prior * log_ratio + xp.sum(terms.reference.share * others, axis=2)
         masks = {site: factor(xp, terms, batch, site, log_q) for site in scores.log_lik}
         joint = terms.weight if terms.joint else None
         outside = scores.log_ratio_outside(draws)
-        return Ingredients(scores.log_lik, masks, pull, log_own, self.weights, joint, outside, scores.scale)
+        return Ingredients(scores.log_lik, masks, log_ratio, log_own, self.weights, joint, outside, scores.scale)
 
     def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> Scores:
         """The model's log densities; each modality is decoded for the terms alone that may score it."""

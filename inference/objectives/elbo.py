@@ -5,8 +5,8 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import present_table
 from mmppl.inference.objectives.terms import Terms
+from mmppl.subsets import present_table
 
 Array = Any
 

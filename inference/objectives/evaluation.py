@@ -12,10 +12,9 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
-from mmppl.inference.objectives.mixtures import factors_of
 from mmppl.inference.objectives.runs import Layout, Program, Runs
 from mmppl.inference.objectives.terms import Draws, Scores, Terms
-from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
+from mmppl.sites import PLATE, Site, alone, data_plate, factors_of, in_plate, per_datum, plate_scale, total
 
 Array = Any
 
@@ -40,12 +39,12 @@ class Evaluation:
     batch: Batch
     names: tuple[str, ...]
 
-    @property
+    @cached_property
     def backend(self) -> Backend:
         """The backend of the arrays."""
         return self.runs.backend
 
-    @property
+    @cached_property
     def like(self) -> Array:
         """An array of the parameters' floating type."""
         return self.runs.like
@@ -70,7 +69,8 @@ class Evaluation:
         if several:
             self.layout  # noqa: B018 - looked at before the step's own runs, whose networks it must not touch
         if shape[:2] == (1, 1):
-            out = self._split(self._guided(masks[0, ...], several, rng=self.runs.keys(0, ()), role="draw"), how)
+            seen, key = self._seen(masks, several), self.runs.keys(0, ())
+            out = self._split(self.runs.run(self.guide, seen, rng=key, role="draw"), how)
             return out._replace(latents=_widen(out.latents), log_q=_widen(out.log_q), outside=_widen(out.outside))
         if self.layout.simple:
             seen, key = self._seen(masks, several), self.runs.keys(0, ())
@@ -99,8 +99,9 @@ class Evaluation:
             return {}  # nothing lies in the plate of the data
 
         def one(values: dict, mask: Array) -> dict:
-            sites = self._guided(mask, several, {**common, **values}, rng=self.runs.keys(0, ()))
-            return self._rows(sites, draws.scale, plain)
+            seen, key = self._seen(mask, several), self.runs.keys(0, ())
+            sites = self.runs.run(self.guide, seen, {**common, **values}, rng=key)
+            return self._rows(sites, self.plate(sites), draws.scale, plain)
 
         if cross:
             return self._each(shape, lambda values: self.runs.map(lambda mask: one(values, mask), masks), own)
@@ -117,7 +118,7 @@ class Evaluation:
         if not draws.single and not draws.looped and self.layout.simple:
             latents = {n: z for n, z in draws.latents.items() if n not in draws.auxiliary}
             sites = self.runs.run(self.model, batch, latents, axes=draws.shape[:2], **how)
-            scale = self._check(sites, draws)
+            _, scale = self._check(sites, draws)
             if alone(sites.values(), self.layout.plate):
                 parts = _sorted(self._local(sites, draws.shape, scale), sites, prior)
                 return Scores(*parts, 0.0, draws.beside, scale)
@@ -130,9 +131,9 @@ class Evaluation:
         def one(values: dict) -> tuple[dict, dict, Array]:
             nonlocal beside, scale, astray
             sites = self.runs.run(self.model, batch, {**common, **values}, **how)
-            scale = self._check(sites, draws)
+            plate, scale = self._check(sites, draws)
             wanted = sites if prior else {n: site for n, site in sites.items() if site.observed}
-            outside = [site for site in wanted.values() if in_plate(site, self.plate(sites)) is None]
+            outside = [site for site in wanted.values() if in_plate(site, plate) is None]
             beside = beside or bool(outside)
             astray = tuple(site.name for site in outside if site.name in batch.modalities)
             if astray and not draws.linear:
@@ -141,7 +142,7 @@ class Evaluation:
                     "or terms weigh each datum by itself: observe all modalities in one mm.plate(batch)."
                 )
             sums = sum((total(site) for site in outside), start=xp.zeros_like(self.like))
-            return *_sorted(self._rows(wanted, scale), wanted, prior), sums
+            return *_sorted(self._rows(wanted, plate, scale), wanted, prior), sums
 
         if draws.single:
             log_lik, log_prior, outside = one({n: z[0, 0, ...] for n, z in own.items()})
@@ -201,14 +202,8 @@ class Evaluation:
         if masks.ndim == 3 and masks.shape[0] == 1:
             present = {name: mask[0, ...] for name, mask in present.items()}
         if not several and next(iter(present.values())).ndim == 1:
-            return batch.with_present(present)
+            return batch.through(present)
         return Batch.trusted(batch.values, present, batch.label, len(batch), elements=batch.elements)
-
-    def _guided(
-        self, mask: Array, several: bool, values: Mapping | None = None, *, rng: Any, role: str = "density"
-    ) -> dict[str, Site]:
-        """The sites of the guide for one mask ``(N, M)``."""
-        return self.runs.run(self.guide, self._seen(mask, several), values, rng=rng, role=role)
 
     def _drawn_one_by_one(self, masks: Array, how: Mapping[str, Any]) -> Draws:
         """One run of the guide for each particle and term."""
@@ -216,7 +211,8 @@ class Evaluation:
         if not how["linear"]:
             # What lies outside the plate is drawn once, from what the whole batch says.
             every = xp.stack([self.batch.present[name] for name in self.batch.modalities], axis=-1)
-            first = self._split(self._guided(every, several, rng=self.runs.keys(0, ()), role="draw"), how)
+            seen, key = self._seen(every, several), self.runs.keys(0, ())
+            first = self._split(self.runs.run(self.guide, seen, rng=key, role="draw"), how)
             lost = [n for n in first.outside if n in first.auxiliary]
             if lost:
                 raise ObjectiveError(
@@ -228,7 +224,8 @@ class Evaluation:
         kinds: list[Draws] = []
 
         def one(mask: Array, key: Array) -> tuple:
-            out = self._split(self._guided(mask, several, known, rng=key, role="draw"), how)
+            seen = self._seen(mask, several)
+            out = self._split(self.runs.run(self.guide, seen, known, rng=key, role="draw"), how)
             kinds.append(out)
             return out.latents, out.log_q, {} if known else out.outside, out.log_q_outside
 
@@ -255,14 +252,15 @@ class Evaluation:
         return _tree(lambda x: x.reshape((*shape[:2], *x.shape[1:])), found[0]), found[1]
 
     # Sites --------------------------------------------------------------------------------------------------------
-    def _scales(self, sites: Mapping[str, Site]) -> list[float]:
+    @staticmethod
+    def _scales(sites: Mapping[str, Site], plate: str | None) -> list[float]:
         """Factors of the plate of the data, total over batch size, one for each site in it."""
-        plate = self.plate(sites)
         return [plate_scale(frame) for site in sites.values() if (frame := in_plate(site, plate)) is not None]
 
     def _split(self, sites: Mapping[str, Site], how: Mapping[str, Any], lead: bool = False) -> Draws:
         """Draws of a run of the guide, with their log densities; ``lead`` where particles and terms have axes."""
-        plate, scale = self.plate(sites), (self._scales(sites) or [1.0])[-1]
+        plate = self.plate(sites)
+        scale = (self._scales(sites, plate) or [1.0])[-1]
         latents = {n: site for n, site in sites.items() if not site.observed}
         local = {n: site for n, site in latents.items() if in_plate(site, plate) is not None}
         outside = {n: site for n, site in latents.items() if n not in local}
@@ -271,7 +269,7 @@ class Evaluation:
         beside = [site for site in sites.values() if in_plate(site, plate) is None]
         return Draws(
             {n: site.value for n, site in local.items()},
-            self._local(sites, how["shape"], scale) if lead else self._rows(sites, scale),
+            self._local(sites, how["shape"], scale) if lead else self._rows(sites, plate, scale),
             tuple(n for n, site in latents.items() if site.discrete),
             tuple(n for n, site in latents.items() if site.auxiliary),
             rows,
@@ -286,9 +284,9 @@ class Evaluation:
             **how,
         )
 
-    def _rows(self, sites: Mapping[str, Site], scale: float, plain: bool = False) -> dict[str, Array]:
+    @staticmethod
+    def _rows(sites: Mapping[str, Site], plate: str | None, scale: float, plain: bool = False) -> dict[str, Array]:
         """Log densities ``(N,)`` of the sites in the plate of the data."""
-        plate = self.plate(sites)
         frames = {name: in_plate(site, plate) for name, site in sites.items()}
         return {n: per_datum(sites[n], frame, scale, plain) for n, frame in frames.items() if frame is not None}
 
@@ -301,13 +299,13 @@ class Evaluation:
         found = {n: sites[n].log_density(scale) if own is None else own() for n, own in drawn.items()}
         return {name: xp.broadcast_to(own, shape) for name, own in found.items()}
 
-    def _check(self, sites: Mapping[str, Site], draws: Draws) -> float:
-        """The plate's scale; raises unless guide and model have the same latents, in the same places."""
+    def _check(self, sites: Mapping[str, Site], draws: Draws) -> tuple[str | None, float]:
+        """Plate of the data and its scale; raises unless guide and model have the same latents in the same places."""
         plate = self.plate(sites)
         halves = [n for n in self.batch.modalities if n not in sites and f"{n}_observed" in sites]
         if halves:
             raise ObjectiveError(
-                f"Modalities {halves} are observed with obs_mask, so their terms cannot be told by name. Say what is "
+                f"Modalities {halves} are observed with obs_mask, so their terms have no names. Say what is "
                 "present in Batch(values, present), and observe by mm.observe(name, fn, batch)."
             )
         latents = {n: site for n, site in sites.items() if not site.observed}
@@ -327,13 +325,13 @@ class Evaluation:
                 f"Latents {moved} lie in the plate of the data in only one of model and guide; several particles or "
                 "terms weigh each datum by itself. Put them into mm.plate(batch) in both."
             )
-        scales = self._scales(sites)
+        scales = self._scales(sites, plate)
         if draws.latents and scales and set(scales) != {draws.scale}:
             raise ObjectiveError(
                 f"The plate of the data stands for {draws.scale * len(self.batch):.0f} rows in the guide and "
                 f"{scales[-1] * len(self.batch):.0f} in the model. Give mm.plate(batch, size) the same size in both."
             )
-        return (scales or [draws.scale])[-1]
+        return plate, (scales or [draws.scale])[-1]
 
 
 def _widen(parts: dict[str, Array]) -> dict[str, Array]:

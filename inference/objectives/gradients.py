@@ -53,8 +53,8 @@ def scaled(backend: Backend, draws: Draws, factor: Callable[[str], Array]) -> Dr
     """The same draws with their gradients multiplied by a factor ``(K, T, N)`` of each site."""
     out = {}
     for name, z in draws.latents.items():
-        still, times = backend.stop_gradient(z), factor(name)
+        frozen, times = backend.stop_gradient(z), factor(name)
         row = draws.rows[name]
         shape = (*times.shape[:2], *(1,) * row, times.shape[2], *(1,) * (z.ndim - 3 - row))
-        out[name] = still + times.reshape(shape) * (z - still)
+        out[name] = frozen + times.reshape(shape) * (z - frozen)
     return draws._replace(latents=out)

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from mmppl._backend import Backend
-from mmppl.aggregation.mixture import choose
 from mmppl.batch import Batch
 from mmppl.checks import checked, one_of
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import present_table, table
 from mmppl.inference.objectives.terms import References, Terms
+from mmppl.numerics import choose
+from mmppl.subsets import present_table, table
 
 Array = Any
 

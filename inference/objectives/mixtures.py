@@ -14,33 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmppl.errors import ObjectiveError
 from mmppl.inference.objectives.terms import Draws, Terms
-from mmppl.sites import Site, in_plate, plate_scale
 
 if TYPE_CHECKING:
     from mmppl.inference.objectives.evaluation import Evaluation
 
 Array = Any
 
-__all__ = ["factors_of", "mixed", "own_share"]
-
-
-def factors_of(sites: Mapping[str, Site], plate: str | None, scale: float) -> dict[str, Any]:
-    """Scales other than 1 of sites in the plate of the data, by name, that plate's own left out.
-
-    One that is a number, or has a value for each row, can be taken out of a sum over other plates; None stands for
-    others, and for that of a plate of which only some rows are drawn.
-    """
-    out = {}
-    for name, site in sites.items():
-        factor, frame = site.factor(scale), in_plate(site, plate)
-        number = isinstance(factor, float | int)
-        if number and factor == 1.0:
-            continue
-        others = [other for other in site.frames if other != frame]
-        by_row = not others and frame is not None and frame.dim == -1
-        whole, axes = all(plate_scale(other) == 1.0 for other in others), getattr(factor, "ndim", 2)
-        out[name] = factor if whole and (number or axes == 0 or (by_row and axes == 1)) else None
-    return out
+__all__ = ["mixed", "own_share"]
 
 
 def mixed(run: "Evaluation", draws: Draws, across: Mapping[str, Array], weight: Array) -> Array:

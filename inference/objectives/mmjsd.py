@@ -5,8 +5,8 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import inside, present_table, singles
 from mmppl.inference.objectives.terms import References, Terms
+from mmppl.subsets import inside, present_table, singles
 
 Array = Any
 

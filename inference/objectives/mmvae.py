@@ -5,8 +5,8 @@ from typing import Any
 from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.inference.objectives.stratified import Stratified
-from mmppl.inference.objectives.subsets import present_table, singles
 from mmppl.inference.objectives.terms import Terms
+from mmppl.subsets import present_table, singles
 
 Array = Any
 

@@ -3,12 +3,10 @@
 from typing import Any
 
 from mmppl._backend import Backend
-from mmppl.aggregation import all_subsets
-from mmppl.aggregation.mixture import MAX_SUBSETS
 from mmppl.batch import Batch
 from mmppl.inference.objectives.stratified import Stratified
-from mmppl.inference.objectives.subsets import present_table, random_subsets, table
 from mmppl.inference.objectives.terms import Terms
+from mmppl.subsets import MAX_SUBSETS, all_subsets, present_table, random_subsets, table
 
 Array = Any
 

@@ -6,8 +6,8 @@ from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, singles
 from mmppl.inference.objectives.terms import Terms
+from mmppl.subsets import inside, present_table, random_subsets, singles
 
 Array = Any
 

@@ -117,9 +117,9 @@ class Refined(Objective):
                     "Refined moves the latents of each datum by themselves; got sites outside the plate of the data. "
                     "Use the objective within alone, or put them into mm.plate(batch)."
                 )
-            pull = sum(scores.log_prior.values())
-            masks = {name: factor(backend.xp, terms, batch, name, pull) for name in scores.log_lik}
-            return Ingredients(scores.log_lik, masks, pull, pull, self.weights, scale=scores.scale)
+            log_prior = sum(scores.log_prior.values())
+            masks = {name: factor(backend.xp, terms, batch, name, log_prior) for name in scores.log_lik}
+            return Ingredients(scores.log_lik, masks, log_prior, log_prior, self.weights, scale=scores.scale)
 
         if draws.auxiliary:
             raise ObjectiveError(f"Refined cannot move the guide's auxiliary sites {list(draws.auxiliary)}.")

@@ -7,8 +7,9 @@ from mmppl.checks import checked
 from mmppl.errors import OptionError
 from mmppl.inference.objectives.algebra import shares
 from mmppl.inference.objectives.base import Objective
-from mmppl.inference.objectives.subsets import inside
 from mmppl.inference.objectives.terms import Terms
+from mmppl.numerics import choose
+from mmppl.subsets import inside
 
 Array = Any
 
@@ -46,10 +47,7 @@ class Stratified(Objective):
         weight = shares(valid)
         if self.strata == "all":
             return Terms(encode, present[None, ...], weight)
-        upper = xp.cumulative_sum(weight, axis=0)
-        u = backend.uniform(rng, (present.shape[0],), like)
-        hit = xp.astype((u < upper) | (upper > 1.0 - 1e-5), like.dtype) * valid
-        first = hit * xp.astype(xp.cumulative_sum(hit, axis=0) < 1.5, like.dtype)
-        chosen = xp.any((first[..., None] > 0.5) & encode, axis=0)
+        one = choose(backend.uniform(rng, (present.shape[0],), like), xp.moveaxis(weight, 0, -1)) > 0.5
+        chosen = xp.any(xp.moveaxis(one, -1, 0)[..., None] & encode, axis=0)
         drawn = xp.astype(xp.any(chosen, axis=-1), like.dtype)
         return Terms(chosen[None, ...], present[None, ...], drawn[None, :], mixture=(encode, weight))

@@ -23,7 +23,7 @@ __all__ = ["CHOSEN", "DRAWS", "Estimates", "How", "estimates", "fitted_normals",
 CHOSEN = ("importance", "normal", "annealed")
 DRAWS = {"importance": 1000, "normal": 1000, "annealed": 128, "bound": 64}
 # The chains of a fit, and transitions before each, of which the later half count. The power of the posterior that is
-# first walked lets chains cross to modes of which the guide knows nothing; they cool down before the later fits.
+# first explored lets chains cross to modes of which the guide knows nothing; they cool down before the later fits.
 CHAINS, TRANSITIONS, HOTTEST = 32, 20, 0.01
 POWERS = (np.full(TRANSITIONS, HOTTEST), np.geomspace(HOTTEST, 1.0, TRANSITIONS), *3 * (np.ones(TRANSITIONS),))
 # One draw in so many is of the broad normal.
@@ -58,14 +58,14 @@ class Estimates(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Walk:
+class NormalFits:
     """Normals fitted to the posteriors of N data on the real line.
 
     Arguments:
         normal: The fits.
         centers: Of as many normals in their coordinates, one where each chain's mode is, ``(C, N, D)``.
         broad: Those of a power of the posteriors, which are wider.
-        step_size: What the chains have learnt in their coordinates, ``(N,)``.
+        step_size: What the chains have learned in their coordinates, ``(N,)``.
         like: One draw of the latents, which says their shapes, ``(1, N, *event)`` by site.
     """
 
@@ -75,9 +75,9 @@ class Walk:
     step_size: np.ndarray
     like: Mapping[str, Any]
 
-    def of(self, rows: np.ndarray) -> "Walk":
+    def of(self, rows: np.ndarray) -> "NormalFits":
         """Those of some of the data, by number."""
-        return Walk(
+        return NormalFits(
             Normal(*(x[rows] for x in self.normal)),
             self.centers[:, rows],
             Normal(*(x[rows] for x in self.broad)),
@@ -102,15 +102,15 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
     """Estimates of each datum by the first method whose k is trusted, or by that whose k is least."""
     num = len(data)
     found = Estimates(np.zeros(num), np.zeros(num), np.full(num, np.inf), np.full(num, how.methods[0], object))
-    left, walk, walked = np.arange(num), None, np.arange(num)
+    left, fits, fitted_rows = np.arange(num), None, np.arange(num)
     for method in how.methods:
         if not left.size:
             break
         with asked_by(f"log_likelihood, {how.draws[method]} draws of {len(left)} rows (num, chunk)"):
             if method in ("normal", "annealed"):
-                if walk is None:
-                    walk, walked = fitted_normals(fitted, data[left], how.chunk, seed), left
-                own = walk.of(np.searchsorted(walked, left))
+                if fits is None:
+                    fits, fitted_rows = fitted_normals(fitted, data[left], how.chunk, seed), left
+                own = fits.of(np.searchsorted(fitted_rows, left))
                 steps = how.steps if method == "annealed" else 1
                 weights = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
             else:
@@ -164,7 +164,7 @@ def _summarise(log_weight: np.ndarray, log_near: np.ndarray | None, method: str)
 
 
 @cache
-def _walker(ppl: PPL) -> Any:
+def _kernel_of(ppl: PPL) -> Any:
     """One kernel for all calls, so that a host compiles its steps once."""
     return ppl.HMC(None, num_steps=4, step_size=0.375)
 
@@ -200,9 +200,9 @@ def _from_guide(fitted: Fitted, data: Batch, num: int, chunk: int, seed: int) ->
     return np.concatenate(out, axis=1)
 
 
-def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
+def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> NormalFits:
     """Normals fitted to chains that start at the guide's draws, and of a power of the posterior at first."""
-    host, kernel = fitted.program.ppl.host, _walker(fitted.program.ppl)
+    host, kernel = fitted.program.ppl.host, _kernel_of(fitted.program.ppl)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // CHAINS)):
         some, again = data[rows], _again(seed + 1, int(rows[0]))
@@ -223,14 +223,14 @@ def fitted_normals(fitted: Fitted, data: Batch, chunk: int, seed: int) -> Walk:
             if fit == 0:
                 broad = widened(normal, last.out(flat[0]), CHAINS)
         found = modes(last, *late)
-        walk = Walk(found.normal, found.centers, broad, size * found.narrower, like)
-        out.append(walk.of(np.arange(new)))
-    return Walk(
-        _joined([walk.normal for walk in out]),
-        np.concatenate([walk.centers for walk in out], axis=1),
-        _joined([walk.broad for walk in out]),
-        np.concatenate([walk.step_size for walk in out]),
-        {name: np.concatenate([walk.like[name] for walk in out], axis=1) for name in out[0].like},
+        fits = NormalFits(found.normal, found.centers, broad, size * found.narrower, like)
+        out.append(fits.of(np.arange(new)))
+    return NormalFits(
+        _joined([fits.normal for fits in out]),
+        np.concatenate([fits.centers for fits in out], axis=1),
+        _joined([fits.broad for fits in out]),
+        np.concatenate([fits.step_size for fits in out]),
+        {name: np.concatenate([fits.like[name] for fits in out], axis=1) for name in out[0].like},
     )
 
 
@@ -240,13 +240,13 @@ def _joined(normals: list[Normal]) -> Normal:
 
 
 def _from_normal(
-    fitted: Fitted, data: Batch, walk: Walk, num: int, steps: int, chunk: int, seed: int
+    fitted: Fitted, data: Batch, fits: NormalFits, num: int, steps: int, chunk: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log weights of draws from the normals, annealed in so many steps, and log q_0 / q of the draws, ``(K, N)``."""
-    host, kernel, path = fitted.program.ppl.host, _walker(fitted.program.ppl), inverse_temperatures(steps)
+    host, kernel, path = fitted.program.ppl.host, _kernel_of(fitted.program.ppl), inverse_temperatures(steps)
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
-        own, again = walk.of(rows), _again(seed + 2, int(rows[0]))
+        own, again = fits.of(rows), _again(seed + 2, int(rows[0]))
         eps = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
         few, near = -(-num // ONE_IN), own.centers[np.arange(num) % len(own.centers)] + eps
         start = np.concatenate([own.normal.into(own.broad.out(eps[:few])), near[few:]])

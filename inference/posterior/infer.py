@@ -122,7 +122,7 @@ def draw_posterior(
             posterior = _together(parts, data, rows)
     else:
         start = _start(fitted, data, init, num_chains, one if rows is None else rows)
-        _probe(fitted, data, start, make(None) if name in KERNELS else None, name)
+        _check_start(fitted, data, start, make(None) if name in KERNELS else None, name)
         draws, stats = fitted.program.ppl.host.chains(
             fitted,
             data,
@@ -222,7 +222,7 @@ def _start(fitted: Fitted, data: Batch, init: Any, num_chains: int, seed: Any) -
     return out
 
 
-def _probe(fitted: Fitted, data: Batch, start: dict[str, np.ndarray], kernel: Any, name: str) -> None:
+def _check_start(fitted: Fitted, data: Batch, start: dict[str, np.ndarray], kernel: Any, name: str) -> None:
     """Refuses a start where a log density is not a number, and a likelihood that a gradient kernel cannot follow."""
     few = {site: z[:2] for site, z in start.items()}
     if len(next(iter(few.values()))) == 1:
@@ -231,7 +231,7 @@ def _probe(fitted: Fitted, data: Batch, start: dict[str, np.ndarray], kernel: An
     follows = name in JOINT or (kernel is not None and kernel.gradient)
     # Likelihoods of systems that ship have gradients, which take twice as long to look at.
     follows &= not is_shipped(fitted.program.model)
-    values, reached = fitted.program.ppl.host.probe(fitted.model, few, data, follows)
+    values, reached = fitted.program.ppl.host.log_densities(fitted.model, few, data, follows)
     for site, value in values.items():
         bad = np.flatnonzero(np.isnan(value[:1]).any(0) | np.isposinf(value[:1]).any(0))
         if bad.size:

@@ -55,7 +55,7 @@ class LogLikelihood(NamedTuple):
 
     @property
     def trusted(self) -> bool:
-        """True if the mean may be told with an error; see :func:`~mmppl.inference.posterior.trust.trusted_k`."""
+        """True if the mean may be reported with an error; see :func:`~mmppl.inference.posterior.trust.trusted_k`."""
         return trusted_k(self.share_above)
 
 

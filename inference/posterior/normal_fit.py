@@ -136,9 +136,9 @@ def modes(last: Normal, y: np.ndarray, score: np.ndarray) -> Modes:
     shape = y.shape[2:]
     together = next_fit(last, y.reshape(-1, *shape), score.reshape(-1, *shape))
     far = _far(together, last.out(y.reshape(-1, *shape)), y.shape[1])[0].any(-1)
-    own, pull = y.mean(axis=0), score.mean(axis=0)
-    cov = _covariance((y - own).reshape(-1, *shape), (score - pull).reshape(-1, *shape))[1]
-    centers = last.out(own + (cov @ pull[..., None])[..., 0])
+    own, slope = y.mean(axis=0), score.mean(axis=0)
+    cov = _covariance((y - own).reshape(-1, *shape), (score - slope).reshape(-1, *shape))[1]
+    centers = last.out(own + (cov @ slope[..., None])[..., 0])
     scale = np.where(
         far[:, None, None], np.linalg.cholesky(last.scale @ cov @ last.scale.swapaxes(-1, -2)), together.scale
     )
@@ -158,10 +158,10 @@ def _far(normal: Normal, z: np.ndarray, chains: int) -> tuple[np.ndarray, np.nda
 
 def _covariance(y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The means of draws and scores applied: the fit's mean ``(N, D)`` and covariance ``(N, D, D)``."""
-    draws, pull = (_moments(x) for x in (y, score))
-    half, unhalf = _roots(pull[1])
+    draws, scores = (_moments(x) for x in (y, score))
+    half, unhalf = _roots(scores[1])
     cov = unhalf @ _roots(half @ draws[1] @ half)[0] @ unhalf
-    return draws[0] + (cov @ pull[0][..., None])[..., 0], cov
+    return draws[0] + (cov @ scores[0][..., None])[..., 0], cov
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

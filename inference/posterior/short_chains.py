@@ -78,12 +78,12 @@ def refine_draws(
     hidden = {name: z for name, z in hidden.items() if name in fitted.latents}
     ppl = fitted.program.ppl
     return ppl.host.refine(
-        fitted.model, hidden, data, _walker(ppl, kernel, tuple(sorted(options.items()))), steps, seed
+        fitted.model, hidden, data, _kernel_of(ppl, kernel, tuple(sorted(options.items()))), steps, seed
     )
 
 
 @cache
-def _walker(ppl: PPL, kernel: str, options: tuple) -> Kernel:
+def _kernel_of(ppl: PPL, kernel: str, options: tuple) -> Kernel:
     """One kernel for all calls, so that a host compiles its steps once."""
     try:
         return getattr(ppl, KERNELS[kernel].__name__)(None, **dict(options))
@@ -99,7 +99,7 @@ def refine_steps(
     steps: int,
     noise: Callable[[Any], Any],
 ) -> Array:
-    """The position ``(*chains, D)`` after some steps; step sizes are learnt in the first half.
+    """The position ``(*chains, D)`` after some steps; step sizes are learned in the first half.
 
     Arguments:
         backend: The backend of the arrays.

@@ -178,73 +178,99 @@ def _learn(
     based = how.net in ("lowrank", "potential")
     outputs: tuple[int, ...] = () if how.net == "potential" else ((wide,) if based else (dim,))
     spec = MLP((wide if based else dim,), outputs, how.hidden, "silu", zero_last=how.net != "score")
-    net = ppl.host.build_all({"ratio": spec}, how.seed)["ratio"]
+    own = RatioProgram(ppl, how, ppl.host.build_all({"ratio": spec}, how.seed)["ratio"], found, start)
+    shape = {"rows": Modality((2 * dim,))}
+    data, held = _side_by_side(*train), _side_by_side(*test)
+    program = Program(own.model, lambda batch: None, ppl.ELBO(), ppl, shape)
+    size = min(how.batch_size, len(data))
+    options = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": None, "ema": 0.0}
+    trainer = ppl.host.Trainer(program, data[:size], **options)
+    trainer.begin(Stage())
+    best, saved, since = np.inf, trainer.snapshot(), 0
+    for epoch in range(how.epochs):
+        for batch in minibatches(data, size, seed=how.seed, epoch=epoch):
+            trainer.step(batch)
+        value = float(trainer.encode(own.held_out, held, size)["rows"].mean())
+        if value < best:
+            best, saved, since = value, trainer.snapshot(), 0
+        else:
+            since += 1
+        if since > how.patience:
+            break
+    trainer.restore(saved)
+    return lambda x: trainer.encode(own.values, _side_by_side(x), size)["rows"].astype(np.float64)
 
-    def columns(backend: Any, like: Array) -> Array:
+
+def _side_by_side(*parts: np.ndarray) -> Batch:
+    """Rows of latents, and what they are compared with, as one modality."""
+    return Batch({"rows": np.concatenate(parts, axis=1).astype("float32")})
+
+
+@dataclass(frozen=True, eq=False)
+class RatioProgram:
+    """Program whose objective is the loss of a score ratio, of latents ``(N, D)`` with their references beside them.
+
+    Arguments:
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
+        how: How it is learned.
+        net: The network g.
+        found: Directions found already, ``(D, R)``.
+        start: Where free directions start, ``(D, R')``.
+    """
+
+    ppl: PPL
+    how: RatioLearning
+    net: Any
+    found: np.ndarray
+    start: np.ndarray
+
+    def columns(self, backend: Any, like: Array) -> Array:
         """A: directions found and free ones, those orthogonal to the former and of unit length when deflating."""
-        free = ppl.host.param("ratio.basis", backend.asarray(start, like=like))
-        fixed = backend.asarray(found, like=like)
-        if how.deflate:
+        free = self.ppl.host.param("ratio.basis", backend.asarray(self.start, like=like))
+        fixed = backend.asarray(self.found, like=like)
+        if self.how.deflate:
             free = free - fixed @ (fixed.T @ free)
             free = free / backend.xp.sqrt(backend.xp.sum(free**2, axis=0))
         return backend.xp.concat([fixed, free], axis=1)
 
-    def ratio(x: Array) -> tuple[Callable[[Array], Array], Array | None]:
-        backend, g = get_backend(x), ppl.net("ratio", net)
-        if how.net == "free":
+    def ratio(self, x: Array) -> tuple[Callable[[Array], Array], Array | None]:
+        """The ratio as a function of latents, and the columns A that it is of, where it has any."""
+        backend, g = get_backend(x), self.ppl.net("ratio", self.net)
+        if self.how.net == "free":
             return g, None
-        if how.net == "score":
+        if self.how.net == "score":
             return lambda y: g(y) + y, None
-        a = columns(backend, x)
-        if how.net == "lowrank":
+        a = self.columns(backend, x)
+        if self.how.net == "lowrank":
             return lambda y: g(y @ a) @ a.T, a
         return lambda y: backend.vjp(lambda u: g(u @ a), y, backend.xp.ones_like(y[..., 0]))[1], a
 
-    def losses(rows: Array) -> tuple[Array, Array]:
+    def losses(self, rows: Array) -> tuple[Array, Array]:
+        """Loss of each row, without penalties and with them, ``(N,)``."""
+        how, dim = self.how, len(self.found)
         x, reference = rows[..., :dim], rows[..., dim:]
         backend = get_backend(x)
-        s, a = ratio(x)
-        rng = ppl.host.random()
+        s, a = self.ratio(x)
+        rng = self.ppl.host.random()
         if how.blur:
             own = denoising_ratio_losses(backend, s, x, backend.normal(rng, x.shape, x), how.blur)
         else:
             own = ratio_losses(backend, s, x, directions(backend, rng, x, how.probes), reference)
         return own, own + how.strength * penalty(backend, how.penalty, s(x), a) if how.strength else own
 
-    def model(batch: Batch) -> None:
-        value = losses(batch["rows"])[1]
-        with ppl.plate(batch):
-            ppl.host.factor("ratio", -value)
+    def model(self, batch: Batch) -> None:
+        """The model: a factor for each row."""
+        value = self.losses(batch["rows"])[1]
+        with self.ppl.plate(batch):
+            self.ppl.host.factor("ratio", -value)
 
-    def side_by_side(*parts: np.ndarray) -> Batch:
-        return Batch({"rows": np.concatenate(parts, axis=1).astype("float32")})
+    def held_out(self, batch: Batch) -> dict[str, Array]:
+        """Loss of each row."""
+        return {"rows": self.losses(batch["rows"])[0]}
 
-    def held_out(batch: Batch) -> dict[str, Array]:
-        return {"rows": losses(batch["rows"])[0]}
-
-    def value_at(batch: Batch) -> dict[str, Array]:
-        return {"rows": ratio(batch["rows"])[0](batch["rows"])}
-
-    shape = {"rows": Modality((2 * dim,))}
-    data, held = side_by_side(*train), side_by_side(*test)
-    program = Program(model, lambda batch: None, ppl.ELBO(), ppl, shape)
-    size = min(how.batch_size, len(data))
-    options = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": None, "ema": 0.0}
-    trainer = ppl.host.Trainer(program, data[:size], **options)
-    trainer.begin(Stage())
-    best, kept, since = np.inf, trainer.snapshot(), 0
-    for epoch in range(how.epochs):
-        for batch in minibatches(data, size, seed=how.seed, epoch=epoch):
-            trainer.step(batch)
-        value = float(trainer.encode(held_out, held, size)["rows"].mean())
-        if value < best:
-            best, kept, since = value, trainer.snapshot(), 0
-        else:
-            since += 1
-        if since > how.patience:
-            break
-    trainer.restore(kept)
-    return lambda x: trainer.encode(value_at, side_by_side(x), size)["rows"].astype(np.float64)
+    def values(self, batch: Batch) -> dict[str, Array]:
+        """The ratio at each row, ``(N, D)``."""
+        return {"rows": self.ratio(batch["rows"])[0](batch["rows"])}
 
 
 def penalty(backend: Any, name: str | None, s: Array, a: Array | None) -> Array:

@@ -88,7 +88,7 @@ def fit(
             one of ``pyro.optim``. Or a dictionary of these by the beginnings of parameters' names, the longest that
             fits: ``{"image.": slow, "": fast}``. The stage's factor is on its steps; clip and ema go on top.
         schedule: ``"cosine"`` annealing of the learning rate over each stage, the default with Adam, or ``"constant"``,
-            the default with an optimizer of one's own. Or one of the host, by steps of a stage: on NumPyro an optax
+            the default with a user-defined optimizer. Or one of the host, by steps of a stage: on NumPyro an optax
             schedule, which is Adam's learning rate; on Pyro a function of an optimizer that gives a scheduler of
             torch.
         early_stopping: Patience in epochs, or :class:`~mmppl.inference.EarlyStopping`: a stage ends where the held-out

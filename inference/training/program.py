@@ -26,7 +26,7 @@ __all__ = ["Program", "Stage"]
 )
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training that moves some parameters and leaves the others as they are.
+    """A stage of training, of some parameters; the others stay as they are.
 
     Arguments:
         name: Its name in the record.
@@ -65,7 +65,7 @@ class Stage:
         pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return all(a == b or _place(a) == _place(b) is not None for a, b in pairs)
 
-    def moves(self, parameter: str) -> bool:
+    def trains(self, parameter: str) -> bool:
         """Tells whether a parameter is trained in this stage."""
         # One host knows a network by its name, the other by its arrays', which go on with a dot.
         return not self.train or f"{parameter}.".startswith(self.train)
@@ -107,7 +107,7 @@ class Program:
         ModalityError: If the name of a modality is refused.
 
     Example:
-        >>> Stage(train=("energy",)).moves("energy.0.weight")
+        >>> Stage(train=("energy",)).trains("energy.0.weight")
         True
     """
 
@@ -195,8 +195,8 @@ class Program:
         made = self._fresh.get(seed, lambda: rebuild(seed))
         if made.twin is None:
             return made
-        kept = {name: getattr(made.twin, name) for name in ("model", "guide", "bound", "stages", "compiled")}
-        return replace(made, **kept, initial=made)
+        reused = {name: getattr(made.twin, name) for name in ("model", "guide", "bound", "stages", "compiled")}
+        return replace(made, **reused, initial=made)
 
     def own(self, stage: Stage) -> Stage:
         """The stage of this program that is declared as one of another is, and else that one itself."""

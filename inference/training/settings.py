@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from mmppl.checks import kind_of
 from mmppl.errors import OptionError
 from mmppl.inference.training.early_stopping import EarlyStopping
-from mmppl.inference.training.learning_rate import SCHEDULES
+from mmppl.inference.training.schedules import SCHEDULES
 
 __all__ = ["Settings", "TrainingSettings", "described"]
 

@@ -54,10 +54,10 @@ def standardization(
         axes = (0, *range(2, x.ndim)) if modality.kind == "image" else (0,)
         nowhere = np.ma.getmaskarray(x).all(axes)
         mean, spread = np.ma.filled(x.mean(axes), 0.0), np.ma.filled(x.std(axes), 1.0)
-        still = (spread <= 1e-7 * np.abs(mean)) & ~nowhere
-        constant |= {owner: np.flatnonzero(still).tolist()} if still.any() else {}
+        flat = (spread <= 1e-7 * np.abs(mean)) & ~nowhere
+        constant |= {owner: np.flatnonzero(flat).tolist()} if flat.any() else {}
         lacking |= {owner: np.flatnonzero(nowhere).tolist()} if nowhere.any() else {}
-        out[name] = (mean if kind == CENTRE else np.where(still, 1.0, spread)).reshape(value.shape)
+        out[name] = (mean if kind == CENTRE else np.where(flat, 1.0, spread)).reshape(value.shape)
     for found, what in ((constant, "is constant"), (lacking, "has no value")):
         for owner, places in found.items():
             warn(

@@ -36,7 +36,7 @@ def implicit(z: Array, loc: Array, scale: Array, log_weight: Array) -> Array:
         Figurnov, Mohamed and Mnih, "Implicit Reparameterization Gradients" (2018), section 4.1.
     """
     backend = get_backend(z)
-    xp, still = backend.xp, backend.stop_gradient
+    xp, stop_gradient = backend.xp, backend.stop_gradient
 
     def step(log_weight: Array, coordinate: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         z, loc, scale = coordinate
@@ -44,10 +44,10 @@ def implicit(z: Array, loc: Array, scale: Array, log_weight: Array) -> Array:
         here = Factorised(loc[..., None], scale[..., None], "normal")
         below = xp.sum(share * backend.ndtr((z[..., None] - loc) / scale), axis=-1)
         density = xp.sum(share * xp.exp(here.log_prob(z[..., None, None])), axis=-1)
-        z = z - (below - still(below)) / still(xp.clip(density, SMALLEST, None))
+        z = z - (below - stop_gradient(below)) / stop_gradient(xp.clip(density, SMALLEST, None))
         return log_weight + here.log_prob(z[..., None, None]), z
 
-    z = still(z)
+    z = stop_gradient(z)
     first = log_weight + xp.zeros_like(z[..., :1])
     _, moved = backend.scan(step, first, tuple(xp.moveaxis(x, -1, 0) for x in (z, loc, scale)))
     return xp.moveaxis(moved, 0, -1)

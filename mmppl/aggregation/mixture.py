@@ -1,6 +1,5 @@
 """Mixture of experts, and mixture of products of experts."""
 
-from itertools import product as cartesian
 from typing import Any
 
 import numpy as np
@@ -9,33 +8,11 @@ from mmppl._backend import get_backend
 from mmppl.aggregation.base import Experts
 from mmppl.aggregation.families import Factorised, LaplaceProduct, product
 from mmppl.errors import OptionError
+from mmppl.numerics import choose
 
 Array = Any
 
-__all__ = ["MAX_SUBSETS", "Mixture", "all_subsets", "choose"]
-
-MAX_SUBSETS = 32
-
-
-def all_subsets(num: int, limit: int = MAX_SUBSETS, seed: int = 0) -> np.ndarray:
-    """Non-empty subsets of ``num`` modalities as boolean rows ``(S, num)``.
-
-    All of them up to ``limit``; beyond, the singles and the full set always, and others drawn with ``seed``.
-
-    Example:
-        >>> all_subsets(2).astype(int).tolist()
-        [[1, 0], [0, 1], [1, 1]]
-    """
-    if 2**num - 1 <= limit:
-        rows = [bits[::-1] for bits in cartesian([False, True], repeat=num)][1:]
-        return np.array(rows)
-    rng = np.random.default_rng(seed)
-    chosen = {tuple(row) for row in np.eye(num, dtype=bool)} | {(True,) * num}
-    while len(chosen) < max(limit, num + 1):
-        row = tuple(bool(b) for b in rng.random(num) < rng.random())
-        if any(row):
-            chosen.add(row)
-    return np.array(sorted(chosen, key=lambda row: (sum(row), row[::-1])))
+__all__ = ["Mixture"]
 
 
 class Mixture:
@@ -144,18 +121,6 @@ class Mixture:
         backend = get_backend(self.weight)
         picked = self.components.pick(choose(u, self.weight))
         return picked.sample(picked.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
-
-
-def choose(u: Array, weight: Array) -> Array:
-    """The component, one-hot ``(*, S)``, that uniform noise ``(*,)`` chooses by weights ``(*, S)`` that sum to 1."""
-    xp = get_backend(weight).xp
-    upper = xp.cumulative_sum(weight, axis=-1)
-    lower = upper - weight
-    # The last component with weight also takes what rounding leaves above the total.
-    inside = (u[..., None] >= lower) & ((u[..., None] < upper) | (upper > 1.0 - 1e-5)) & (weight > 0)
-    chosen = xp.astype(inside, weight.dtype)
-    before = xp.cumulative_sum(chosen, axis=-1) - chosen
-    return xp.where(before > 0, xp.zeros_like(chosen), chosen)
 
 
 def _shown(loc: Array, scale: Array, live: Array, family: str) -> Factorised:

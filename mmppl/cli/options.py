@@ -24,7 +24,7 @@ def path_of(text: str) -> Path:
 
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder written by 'mmppl fit'.", parser=path_of)]
-Seed = Annotated[int, typer.Option(help="Seed of everything random; the same seed gives the same result.", min=0)]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.", min=0)]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 
 # What --set may change beside the options of the model: the type, and whether "none" is a value.

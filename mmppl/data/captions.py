@@ -35,8 +35,8 @@ class Vocabulary:
     def of(cls, captions: Iterable[str], at_least: int = 3) -> "Vocabulary":
         """The words that stand in captions so many times, the most frequent first, then by the alphabet."""
         counts = Counter(word for caption in captions for word in WORD.findall(caption.lower()))
-        kept = sorted((word for word, num in counts.items() if num >= at_least), key=lambda w: (-counts[w], w))
-        return cls((PADDING, UNKNOWN, END, *kept))
+        frequent = sorted((word for word, num in counts.items() if num >= at_least), key=lambda w: (-counts[w], w))
+        return cls((PADDING, UNKNOWN, END, *frequent))
 
     def __len__(self) -> int:
         return len(self.words)

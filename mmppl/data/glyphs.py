@@ -60,7 +60,7 @@ def _rows(side: int) -> tuple[Batch, tuple[str, ...], Vocabulary]:
 
     # 1. Characters that two typefaces have, by number.
     counts = Counter(code for codes in has.values() for code in codes)
-    kept = [
+    codes = [
         code
         for code, number in sorted(counts.items())
         if number >= 2 and unicodedata.category(chr(code))[0] in KEPT and unicodedata.name(chr(code), "") != ""
@@ -70,15 +70,15 @@ def _rows(side: int) -> tuple[Batch, tuple[str, ...], Vocabulary]:
     values: dict[str, np.ndarray] = {}
     present: dict[str, np.ndarray] = {}
     for face, font in fonts.items():
-        present[face] = np.array([code in has[face] for code in kept])
-        values[face] = np.zeros((len(kept), 1, side, side), np.float32)
+        present[face] = np.array([code in has[face] for code in codes])
+        values[face] = np.zeros((len(codes), 1, side, side), np.float32)
         for row in np.flatnonzero(present[face]):
-            values[face][row, 0] = _drawn(font, chr(kept[row]), side)
+            values[face][row, 0] = _drawn(font, chr(codes[row]), side)
 
     # 3. Names and scripts.
-    names = [unicodedata.name(chr(code)).lower().replace("-", " ") for code in kept]
+    names = [unicodedata.name(chr(code)).lower().replace("-", " ") for code in codes]
     vocabulary = Vocabulary.of(names, at_least=2)
-    letter = [unicodedata.category(chr(code))[0] == "L" for code in kept]
+    letter = [unicodedata.category(chr(code))[0] == "L" for code in codes]
     first = [name.split()[0] if is_letter else "symbol" for name, is_letter in zip(names, letter, strict=True)]
     scripts = (*sorted(word for word, number in Counter(first).items() if number >= FEWEST), "other")
     number = {word: i for i, word in enumerate(scripts)}

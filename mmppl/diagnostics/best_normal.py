@@ -9,7 +9,7 @@ Array = Any
 
 __all__ = ["BestNormal"]
 
-RATE, FIRST, SECOND, TINY = 0.1, 0.9, 0.99, 1e-8
+RATE, BETA_1, BETA_2, TINY = 0.1, 0.9, 0.99, 1e-8
 
 
 class NormalState(NamedTuple):
@@ -69,10 +69,10 @@ class BestNormal:
         _, score = backend.value_and_grad(log_density, loc + xp.exp(log_scale) * eps)
         slope = xp.stack([xp.mean(score, axis=0), xp.mean(score * eps, axis=0) * xp.exp(log_scale) + 1.0])
         t = xp.astype(state.i, slope.dtype) + 1.0
-        mean = FIRST * chains.mean + (1.0 - FIRST) * slope
-        square = SECOND * chains.square + (1.0 - SECOND) * slope * slope
+        mean = BETA_1 * chains.mean + (1.0 - BETA_1) * slope
+        square = BETA_2 * chains.square + (1.0 - BETA_2) * slope * slope
         rate = RATE * xp.clip(num_warmup / t, max=1.0) ** 2
-        move = rate * (mean / (1.0 - FIRST**t)) / (xp.sqrt(square / (1.0 - SECOND**t)) + TINY)
+        move = rate * (mean / (1.0 - BETA_1**t)) / (xp.sqrt(square / (1.0 - BETA_2**t)) + TINY)
         parameters = chains.parameters + move
         position = parameters[0] + xp.exp(parameters[1]) * eps
         return SearchState(state.i + 1, NormalState(position, parameters, mean, square)), None

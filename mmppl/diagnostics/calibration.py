@@ -185,8 +185,8 @@ def coverage(
         if given is not None and name in given:
             continue
         rows = data.without(name) if given is None else data.only(*given)
-        told = [rows.observed()] if given is None else [data.present[n] for n in given]
-        has = np.flatnonzero(np.logical_and.reduce([np.asarray(mask) for mask in (data.present[name], *told)]))
+        masks = [rows.observed()] if given is None else [data.present[n] for n in given]
+        has = np.flatnonzero(np.logical_and.reduce([np.asarray(mask) for mask in (data.present[name], *masks)]))
         if has.size < 2:
             continue
         drawn = generate(fitted, rows[has], num, want=[name], seed=seed)[name]

@@ -14,7 +14,7 @@ from mmppl.diagnostics.calibration import Coverage, coverage
 from mmppl.diagnostics.report.coverage_figure import draw_coverage
 from mmppl.inference import Fitted
 
-__all__ = ["CoverageBySubset", "coverage_by_subset", "subsets_to_judge"]
+__all__ = ["CoverageBySubset", "coverage_by_subset", "subsets_to_measure"]
 
 # Levels that its table shows.
 SHOWN = (0.5, 0.8, 0.95)
@@ -90,15 +90,15 @@ class CoverageBySubset:
         return {"levels": [float(v) for v in levels], "subsets": parts, "miss": self.miss}
 
 
-def subsets_to_judge(names: Sequence[str]) -> list[tuple[str, ...]]:
+def subsets_to_measure(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Subsets that leave something to predict, the empty one first.
 
     All of them for at most four modalities; of more, the empty one, each alone, and all but one.
 
     Example:
-        >>> subsets_to_judge(["a", "b"])
+        >>> subsets_to_measure(["a", "b"])
         [(), ('a',), ('b',)]
-        >>> len(subsets_to_judge("abcde"))
+        >>> len(subsets_to_measure("abcde"))
         11
     """
     names = list(names)
@@ -123,7 +123,7 @@ def coverage_by_subset(
     Arguments:
         fitted: A fitted program.
         data: Data that were held out; a modality is judged on rows that have it and all of S.
-        subsets: Each S; None for those of :func:`subsets_to_judge`.
+        subsets: Each S; None for those of :func:`subsets_to_measure`.
         num: Draws for each datum.
         levels: Levels of the central sets.
         seed: Random seed.
@@ -143,6 +143,6 @@ def coverage_by_subset(
         [(), ('a', 'b')]
     """
     data = taken(data, fitted.program.modalities)
-    wanted = subsets_to_judge(data.modalities) if subsets is None else [tuple(s) for s in subsets]
+    wanted = subsets_to_measure(data.modalities) if subsets is None else [tuple(s) for s in subsets]
     found = {s: coverage(fitted, data, num=num, levels=levels, given=s, seed=seed) for s in wanted}
     return CoverageBySubset({s: c for s, c in found.items() if c.share})

@@ -112,9 +112,9 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
                 "could. Fit longer, or with a wider encoder."
             )
     for given, name, miss in (found["coverage_by_subset"] or {}).get("worst", ()):
-        told = "surer than it is right" if miss < 0 else "less sure than it could be"
+        said = "surer than it is right" if miss < 0 else "less sure than it could be"
         out.append(
-            f"Given {given.replace('+', ', ') or 'nothing'}, the program is {told} of '{name}': its sets hold "
+            f"Given {given.replace('+', ', ') or 'nothing'}, the program is {said} of '{name}': its sets hold "
             f"{100 * abs(miss):.0f} points {'fewer' if miss < 0 else 'more'} values than they say. Learn the "
             "likelihood's scale, fit longer, or draw by a kernel."
         )

@@ -108,7 +108,7 @@ def evaluate(
             judged = classifiers or train_classifiers(dataset)
             out["classifiers"] = {name: judged.accuracy.get(name) for name in rows.modalities}
         see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
-        # Without anything to see by, draws are told from data all the same.
+        # The two-sample test needs no labels.
         for kind, mean in (("draws", False), ("means", True)):
             if see or features or not mean:
                 found = _generated(fitted, rows, judged, {**see, **(features or {})}, num, seed, mean, say, kind)
@@ -147,7 +147,7 @@ def _generated(
     samples = generate(fitted, num=num, mean=mean, seed=seed)
     out: dict[str, Any] = {"frechet": _frechet(samples, rows, features)} if features else {}
     if not mean:
-        say("draws told from data")
+        say("classifier two-sample test")
         out["two_sample"] = _two_samples(samples, rows, fitted, seed)
     if judged is None:
         return out

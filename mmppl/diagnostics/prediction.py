@@ -130,13 +130,13 @@ def _predict(
     if len(rows) < 2:
         return None
     parts = [_guess(fitted, rows[i : i + size], given, name, num, (seed, i)) for i in range(0, len(rows), size)]
-    guess, place, log_lik = (np.concatenate(part) for part in zip(*parts, strict=True))
+    predicted, place, log_lik = (np.concatenate(part) for part in zip(*parts, strict=True))
     value, there = np.asarray(rows[name]), np.asarray(rows.there(name))
     error = r2 = accuracy = None
     if modality.kind in LABELS:
-        accuracy = float(np.mean((guess == value)[there]))
+        accuracy = float(np.mean((predicted == value)[there]))
     else:
-        error, r2 = _error(guess, value, there, pooled=modality.kind == "image")
+        error, r2 = _error(predicted, value, there, pooled=modality.kind == "image")
     inside = np.abs(place - 0.5) <= level / 2
     nll_error = float(log_lik.std(ddof=1) / len(rows) ** 0.5)
     return Prediction(len(rows), error, r2, accuracy, -float(log_lik.mean()), nll_error, float(np.mean(inside[there])))
@@ -146,17 +146,17 @@ def _guess(
     fitted: Fitted, rows: Batch, given: tuple[str, ...], name: str, num: int, seed: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean or most frequent value, the place of the value among draws, and its log density; each by row."""
-    host, modality, told = fitted.program.ppl.host, fitted.program.modalities[name], rows.only(*given)
+    host, modality, seen = fitted.program.ppl.host, fitted.program.modalities[name], rows.only(*given)
     again = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    hidden = host.latents(fitted.model, fitted.guide, told, num, again, np.full(len(rows), not given))
-    drawn = modality.typed(host.decode(fitted.model, hidden, told, again + 1, False)[name])
+    hidden = host.latents(fitted.model, fitted.guide, seen, num, again, np.full(len(rows), not given))
+    drawn = modality.typed(host.decode(fitted.model, hidden, seen, again + 1, False)[name])
     if modality.kind in LABELS:
-        guess = stats.mode(drawn, axis=0).mode
+        predicted = stats.mode(drawn, axis=0).mode
     else:
-        guess = host.decode(fitted.model, hidden, told, again + 1, True)[name].mean(0)
+        predicted = host.decode(fitted.model, hidden, seen, again + 1, True)[name].mean(0)
     log_lik = host.scores(fitted.model, hidden, rows.only(name), prior=False)[0][name]
     place = places(drawn, np.asarray(rows[name]), np.random.default_rng(again))
-    return guess, place, logsumexp(log_lik, axis=0) - np.log(num)
+    return predicted, place, logsumexp(log_lik, axis=0) - np.log(num)
 
 
 def _error(mean: np.ndarray, value: np.ndarray, there: np.ndarray, pooled: bool) -> tuple[float, float | None]:

@@ -15,14 +15,14 @@ class Likelihood:
         outputs: How many outputs of the decoder each value takes.
         scaled: Whether it has a scale.
         factors: Whether the decoder gives factors of a low-rank covariance, and a scale to each value.
-        located: Whether o is a location in the units of x, so that what is standardised can be scored in them.
+        is_location: Whether o is a location in the units of x, so that what is standardised can be scored in them.
         values: What x may be: ``"real"``, ``"unit"`` ([0, 1]), ``"open unit"`` ((0, 1)), ``"counts"`` or ``"tokens"``.
     """
 
     outputs: int = 1
     scaled: bool = False
     factors: bool = False
-    located: bool = False
+    is_location: bool = False
     values: str = "real"
 
     def wrong(self, x: np.ndarray) -> np.ndarray:
@@ -41,10 +41,10 @@ class Likelihood:
 
 
 LIKELIHOODS = {
-    "normal": Likelihood(scaled=True, located=True),
-    "laplace": Likelihood(scaled=True, located=True),
-    "discretized_logistic": Likelihood(scaled=True, located=True, values="unit"),
-    "low_rank_normal": Likelihood(scaled=True, factors=True, located=True),
+    "normal": Likelihood(scaled=True, is_location=True),
+    "laplace": Likelihood(scaled=True, is_location=True),
+    "discretized_logistic": Likelihood(scaled=True, is_location=True, values="unit"),
+    "low_rank_normal": Likelihood(scaled=True, factors=True, is_location=True),
     "low_rank_logit_normal": Likelihood(scaled=True, factors=True, values="unit"),
     "bernoulli": Likelihood(values="unit"),
     "beta": Likelihood(scaled=True, values="open unit"),

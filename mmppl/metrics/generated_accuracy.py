@@ -55,7 +55,7 @@ def mean_over_cases(hits: np.ndarray) -> Estimate:
     """Mean over cases (C, N) of their means over rows; a row counts in several cases, which its error respects."""
     num = (~np.isnan(hits)).sum(axis=1, keepdims=True)
     means = np.nansum(hits, axis=1, keepdims=True) / num
-    pull = np.nansum((hits - means) / num, axis=0) / len(hits)
+    influence = np.nansum((hits - means) / num, axis=0) / len(hits)
     rows = int((~np.isnan(hits)).any(axis=0).sum())
-    error = np.sqrt(np.sum(pull**2) * rows / (rows - 1)) if rows > 1 else np.nan
+    error = np.sqrt(np.sum(influence**2) * rows / (rows - 1)) if rows > 1 else np.nan
     return Estimate(float(means.mean()), float(error), rows)

@@ -58,8 +58,8 @@ def likelihood_gap(log_likelihood: np.ndarray, truth: np.ndarray, error: np.ndar
     if not np.isfinite(error[known]).all():
         raise DataError("Expected finite errors, or NaN where they are not known; got Inf.")
     over_data = Estimate.of(truth - model)
-    told = trusted_k(float(np.mean(~known)))
-    of_estimates = np.sqrt((error[known] ** 2).mean() / len(error)) if told else np.nan
+    trusted = trusted_k(float(np.mean(~known)))
+    of_estimates = np.sqrt((error[known] ** 2).mean() / len(error)) if trusted else np.nan
     nats = Estimate(over_data.value, float(np.hypot(over_data.error, of_estimates)), len(model))
     size = float(abs(truth.mean()))
     return LikelihoodGap(nats, Estimate(nats.value / size, nats.error / size, nats.num))

@@ -64,7 +64,7 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         body = MLP(shape, out, (hidden, hidden))
     body = Partial(body, modality.shape) if modality.partial and not modality.ids else body
     counts = modality.scoring.values == "counts"
-    body = Standardized(body, modality.units) if counts or modality.scoring.located else body
+    body = Standardized(body, modality.units) if counts or modality.scoring.is_location else body
     body = LogCounts(body) if counts else body
     return body if family is None else LocScale(body, family)
 
@@ -109,7 +109,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
         body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:
         body = Scaled(body, modality.units)
-    return Unstandardized(body, modality.units) if modality.scoring.located else body
+    return Unstandardized(body, modality.units) if modality.scoring.is_location else body
 
 
 @checked(latent_dim=at_least(1))

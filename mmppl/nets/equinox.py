@@ -39,9 +39,10 @@ class Net(eqx.Module):
 
     layers: tuple
     spec: Any = eqx.field(static=True)
+    in_shape: tuple[int | None, ...] = eqx.field(static=True)
 
     def __call__(self, x, context=None):
-        check_input(x.shape, self.spec.in_shape)
+        check_input(x.shape, self.in_shape)
         return _through(self.layers, x, context)
 
 
@@ -66,7 +67,7 @@ def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise OptionError("Expected JAX's x64 flag for float64 weights; got it off. Set jax_enable_x64 first.")
     weights = {name: jnp.asarray(value, dtype) for name, value in initial_weights(spec, seed).items()}
-    return Net(_chain(spec.layers(), weights, ""), spec)
+    return Net(_chain(spec.layers(), weights, ""), spec, spec.in_shape)
 
 
 def state(module: Any) -> dict[str, np.ndarray]:

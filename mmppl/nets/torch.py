@@ -25,11 +25,11 @@ class Net(nn.Module):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.in_shape = spec, spec.in_shape
         self.layers = _chain(spec.layers())
 
     def forward(self, x, context=None):
-        check_input(x.shape, self.spec.in_shape)
+        check_input(x.shape, self.in_shape)
         return _through(self.layers, x, context)
 
 

@@ -13,12 +13,12 @@ from mmppl.numpyro import host, kernels, objectives, priors
 from mmppl.numpyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.energy import EnergyTilted
+from mmppl.numpyro.host import likelihood
 from mmppl.numpyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.numpyro.kernels import *  # noqa: F403
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.numpyro.objectives import *  # noqa: F403
-from mmppl.numpyro.observed import likelihood
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.pooled import Pooled, private_posteriors
 from mmppl.numpyro.primitives import as_batch, build, net, observe, plate

@@ -75,8 +75,8 @@ def chains(
     own = None if rows is None else jnp.asarray(np.asarray(rows, np.uint32))
     draws, stats = _run(fitted.model, Recipe(made), begin, batch, key, own, num_samples, num_warmup)
     parts = draws, {OURS[n]: x for n, x in stats.items()}
-    latents, told = ({n: np.swapaxes(np.asarray(x), 0, 1) for n, x in part.items()} for part in parts)
-    return (pad.cut(latents, 2), pad.cut(told, 2)) if pad.extra else (latents, told)
+    latents, info = ({n: np.swapaxes(np.asarray(x), 0, 1) for n, x in part.items()} for part in parts)
+    return (pad.cut(latents, 2), pad.cut(info, 2)) if pad.extra else (latents, info)
 
 
 @compiled

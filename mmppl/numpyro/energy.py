@@ -194,14 +194,14 @@ class EnergyTilted(Shown, Distribution):
         first, second, third = jax.random.split(key, 3)
         line, _ = on_real_line(self.base, dist, biject_to)
         site = numpyro.primitives.mutable(name, {"chains": line.sample(first, (self.chains.buffer,))})
-        still = jax.lax.stop_gradient((self.energy_params, site["chains"]))
+        frozen = jax.lax.stop_gradient((self.energy_params, site["chains"]))
         base = jax.lax.stop_gradient(line.sample(second, (self.chains.number,)))
         chains, site["chains"] = jax.lax.stop_gradient(
             self.chains.refresh(
                 BACKEND,
                 third,
-                lambda y: _line_density(still[0], self.energy_static, self.base, y, self.kept),
-                still[1],
+                lambda y: _line_density(frozen[0], self.energy_static, self.base, y, self.kept),
+                frozen[1],
                 base,
             )
         )

@@ -1,5 +1,6 @@
 """Training and running programs on NumPyro, for :mod:`mmppl.inference`."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,6 +16,8 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
+from mmppl.likelihoods.decoded import likelihood as decoded
+from mmppl.modality import Modality
 from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.chains import JOINT, chains
@@ -25,9 +28,9 @@ from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.posterior import (
     Static,
     guide_log_prob,
+    log_densities,
     on_real_line,
     outside,
-    probe,
     refine,
     scores,
     unconstrained,
@@ -57,13 +60,14 @@ __all__ = [
     "find_prior",
     "fitting",
     "guide_log_prob",
+    "likelihood",
     "loc_scale",
     "log_weights",
     "on_real_line",
     "outside",
     "param",
     "places",
-    "probe",
+    "log_densities",
     "random",
     "refine",
     "sample",
@@ -95,6 +99,21 @@ def zeros(*shape: int) -> jax.Array:
 def loc_scale(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
     """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
     return {"normal": dist.Normal, "laplace": dist.Laplace}[family](loc, scale)
+
+
+def likelihood(modality: Modality, output: Any) -> Any:
+    """The likelihood p(x | z) of a modality, as an event of its shape; formulas are the modality's.
+
+    Arguments:
+        modality: The modality.
+        output: What its decoder, such as :func:`mmppl.nets.decoder`, returns: an array ``(*, N, *event)``, or a pair
+            of it and a scale.
+
+    Example:
+        >>> likelihood(Modality((2,), scale=0.5), zeros(3, 2)).event_shape
+        (2,)
+    """
+    return decoded(sys.modules[__name__], modality, output)
 
 
 @alone

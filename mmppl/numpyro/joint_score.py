@@ -63,7 +63,7 @@ class JointScore(Shown, ScorePrior, Distribution):
     def _given(self, known: Condition, model: JointModel) -> "JointScore":
         new = copy.copy(self)
         new.model, new.known = model, known
-        new._batch_shape = jnp.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
+        new._batch_shape = jnp.broadcast_shapes(known.loc.shape[:-1], known.roles.clean.shape[:-1])
         return new
 
     def log_prob(self, value: jax.Array) -> jax.Array:
@@ -71,7 +71,7 @@ class JointScore(Shown, ScorePrior, Distribution):
             return self.model.bound(self.aux, self._query(self._net()), value)
         if self.density == "bound":
             return self.model.lower_bound(self.aux, self._query(self._net()), value)
-        self._check_states()
+        self._check_roles()
         return _log_density(self, value, False)[0]
 
     def log_density(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -80,7 +80,7 @@ class JointScore(Shown, ScorePrior, Distribution):
         The error is that of the probes of the divergence, and of the integrator by a second run at ten times the
         tolerances.
         """
-        self._check_states()
+        self._check_roles()
         return _log_density(self, value, True)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:

@@ -23,8 +23,8 @@ class HostObjective(host_elbo.ELBO):
 
     def loss_and_record(self, rng_key, param_map, model, guide, batch, *args, step=None, **kwargs):
         """The loss, and with it the record of its terms and the new values of mutable sites."""
-        loss, record, moves = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
-        return loss, (record, moves.moved)
+        loss, record, mutable = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
+        return loss, (record, mutable.moved)
 
     @alone.within_handlers
     def _run(self, rng_key, param_map, model, guide, batch, args, kwargs, step):
@@ -33,12 +33,12 @@ class HostObjective(host_elbo.ELBO):
         runs = Runs(param_map, first, args, kwargs)
         with evaluated_once():
             loss, record = self.evaluate(Evaluation(runs, model, guide, batch, self.scored(batch)), batch, second, step)
-        return loss, record, runs.moves
+        return loss, record, runs.mutable
 
     def loss_with_mutable_state(self, rng_key, param_map, model, guide, batch, *args, step=None, **kwargs):
-        loss, _, moves = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
-        still = unvisited(param_map, moves.visited, model, guide, (as_batch(batch), *args), kwargs)
-        return {"loss": loss, "mutable_state": {**still, **moves.moved} or None}
+        loss, _, mutable = self._run(rng_key, param_map, model, guide, batch, args, kwargs, step)
+        rest = unvisited(param_map, mutable.visited, model, guide, (as_batch(batch), *args), kwargs)
+        return {"loss": loss, "mutable_state": {**rest, **mutable.moved} or None}
 
 
 def joined(objective: type[shared.Objective]) -> Any:

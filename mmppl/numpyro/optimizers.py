@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from mmppl.errors import OptionError
-from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.inference.training.parameter_groups import check_groups, group_of
+from mmppl.inference.training.schedules import SCHEDULES
 from mmppl.numpyro.weights import public
 
 __all__ = ["checked_optimizer", "checked_schedule", "grouped", "scheduled", "updated"]

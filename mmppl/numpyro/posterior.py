@@ -27,7 +27,7 @@ __all__ = [
     "guide_log_prob",
     "on_real_line",
     "outside",
-    "probe",
+    "log_densities",
     "refine",
     "scores",
     "to_real",
@@ -98,16 +98,16 @@ def _outside(program: tuple, hidden: dict, batch: Batch) -> jax.Array | None:
 
 
 @alone
-def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+def log_densities(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     pad = padding(model, len(batch), len(next(iter(hidden.values()))))
     own = {n: jnp.asarray(z) for n, z in pad.latents(hidden).items()}
-    values, reached = _probe(model, own, as_batch(pad.batch(batch)), gradients)
+    values, reached = _log_densities(model, own, as_batch(pad.batch(batch)), gradients)
     return {n: np.array(v) for n, v in pad.cut(values).items()}, {n: bool(r) for n, r in reached.items()}
 
 
 @compiled_once
-def _probe(model: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+def _log_densities(model: Any, hidden: dict, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     def terms(z: dict) -> dict:
         sites = density.run(model, (batch,), {}, z)
         samples = {n: s for n, s in sites.items() if s["type"] == "sample"}

@@ -57,20 +57,21 @@ class Reduced(Shown, ReducedPrior, Distribution):
         new.known = known
         return new
 
-    def _rest(self, kept: jax.Array) -> Distribution:
+    def _rest(self, reduced: jax.Array) -> Distribution:
         net = eqx.combine(self.complement_params, self.complement_static)
-        return (Normal(0.0, 1.0) if net is None else Normal(*net(kept))).expand(
-            (*kept.shape[:-1], self.event_shape[0] - kept.shape[-1])
+        return (Normal(0.0, 1.0) if net is None else Normal(*net(reduced))).expand(
+            (*reduced.shape[:-1], self.event_shape[0] - reduced.shape[-1])
         )
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        kept, rest = self.subspaces.reduce(BACKEND, value)
-        return self.prior.log_prob(kept) + jnp.sum(self._rest(kept).log_prob(rest), axis=-1) + self.subspaces.log_det
+        reduced, rest = self.subspaces.reduce(BACKEND, value)
+        log_prob = self.prior.log_prob(reduced) + jnp.sum(self._rest(reduced).log_prob(rest), axis=-1)
+        return log_prob + self.subspaces.log_det
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         first, second = jax.random.split(key)
-        kept = self.prior.sample(first, sample_shape)
-        z = self.subspaces.lift(BACKEND, kept, self._rest(kept).sample(second))
+        reduced = self.prior.sample(first, sample_shape)
+        z = self.subspaces.lift(BACKEND, reduced, self._rest(reduced).sample(second))
         if self.known is None:
             return z
-        return jnp.where(self.subspaces.blocks.spread(self.known.states.clean), self.known.loc, z)
+        return jnp.where(self.subspaces.blocks.spread(self.known.roles.clean), self.known.loc, z)

@@ -10,7 +10,7 @@ from numpyro import handlers
 from mmppl.numpyro.compiling import random_key
 from mmppl.numpyro.seeded import seeded
 
-__all__ = ["Moves", "fresh", "given", "unvisited"]
+__all__ = ["MutableState", "fresh", "given", "unvisited"]
 
 
 def fresh(value: Any) -> Any:
@@ -31,7 +31,7 @@ class given(handlers.substitute):
             msg["before"] = jax.tree.leaves(msg["value"])
 
 
-class Moves:
+class MutableState:
     """The mutable sites of a program while an objective runs it, by name: each moves as if the program ran once.
 
     That is what the host's ``Trace_ELBO`` does. The guide's sites move with its draws; the model's with its scores,
@@ -72,13 +72,13 @@ class Moves:
         """Values of sites: the outcome, after the draws, and now."""
         return self.moved, self.drawn, self.now
 
-    def with_values(self, values: tuple[dict, dict, dict]) -> "Moves":
+    def with_values(self, values: tuple[dict, dict, dict]) -> "MutableState":
         """The same with other values."""
         out = self.apart()
         out.moved, out.drawn, out.now = values
         return out
 
-    def apart(self) -> "Moves":
+    def apart(self) -> "MutableState":
         """The same from here on, for runs that are not to move anything here."""
         return copy.copy(self)
 

@@ -18,9 +18,8 @@ from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.at_once import gives_the_same
 from mmppl.numpyro.bound import unbound
 from mmppl.numpyro.seeded import seeded
-from mmppl.numpyro.state import Moves, given
-from mmppl.priors.score.prior import may_integrate
-from mmppl.sites import PlateFrame, Site, innermost, unmasked
+from mmppl.numpyro.state import MutableState, given
+from mmppl.sites import PlateFrame, Site, innermost, integrates, unmasked
 
 __all__ = ["Runs", "site_log_density", "sites_of"]
 
@@ -30,8 +29,8 @@ AROUND = (Independent, ExpandedDistribution)
 
 def site_log_density(node: dict, over: float = 1.0) -> jax.Array:
     """The log density of a sample site over its batch shape, masked and scaled as the host does, over ``over``."""
-    kept = node["intermediates"]
-    log_prob = node["fn"].log_prob(node["value"], kept) if kept else node["fn"].log_prob(node["value"])
+    fn, value, intermediates = node["fn"], node["value"], node["intermediates"]
+    log_prob = fn.log_prob(value, intermediates) if intermediates else fn.log_prob(value)
     scale = node["scale"]
     if scale is None or (isinstance(scale, float | int) and scale == over):
         return log_prob
@@ -70,6 +69,7 @@ def sites_of(trace: Mapping) -> dict[str, Site]:
 
 
 def _site(name: str, node: dict, trace: Mapping) -> Site:
+    inner = innermost(node["fn"], (*AROUND, MaskedDistribution))
     return Site(
         name,
         node["value"],
@@ -80,9 +80,9 @@ def _site(name: str, node: dict, trace: Mapping) -> Site:
         bool(node["infer"].get("is_auxiliary", False)),
         False if node["is_observed"] else bool(node["fn"].support.is_discrete),
         plain=lambda over: plain_log_density(node, over),
-        point=isinstance(innermost(node["fn"], (*AROUND, MaskedDistribution)), Delta),
+        point=isinstance(inner, Delta),
         factor=lambda over: factor_of(node, over),
-        integrated=may_integrate(innermost(node["fn"], (*AROUND, MaskedDistribution))),
+        integrated=integrates(inner),
     )
 
 
@@ -103,7 +103,7 @@ class Runs:
         self.streams = jax.random.split(key, 3)
         leaves = [x for x in jax.tree.leaves(self.params) if jnp.issubdtype(x.dtype, jnp.floating)]
         self.like = jnp.zeros((), leaves[0].dtype if leaves else jnp.float32)
-        self.moves = Moves()
+        self.mutable = MutableState()
 
     def run(
         self,
@@ -115,7 +115,7 @@ class Runs:
         rng: Any = None,
         role: str = "density",
     ) -> dict[str, Site]:
-        moved = self.moves.start(role == "prior") if role in ("prior", "likelihood") else {}
+        moved = self.mutable.start(role == "prior") if role in ("prior", "likelihood") else {}
         known = {**self.params, **moved, **(values or {})}
 
         def value(msg: dict) -> Any:
@@ -127,9 +127,9 @@ class Runs:
         with _axes(axes):
             trace = handlers.trace(program).get_trace(batch, *self.args, **self.kwargs)
         if role == "draw":
-            self.moves.draws(trace)
+            self.mutable.draws(trace)
         elif role != "density":
-            self.moves.scores(trace, role == "prior")
+            self.mutable.scores(trace, role == "prior")
         return sites_of(trace)
 
     def _rows(self, msg: dict) -> jax.Array | None:
@@ -153,21 +153,21 @@ class Runs:
 
     def _mapped(self, f: Callable, trees: tuple) -> Any:
         """Under ``vmap``; what is returned second must not depend on what is mapped over."""
-        before, after = self.moves, []
+        before, after = self.mutable, []
 
         def one(*xs: Any) -> tuple:
-            self.moves = before.apart()
+            self.mutable = before.apart()
             # A network that answered from memory would carry tracers out of here.
             with evaluated_once():
                 out, common = f(*xs)
-            after.append(self.moves)
-            return (out, self.moves.values()), common
+            after.append(self.mutable)
+            return (out, self.mutable.values()), common
 
         try:
             (out, moved), common = jax.vmap(one, out_axes=(0, None))(*trees)
         finally:
-            self.moves = before
-        self.moves = after[-1].with_values(jax.tree.map(lambda x: x[0], moved))
+            self.mutable = before
+        self.mutable = after[-1].with_values(jax.tree.map(lambda x: x[0], moved))
         return out, common
 
     def keys(self, which: int, shape: tuple[int, ...]) -> jax.Array:
@@ -189,7 +189,7 @@ class Runs:
 
     def frozen(self) -> "Runs":
         out = Runs.__new__(Runs)
-        out.__dict__.update(self.__dict__, params=jax.lax.stop_gradient(self.params), moves=self.moves.apart())
+        out.__dict__.update(self.__dict__, params=jax.lax.stop_gradient(self.params), mutable=self.mutable.apart())
         return out
 
 

@@ -12,7 +12,7 @@ import optax
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import OptionError
-from mmppl.inference.training.averaging import decay
+from mmppl.inference.training.schedules import decay
 from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
@@ -58,11 +58,11 @@ class _Update:
     def __call__(self, leaves: list[jax.Array], batch: Batch) -> tuple[list[jax.Array], dict, jax.Array]:
         state: _State = jax.tree.unflatten(self.structure, leaves)
         key, now = jax.random.split(wrapped_key(state.key))
-        still = {name: value for name, value in state.params.items() if name not in self.moving}
+        fixed = {name: value for name, value in state.params.items() if name not in self.moving}
         step = state.taken
 
         def loss(train):
-            everything = {**self.constrain({**still, **train}), **state.mutable}
+            everything = {**self.constrain({**fixed, **train}), **state.mutable}
             total, (record, changed) = self.objective.loss_and_record(now, everything, *self.pair, batch, step=step)
             return total / len(batch), (record, changed)
 
@@ -70,10 +70,10 @@ class _Update:
         (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
         updates, optimiser = updated(self.optimiser, grads, state.optimiser, train, value)
         rate = self.rate * scheduled(self.schedule, step, state.steps)
-        params = {**still, **optax.apply_updates(train, jax.tree.map(lambda u: rate * u, updates))}
-        kept = decay(self.ema, step)
+        params = {**fixed, **optax.apply_updates(train, jax.tree.map(lambda u: rate * u, updates))}
+        decayed = decay(self.ema, step)
         average = {
-            name: jax.tree.map(lambda a, p: kept * a + (1.0 - kept) * p, own, params[name])
+            name: jax.tree.map(lambda a, p: decayed * a + (1.0 - decayed) * p, own, params[name])
             for name, own in state.average.items()
         }
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
@@ -93,7 +93,7 @@ class _Update:
         return [jnp.where(finite, a, b) for a, b in zip(new, leaves, strict=True)], record, finite
 
 
-def _kept(program: Any, key: tuple, make: Callable[[], Callable]) -> Callable:
+def _reused(program: Any, key: tuple, make: Callable[[], Callable]) -> Callable:
     """Compiled function of a program, used again where callables have a hash."""
     try:
         hash(key)
@@ -144,7 +144,7 @@ class Trainer:
 
     def moved(self, stage: Any) -> list[str]:
         """The parameters that a stage moves, by the host's names."""
-        return [name for name in self.state.params if stage.moves(public(name))]
+        return [name for name in self.state.params if stage.trains(public(name))]
 
     def begin(self, stage: Any, steps: int = 1, schedule: Any = "constant") -> None:
         """Starts a stage of so many steps: what moves, by which objective, with a new optimiser."""
@@ -177,7 +177,7 @@ class Trainer:
         what = _Update(self.constrain, optimiser, *how, self.objective, self.pair, self._structure, tuple(moving))
         settings = *how, self.clip, stage.momentum, self.given, jnp.result_type(float)
         key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
-        self._step = _kept(self.program, key, lambda: step_compiled(what))
+        self._step = _reused(self.program, key, lambda: step_compiled(what))
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
@@ -195,7 +195,7 @@ class Trainer:
             return objective.loss_and_record(key, everything, *pair, batch, step=state.steps)[1][0]
 
         key = "held out", objective, *pair, structure, jnp.result_type(float)
-        run = _kept(self.program, key, lambda: compiled(record))
+        run = _reused(self.program, key, lambda: compiled(record))
         plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch), elements=batch.elements)
         return {n: float(x) for n, x in run(self._leaves, random_key(number), plain).items()}
 
@@ -204,10 +204,10 @@ class Trainer:
         state = self.state
         values = {**self.constrain(state.averaged()), **state.mutable}
 
-        def told(v, key, batch):
+        def measured(v, key, batch):
             return jax.tree.map(jnp.mean, given(seeded(fn, key), data=v)(batch))
 
-        run = _kept(self.program, ("measure", fn), lambda: compiled(told))
+        run = _reused(self.program, ("measure", fn), lambda: compiled(measured))
         return {n: float(x) for n, x in run(values, random_key(number), as_batch(batch)).items()}
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
@@ -218,7 +218,7 @@ class Trainer:
         def encoded(v, key, batch):
             return given(seeded(fn, key), data=v)(batch)
 
-        run = _kept(self.program, ("encode", fn), lambda: compiled(encoded))
+        run = _reused(self.program, ("encode", fn), lambda: compiled(encoded))
         key = wrapped_key(state.key)
         parts = [jax.tree.map(np.array, dict(run(values, key, as_batch(rows)))) for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}

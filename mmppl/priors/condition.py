@@ -27,12 +27,12 @@ class Condition(NamedTuple):
     Arguments:
         loc: Values of the clean blocks, ``(*, D)``; ignored elsewhere.
         scale: Standard deviations where those are draws of Normals, ``(*, D)``; None where they are exact.
-        states: Which blocks are asked for and which are known, ``(*, M)``.
+        roles: Which blocks are asked for and which are known, ``(*, M)``.
     """
 
     loc: Array
     scale: Array | None
-    states: BlockRoles
+    roles: BlockRoles
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class Query:
     energy: Any = None
 
     @property
-    def states(self) -> BlockRoles:
+    def roles(self) -> BlockRoles:
         """Roles of the blocks: asked for, known or absent, ``(*, M)``."""
-        return self.condition.states
+        return self.condition.roles
 
     @property
     def present(self) -> Array:
         """Blocks that are asked for or known, boolean ``(*, M)``."""
-        return self.states.diffused | self.states.clean
+        return self.roles.diffused | self.roles.clean
 
-    def with_states(self, states: BlockRoles) -> "Query":
+    def with_roles(self, roles: BlockRoles) -> "Query":
         """The same, with other roles of the blocks."""
-        return replace(self, condition=self.condition._replace(states=states))
+        return replace(self, condition=self.condition._replace(roles=roles))
 
 
 def parse_condition(

@@ -101,9 +101,9 @@ class Whitening(NamedTuple):
         y = self.forward(z)
         return y, y[..., :0]
 
-    def lift(self, backend: Backend, kept: Array, rest: Array) -> Array:
+    def lift(self, backend: Backend, reduced: Array, rest: Array) -> Array:
         """The way back."""
-        return self.inverse(kept)
+        return self.inverse(reduced)
 
     @property
     def log_det(self) -> Array:

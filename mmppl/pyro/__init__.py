@@ -27,12 +27,12 @@ from mmppl.pyro import host, kernels, objectives, priors
 from mmppl.pyro.aggregation import GeometricMean, MixtureOfExperts, MixtureOfProducts, Product
 from mmppl.pyro.discretized import DiscretizedLogistic
 from mmppl.pyro.energy import EnergyTilted
+from mmppl.pyro.host import likelihood
 from mmppl.pyro.joint_score import Diffusion, JointScore, MultiTask
 from mmppl.pyro.kernels import *  # noqa: F403
 from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.normalizing_flow import NormalizingFlow, spline_flow
 from mmppl.pyro.objectives import *  # noqa: F403
-from mmppl.pyro.observed import likelihood
 from mmppl.pyro.padded import PaddedCategorical
 from mmppl.pyro.pooled import Pooled, private_posteriors
 from mmppl.pyro.primitives import as_batch, build, net, observe, plate

@@ -24,7 +24,7 @@ def gives_the_same(runs: Any, program: Callable, batch: Batch, draws: tuple, mas
     key = batch.modalities, tuple(draws[0]), masked
     if key not in known:
         picked = dict(runs.picked)
-        with torch.random.fork_rng(), torch.no_grad(), evaluated(still=True), evaluated_once():
+        with torch.random.fork_rng(), torch.no_grad(), evaluated(restore_buffers=True), evaluated_once():
             known[key] = _compared(runs, program, batch, draws, masked)
         runs.picked = picked
     return known[key]

@@ -197,11 +197,11 @@ class EnergyTilted(Shown, TorchDistribution):
             base = on_real_line(self.base, dist, _to_support)[0].sample((self.chains.number,))
             if not self.chains.buffer:
                 return self.chains.run(BACKEND, None, self._line_density, base)[0]
-            kept = getattr(self.module, "chains", None)
-            if kept is None:
-                kept = on_real_line(self.base, dist, _to_support)[0].sample((self.chains.buffer,))
-            chains, kept = self.chains.refresh(BACKEND, None, self._line_density, kept, base)
-            self.module.register_buffer("chains", kept)
+            buffer = getattr(self.module, "chains", None)
+            if buffer is None:
+                buffer = on_real_line(self.base, dist, _to_support)[0].sample((self.chains.buffer,))
+            chains, buffer = self.chains.refresh(BACKEND, None, self._line_density, buffer, base)
+            self.module.register_buffer("chains", buffer)
             return chains
 
 

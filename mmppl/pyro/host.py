@@ -1,5 +1,6 @@
 """Training and running programs on Pyro, for :mod:`mmppl.inference`."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +16,8 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.posterior.site_densities import places as find_places
+from mmppl.likelihoods.decoded import likelihood as decoded
+from mmppl.modality import Modality
 from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.pyro.discretized import DiscretizedLogistic
@@ -26,9 +29,9 @@ from mmppl.pyro.posterior import (
     JOINT,
     chains,
     guide_log_prob,
+    log_densities,
     on_real_line,
     outside,
-    probe,
     refine,
     scores,
     seeded,
@@ -58,13 +61,14 @@ __all__ = [
     "find_prior",
     "fitting",
     "guide_log_prob",
+    "likelihood",
     "loc_scale",
     "log_weights",
     "on_real_line",
     "outside",
     "param",
     "places",
-    "probe",
+    "log_densities",
     "random",
     "refine",
     "sample",
@@ -91,6 +95,21 @@ def random() -> Any:
 def zeros(*shape: int) -> torch.Tensor:
     """Zeros of a shape."""
     return torch.zeros(*shape)
+
+
+def likelihood(modality: Modality, output: Any) -> Any:
+    """The likelihood p(x | z) of a modality, as an event of its shape; formulas are the modality's.
+
+    Arguments:
+        modality: The modality.
+        output: What its decoder, such as :func:`mmppl.nets.decoder`, returns: an array ``(*, N, *event)``, or a pair
+            of it and a scale.
+
+    Example:
+        >>> likelihood(Modality((2,), scale=0.5), zeros(3, 2)).event_shape
+        torch.Size([2])
+    """
+    return decoded(sys.modules[__name__], modality, output)
 
 
 @alone

@@ -57,7 +57,7 @@ class JointScore(Shown, ScorePrior, TorchDistribution):
     def _given(self, known: Condition, model: JointModel) -> "JointScore":
         new = copy.copy(self)
         new.model, new.known = model, known
-        new._batch_shape = torch.broadcast_shapes(known.loc.shape[:-1], known.states.clean.shape[:-1])
+        new._batch_shape = torch.broadcast_shapes(known.loc.shape[:-1], known.roles.clean.shape[:-1])
         return new
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
@@ -78,15 +78,15 @@ class JointScore(Shown, ScorePrior, TorchDistribution):
         return self._log_density(value, True)
 
     def _log_density(self, value: torch.Tensor, check: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        self._check_states()
+        self._check_roles()
         return self.model.log_density(self._query(self._frozen), value, check)
 
     def _frozen(self, x: torch.Tensor) -> torch.Tensor:
         """The network without a gradient to its weights."""
         if not isinstance(self.net, torch.nn.Module):
             return self.net(x)
-        still = {name: p.detach() for name, p in self.net.named_parameters()}
-        return torch.func.functional_call(self.net, still, (x,))
+        detached = {name: p.detach() for name, p in self.net.named_parameters()}
+        return torch.func.functional_call(self.net, detached, (x,))
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         return self._draw(sample_shape)[0]

@@ -14,7 +14,18 @@ from torch.nn.parameter import is_lazy
 
 from mmppl.errors import OptionError
 
-__all__ = ["Buffers", "copied", "entered", "evaluated", "given_by_host", "kept", "load", "ready", "resting", "unmoved"]
+__all__ = [
+    "Buffers",
+    "buffers_of",
+    "copied",
+    "entered",
+    "evaluated",
+    "given_by_host",
+    "load",
+    "ready",
+    "resting",
+    "unmoved",
+]
 
 DIVIDER = "$$$"  # Pyro's, between the name of a network and that of a parameter in it
 _TAKE: ContextVar[Callable[[Module], None] | None] = ContextVar("mmppl_take", default=None)
@@ -67,13 +78,13 @@ def resting(modules: Iterable[Module]) -> Iterator[None]:
 
 
 @contextmanager
-def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
+def evaluated(*, restore_buffers: bool = False) -> Iterator[dict[int, Module]]:
     """Runs every network in evaluation mode within the context; afterwards each has its own mode again.
 
     Modules are met as they are called, so that those count too that a program gives to ``pyro.module`` itself.
 
     Arguments:
-        still: Whether the modules also get the buffers back that they came with.
+        restore_buffers: Whether the modules also get the buffers back that they came with.
 
     Yields:
         The modules met, by ``id``.
@@ -86,7 +97,7 @@ def evaluated(*, still: bool = False) -> Iterator[dict[int, Module]]:
         if id(module) in met:
             return
         met[id(module)] = module
-        if still:
+        if restore_buffers:
             buffers.take(module)
         if module.training:
             training.append(module)
@@ -198,7 +209,7 @@ def given_by_host(met: Iterable[Module], params: Mapping[str, torch.Tensor], own
     return out
 
 
-def kept(name: str, network: Module, params: Iterable[str]) -> dict[str, torch.Tensor]:
+def buffers_of(name: str, network: Module, params: Iterable[str]) -> dict[str, torch.Tensor]:
     """Values that a network keeps beside the parameters of the store, by name within it.
 
     These are its buffers, and parameters that ask for no gradient, which the host passes over.
@@ -208,7 +219,7 @@ def kept(name: str, network: Module, params: Iterable[str]) -> dict[str, torch.T
 
 
 def load(networks: Mapping[str, Module], params: Iterable[str], values: Mapping[str, np.ndarray]) -> None:
-    """Gives networks what they kept; a buffer that a network makes in training only, as chains, is made.
+    """Gives networks their buffers; one that a network makes in training only, as chains, is made.
 
     Arguments:
         networks: By name.
@@ -217,7 +228,7 @@ def load(networks: Mapping[str, Module], params: Iterable[str], values: Mapping[
     """
     known = {full.replace(DIVIDER, ".") for full in params}
     for name, network in networks.items():
-        for path in kept(name, network, params):
+        for path in buffers_of(name, network, params):
             known.add(f"{name}.{path}")
             if f"{name}.{path}" in values:
                 _put(network, path, values[f"{name}.{path}"])

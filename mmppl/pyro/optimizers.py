@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from mmppl.errors import OptionError
 from mmppl.inference.threads import unwarned
-from mmppl.inference.training.learning_rate import SCHEDULES
 from mmppl.inference.training.parameter_groups import check_groups, group_of
+from mmppl.inference.training.schedules import SCHEDULES
 from mmppl.pyro.weights import array
 
 __all__ = ["Groups", "StageOptimizer", "checked_optimizer"]
@@ -153,8 +153,8 @@ class StageOptimizer:
         states: dict[str, dict[str, Any]] = {}
         for key, value in snapshot.items():
             of, _, part = key.rpartition(".")
-            kept = value.item() if part.endswith(NUMBER) else torch.tensor(value)
-            states.setdefault(of, {})[part.removesuffix(NUMBER)] = kept
+            stored = value.item() if part.endswith(NUMBER) else torch.tensor(value)
+            states.setdefault(of, {})[part.removesuffix(NUMBER)] = stored
         for one in self.every:
             for p in (p for group in one.param_groups for p in group["params"]):
                 name = next(name for name, own in self.moving.items() if own is p)

@@ -58,7 +58,7 @@ def private_posteriors(
 ) -> dict[str, TorchDistribution]:
     """The posterior of each modality's private latent given the shared one, and the prior where it is not present.
 
-    See :func:`mmppl.aggregation.private`.
+    See :func:`mmppl.aggregation.private_posteriors`.
 
     Arguments:
         features: :math:`h_m`, ``(*, F)``, by modality name.

@@ -27,7 +27,7 @@ __all__ = [
     "guide_log_prob",
     "on_real_line",
     "outside",
-    "probe",
+    "log_densities",
     "refine",
     "scores",
     "seeded",
@@ -86,7 +86,7 @@ def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> 
 
 
 @alone
-def probe(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
+def log_densities(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     batch, own = as_batch(batch), _tensors(hidden)
     values: dict[str, list] = {}

@@ -44,22 +44,22 @@ class Reduced(Shown, ReducedPrior, TorchDistribution):
         new.known = known
         return new
 
-    def _rest(self, kept: torch.Tensor) -> Normal:
-        shape = torch.Size((*kept.shape[:-1], self.event_shape[0] - kept.shape[-1]))
+    def _rest(self, reduced: torch.Tensor) -> Normal:
+        shape = torch.Size((*reduced.shape[:-1], self.event_shape[0] - reduced.shape[-1]))
         if self.complement is None:
-            return Normal(kept.new_zeros(shape), 1.0)
-        return Normal(*self.complement(kept)).expand(shape)
+            return Normal(reduced.new_zeros(shape), 1.0)
+        return Normal(*self.complement(reduced)).expand(shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        kept, rest = self.subspaces.reduce(BACKEND, value)
-        return self.prior.log_prob(kept) + self._rest(kept).log_prob(rest).sum(-1) + self.subspaces.log_det
+        reduced, rest = self.subspaces.reduce(BACKEND, value)
+        return self.prior.log_prob(reduced) + self._rest(reduced).log_prob(rest).sum(-1) + self.subspaces.log_det
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> torch.Tensor:
         with torch.no_grad():
-            kept = self.prior.sample(torch.Size(sample_shape))
-            z = self.subspaces.lift(BACKEND, kept, self._rest(kept).sample())
+            reduced = self.prior.sample(torch.Size(sample_shape))
+            z = self.subspaces.lift(BACKEND, reduced, self._rest(reduced).sample())
             if self.known is None:
                 return z
-            return torch.where(self.subspaces.blocks.spread(self.known.states.clean), self.known.loc, z)
+            return torch.where(self.subspaces.blocks.spread(self.known.roles.clean), self.known.loc, z)

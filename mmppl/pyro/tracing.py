@@ -18,10 +18,9 @@ from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.inference.shipped import is_shipped
 from mmppl.nets.bound import evaluated_once
-from mmppl.priors.score.prior import may_integrate
 from mmppl.pyro.at_once import gives_the_same
 from mmppl.pyro.networks import evaluated, unmoved
-from mmppl.sites import PlateFrame, Site, innermost, unmasked
+from mmppl.sites import PlateFrame, Site, innermost, integrates, unmasked
 
 __all__ = ["Runs", "given", "sample_sites", "site_log_density", "sites_of"]
 
@@ -107,6 +106,7 @@ def _carries_gradients(node: dict) -> bool:
 
 def _site(name: str, node: dict) -> Site:
     fn, value, latent = node["fn"], node["value"], not node["is_observed"]
+    inner = innermost(fn, (*AROUND, MaskedDistribution))
     return Site(
         name,
         value,
@@ -118,9 +118,9 @@ def _site(name: str, node: dict) -> Site:
         latent and bool(fn.support.is_discrete),
         lambda: _carries_gradients(node),
         lambda over: plain_log_density(node, over),
-        isinstance(innermost(fn, (*AROUND, MaskedDistribution)), Delta),
+        isinstance(inner, Delta),
         lambda over: node["scale"] if over == 1.0 else node["scale"] / over,
-        may_integrate(innermost(fn, (*AROUND, MaskedDistribution))),
+        integrates(inner),
     )
 
 
@@ -139,7 +139,7 @@ class Runs:
         self.args, self.kwargs = args, dict(kwargs or {})
         floats = [v for v in batch.values.values() if v.is_floating_point()]
         self.like = floats[0].new_zeros(()) if floats else torch.zeros(())
-        self.still = False  # whether networks keep their buffers as they are
+        self.keeps_buffers = False  # whether networks leave their buffers as they are
         self.picked: dict[str, torch.Tensor] = {}  # rows that plates drew, the same in every run
 
     def run(
@@ -153,7 +153,7 @@ class Runs:
         role: str = "density",
     ) -> dict[str, Site]:
         # Networks move once for each draw of the guide and each score of the model, as under the host's Trace_ELBO.
-        with _axes(axes), unmoved() if self.still or role == "density" else nullcontext():
+        with _axes(axes), unmoved() if self.keeps_buffers or role == "density" else nullcontext():
             program = given(fn, {**self.picked, **(values or {})})
             trace = poutine.trace(program).get_trace(batch, *self.args, **self.kwargs)
         for name, node in trace.nodes.items():
@@ -184,7 +184,7 @@ class Runs:
         if key not in known:
             picked = dict(self.picked)
             # Nothing of this run is to be seen in the step: no draws, no statistics of networks, no remembered outputs.
-            with torch.random.fork_rng(), evaluated(still=True), evaluated_once():
+            with torch.random.fork_rng(), evaluated(restore_buffers=True), evaluated_once():
                 # The guide is kept beside what was found, so that its identity stays taken.
                 known[key] = guide, layout(self, model, guide, batch, names)
             self.picked = picked
@@ -195,7 +195,7 @@ class Runs:
 
     def frozen(self) -> "Runs":
         out = copy.copy(self)  # gradients are taken of latents alone there
-        out.still = True
+        out.keeps_buffers = True
         return out
 
 

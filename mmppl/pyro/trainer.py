@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
-from mmppl.inference.training.averaging import decay
+from mmppl.inference.training.schedules import decay
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.autoguides import check_amortized
@@ -76,16 +76,15 @@ class Trainer:
 
     def moved(self, stage: Any) -> list[str]:
         """The parameters that a stage moves, by the host's names."""
-        return [name for name in self.params if stage.moves(public(name))]
+        return [name for name in self.params if stage.trains(public(name))]
 
     def _rests(self, network: str, stage: Any) -> bool:
         """Tells whether a stage leaves a network as it is; one without parameters has a name still."""
         own = [name for name in self.params if name.startswith(f"{network}{DIVIDER}")]
-        return not (any(name in self.moving for name in own) if own else stage.moves(f"{network}."))
+        return not (any(name in self.moving for name in own) if own else stage.trains(f"{network}."))
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        batch = as_batch(batch)
         before = Buffers(m for network in self.store.networks.values() for m in network.modules())
         with self._training():
             torch.set_rng_state(self.rng)
@@ -117,10 +116,9 @@ class Trainer:
 
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:
         """The objective's record of other rows, with the weights as they are, which nothing moves."""
-        batch = as_batch(batch)
         known, unchecked = registered_in(self.store.known), pyro.validation_enabled(False)
-        still = evaluated(still=True)
-        with seeded(number), torch.no_grad(), self.store.open(), known, still, unchecked, self._averaged():
+        evaluating = evaluated(restore_buffers=True)
+        with seeded(number), torch.no_grad(), self.store.open(), known, evaluating, unchecked, self._averaged():
             for network in self.store.networks.values():
                 entered(network)
             self.objective.differentiable_loss(*self.pair, batch, step=float(self.steps))
@@ -140,7 +138,7 @@ class Trainer:
 
     def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
         """Means over the rows of what ``fn`` tells of them, with the weights that are kept."""
-        with seeded(number), torch.no_grad(), self.store.open(), evaluated(still=True), self._averaged():
+        with seeded(number), torch.no_grad(), self.store.open(), evaluated(restore_buffers=True), self._averaged():
             for network in self.store.networks.values():
                 entered(network)
             return {n: float(x.mean()) for n, x in fn(as_batch(batch)).items()}
@@ -175,14 +173,14 @@ class Trainer:
         from_state = {"params": dict(self.average if self.ema else self.params)}
         with pyro.get_param_store().scope({**from_state, "constraints": self.store.state["constraints"]}):
             out = {public(n): array(v) for n, v in pyro.get_param_store().items()}
-        return out | self.store.kept()
+        return out | self.store.buffers()
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """State from which training goes on bit for bit."""
         out = {f"param.{n}": array(p) for n, p in self.params.items()}
         out |= {f"average.{n}": array(p) for n, p in self.average.items()}
         out |= self.optimiser.snapshot()
-        out |= {f"buffer.{name}": value for name, value in self.store.kept().items()}
+        out |= {f"buffer.{name}": value for name, value in self.store.buffers().items()}
         return out | {"rng": self.rng.numpy().copy(), "taken": np.array(self.taken)}
 
     def _alike(self, snapshot: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -191,8 +189,8 @@ class Trainer:
         That are the optimiser's parts of the parameters that it has moved, and buffers of networks, such as chains.
         """
         out = self.snapshot()
-        kept = tuple(f"buffer.{name}." for name in self.store.networks)
-        out |= {name: np.zeros_like(value) for name, value in snapshot.items() if name.startswith(kept)} | out
+        buffers = tuple(f"buffer.{name}." for name in self.store.networks)
+        out |= {name: np.zeros_like(value) for name, value in snapshot.items() if name.startswith(buffers)} | out
         return out | self.optimiser.alike(snapshot)
 
     def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:

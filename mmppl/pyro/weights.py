@@ -16,7 +16,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.shipped import is_shipped, mark_shipped
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
-from mmppl.pyro.networks import DIVIDER, evaluated, given_by_host, kept, load
+from mmppl.pyro.networks import DIVIDER, buffers_of, evaluated, given_by_host, load
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch, own_modules
 from mmppl.pyro.threads import alone
@@ -53,7 +53,7 @@ class Store:
             OptionError: If a network makes parameters when it is called, or two arrays have one name.
         """
         batch = as_batch(batch[:1])
-        with self.open(), torch.no_grad(), evaluated(still=True) as met, registered_in(self.known):
+        with self.open(), torch.no_grad(), evaluated(restore_buffers=True) as met, registered_in(self.known):
             trace = poutine.trace(program.guide).get_trace(batch)
             poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
         params = self.state["params"]
@@ -67,21 +67,21 @@ class Store:
                 )
         names = Counter(map(public, params))
         names.update(
-            f"{name}.{path}" for name, network in self.networks.items() for path in kept(name, network, params)
+            f"{name}.{path}" for name, network in self.networks.items() for path in buffers_of(name, network, params)
         )
         twice = [name for name, number in names.items() if number > 1]
         if twice:
             raise OptionError(f"Expected a name of its own for every array; got {twice[:3]} twice. Rename a network.")
 
-    def kept(self) -> dict[str, np.ndarray]:
+    def buffers(self) -> dict[str, np.ndarray]:
         """Values that networks keep beside parameters, by public name."""
         out: dict[str, np.ndarray] = {}
         for name, network in self.networks.items():
-            out |= {f"{name}.{path}": array(x) for path, x in kept(name, network, self.state["params"]).items()}
+            out |= {f"{name}.{path}": array(x) for path, x in buffers_of(name, network, self.state["params"]).items()}
         return out
 
     def load(self, values: Mapping[str, np.ndarray]) -> None:
-        """Gives networks what they kept, by public name."""
+        """Gives networks their buffers, by public name."""
         load(self.networks, self.state["params"], values)
 
 
@@ -92,7 +92,7 @@ def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple
     with seeded(0):
         store.register(program, batch)
     with store.open(), torch.no_grad():
-        own = {public(name): array(value) for name, value in pyro.get_param_store().items()} | store.kept()
+        own = {public(name): array(value) for name, value in pyro.get_param_store().items()} | store.buffers()
         check_arrays(own, weights, f"the weights of '{program.name}'", extra=True)
         for name, value in pyro.get_param_store().items():
             given = torch.tensor(np.asarray(weights[public(name)]))

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import get_backend
 from mmppl.by_value import ByValue
 from mmppl.errors import OptionError
 
 Array = Any
 
-__all__ = ["SDE", "check_time", "namespace"]
+__all__ = ["SDE", "check_time"]
 
 
 class SDE(ByValue, ABC):
@@ -63,8 +62,3 @@ def check_time(first: float, last: float) -> None:
     """Raises :class:`OptionError` unless ``0 < first < last <= 1``."""
     if not 0.0 < first < last <= 1.0:
         raise OptionError(f"Expected times 0 < first < last <= 1; got {first} and {last}.")
-
-
-def namespace(t: Array) -> Any:
-    """The array namespace of a time."""
-    return get_backend(t).xp

@@ -17,10 +17,12 @@ Array = Any
 __all__ = ["TIME_SAMPLINGS", "draw_times"]
 
 TIME_SAMPLINGS = ("uniform", "likelihood", "importance")
-FIRST = 1e-5
+EARLIEST = 1e-5
 
 
-def draw_times(sde: SDE, uniform: Array, time_sampling: str = "uniform", first: float = FIRST) -> tuple[Array, Array]:
+def draw_times(
+    sde: SDE, uniform: Array, time_sampling: str = "uniform", first: float = EARLIEST
+) -> tuple[Array, Array]:
     r"""Times in [first, 1] and the weights of the loss at them.
 
     * ``"uniform"``: uniform times, weight 1;

@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
+from mmppl._backend import get_backend
 from mmppl.checks import above, checked
 from mmppl.errors import OptionError
-from mmppl.sde.base import SDE, namespace
+from mmppl.sde.base import SDE
 
 Array = Any
 
@@ -47,11 +48,11 @@ class VE(SDE):
         return 0.0 * t
 
     def noise_rate(self, t: Array) -> Array:
-        return 2.0 * self.sigma_0**2 * self.log_ratio * namespace(t).exp(2.0 * self.log_ratio * t)
+        return 2.0 * self.sigma_0**2 * self.log_ratio * get_backend(t).xp.exp(2.0 * self.log_ratio * t)
 
     def mean_factor(self, t: Array) -> Array:
         return 0.0 * t + 1.0
 
     def scale(self, t: Array) -> Array:
-        xp = namespace(t)
+        xp = get_backend(t).xp
         return self.sigma_0 * xp.sqrt(xp.expm1(2.0 * self.log_ratio * t))

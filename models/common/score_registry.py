@@ -72,8 +72,8 @@ def solver_of(name: str, steps: int) -> Solver:
             break
         found = solver
     if found is None:
-        told = "more" if least is None else f"at least {least}"
-        raise OptionError(f"Expected {told} steps, which are evaluations of the network, for '{name}'; got {steps}.")
+        wanted = "more" if least is None else f"at least {least}"
+        raise OptionError(f"Expected {wanted} steps, which are evaluations of the network, for '{name}'; got {steps}.")
     return found
 
 

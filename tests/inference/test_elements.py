@@ -142,7 +142,7 @@ def test_every_likelihood_scores_what_is_observed(ppl, likelihood):
     found = host.scores(model, {"z": z}, batch)[0]["x"][0]
     each = backend.to_numpy(scored(backend.asarray(z[0])).base_dist.log_prob(backend.asarray(x)))
     np.testing.assert_allclose(found, np.where(there, each, 0.0).sum(-1), rtol=1e-5, atol=1e-5)
-    values, reached = host.probe(model, {"z": z}, batch, True)
+    values, reached = host.log_densities(model, {"z": z}, batch, True)
     assert np.isfinite(values["x"]).all()
     assert reached["x"]
 

@@ -282,7 +282,7 @@ def test_systems_refuse_the_names_of_their_parts(ppl):
 def test_a_stage_trains_a_network_and_none_whose_name_goes_on_otherwise():
     """As either host calls it: by its own name, or by its arrays'."""
     stage = Stage(train=("a.encoder.",))
-    moving = [n for n in ("a.encoder", "a.encoder.layers.1.bias", "a.encoder2", "a.encoder2.bias") if stage.moves(n)]
+    moving = [n for n in ("a.encoder", "a.encoder.layers.1.bias", "a.encoder2", "a.encoder2.bias") if stage.trains(n)]
     assert moving == ["a.encoder", "a.encoder.layers.1.bias"]
 
 

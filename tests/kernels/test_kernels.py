@@ -1,4 +1,4 @@
-"""The kernels on numpy: integrators, learnt scales, temperatures, against formulas."""
+"""The kernels on numpy: integrators, learned scales, temperatures, against formulas."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_an_orbit_is_as_accurate_as_steps_one_by_one():
     np.testing.assert_allclose(once[1], speed, rtol=1e-12)
 
 
-def test_scales_are_learnt_for_each_chain_and_coordinate():
+def test_scales_are_learned_for_each_chain_and_coordinate():
     start = np.zeros((40, 3))
     factor = np.repeat([1.0, 10.0], 20)
 
@@ -114,8 +114,8 @@ def test_a_dense_window_joins_scores_and_draws():
         np.testing.assert_allclose(known.inverse[chain] @ known.scale[chain], np.eye(3), atol=1e-10)
     y, score = np.random.default_rng(1).normal(size=(2, 2, 3))
     np.testing.assert_allclose(known.out(y)[0], known.scale[0] @ y[0], rtol=1e-12)
-    np.testing.assert_allclose(known.pull(score)[0], known.scale[0].T @ score[0], rtol=1e-12)
-    np.testing.assert_allclose(known.push(known.pull(score)), score, rtol=1e-9)
+    np.testing.assert_allclose(known.scale_score(score)[0], known.scale[0].T @ score[0], rtol=1e-12)
+    np.testing.assert_allclose(known.unscale_score(known.scale_score(score)), score, rtol=1e-9)
 
 
 @pytest.mark.pyro
@@ -136,8 +136,8 @@ def test_dense_scales_take_long_steps_along_a_ridge(kernel):
         )
 
     draws, state = sized(dense_mass=True)
-    learnt = (state.mass.scale @ state.mass.scale.mT).mean(0)
-    np.testing.assert_allclose(learnt, cov, rtol=0.15)
+    learned = (state.mass.scale @ state.mass.scale.mT).mean(0)
+    np.testing.assert_allclose(learned, cov, rtol=0.15)
     np.testing.assert_allclose(np.cov(draws.reshape(-1, 2).T), cov, atol=0.08)
     assert state.step_size.mean() > 3.0 * sized(dense_mass=False)[1].step_size.mean()
 

@@ -80,7 +80,7 @@ class TestSGLD(TestULA):
 
 
 class TestUnderdampedLangevin(KernelContract):
-    """The kernel that keeps most: its momentum, learnt scales and step sizes."""
+    """The kernel that keeps most: its momentum, learned scales and step sizes."""
 
     host = "numpyro"
 

@@ -264,7 +264,7 @@ def test_what_runs_with_parameters_held_fixed_moves_nothing():
     run = Evaluation(Runs(given, jax.random.key(1)), svi.model, svi.guide, batch, NAMES)
     draws = run.draw(mm.ELBO().terms(run.backend, batch, None, run.like), 1, average=True)
     run.score(draws, NAMES)
-    moved = run.runs.moves.moved
+    moved = run.runs.mutable.moved
     frozen = run.frozen()
 
     def step(z, _):
@@ -272,7 +272,7 @@ def test_what_runs_with_parameters_held_fixed_moves_nothing():
         return z + 1.0, None
 
     jax.lax.scan(step, draws.latents["z"], None, length=2)
-    assert run.runs.moves.moved is moved
+    assert run.runs.mutable.moved is moved
     assert_same(moved, plain(moved))
 
 

@@ -89,7 +89,7 @@ def program(d, prior, kind, family):
 
 
 def log_z(d, prior, params):
-    """log Z of the learnt energy, from many draws of the base; 0 for a host's prior."""
+    """log Z of the learned energy, from many draws of the base; 0 for a host's prior."""
     weights = {n.removeprefix("energy."): w for n, w in params.items() if n.startswith("energy.")}
     if not weights:
         return 0.0

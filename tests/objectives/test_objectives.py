@@ -253,7 +253,7 @@ def test_wrong_options_are_refused(d):
 
 
 def test_a_fit_with_missing_modalities_recovers_the_evidence_of_the_full_fit(d):
-    """Loadings and offsets learnt by the host's SVI, with the exact posterior of the current parameters as guide."""
+    """Loadings and offsets learned by the host's SVI, with the exact posterior of the current parameters as guide."""
     truth = LinearGaussian(1, {"a": 3, "b": 3, "c": 3}, seed=1, noise=0.6)
     full, test = truth.sample(800, 1), truth.sample(400, 2)
     mask = np.random.default_rng(0).random((800, 3)) < 0.7
@@ -284,10 +284,10 @@ def test_a_fit_with_missing_modalities_recovers_the_evidence_of_the_full_fit(d):
     reached = []
     for batch in (full, missing):
         _, params = d.fit(d.mm.ELBO(), model, guide, batch, steps=120, rate=0.06)
-        learnt = LinearGaussian(1, truth.dims, noise=0.6)
-        learnt.weight = {name: params[f"{name}.weight"][:, None] for name in "abc"}
-        learnt.bias = {name: params[f"{name}.bias"] for name in "abc"}
-        reached.append(learnt.evidence(test).mean())
+        learned = LinearGaussian(1, truth.dims, noise=0.6)
+        learned.weight = {name: params[f"{name}.weight"][:, None] for name in "abc"}
+        learned.bias = {name: params[f"{name}.bias"] for name in "abc"}
+        reached.append(learned.evidence(test).mean())
     assert abs(reached[1] / reached[0] - 1.0) < 0.01
     assert abs(reached[0] / truth.evidence(test).mean() - 1.0) < 0.01
 

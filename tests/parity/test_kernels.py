@@ -69,7 +69,7 @@ KERNELS = {
     "annealed": kernels.AnnealedLangevin(None, step_size=0.9, **FIXED),
     "tempered": kernels.TemperedLangevin(None, step_size=0.7, replicas=3, **FIXED),
     "sgld": kernels.SGLD(None, step_size=0.4),
-    "hmc, learnt scales": kernels.HMC(None, step_size=0.5, num_steps=2, dense_mass=False, **FIXED),
+    "hmc, learned scales": kernels.HMC(None, step_size=0.5, num_steps=2, dense_mass=False, **FIXED),
     "underdamped, dense scales": kernels.UnderdampedLangevin(None, step_size=0.5, dense_mass=True, **FIXED),
 }
 

@@ -140,7 +140,7 @@ def test_losses_and_gradients_of_the_hosts_agree(cell):
         np.testing.assert_allclose(value, theirs.record[name], rtol=1e-5, atol=1e-5, err_msg=name)
     assert ours.grads.keys() == theirs.grads.keys()
     for name, grad in ours.grads.items():
-        # A constant added to an energy changes nothing; every other weight is learnt.
+        # A constant added to an energy changes nothing; every other weight is learned.
         size = np.abs(ours.loss) if name == "energy.layers.3.bias" else np.abs(grad).max()
         assert size > 0, name
         np.testing.assert_allclose(grad, theirs.grads[name], rtol=1e-5, atol=1e-5 * size, err_msg=name)

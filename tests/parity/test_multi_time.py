@@ -56,16 +56,16 @@ def test_draws(kind, how, x64):
     path = np.random.default_rng(3).standard_normal((solver.draws, *Z.shape))
 
     def run(backend, move):
-        states = BlockRoles(move(~clean), move(clean))
+        roles = BlockRoles(move(~clean), move(clean))
         learning = MultiTimeScoreMatching(predict="noise")
 
-        def predict(states, z, t):
-            return learning.noise(backend, BLOCKS, NET, states, z, t + 0.0 * z[..., :1])
+        def predict(roles, z, t):
+            return learning.noise(backend, BLOCKS, NET, roles, z, t + 0.0 * z[..., :1])
 
-        score = conditioning.score(backend, sde, BLOCKS, predict, states, move(noise[0]))
-        moves = BLOCKS.spread(states.diffused)
-        start = backend.xp.where(moves, move(noise[1]), move(Z))
-        return backend.to_numpy(solver.run(backend, sde, score, start, move(path).__getitem__, moves))
+        score = conditioning.score(backend, sde, BLOCKS, predict, roles, move(noise[0]))
+        free = BLOCKS.spread(roles.diffused)
+        start = backend.xp.where(free, move(noise[1]), move(Z))
+        return backend.to_numpy(solver.run(backend, sde, score, start, move(path).__getitem__, free))
 
     wanted = run(BACKEND, np.asarray)
     move = MOVERS[kind]
@@ -79,12 +79,12 @@ def test_densities(kind, x64):
 
     def run(backend, move):
         learning = MultiTimeScoreMatching(predict="noise")
-        states = BlockRoles(move(np.ones((6, 2), bool)), move(np.zeros((6, 2), bool)))
+        roles = BlockRoles(move(np.ones((6, 2), bool)), move(np.zeros((6, 2), bool)))
 
-        def predict(states, z, t):
-            return learning.noise(backend, BLOCKS, NET, states, z, t + 0.0 * z[..., :1])
+        def predict(roles, z, t):
+            return learning.noise(backend, BLOCKS, NET, roles, z, t + 0.0 * z[..., :1])
 
-        score = Conditioning().score(backend, VP(), BLOCKS, predict, states)
+        score = Conditioning().score(backend, VP(), BLOCKS, predict, roles)
         return backend.to_numpy(flow.log_density(backend, VP(), score, move(Z), move(np.ones((6, 3), bool)))[0])
 
     move = MOVERS[kind]

@@ -10,12 +10,12 @@ from mmppl.aggregation import Experts, GeometricMean, Mixture, Product, all_subs
 from mmppl.batch import Batch
 from mmppl.inference.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, MoPoE, WarmUp
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
-from mmppl.inference.objectives.subsets import inside, present_table, random_subsets, table
 from mmppl.inference.objectives.terms import Terms
 from mmppl.mcmc import langevin
 from mmppl.models.nexus import kept
 from mmppl.priors import LangevinChains, smoothed_laplace
 from mmppl.priors.energy.normalizer import annealed_importance_sampling
+from mmppl.subsets import inside, present_table, random_subsets, table
 
 MOVERS = {"numpy": np.asarray, "jax": jnp.asarray, "torch": torch.as_tensor}
 RNG = np.random.default_rng(0)

@@ -46,9 +46,9 @@ def score(z, t, xi=None):
 def test_solvers_agree(to, solver, sde, x64):
     path = np.random.default_rng(1).normal(size=(solver.draws, *START.shape))
     wanted = solver.run(BACKEND, sde, score, START, path.__getitem__, MOVES)
-    z, xi, moves = map(MOVERS[to], (START, path, MOVES))
+    z, xi, free = map(MOVERS[to], (START, path, MOVES))
     backend = get_backend(z)
-    found = solver.run(backend, sde, score, z, xi.__getitem__, moves)
+    found = solver.run(backend, sde, score, z, xi.__getitem__, free)
     np.testing.assert_allclose(backend.to_numpy(found), wanted, rtol=1e-10, atol=1e-12)
 
 

@@ -57,11 +57,9 @@ def test_each_term_is_its_closed_form(to, joining, known):
     space = SharedSpace(Blocks.of({"z": 1, "x": 1}), strength=joining, sde=SDE)
     grid = Ancestral(60, 0.01).grid
     z, xi = (to(x) for x in design())
-    states = BlockRoles(to(np.array([[True, not known]])), to(np.array([[False, known]])))
+    roles = BlockRoles(to(np.array([[True, not known]])), to(np.array([[False, known]])))
     learning = MultiTaskLoss(predict="noise")
-    terms = evidence_terms(
-        get_backend(z), space, learning, GaussianMultiTask(space, COV), z, states, grid, lambda i: xi
-    )
+    terms = evidence_terms(get_backend(z), space, learning, GaussianMultiTask(space, COV), z, roles, grid, lambda i: xi)
     found = [float(np.asarray(part).mean()) for part in terms]
     np.testing.assert_allclose(found, exact_terms(space, grid, known), rtol=1e-6, atol=1e-5)
     entropy = 0.5 * math.log(2 * math.pi * math.e * (0.36 if known else 1.0))
@@ -112,13 +110,13 @@ def test_one_block_alone_is_an_ordinary_diffusion(to):
     space, learning = SharedSpace(Blocks.of({"z": 3}), sde=SDE), MultiTaskLoss(predict="noise")
     z, eps, time, weight = (rng.standard_normal(s) for s in [(5, 3), (5, 3), (5, 1), (6, 4)])
     time, one = np.abs(time) % 1.0, np.ones((5, 1))
-    states = BlockRoles(to(one > 0), to(one < 0))
+    roles = BlockRoles(to(one > 0), to(one < 0))
     found = learning.losses(
         get_backend(to(z)),
         space,
         lambda x: x @ to(weight).T,
         to(z),
-        states,
+        roles,
         MultiTaskNoise(*(to(x) for x in (one, one, one, one, time, eps))),
     )
     t = 1e-5 + (1 - 1e-5) * time
@@ -133,10 +131,10 @@ def test_weights_of_heads_enter_linearly_and_leave_the_diffusion_alone():
     z, net = rng.standard_normal((4, 5)), lambda x: np.tanh(x @ np.ones((8, 10)))
     one = np.full((4, 1), 0.6)
     noise = MultiTaskNoise(one, one, one, one, one, rng.standard_normal((4, 5)))
-    states = BlockRoles(np.ones((4, 3), bool), np.zeros((4, 3), bool))
+    roles = BlockRoles(np.ones((4, 3), bool), np.zeros((4, 3), bool))
 
     def losses(weight):
-        return MultiTaskLoss(weight, predict="noise").losses(get_backend(z), space, net, z, states, noise)
+        return MultiTaskLoss(weight, predict="noise").losses(get_backend(z), space, net, z, roles, noise)
 
     none, some, named = losses(0.0), losses(0.5), losses({"x": 1.0, "y": 0.0})
     assert not none[:, 2:].any()
@@ -153,10 +151,10 @@ def test_sampled_terms_have_the_same_mean(host, hidden):
     z = host.array(np.random.default_rng(0).standard_normal((rows, 2)) @ np.linalg.cholesky(COV).T)
     there = np.ones((rows, 2), bool)
     there[:, 1] = not hidden
-    states = BlockRoles(host.array(there), host.array(~there & False))
+    roles = BlockRoles(host.array(there), host.array(~there & False))
     backend, learning = get_backend(z), MultiTaskLoss(predict="noise")
     net = GaussianMultiTask(space, COV)
-    args = backend, space, learning, net, z, states, grid
+    args = backend, space, learning, net, z, roles, grid
     draws = np.random.default_rng(1).standard_normal((len(grid) - 1, rows, 2))
     noise = host.array(draws)
     exact = evidence_terms(*args, lambda i: noise[i])

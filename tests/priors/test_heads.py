@@ -101,13 +101,13 @@ def test_cross_entropy_of_a_label_is_the_analytic_one(host):
     z = np.random.default_rng(0).standard_normal((20_000, 2))
     up = (z[:, :1] > 0).astype(float)
     values = host.array(np.concatenate([z, 1 - up, up], axis=1))
-    states = BlockRoles(host.array(np.ones((1, 2), bool)), host.array(np.zeros((1, 2), bool)))
+    roles = BlockRoles(host.array(np.ones((1, 2), bool)), host.array(np.zeros((1, 2), bool)))
     for time in (0.1, 0.3, 0.6):
         one = np.full((1, 1), time)
         eps = np.random.default_rng(1).standard_normal((len(z), 4))
         noise = MultiTaskNoise(*(host.array(x) for x in (one, one, one, one, one, eps)))
         learning = MultiTaskLoss(1.0, predict="noise")
-        found = host.numpy(learning.losses(get_backend(values), space, Oracle(sde), values, states, noise))
+        found = host.numpy(learning.losses(get_backend(values), space, Oracle(sde), values, roles, noise))
         t = np.array(1e-5 + (1 - 1e-5) * time)
         assert found[:, 2:].sum(1).mean() == pytest.approx(entropy(sde.mean_factor(t), sde.scale(t)), abs=0.01)
 
@@ -144,7 +144,7 @@ def with_and_without(host):
     values = host.array(np.concatenate([rng.standard_normal((4, 2)), np.eye(3)[[0, 1, 2, 1]]], axis=1))
     one, eps = np.full((4, 1), 0.6), rng.standard_normal((4, 5))
     noise = MultiTaskNoise(*(host.array(x) for x in (one, one, one, one, one, eps)))
-    states = BlockRoles(host.array(np.ones((4, 2), bool)), host.array(np.zeros((4, 2), bool)))
+    roles = BlockRoles(host.array(np.ones((4, 2), bool)), host.array(np.zeros((4, 2), bool)))
     weight, learning, backend = rng.standard_normal((7, 10)), MultiTaskLoss(), get_backend(values)
 
     def space(encoder):
@@ -154,12 +154,12 @@ def with_and_without(host):
     def loss(where):
         def of(params):
             net = lambda x: backend.xp.tanh(x @ params["w"])  # noqa: E731
-            return learning.losses(backend, where, net, values, states, noise).sum()
+            return learning.losses(backend, where, net, values, roles, noise).sum()
 
         return host.value_and_grad(of, {"w": weight}, 0)
 
     net = lambda x: backend.xp.tanh(x @ host.array(weight))  # noqa: E731
-    x = space("network").joins(states, values)
+    x = space("network").joins(roles, values)
     images = learning.shift(backend, space("network"), net, x)[..., :2]
     assert host.numpy(images).std() > 0.1
     return loss(space("network")), loss(space(lambda part: images)), loss(space(None))
@@ -211,7 +211,7 @@ def test_single_tasks_hide_everything_else():
     space, like = SharedSpace(Blocks.of({"z": 2, "x": 1, "y": 1})), np.zeros((20_000, 4))
     learning = MultiTaskLoss(p_conditional=0.0, p_marginal=0.2, p_single=0.3)
     noise = learning.draw(get_backend(like), np.random.default_rng(0), like, 3)
-    diffused, _ = learning.states(space, noise, np.ones((20_000, 3), bool))
+    diffused, _ = learning.roles(space, noise, np.ones((20_000, 3), bool))
     assert diffused[:, 0].all()
     alone = ~diffused[:, 1] & ~diffused[:, 2]
     assert alone.mean() == pytest.approx(0.3 + 0.2 * 0.25, abs=0.01)

@@ -71,8 +71,8 @@ def run(joining, conditioned, known=False, plug_in="draw"):
     options = MultiTaskModel(space, learning, 0.0 if conditioned else -1.0, Ancestral(STEPS - 1), plug_in=plug_in)
     rows = np.zeros((2 * (STEPS + 2) + 1, 2))
     rows[-1, 1] = float(known)
-    states = BlockRoles(np.array([[True, not known]]), np.array([[False, known]]))
-    query = Query(Impulses(rows), oracle(space), Condition(rows, None, states), Standardization(0.0, 1.0))
+    roles = BlockRoles(np.array([[True, not known]]), np.array([[False, known]]))
+    query = Query(Impulses(rows), oracle(space), Condition(rows, None, roles), Standardization(0.0, 1.0))
     # Slopes are of a run without noise; factors of the noise are of those where x is 0.
     draws = options.draw(None, query, rows)[0]
     return draws[-1, 0], draws[:-1].T @ draws[:-1]

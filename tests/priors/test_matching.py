@@ -1,4 +1,4 @@
-"""Learning one score for every subset: states, losses, and what is learned."""
+"""Learning one score for every subset: roles, losses, and what is learned."""
 
 import itertools
 
@@ -21,24 +21,24 @@ def draw(learning, rows, blocks=BLOCKS, seed=0):
     return learning.draw(BACKEND, np.random.default_rng(seed), like, len(blocks))
 
 
-def subsets(states):
-    return np.unique(states.clean @ (2 ** np.arange(states.clean.shape[-1])), return_counts=True)
+def subsets(roles):
+    return np.unique(roles.clean @ (2 ** np.arange(roles.clean.shape[-1])), return_counts=True)
 
 
 def test_conditions_are_uniform_over_proper_subsets():
     learning, rows = MultiTimeScoreMatching(p_conditional=0.7), 60_000
-    states = learning.states(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
-    assert not np.any(states.clean & states.diffused)
-    assert np.all(states.clean | states.diffused)
-    found, counts = subsets(states)
+    roles = learning.roles(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
+    assert not np.any(roles.clean & roles.diffused)
+    assert np.all(roles.clean | roles.diffused)
+    found, counts = subsets(roles)
     assert found.tolist() == [0, 1, 2, 3, 4, 5, 6]  # never the full set
     np.testing.assert_allclose(counts / rows, [0.3, *[0.7 / 6] * 6], atol=0.008)
 
 
 def test_hidden_blocks_are_uniform_over_proper_subsets_too():
     learning, rows = MultiTimeScoreMatching(p_conditional=0.0, p_marginal=0.5), 60_000
-    states = learning.states(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
-    seen, counts = np.unique(states.diffused @ np.array([1, 2, 4]), return_counts=True)
+    roles = learning.roles(BACKEND, draw(learning, rows), np.ones((rows, 3), bool))
+    seen, counts = np.unique(roles.diffused @ np.array([1, 2, 4]), return_counts=True)
     assert seen.tolist() == [1, 2, 3, 4, 5, 6, 7]
     np.testing.assert_allclose(counts / rows, [*[0.5 / 7] * 6, 0.5 + 0.5 / 7], atol=0.008)
 
@@ -47,12 +47,12 @@ def test_hidden_blocks_are_uniform_over_proper_subsets_too():
 def test_what_is_missing_is_neither_diffused_nor_a_condition(p_marginal):
     learning, rows = MultiTimeScoreMatching(p_conditional=1.0, p_marginal=p_marginal), 5000
     present = np.random.default_rng(1).random((rows, 3)) < 0.6
-    states = learning.states(BACKEND, draw(learning, rows), present)
-    assert not np.any((states.clean | states.diffused) & ~present)
-    assert np.all(states.diffused.any(-1) == present.any(-1))
-    assert not np.any(states.clean[present.sum(-1) == 1])
+    roles = learning.roles(BACKEND, draw(learning, rows), present)
+    assert not np.any((roles.clean | roles.diffused) & ~present)
+    assert np.all(roles.diffused.any(-1) == present.any(-1))
+    assert not np.any(roles.clean[present.sum(-1) == 1])
     if not p_marginal:
-        assert np.all((states.clean | states.diffused) == present)
+        assert np.all((roles.clean | roles.diffused) == present)
 
 
 @pytest.mark.parametrize("sde", [VP(), SubVP(), VE(0.01, 20.0)], ids=lambda s: type(s).__name__)
@@ -103,7 +103,7 @@ def test_implicit_losses_have_the_mean_of_the_denoising_one(loss, predict, x64):
     # Times at which neither loss is dominated by a few rows.
     noise = noise._replace(time=0.3 + 0.6 * noise.time)
     clean = np.array([[False, True, False], [False, False, True]])[np.arange(rows) % 2]
-    states = BlockRoles(~clean, clean)
+    roles = BlockRoles(~clean, clean)
 
     from mmppl._backend.jax import BACKEND as JAX
 
@@ -111,7 +111,7 @@ def test_implicit_losses_have_the_mean_of_the_denoising_one(loss, predict, x64):
         return JAX.xp.tanh(x[..., : BLOCKS.dim] @ MIX) + 0.1 * x[..., : BLOCKS.dim] ** 2
 
     def losses(noise):
-        args = [JAX.xp.asarray(z), BlockRoles(*map(JAX.xp.asarray, states))]
+        args = [JAX.xp.asarray(z), BlockRoles(*map(JAX.xp.asarray, roles))]
         noise = noise._replace(**{k: JAX.xp.asarray(v) for k, v in noise._asdict().items() if v is not None})
         return np.asarray(learning.losses(JAX, BLOCKS, bent, *args, noise))
 
@@ -131,7 +131,7 @@ def test_predictions_are_the_noise_in_other_words(predict):
     """What stands for the same noise has the same noise predicted, and the squared error of its own."""
     other_way, learning = MultiTimeScoreMatching(predict=predict), MultiTimeScoreMatching(predict="noise")
     noise, z = draw(learning, 7), np.random.default_rng(2).standard_normal((7, 6))
-    states = BlockRoles(np.ones((7, 3), bool), np.zeros((7, 3), bool))
+    roles = BlockRoles(np.ones((7, 3), bool), np.zeros((7, 3), bool))
 
     def other(x):
         t = BLOCKS.spread(x[..., 6:])
@@ -141,11 +141,11 @@ def test_predictions_are_the_noise_in_other_words(predict):
     t = 1e-5 + (1 - 1e-5) * noise.time[:, :1]
     noisy = VP().diffuse(z, t, noise.noise)
     same = [
-        learn.noise(BACKEND, BLOCKS, f, states, noisy, t + np.zeros((7, 3)))
+        learn.noise(BACKEND, BLOCKS, f, roles, noisy, t + np.zeros((7, 3)))
         for learn, f in ((learning, net), (other_way, other))
     ]
     np.testing.assert_allclose(*same, rtol=1e-9)
-    losses = other_way.losses(BACKEND, BLOCKS, other, z, states, noise)
+    losses = other_way.losses(BACKEND, BLOCKS, other, z, roles, noise)
     target = VP().mean_factor(t) * noise.noise - VP().scale(t) * z if predict == "velocity" else z
     out = other(np.concatenate([noisy, t + np.zeros((7, 3))], -1))
     np.testing.assert_allclose(losses, (target - out) ** 2, rtol=1e-6)
@@ -159,17 +159,17 @@ def test_independent_times_differ_by_block():
         seen.append(x[..., 6:])
         return net(x)
 
-    states = BlockRoles(np.ones((7, 3), bool), np.zeros((7, 3), bool))
-    learning.losses(BACKEND, BLOCKS, spy, np.zeros((7, 6)), states, draw(learning, 7))
+    roles = BlockRoles(np.ones((7, 3), bool), np.zeros((7, 3), bool))
+    learning.losses(BACKEND, BLOCKS, spy, np.zeros((7, 6)), roles, draw(learning, 7))
     assert np.all(np.ptp(seen[0], axis=-1) > 0.0)
 
 
 def test_many_modalities_need_no_list_of_subsets():
     blocks = Blocks.of({f"m{i}": 1 for i in range(40)})
     learning, rows = MultiTimeScoreMatching(p_conditional=1.0), 500
-    states = learning.states(BACKEND, draw(learning, rows, blocks), np.ones((rows, 40), bool))
-    assert 0.4 < states.clean.mean() < 0.6
-    assert len(np.unique(states.clean, axis=0)) == rows
+    roles = learning.roles(BACKEND, draw(learning, rows, blocks), np.ones((rows, 40), bool))
+    assert 0.4 < roles.clean.mean() < 0.6
+    assert len(np.unique(roles.clean, axis=0)) == rows
 
 
 def test_what_is_hidden_never_enters():
@@ -221,14 +221,14 @@ def test_pairs_pull_only_where_one_is_known_and_the_other_is_made():
         return 0.5 * (x**2).sum(-1)
 
     clean = np.array([[True, False, False], [True, True, True], [False, False, False], [True, True, False]])
-    states = BlockRoles(~clean, clean)
-    pull = guide.pull(BACKEND, energy, states)(z, t)
+    roles = BlockRoles(~clean, clean)
+    score = guide.score(BACKEND, energy, roles)(z, t)
     # Each pair of a known and a missing block adds -2 z to both of its blocks.
     known, made = clean.sum(-1, keepdims=True), (~clean).sum(-1, keepdims=True)
     times = np.where(clean, made, known)
-    np.testing.assert_allclose(pull, -2.0 * BLOCKS.spread(times) * z, atol=1e-12)
-    alone = guide.pull(BACKEND, energy, BlockRoles(states.diffused[:1], states.clean[:1]))(z[:1], t)
-    np.testing.assert_allclose(alone, pull[:1])  # the strength does not depend on the batch
+    np.testing.assert_allclose(score, -2.0 * BLOCKS.spread(times) * z, atol=1e-12)
+    alone = guide.score(BACKEND, energy, BlockRoles(roles.diffused[:1], roles.clean[:1]))(z[:1], t)
+    np.testing.assert_allclose(alone, score[:1])  # the strength does not depend on the batch
 
 
 def test_pair_losses_are_of_pairs_that_are_there():

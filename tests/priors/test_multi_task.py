@@ -228,7 +228,7 @@ def replayed_draw(host, options, net, start, xi):
     start = host.array(start)
     backend = get_backend(start)
     everything = backend.asarray(np.ones((len(start), 3), bool))
-    states = BlockRoles(everything, ~everything)
+    roles = BlockRoles(everything, ~everything)
 
     class Replayed:
         def __getattr__(self, name):
@@ -240,10 +240,10 @@ def replayed_draw(host, options, net, start, xi):
         def normal(self, rng, shape, like):
             return like if rng == "start" else host.array(xi)[rng]
 
-    moves = options.blocks.spread(options.space.is_primary(states))
-    query = Query(Replayed(), net, Condition(start, None, states), None)
-    z = options._ancestral("start", None, query, start, moves)
-    return host.numpy(z)[:, 3:], states
+    free = options.blocks.spread(options.space.is_primary(roles))
+    query = Query(Replayed(), net, Condition(start, None, roles), None)
+    z = options._ancestral("start", None, query, start, free)
+    return host.numpy(z)[:, 3:], roles
 
 
 def test_steps_are_the_published_ones(host):
@@ -274,8 +274,8 @@ def test_forward_marginal_follows_from_its_steps():
     for u, t in zip(grid[:-1], grid[1:], strict=True):
         ratio = SDE.mean_factor(t) / SDE.mean_factor(u)
         mean = ratio * (mean + (space.weight(t) / ratio - space.weight(u)) * space.shift(x)[3:])
-    states = BlockRoles(np.ones((1, 3), bool), np.zeros((1, 3), bool))
-    wanted = space.diffuse(np.concatenate([x[:3], z[3:]])[None], states, np.ones((1, 1)), np.zeros((1, 5)))
+    roles = BlockRoles(np.ones((1, 3), bool), np.zeros((1, 3), bool))
+    wanted = space.diffuse(np.concatenate([x[:3], z[3:]])[None], roles, np.ones((1, 1)), np.zeros((1, 5)))
     np.testing.assert_allclose(mean, wanted[0, 3:], rtol=1e-9)
     assert space.weight(np.ones(())) < 0.01
     assert space.weight(np.zeros(())) == 0.0
@@ -286,11 +286,11 @@ def test_without_joining_the_primary_block_is_an_ordinary_diffusion(host):
     options = model(strength=0.0, solver=Ancestral(12))
     net, xi = GaussianMultiTask(options.space, COV), np.random.default_rng(0).standard_normal((13, 3, 5))
     start = np.tile([0.0, 0.0, 0.0, 0.4, -0.2], (3, 1))
-    ours, states = replayed_draw(host, options, net, start, xi)
+    ours, roles = replayed_draw(host, options, net, start, xi)
     begin = host.array(np.where(np.arange(5) < 3, start, SDE.prior_scale * start))
-    backend, moves = get_backend(begin), options.blocks.spread(options.space.is_primary(states))
-    score = options.score(Query(backend, net, Condition(begin, None, states), None))
-    theirs = options.solver.run(backend, SDE, score, begin, lambda i: host.array(xi)[i], moves)
+    backend, free = get_backend(begin), options.blocks.spread(options.space.is_primary(roles))
+    score = options.score(Query(backend, net, Condition(begin, None, roles), None))
+    theirs = options.solver.run(backend, SDE, score, begin, lambda i: host.array(xi)[i], free)
     np.testing.assert_allclose(ours, host.numpy(theirs)[:, 3:], rtol=1e-12)
 
 
@@ -301,10 +301,10 @@ def test_loss_is_its_formula():
     u = np.full((1, 1), 0.4)
     noise = MultiTaskNoise(u, np.full((1, 3), 0.9), u, np.full((1, 3), 0.9), u, eps)
     clean = np.array([[False, True, False]])
-    states = BlockRoles(np.array([[True, False, True]]), clean)
+    roles = BlockRoles(np.array([[True, False, True]]), clean)
     for predict in ("noise", "velocity"):
         learning = MultiTaskLoss(weight=0.3, predict=predict)
-        found = learning.losses(get_backend(z), space, lambda x: answer + 0.0 * x[..., :1], z, states, noise)
+        found = learning.losses(get_backend(z), space, lambda x: answer + 0.0 * x[..., :1], z, roles, noise)
         t = np.array(1e-5 + (1 - 1e-5) * 0.4)
         a, sigma = SDE.mean_factor(t), SDE.scale(t)
         joined = 0.7 * a * (1 - a) * space.shift(z)[0, 3:]
@@ -325,11 +325,11 @@ def test_the_network_sees_what_is_known_and_nothing_else():
         shown.append(x[0])
         return np.zeros((1, 10))
 
-    states = BlockRoles(np.array([[True, False, True]]), np.array([[False, True, False]]))
-    MultiTaskLoss().answer(get_backend(z), space, net, states, z, t)
+    roles = BlockRoles(np.array([[True, False, True]]), np.array([[False, True, False]]))
+    MultiTaskLoss().answer(get_backend(z), space, net, roles, z, t)
     np.testing.assert_array_equal(shown[0], [0, 0, 3, 4, 5, 0.25, 0, 0.25])
-    states = BlockRoles(np.array([[False, False, True]]), np.array([[False, True, False]]))
-    MultiTaskLoss().answer(get_backend(z), space, net, states, z, t)
+    roles = BlockRoles(np.array([[False, False, True]]), np.array([[False, True, False]]))
+    MultiTaskLoss().answer(get_backend(z), space, net, roles, z, t)
     np.testing.assert_array_equal(shown[1], [0, 0, 3, 4, 5, -1, 0, 0.25])
 
 
@@ -339,7 +339,7 @@ def test_states_keep_the_primary_block():
     noise = learning.draw(get_backend(like), np.random.default_rng(0), like, 3)
     present = np.ones((20_000, 3), bool)
     present[:100, 2] = False
-    diffused, clean = learning.states(space, noise, present)
+    diffused, clean = learning.roles(space, noise, present)
     assert np.array_equal(diffused[:, 2], present[:, 2])
     assert not clean[:, 2].any()
     hidden = ~(diffused | clean)
@@ -350,11 +350,11 @@ def test_states_keep_the_primary_block():
 def test_no_gradient_passes_through_what_joins(host):
     space, backend = model().space, get_backend(host.array(np.zeros(1)))
     everything = backend.asarray(np.ones((1, 3), bool))
-    states = BlockRoles(everything, ~everything)
+    roles = BlockRoles(everything, ~everything)
     zero, t = host.array(np.zeros((1, 5))), host.array(np.full((1, 1), 0.5))
 
     def primary(z):
-        return space.diffuse(z, states, t, zero)[..., 3:].sum()
+        return space.diffuse(z, roles, t, zero)[..., 3:].sum()
 
     found = slope(host, primary, OBSERVED[None])
     np.testing.assert_allclose(found, [[0, 0, 0, *[float(SDE.mean_factor(np.array(0.5)))] * 2]])

@@ -161,8 +161,8 @@ def test_conditional_draws_and_observed_coordinates(solver):
         # What the score says of an observed coordinate must not matter.
         return np.concatenate([part, np.full_like(z[..., 2:], 1e3)], axis=-1)
 
-    moves = np.array([True, True, False])
-    z = solver.sample(BACKEND, np.random.default_rng(3), sde, score, observed, moves)
+    free = np.array([True, True, False])
+    z = solver.sample(BACKEND, np.random.default_rng(3), sde, score, observed, free)
     assert (z[:, 2] == 0.9).all()
     np.testing.assert_allclose(z[:, :2].mean(0), mean, atol=0.05)
     np.testing.assert_allclose(np.cov(z[:, :2].T), cov, atol=0.07)

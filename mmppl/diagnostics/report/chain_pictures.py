@@ -22,18 +22,18 @@ def chain_pictures(fitted: Fitted, dataset: Dataset, seed: int = 0) -> str:
         return ""
     parts = []
     if energies(fitted, dataset.test[:2], seed=seed):
-        told = "Two chains that start in the base of the prior and climb its energy."
-        parts += [_frames(fitted, dataset, None, "From the base to the prior", told, PRIOR_STEP, seed)]
+        caption = "Two chains that start in the base of the prior and climb its energy."
+        parts += [_frames(fitted, dataset, None, "From the base to the prior", caption, PRIOR_STEP, seed)]
     source = next(iter(dataset.modalities))
     has = np.flatnonzero(np.asarray(dataset.test.present[source]))[:2]
     if has.size:
-        told = f"Chains that start at the guide's answer to the {source} of two test tuples; latents are decoded."
+        caption = f"Chains that start at the guide's answer to the {source} of two test tuples; latents are decoded."
         given = dataset.test[has].only(source)
-        parts += [_frames(fitted, dataset, given, "From the guide to the posterior", told, STEP, seed)]
+        parts += [_frames(fitted, dataset, given, "From the guide to the posterior", caption, STEP, seed)]
     return "".join(parts)
 
 
-def _frames(fitted, dataset, given, title, told, step, seed) -> str:
+def _frames(fitted, dataset, given, title, caption, step, seed) -> str:
     number = 2 if given is None else len(given)
     frames = trajectory(fitted, given, num=number, frames=FRAMES, every=EVERY, step_size=step, seed=seed)
     rows = []
@@ -41,4 +41,5 @@ def _frames(fitted, dataset, given, title, told, step, seed) -> str:
         for name, values in frames.items():
             rows.append((f"{name}, chain {chain + 1}", cells(dataset, name, values[:, chain], "frame"), False))
     header = ["", *(str(EVERY * k) for k in range(FRAMES + 1))]
-    return f"<h3>{escape(title)}</h3>" + paragraph(told + " A column is a number of steps.") + grid(title, header, rows)
+    said = paragraph(f"{caption} A column is a number of steps.")
+    return f"<h3>{escape(title)}</h3>" + said + grid(title, header, rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["FIRST", "INK", "SECOND", "axes_of", "energy_histogram", "loss_curves", "svg_of"]
 
-# Colours that matplotlib is told, and what the page knows them as.
+# Colours that matplotlib draws, and the page's names of them.
 INK, FIRST, SECOND = "#010203", "#010204", "#010205"
 COLOURS = {INK: "currentColor", FIRST: "var(--first)", SECOND: "var(--second)"}
 NOT_TERMS = ("epoch", "stage", "steps", "seconds")
@@ -89,6 +89,6 @@ def svg_of(figure: Any, salt: str) -> str:
     # Groups are called figure_1 and the like in every chart; an id may stand in a page only once.
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
-    for told, known in COLOURS.items():
-        text = text.replace(told, known)
+    for drawn, named in COLOURS.items():
+        text = text.replace(drawn, named)
     return text

@@ -46,7 +46,7 @@ from mmppl.progress import tqdm
 __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
-TOLD = "Draws told from data, accuracy"
+TWO_SAMPLE = "Classifier two-sample test, accuracy"
 
 
 def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) -> Path:
@@ -244,9 +244,9 @@ def _numbers(result: dict[str, Any]) -> str:
         cells = prediction_rows(result["prediction"])
         parts.append(table("Prediction of what was held out", ["given", *PREDICTION], cells))
     by_name: list[list[str]] = []
-    told = (result.get("two_sample") or {}).get("draws")  # an evaluation by an earlier version has none
-    if told and not result["frechet"]:
-        parts.append(table(TOLD, ["", *told], [["Accuracy", *map(estimate_text, told.values())]]))
+    two_sample = (result.get("two_sample") or {}).get("draws")  # an evaluation by an earlier version has none
+    if two_sample and not result["frechet"]:
+        parts.append(table(TWO_SAMPLE, ["", *two_sample], [["Accuracy", *map(estimate_text, two_sample.values())]]))
     if result["frechet"]:
         names = list(result["frechet"]["draws"])
         for kind in JUDGED:
@@ -254,8 +254,8 @@ def _numbers(result: dict[str, Any]) -> str:
                 left = result["leave_one_out_coherence"][kind]["accuracy"]
                 by_name.append([f"Coherence given all others, {kind}", *(estimate_text(left[n]) for n in names)])
             by_name.append([f"Frechet distance, {kind}", *frechet_row(result["frechet"][kind])])
-        if told:
-            by_name.append([TOLD, *(estimate_text(told[name]) for name in names)])
+        if two_sample:
+            by_name.append([TWO_SAMPLE, *(estimate_text(two_sample[name]) for name in names)])
         if result["classifiers"]:
             accuracy = (result["classifiers"][name] for name in names)
             by_name.append(["Classifier's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])

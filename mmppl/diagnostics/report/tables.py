@@ -37,8 +37,8 @@ def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
     """
     if estimate is None or estimate["value"] is None:
         return "–"
-    told = estimate["error"] is not None and math.isfinite(estimate["error"])
-    return f"{estimate['value']:.{digits}f}" + (f" ± {estimate['error']:.{digits}f}" if told else "")
+    trusted = estimate["error"] is not None and math.isfinite(estimate["error"])
+    return f"{estimate['value']:.{digits}f}" + (f" ± {estimate['error']:.{digits}f}" if trusted else "")
 
 
 def likelihood_text(value: Mapping[str, Any]) -> tuple[str, str]:
@@ -80,8 +80,8 @@ def energy_texts(health: Mapping[str, Any]) -> tuple[str, str, str]:
     mixes = r_hat is not None and r_hat <= LIMIT_R_HAT
     pairs = (("gap", mixes), ("log_z", ess is not None and ess >= LEAST_ESS))
     gap, log_z = (
-        estimate_text({"value": health[name], "error": health[f"{name}_error"] if told else None}, 2)
-        for name, told in pairs
+        estimate_text({"value": health[name], "error": health[f"{name}_error"] if has_error else None}, 2)
+        for name, has_error in pairs
     )
     return gap, "–" if r_hat is None else f"{r_hat:.3f}", log_z
 
@@ -93,10 +93,10 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         lines.append(result["skipped"])
     for kind in JUDGED:
         lines += _generated_lines(result, kind)
-    told = (result.get("two_sample") or {}).get("draws")
-    if told:
-        lines.append("Draws told from data by a classifier, accuracy (0.5 where they cannot be told):")
-        lines += _grid(list(told), [[estimate_text(one) for one in told.values()]])
+    two_sample = (result.get("two_sample") or {}).get("draws")
+    if two_sample:
+        lines.append("Classifier two-sample test of draws, accuracy (0.5 where they cannot be told from data):")
+        lines += _grid(list(two_sample), [[estimate_text(one) for one in two_sample.values()]])
     if result["latent_probe"]:
         lines.append(f"Latent probe, accuracy: {estimate_text(result['latent_probe'])}")
     predicted = result.get("prediction")

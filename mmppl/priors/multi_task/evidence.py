@@ -72,7 +72,7 @@ def evidence_terms(
     learning: MultiTaskLoss,
     net: Net,
     z: Array,
-    states: BlockRoles,
+    roles: BlockRoles,
     grid: np.ndarray,
     noise: Callable[[Array], Array],
 ) -> EvidenceTerms:
@@ -84,11 +84,11 @@ def evidence_terms(
         learning: What the network predicts.
         net: The network.
         z: Clean latents, ``(*, D)``.
-        states: What each block is.
+        roles: What each block is.
         grid: Times from 1 down to 0, ``(T + 1,)``.
         noise: The i-th standard normal draw ``(*, D)``, i from T - 1 for the first time to 0 for the last.
     """
-    xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, states)
+    xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, roles)
 
     def at_time(carry: None, xs: tuple) -> tuple[None, tuple]:
         i, *columns = xs
@@ -97,10 +97,10 @@ def evidence_terms(
     columns = _columns(backend, space, z, grid)
     squared, read = backend.scan(at_time, None, (count(backend, len(grid) - 1), *columns))[1]
     return EvidenceTerms(
-        end=_end(backend, space, z, states, grid, shift),
+        end=_end(backend, space, z, roles, grid, shift),
         steps=xp.sum(squared[:-1, ...], axis=0),
         heads=xp.sum(read, axis=0),
-        data=squared[-1, ...] + _log_volume(backend, space, z, states, grid),
+        data=squared[-1, ...] + _log_volume(backend, space, z, roles, grid),
         reading=read[-1, ...],
     )
 
@@ -111,7 +111,7 @@ def sampled_terms(
     learning: MultiTaskLoss,
     net: Net,
     z: Array,
-    states: BlockRoles,
+    roles: BlockRoles,
     grid: np.ndarray,
     rng: Any,
 ) -> EvidenceTerms:
@@ -120,7 +120,7 @@ def sampled_terms(
     Its mean over noise is that of :func:`evidence_terms`; half of the times are uniform, and half by the error that a
     network makes that knows only that data have unit variance. Arguments are those there, but for a random handle.
     """
-    xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, states)
+    xp, shift, part = backend.xp, *_parts(backend, space, learning, net, z, roles)
     first, second, third = backend.split(rng, 3)
     number, lead = len(grid) - 1, tuple(z.shape[:-1])
     rows = prod(lead)
@@ -135,10 +135,10 @@ def sampled_terms(
     squared, read = part(backend.normal(second, tuple(z.shape), z), *own)
     last, reading = part(backend.normal(third, tuple(z.shape), z), *(column[-1] for column in columns))
     return EvidenceTerms(
-        end=_end(backend, space, z, states, grid, shift),
+        end=_end(backend, space, z, roles, grid, shift),
         steps=xp.where(place < number - 1, weight * squared, xp.zeros_like(squared)),
         heads=weight * read,
-        data=last + _log_volume(backend, space, z, states, grid),
+        data=last + _log_volume(backend, space, z, roles, grid),
         reading=reading,
     )
 
@@ -146,38 +146,38 @@ def sampled_terms(
 def _shares(space: SharedSpace, grid: np.ndarray) -> np.ndarray:
     """Probabilities of the times, ``(T,)``."""
     t, sde = grid[:-1], space.sde
-    _, pull, spread = posterior(sde, t, grid[1:])
+    _, gain, spread = posterior(sde, t, grid[1:])
     width = np.where(spread > 0.0, spread, sde.scale(t))
-    error = (pull * sde.mean_factor(t) / (sde.scale(t) * width)) ** 2 * (np.arange(len(t)) < len(t) - 1)
+    error = (gain * sde.mean_factor(t) / (sde.scale(t) * width)) ** 2 * (np.arange(len(t)) < len(t) - 1)
     return 0.5 / len(t) + 0.5 * error / error.sum()
 
 
-def _moves(space: SharedSpace, states: BlockRoles) -> tuple[Array, Array]:
+def _free(space: SharedSpace, roles: BlockRoles) -> tuple[Array, Array]:
     """Coordinates that are diffused, and those that are read, boolean ``(*, D)``."""
-    primary = space.blocks.spread(space.is_primary(states))
-    asked = space.blocks.spread(states.diffused)
+    primary = space.blocks.spread(space.is_primary(roles))
+    asked = space.blocks.spread(roles.diffused)
     return asked & primary, asked & ~primary
 
 
 def _parts(
-    backend: Backend, space: SharedSpace, learning: MultiTaskLoss, net: Net, z: Array, states: BlockRoles
+    backend: Backend, space: SharedSpace, learning: MultiTaskLoss, net: Net, z: Array, roles: BlockRoles
 ) -> tuple[Array, Callable[..., tuple[Array, Array]]]:
     """Sum of what joins, and the two terms of a time: the squared error of the mean, and the reading, ``(*,)`` each."""
-    xp, (moves, others) = backend.xp, _moves(space, states)
-    shift = backend.stop_gradient(learning.shift(backend, space, net, space.joins(states, z)))
+    xp, (free, others) = backend.xp, _free(space, roles)
+    shift = backend.stop_gradient(learning.shift(backend, space, net, space.joins(roles, z)))
 
     def part(
-        xi: Array, t: Array, own: Array, pull: Array, spread: Array, now: Array, then: Array
+        xi: Array, t: Array, own: Array, gain: Array, spread: Array, now: Array, then: Array
     ) -> tuple[Array, Array]:
-        there = space.diffuse(z, states, t, xi, shift)
-        answer = learning.answer(backend, space, net, states, there, t + xp.zeros_like(z[..., :1]))
-        guess = xp.where(moves | others, answer.mean(backend), z)
-        guess = learning.shift(backend, space, net, space.joins(states, guess))
+        there = space.diffuse(z, roles, t, xi, shift)
+        answer = learning.answer(backend, space, net, roles, there, t + xp.zeros_like(z[..., :1]))
+        prediction = xp.where(free | others, answer.mean(backend), z)
+        prediction = learning.shift(backend, space, net, space.joins(roles, prediction))
         # The means of q and p differ in what joins and in the noise.
-        wrong = (then - own * now) * (shift - guess) - pull * (xi - answer.noise) / space.sde.scale(t)
+        wrong = (then - own * now) * (shift - prediction) - gain * (xi - answer.noise) / space.sde.scale(t)
         read = -_total(backend, answer.log_prob(backend, z), others)
         width = xp.where(spread > 0.0, spread, space.sde.scale(t))
-        return 0.5 * _total(backend, (wrong / width) ** 2, moves), read
+        return 0.5 * _total(backend, (wrong / width) ** 2, free), read
 
     return shift, part
 
@@ -188,18 +188,18 @@ def _columns(backend: Backend, space: SharedSpace, z: Array, grid: np.ndarray) -
     return table(backend, z, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
 
 
-def _end(backend: Backend, space: SharedSpace, z: Array, states: BlockRoles, grid: np.ndarray, shift: Array) -> Array:
+def _end(backend: Backend, space: SharedSpace, z: Array, roles: BlockRoles, grid: np.ndarray, shift: Array) -> Array:
     last = backend.asarray(np.asarray(grid[0]), like=z)
     start = space.sde.mean_factor(last) * z + space.weight(last) * shift
-    return 0.5 * _total(backend, start * start, _moves(space, states)[0]) / space.sde.prior_scale**2
+    return 0.5 * _total(backend, start * start, _free(space, roles)[0]) / space.sde.prior_scale**2
 
 
-def _log_volume(backend: Backend, space: SharedSpace, z: Array, states: BlockRoles, grid: np.ndarray) -> Array:
+def _log_volume(backend: Backend, space: SharedSpace, z: Array, roles: BlockRoles, grid: np.ndarray) -> Array:
     """Minus the log density of the last step at its own mean."""
     xp = backend.xp
     width = space.sde.scale(backend.asarray(np.asarray(grid[-2]), like=z))
     unit = normal_log_density(xp.zeros_like(z), xp.zeros_like(z) + xp.log(width))
-    return -_total(backend, unit, _moves(space, states)[0])
+    return -_total(backend, unit, _free(space, roles)[0])
 
 
 def _total(backend: Backend, x: Array, where: Array) -> Array:

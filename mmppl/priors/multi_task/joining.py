@@ -20,7 +20,6 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.errors import OptionError
 from mmppl.sde import SDE
-from mmppl.sde.base import namespace
 
 Array = Any
 
@@ -114,7 +113,7 @@ class FirstStep(Joining):
 
     def weight(self, sde: SDE, t: Array) -> Array:
         factor = self.strength * sde.mean_factor(t)
-        return namespace(t).where(t > 0.0, factor, 0.0 * factor)
+        return get_backend(t).xp.where(t > 0.0, factor, 0.0 * factor)
 
     def flow_weight(self, sde: SDE, t: Array) -> Array:
         return 0.0 * t

@@ -143,7 +143,7 @@ class MultiTaskLoss:
             noise=backend.normal(last, tuple(like.shape), like),
         )
 
-    def states(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> BlockRoles:
+    def roles(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
         hidden = (noise.marginal < self.p_marginal) & (noise.hide < 0.5) | (noise.marginal >= 1.0 - self.p_single)
         clean = (noise.conditional < self.p_conditional) & (noise.known < 0.5)
@@ -152,7 +152,7 @@ class MultiTaskLoss:
         return BlockRoles(seen & ~clean, seen & clean)
 
     def losses(
-        self, backend: Backend, space: SharedSpace, net: Net, z: Array, states: BlockRoles, noise: MultiTaskNoise
+        self, backend: Backend, space: SharedSpace, net: Net, z: Array, roles: BlockRoles, noise: MultiTaskNoise
     ) -> Array:
         """The loss of each coordinate ``(*, D)``: 0 for known and absent blocks, and where the primary one is absent.
 
@@ -161,30 +161,30 @@ class MultiTaskLoss:
             space: The forward diffusion.
             net: The network.
             z: Clean latents, ``(*, D)``.
-            states: What each block is.
+            roles: What each block is.
             noise: What :meth:`draw` gives.
         """
         xp, spread = backend.xp, space.blocks.spread
         t = self.first + (1.0 - self.first) * noise.time
-        shift = self.shift(backend, space, net, space.joins(states, z))
-        answer = self.answer(backend, space, net, states, space.diffuse(z, states, t, noise.noise, shift), t)
+        shift = self.shift(backend, space, net, space.joins(roles, z))
+        answer = self.answer(backend, space, net, roles, space.diffuse(z, roles, t, noise.noise, shift), t)
         error, heads = (noise.noise - answer.noise) ** 2, answer.log_prob(backend, z)
         if self.predict == "velocity":
             error = error / space.sde.mean_factor(t) ** 2
-        loss = xp.where(spread(space.is_primary(states)), error, -self.weights(backend, space, z) * heads)
-        there = states.diffused[..., space.place : space.place + 1]
-        return xp.where(spread(states.diffused) & there, loss, xp.zeros_like(loss))
+        loss = xp.where(spread(space.is_primary(roles)), error, -self.weights(backend, space, z) * heads)
+        there = roles.diffused[..., space.place : space.place + 1]
+        return xp.where(spread(roles.diffused) & there, loss, xp.zeros_like(loss))
 
-    def answer(self, backend: Backend, space: SharedSpace, net: Net, states: BlockRoles, z: Array, t: Array) -> Answer:
+    def answer(self, backend: Backend, space: SharedSpace, net: Net, roles: BlockRoles, z: Array, t: Array) -> Answer:
         """The network's answer to the primary block at times ``t`` ``(*, 1)``, given the clean blocks.
 
         Raises:
             OptionError: If it has another shape.
         """
-        xp, dim, primary = backend.xp, space.blocks.dim, space.is_primary(states)
-        states = BlockRoles(states.diffused | primary, states.clean & ~primary)
-        shown = xp.where(space.blocks.spread(states.clean | primary), space.seen(backend, z), xp.zeros_like(z))
-        out = net(network_input(backend, space.blocks, states, shown, t))
+        xp, dim, primary = backend.xp, space.blocks.dim, space.is_primary(roles)
+        roles = BlockRoles(roles.diffused | primary, roles.clean & ~primary)
+        shown = xp.where(space.blocks.spread(roles.clean | primary), space.seen(backend, z), xp.zeros_like(z))
+        out = net(network_input(backend, space.blocks, roles, shown, t))
         if tuple(out.shape) != (*z.shape[:-1], 2 * dim):
             raise OptionError(
                 f"Expected the network to give {(*z.shape[:-1], 2 * dim)}, an answer and a log scale for each of the "

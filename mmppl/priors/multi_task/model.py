@@ -132,8 +132,8 @@ class MultiTaskModel(JointModel):
             return replace(new, particles=exact if particles is not None else None)
         return replace(new, particles=exact or TwistedSMC(NUMBER, STEPS))
 
-    def check_states(self, backend: Backend, states: BlockRoles) -> None:
-        lost = self._lost(backend, states)
+    def check_roles(self, backend: Backend, roles: BlockRoles) -> None:
+        lost = self._lost(backend, roles)
         if backend.is_concrete(lost) and bool(backend.xp.any(lost)):
             raise OptionError(
                 "Expected at most one known coordinate, or a known primary block, for the density of an unconditional "
@@ -142,20 +142,20 @@ class MultiTaskModel(JointModel):
                 "p_conditional > 0."
             )
 
-    def _lost(self, backend: Backend, states: BlockRoles) -> Array:
+    def _lost(self, backend: Backend, roles: BlockRoles) -> Array:
         """Rows that have no density, ``(*,)``: the network is unconditional, and several coordinates are known."""
         xp = backend.xp
-        known = self.blocks.spread(self.space.others(states).clean)
+        known = self.blocks.spread(self.space.others(roles).clean)
         pieces = self.space.pieces(backend)
         several = xp.sum(xp.where(known, pieces, 0.0 * pieces), axis=-1) > 1.5
-        return several & states.diffused[..., self.space.place] & (not self.learning.conditional)
+        return several & roles.diffused[..., self.space.place] & (not self.learning.conditional)
 
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """Minus the loss of :class:`MultiTaskLoss` of each datum, ``(*,)``."""
         backend, z = query.backend, query.coordinates.forward(value)
         noise = self.learning.draw(backend, rng, z, len(self.blocks))
-        states = self.learning.states(self.space, noise, backend.xp.broadcast_to(query.present, noise.known.shape))
-        return -backend.xp.sum(self.learning.losses(backend, self.space, query.net, z, states, noise), axis=-1)
+        roles = self.learning.roles(self.space, noise, backend.xp.broadcast_to(query.present, noise.known.shape))
+        return -backend.xp.sum(self.learning.losses(backend, self.space, query.net, z, roles, noise), axis=-1)
 
     def evidence(self, rng: Any, query: Query, value: Array, num: int) -> tuple[EvidenceTerms, Array]:
         """Terms of the bound of each datum, means over ``num`` draws, and the standard error of the bound, ``(*,)``.
@@ -170,7 +170,7 @@ class MultiTaskModel(JointModel):
             def noise(i: Array) -> Array:
                 return backend.normal(backend.fold_in(rng, i), tuple(z.shape), z)
 
-            return evidence_terms(backend, self.space, self.learning, query.net, z, query.states, grid, noise)
+            return evidence_terms(backend, self.space, self.learning, query.net, z, query.roles, grid, noise)
 
         draws = [one(part) for part in backend.split(rng, num)]
         terms = EvidenceTerms(*(backend.xp.stack(parts) for parts in zip(*draws, strict=True)))
@@ -186,14 +186,14 @@ class MultiTaskModel(JointModel):
         """
         backend, z = query.backend, query.coordinates.forward(value)
         grid = np.append(np.geomspace(1.0, self.learning.first, TIMES), 0.0)
-        args = backend, self.space, self.learning, query.net, z, query.states, grid
+        args = backend, self.space, self.learning, query.net, z, query.roles, grid
         terms = sampled_terms(*args, rng)
         return terms._replace(data=terms.data - self._units(query, z))
 
     def lower_bound(self, rng: Any, query: Query, value: Array) -> Array:
         """The bound of :meth:`sampled_evidence`, ``(*,)``; NaN without the primary block, where there is none."""
         out = self.sampled_evidence(rng, query, value).bound
-        there = query.states.diffused[..., self.space.place]
+        there = query.roles.diffused[..., self.space.place]
         return query.backend.xp.where(there, out, query.backend.xp.zeros_like(out) + math.nan)
 
     @property
@@ -205,26 +205,26 @@ class MultiTaskModel(JointModel):
         """Log volume that the density of what is asked for loses by the coordinates' units, ``(*,)``."""
         xp = query.backend.xp
         log_det = query.coordinates.log_abs_det(query.backend) + xp.zeros_like(z)
-        asked = self.blocks.spread(query.states.diffused)
+        asked = self.blocks.spread(query.roles.diffused)
         return xp.sum(xp.where(asked, log_det, xp.zeros_like(log_det)), axis=-1)
 
     def answer(self, query: Query, z: Array, t: Array) -> Answer:
         """The network's answer at a time, given the clean blocks: as its conditions, or by their heads' gradients."""
-        backend, xp, states, space = query.backend, query.backend.xp, query.states, self.space
+        backend, xp, roles, space = query.backend, query.backend.xp, query.roles, self.space
         times = t + xp.zeros_like(z[..., :1])
 
-        def ask(states: BlockRoles, z: Array) -> Answer:
-            return self.learning.answer(backend, space, query.net, states, z, times)
+        def ask(roles: BlockRoles, z: Array) -> Answer:
+            return self.learning.answer(backend, space, query.net, roles, z, times)
 
-        blind = blind_to(states)
+        blind = blind_to(roles)
         if self.learning.conditional:
-            answer = ask(states, z)
+            answer = ask(roles, z)
             if not self.guidance:
                 return answer
             return answer._replace(noise=answer.noise + self.guidance * (answer.noise - ask(blind, z).noise))
         if self.guidance == -1.0:
             return ask(blind, z)
-        known = self.blocks.spread(space.others(states).clean)
+        known = self.blocks.spread(space.others(roles).clean)
 
         def heads(at: Array) -> Array:
             return xp.sum(xp.where(known, ask(blind, at).log_prob(backend, z), xp.zeros_like(z)), axis=-1)
@@ -248,21 +248,21 @@ class MultiTaskModel(JointModel):
             out = -answer.noise / space.sde.scale(t)
             if joined:
                 out = out - space.flow_weight(t) * self._shift(query, z, answer.mean(query.backend))
-            return xp.where(self.blocks.spread(space.is_primary(query.states)), out, xp.zeros_like(z))
+            return xp.where(self.blocks.spread(space.is_primary(query.roles)), out, xp.zeros_like(z))
 
         return score
 
     def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
-        backend, xp, states, size = query.backend, query.backend.xp, query.states, None
+        backend, xp, roles, size = query.backend, query.backend.xp, query.roles, None
         first, second, third = backend.split(rng, 3)
-        moves = self.blocks.spread(self.space.is_primary(states)) & ~self.blocks.spread(states.clean)
+        free = self.blocks.spread(self.space.is_primary(roles)) & ~self.blocks.spread(roles.clean)
         if self.particles is not None:
             args = (self.learning, self.particles, 1.0 + self.guidance, observed)
             z, size = draw_primary(first, query, self.space, *args)
         elif isinstance(self.solver, Ancestral):
-            z = self._ancestral(first, second, query, observed, moves)
+            z = self._ancestral(first, second, query, observed, free)
         else:
-            z = self.solver.sample(backend, first, self.space.sde, self.score(query), observed, moves)
+            z = self.solver.sample(backend, first, self.space.sde, self.score(query), observed, free)
         if not self.space.joining.jumps:
             t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
             z = self._read(query, z, t, xi)
@@ -278,27 +278,28 @@ class MultiTaskModel(JointModel):
         """Log density of the primary block by the probability flow, and of the others given it by their heads.
 
         It is NaN where the primary block is absent, for what the others have without it is not known, and where
-        :meth:`check_states` would have raised had it seen the values.
+        :meth:`check_roles` would have raised had it seen the values.
         """
-        backend, xp, still, states = query.backend, query.backend.xp, query.backend.stop_gradient, query.states
+        backend, xp, stop_gradient, roles = query.backend, query.backend.xp, query.backend.stop_gradient, query.roles
         if self.space.joining.jumps:
             raise OptionError("Expected weights that vanish at t = 0, as Bump's, for a density; got FirstStep.")
-        z, asked = query.coordinates.forward(value), self.blocks.spread(states.diffused)
-        frozen, moves = still(z), xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(states)), z.shape)
-        out, error = self.flow.log_density(backend, self.space.sde, self.score(query), frozen, moves, check)
+        z, asked = query.coordinates.forward(value), self.blocks.spread(roles.diffused)
+        free = xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(roles)), z.shape)
+        frozen = stop_gradient(z)
+        out, error = self.flow.log_density(backend, self.space.sde, self.score(query), frozen, free, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
-        slope = still(self.score(query, joined=False)(frozen, t, None))
+        slope = stop_gradient(self.score(query, joined=False)(frozen, t, None))
         parts = slope * (z - frozen)
         for turn, block in self._turns(query):
             parts = xp.where(block, self.answer(turn, z, t).log_prob(backend, z), parts)
         parts = query.coordinates.log_abs_det(backend) + parts
-        out = still(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
-        there = query.present[..., self.space.place] & ~self._lost(backend, states)
-        return xp.where(there, out, xp.zeros_like(out) + math.nan), still(error)
+        out = stop_gradient(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
+        there = query.present[..., self.space.place] & ~self._lost(backend, roles)
+        return xp.where(there, out, xp.zeros_like(out) + math.nan), stop_gradient(error)
 
     def _others(self, query: Query, z: Array, x: Array) -> Array:
         """The other blocks: known ones as in ``z``, those asked for as in ``x``; 0 elsewhere."""
-        xp, others = query.backend.xp, self.space.others(query.states)
+        xp, others = query.backend.xp, self.space.others(query.roles)
         known, asked = self.blocks.spread(others.clean), self.blocks.spread(others.diffused)
         return xp.where(known, z, xp.where(asked, x, xp.zeros_like(z)))
 
@@ -308,43 +309,43 @@ class MultiTaskModel(JointModel):
 
     def _turns(self, query: Query) -> list[tuple[Query, Array]]:
         """Queries by which blocks are read off the primary one, and masks of what each reads, boolean ``(*, D)``."""
-        states, backend = query.states, query.backend
-        asked = self.space.others(states).diffused
+        roles, backend = query.roles, query.backend
+        asked = self.space.others(roles).diffused
         if not self.learning.conditional:
             return [(query, self.blocks.spread(asked))]
         out = []
         for i in range(len(self.blocks)):
             if i != self.space.place:
                 one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
-                out.append((query.with_states(states), self.blocks.spread(one)))
-                states = BlockRoles(states.diffused & ~one, states.clean | one)
+                out.append((query.with_roles(roles), self.blocks.spread(one)))
+                roles = BlockRoles(roles.diffused & ~one, roles.clean | one)
         return out
 
-    def _ancestral(self, first: Any, second: Any, query: Query, observed: Array, moves: Array) -> Array:
+    def _ancestral(self, first: Any, second: Any, query: Query, observed: Array, free: Array) -> Array:
         """The primary block, down the solver's grid; the others as they are."""
         backend, grid, space, shape = query.backend, self.solver.grid, self.space, tuple(observed.shape)  # type: ignore[attr-defined]
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            i, t, own, pull, spread, now, then = xs
+            i, t, own, gain, spread, now, then = xs
             # One draw serves the step in the primary block and the heads in the others.
             xi = backend.normal(backend.fold_in(second, i), shape, z)
             answer = self.answer(query, z, t)
             asked = answer.draw(backend, xi) if self.plug_in == "draw" else answer.mean(backend)
             shift = self._shift(query, z, asked)
-            y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t) + spread * xi
-            return backend.xp.where(moves, y + then * shift, z), None
+            y = own * (z - now * shift) - gain * answer.noise / space.sde.scale(t) + spread * xi
+            return backend.xp.where(free, y + then * shift, z), None
 
         def leave(z: Array, xs: tuple) -> Array:
             """The last step where blocks joined at the first: they are read, and then taken away."""
-            i, t, own, pull, _, now, _ = xs
+            i, t, own, gain, _, now, _ = xs
             read = self._read(query, z, t, backend.normal(backend.fold_in(second, i), shape, z))
             answer = self.answer(query, z, t)
             shift = self._shift(query, z, read if self.plug_in == "draw" else answer.mean(backend))
-            y = own * (z - now * shift) - pull * answer.noise / space.sde.scale(t)
-            return backend.xp.where(moves, y, read)
+            y = own * (z - now * shift) - gain * answer.noise / space.sde.scale(t)
+            return backend.xp.where(free, y, read)
 
         noise = space.sde.prior_scale * backend.normal(first, shape, observed)
-        start = backend.xp.where(moves, noise, observed)
+        start = backend.xp.where(free, noise, observed)
         t, u = grid[:-1], grid[1:]
         columns = table(backend, start, t, *posterior(space.sde, t, u), space.weight(t), space.weight(u))
         xs = (count(backend, len(t)), *columns)

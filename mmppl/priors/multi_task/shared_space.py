@@ -186,29 +186,29 @@ class SharedSpace:
                 f"'{self.blocks.names[self.place]}', {wanted}; got {got}. Give it an output of that size."
             )
 
-    def is_primary(self, states: BlockRoles) -> Array:
+    def is_primary(self, roles: BlockRoles) -> Array:
         """Boolean ``(M,)``: which block diffuses."""
-        return get_backend(states.clean).asarray(np.arange(len(self.blocks)) == self.place)
+        return get_backend(roles.clean).asarray(np.arange(len(self.blocks)) == self.place)
 
-    def others(self, states: BlockRoles) -> BlockRoles:
-        """The states with the primary block neither asked for nor known."""
-        primary = self.is_primary(states)
-        return BlockRoles(states.diffused & ~primary, states.clean & ~primary)
+    def others(self, roles: BlockRoles) -> BlockRoles:
+        """The roles with the primary block neither asked for nor known."""
+        primary = self.is_primary(roles)
+        return BlockRoles(roles.diffused & ~primary, roles.clean & ~primary)
 
-    def joins(self, states: BlockRoles, z: Array) -> Array:
+    def joins(self, roles: BlockRoles, z: Array) -> Array:
         """Blocks that join, the others 0, ``(*, D)``."""
-        xp, others = get_backend(z).xp, self.others(states)
+        xp, others = get_backend(z).xp, self.others(roles)
         return xp.where(self.blocks.spread(others.diffused | others.clean), z, xp.zeros_like(z))
 
-    def diffuse(self, z: Array, states: BlockRoles, t: Array, noise: Array, shift: Array | None = None) -> Array:
+    def diffuse(self, z: Array, roles: BlockRoles, t: Array, noise: Array, shift: Array | None = None) -> Array:
         """The primary block at times ``t`` ``(*, 1)``, the others as they are, ``(*, D)``; absent ones do not join.
 
         No gradient passes through what joins, ``shift`` if it is not that of :meth:`shift`.
         """
         backend = get_backend(z)
         xp = backend.xp
-        shift = backend.stop_gradient(self.shift(self.joins(states, z)) if shift is None else shift)
-        primary = self.blocks.spread(self.is_primary(states))
+        shift = backend.stop_gradient(self.shift(self.joins(roles, z)) if shift is None else shift)
+        primary = self.blocks.spread(self.is_primary(roles))
         return xp.where(primary, self.sde.diffuse(z, t, noise) + self.weight(t) * shift, z)
 
 

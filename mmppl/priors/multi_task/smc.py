@@ -34,9 +34,9 @@ __all__ = ["NUMBER", "STEPS", "blind_to", "draw_primary"]
 NUMBER, STEPS = 16, 60
 
 
-def blind_to(states: BlockRoles) -> BlockRoles:
+def blind_to(roles: BlockRoles) -> BlockRoles:
     """The roles of the blocks without a condition."""
-    return BlockRoles(states.diffused | states.clean, states.clean & ~states.clean)
+    return BlockRoles(roles.diffused | roles.clean, roles.clean & ~roles.clean)
 
 
 def draw_primary(
@@ -59,12 +59,12 @@ def draw_primary(
         power: 1 + w.
         observed: Values of the known blocks, ``(*, D)``.
     """
-    backend, states, place = query.backend, query.states, space.place
-    xp, blind = backend.xp, blind_to(states)
-    still = states.clean[..., place : place + 1]
-    moves = space.blocks.spread(space.is_primary(states) & ~states.clean)
+    backend, roles, place = query.backend, query.roles, space.place
+    xp, blind = backend.xp, blind_to(roles)
+    known = roles.clean[..., place : place + 1]
+    free = space.blocks.spread(space.is_primary(roles) & ~roles.clean)
     joins = space.blocks.spread(space.others(blind).diffused)
-    pulls = space.blocks.spread(space.others(states).clean & ~still)
+    pulls = space.blocks.spread(space.others(roles).clean & ~known)
     pieces = xp.ones_like(observed) * space.pieces(backend, observed)
     number = xp.sum(xp.where(pulls, pieces, xp.zeros_like(observed)), axis=-1)
     excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.blocks.sizes[place]
@@ -82,9 +82,9 @@ def draw_primary(
 
         answer, (value, slope) = ask(z, t), backend.value_and_grad(heads, z)
         joined = space.shift(xp.where(joins, answer.draw(backend, xi), xp.zeros_like(xi)))
-        slope = xp.where(moves, slope, xp.zeros_like(slope))
+        slope = xp.where(free, slope, xp.zeros_like(slope))
         return Twist(-answer.noise / space.sde.scale(t), value, slope, joined)
 
-    z, at, size = particles.run(backend, rng, space.sde, twist, observed, moves, space.weight, unit=True)
+    z, at, size = particles.run(backend, rng, space.sde, twist, observed, free, space.weight, unit=True)
     t = backend.asarray(np.asarray(particles.last), like=observed)
-    return xp.where(moves, space.sde.denoise(z - space.weight(t) * at.joined, t, at.score), observed), size
+    return xp.where(free, space.sde.denoise(z - space.weight(t) * at.joined, t, at.score), observed), size

@@ -77,5 +77,5 @@ class ReducedPrior:
             )
         known = parse_condition(self.backend, space.blocks, values, present, None)
         y = dict(space.reduced.split(space.reduce(self.backend, known.loc)[0]))
-        masks = {n: known.states.clean[..., i] for i, n in enumerate(space.blocks.names) if n in y}
+        masks = {n: known.roles.clean[..., i] for i, n in enumerate(space.blocks.names) if n in y}
         return self._given(self.prior.conditional(y, masks, **options), known)

@@ -82,11 +82,11 @@ class Subspaces:
         y = (z - backend.asarray(self.loc, like=z)) @ backend.asarray(self.matrix.T, like=z)
         return self._pick(backend, y, self.kept), self._pick(backend, y, ~self.kept)
 
-    def lift(self, backend: Backend, kept: Array, rest: Array) -> Array:
+    def lift(self, backend: Backend, reduced: Array, rest: Array) -> Array:
         """The way back: latents ``(*, D)``."""
         place = np.concatenate([np.eye(self.blocks.dim)[self.kept], np.eye(self.blocks.dim)[~self.kept]])
         back = place @ np.linalg.inv(self.matrix).T
-        y = backend.xp.concat([kept, rest], axis=-1)
+        y = backend.xp.concat([reduced, rest], axis=-1)
         return y @ backend.asarray(back, like=y) + backend.asarray(self.loc, like=y)
 
     @property

@@ -46,7 +46,7 @@ class JointModel(ABC):
         """Raises :class:`OptionError` if the model cannot work in these coordinates; by default it can."""
         return None
 
-    def check_states(self, backend: Backend, states: BlockRoles) -> None:
+    def check_roles(self, backend: Backend, roles: BlockRoles) -> None:
         """Raises :class:`OptionError` if some row has no density, as far as values may be looked at."""
         return None
 
@@ -87,11 +87,11 @@ class JointModel(ABC):
 
         With particles, also the smallest effective number of them on the way of each draw, ``(*,)``.
         """
-        backend, xp, (exact, scale, states) = query.backend, query.backend.xp, query.condition
+        backend, xp, (exact, scale, roles) = query.backend, query.backend.xp, query.condition
         first, second = backend.split(rng, 2)
         if scale is not None:
             exact = exact + scale * backend.normal(first, tuple(exact.shape), exact)
-        clean = self.blocks.spread(states.clean)
+        clean = self.blocks.spread(roles.clean)
         exact = xp.where(clean, exact, xp.zeros_like(exact))
         z, size = self.draw(second, query, query.coordinates.forward(exact))
         return xp.where(clean, exact, query.coordinates.inverse(z)), size
@@ -102,10 +102,10 @@ class JointModel(ABC):
         With ``check`` the error knows the integrator's beside that of the probes. With draws of Normals for known
         blocks, their own density is added; a scale of 0 is of what is known exactly.
         """
-        xp, (loc, scale, states) = query.backend.xp, query.condition
+        xp, (loc, scale, roles) = query.backend.xp, query.condition
         out, error = self.density(query, value, check)
         if scale is not None:
-            drawn = self.blocks.spread(states.clean) & (scale > 0.0)
+            drawn = self.blocks.spread(roles.clean) & (scale > 0.0)
             width = xp.where(drawn, scale, xp.ones_like(scale))
             normal = normal_log_density((value - loc) / width, xp.log(width))
             out = out + xp.sum(xp.where(drawn, normal, xp.zeros_like(normal)), axis=-1)

@@ -25,7 +25,7 @@ from mmppl.sde.solvers.base import Score
 
 Array = Any
 Predict = Callable[[BlockRoles, Array, Array], Array]
-Pull = Callable[[Array, Array], Array]
+Guidance = Callable[[Array, Array], Array]
 
 __all__ = ["CONDITIONING", "Conditioning"]
 
@@ -75,11 +75,11 @@ class Conditioning:
         """Tells whether the network knows the joint density alone."""
         return self.method in REPLACEMENTS
 
-    def diffused(self, backend: Backend, states: BlockRoles) -> BlockRoles:
-        """The states a solver works with: where conditions are replaced, whatever is not observed is diffused."""
+    def diffused(self, backend: Backend, roles: BlockRoles) -> BlockRoles:
+        """The roles a solver works with: where conditions are replaced, whatever is not observed is diffused."""
         if not self.replaces:
-            return states
-        return BlockRoles(~states.clean, states.clean)
+            return roles
+        return BlockRoles(~roles.clean, roles.clean)
 
     def score(
         self,
@@ -87,9 +87,9 @@ class Conditioning:
         sde: SDE,
         blocks: Blocks,
         predict: Predict,
-        states: BlockRoles,
+        roles: BlockRoles,
         fixed: Array | None = None,
-        pull: Pull | None = None,
+        guidance: Guidance | None = None,
     ) -> Score:
         """The score of the diffused blocks given the clean ones.
 
@@ -97,13 +97,13 @@ class Conditioning:
             backend: The backend of the arrays.
             sde: The diffusion.
             blocks: The blocks.
-            predict: The noise predicted, from states, positions ``(*, D)`` and a time.
-            states: What each block is.
+            predict: The noise predicted, from roles, positions ``(*, D)`` and a time.
+            roles: What each block is.
             fixed: Noise ``(*, D)`` for ``"fixed"``, and for the last step of ``"fresh"``.
-            pull: Added to the score at ``(z, t)``, such as minus the gradient of a pairwise energy.
+            guidance: Added to the score at ``(z, t)``, such as minus the gradient of a pairwise energy.
         """
         xp = backend.xp
-        moves, clean = blocks.spread(states.diffused), blocks.spread(states.clean)
+        free, clean = blocks.spread(roles.diffused), blocks.spread(roles.clean)
 
         def replaced(z: Array, t: Array, xi: Array | None) -> Array:
             if self.method == "clean":
@@ -116,15 +116,15 @@ class Conditioning:
         def score(z: Array, t: Array, xi: Array | None = None) -> Array:
             if self.replaces:
                 z = replaced(z, t, xi)
-                everything = xp.ones_like(states.clean)
+                everything = xp.ones_like(roles.clean)
                 noise = predict(BlockRoles(everything, ~everything), z, t)
             else:
-                noise = predict(states, z, t)
+                noise = predict(roles, z, t)
                 if self.guidance:
-                    nothing = xp.zeros_like(states.clean)
-                    noise = noise + self.guidance * (noise - predict(BlockRoles(states.diffused, nothing), z, t))
+                    nothing = xp.zeros_like(roles.clean)
+                    noise = noise + self.guidance * (noise - predict(BlockRoles(roles.diffused, nothing), z, t))
             out = -noise / sde.scale(t)
-            return xp.where(moves, out if pull is None else out + pull(z, t), xp.zeros_like(z))
+            return xp.where(free, out if guidance is None else out + guidance(z, t), xp.zeros_like(z))
 
         return score
 
@@ -136,9 +136,9 @@ class Conditioning:
         sde: SDE,
         blocks: Blocks,
         predict: Predict,
-        states: BlockRoles,
+        roles: BlockRoles,
         observed: Array,
-        pull: Pull | None = None,
+        guidance: Guidance | None = None,
     ) -> Array:
         """Draws the diffused blocks given the clean ones; those come back unchanged, absent ones as 0.
 
@@ -148,10 +148,10 @@ class Conditioning:
             solver: From noise to data.
             sde: The diffusion.
             blocks: The blocks.
-            predict: The noise predicted, from states, positions ``(*, D)`` and a time.
-            states: What each block is, ``(*, M)``.
+            predict: The noise predicted, from roles, positions ``(*, D)`` and a time.
+            roles: What each block is, ``(*, M)``.
             observed: Values of the clean blocks, ``(*, D)``.
-            pull: See :meth:`score`.
+            guidance: See :meth:`score`.
 
         Raises:
             OptionError: If fresh noise is asked of a solver that draws none.
@@ -160,10 +160,10 @@ class Conditioning:
             raise OptionError(f"Fresh noise at every step needs a solver that draws noise; {solver} does not.")
         xp = backend.xp
         first, second = backend.split(rng, 2)
-        working = self.diffused(backend, states)
+        working = self.diffused(backend, roles)
         fixed = backend.normal(first, tuple(observed.shape), observed) if self.method in ("fresh", "fixed") else None
-        score = self.score(backend, sde, blocks, predict, working, fixed, pull)
-        start = xp.where(blocks.spread(states.clean), observed, xp.zeros_like(observed))
+        score = self.score(backend, sde, blocks, predict, working, fixed, guidance)
+        start = xp.where(blocks.spread(roles.clean), observed, xp.zeros_like(observed))
         z = solver.sample(backend, second, sde, score, start, blocks.spread(working.diffused))
-        there = blocks.spread(states.diffused | states.clean)
+        there = blocks.spread(roles.diffused | roles.clean)
         return xp.where(there, z, xp.zeros_like(z))

@@ -141,23 +141,23 @@ class PairwiseGuidance:
             total = total + xp.where(has, known, zero) + xp.where(pair, match, zero)
         return total / len(self.pairs)
 
-    def pull(self, backend: Backend, energy: Any, states: BlockRoles) -> Callable[[Array, Array], Array]:
+    def score(self, backend: Backend, energy: Any, roles: BlockRoles) -> Callable[[Array, Array], Array]:
         """Term added to the score at ``(z, t)``: minus the gradient over pairs of a clean and a diffused block."""
         xp = backend.xp
 
-        def pull(z: Array, t: Array) -> Array:
+        def score(z: Array, t: Array) -> Array:
             def total(x: Array) -> Array:
                 out = xp.zeros_like(x[..., 0])
                 values = self.energies(backend, energy, x, x, t + xp.zeros_like(x[..., :1]))
                 for (i, j), value in zip(self.pairs, values, strict=True):
-                    clean, diffused = states.clean, states.diffused
+                    clean, diffused = roles.clean, roles.diffused
                     across = (clean[..., i] & diffused[..., j]) | (clean[..., j] & diffused[..., i])
                     out = out + xp.where(across, value, xp.zeros_like(value))
                 return out
 
             return -self.strength * backend.value_and_grad(total, z)[1]
 
-        return pull
+        return score
 
     def _padded(self, backend: Backend, z: Array) -> list[Array]:
         xp, widest = backend.xp, max(self.blocks.sizes)

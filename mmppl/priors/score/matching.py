@@ -137,7 +137,7 @@ class MultiTimeScoreMatching:
             directions(backend, more[0], like, probes) if more else None,
         )
 
-    def states(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> BlockRoles:
+    def roles(self, backend: Backend, noise: MultiTimeNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
         xp = backend.xp
         # 1. Hide some blocks, with p_marginal: of the proposed subsets the first that leaves something to see.
@@ -155,7 +155,7 @@ class MultiTimeScoreMatching:
         return BlockRoles(seen & ~clean, clean)
 
     def losses(
-        self, backend: Backend, blocks: Blocks, net: Net, z: Array, states: BlockRoles, noise: MultiTimeNoise
+        self, backend: Backend, blocks: Blocks, net: Net, z: Array, roles: BlockRoles, noise: MultiTimeNoise
     ) -> Array:
         """The loss of each coordinate ``(*, D)``: exactly 0 where it is not diffused.
 
@@ -164,7 +164,7 @@ class MultiTimeScoreMatching:
             blocks: The blocks of the latents.
             net: The network: ``(*, D + M)``, blocks and times, to ``(*, D)``.
             z: Clean latents, ``(*, D)``.
-            states: What each block is.
+            roles: What each block is.
             noise: What :meth:`draw` gives.
         """
         xp = backend.xp
@@ -173,15 +173,15 @@ class MultiTimeScoreMatching:
         times, weights = draw_times(self.sde, uniform, self.time_sampling, self.first)
         weights = weights + xp.zeros_like(times)
         # 2. Diffuse the diffused blocks; conditions stay clean.
-        moves, wide = blocks.spread(states.diffused), blocks.spread(times)
-        noisy = xp.where(moves, self.sde.diffuse(z, wide, noise.noise), z)
+        free, wide = blocks.spread(roles.diffused), blocks.spread(times)
+        noisy = xp.where(free, self.sde.diffuse(z, wide, noise.noise), z)
 
         def predict(z: Array) -> Array:
-            return self.noise(backend, blocks, net, states, z, times)
+            return self.noise(backend, blocks, net, roles, z, times)
 
         # 3. The error of the noise, or of what is predicted in its place.
         if noise.along is not None:
-            error = _implicit(backend, predict, noisy, self.sde.scale(wide), moves, noise.along)
+            error = _implicit(backend, predict, noisy, self.sde.scale(wide), free, noise.along)
         else:
             error = (noise.noise - predict(noisy)) ** 2
             if self.time_sampling == "uniform" and self.predict != "noise":
@@ -189,27 +189,27 @@ class MultiTimeScoreMatching:
         # 4. Weigh it by time, and by D / |A|: each datum counts alike, however much of it is diffused.
         error = blocks.spread(weights) * error
         sizes = backend.asarray([float(size) for size in blocks.sizes], like=z)
-        number = xp.sum(xp.where(states.diffused, sizes, xp.zeros_like(sizes)), axis=-1)
+        number = xp.sum(xp.where(roles.diffused, sizes, xp.zeros_like(sizes)), axis=-1)
         factor = blocks.dim / xp.where(number > 0, number, xp.ones_like(number))
-        return xp.where(moves, factor[..., None] * error, xp.zeros_like(error))
+        return xp.where(free, factor[..., None] * error, xp.zeros_like(error))
 
-    def noise(self, backend: Backend, blocks: Blocks, net: Net, states: BlockRoles, z: Array, times: Array) -> Array:
+    def noise(self, backend: Backend, blocks: Blocks, net: Net, roles: BlockRoles, z: Array, times: Array) -> Array:
         r"""The noise predicted, :math:`\hat\epsilon`, ``(*, D)``; it means something where blocks are diffused.
 
         Arguments:
             backend: The backend of the arrays.
             blocks: The blocks.
             net: The network.
-            states: What each block is.
+            roles: What each block is.
             z: Latents with diffused and clean blocks, ``(*, D)``.
             times: Times of diffused blocks, broadcasting against ``(*, M)``.
         """
         xp = backend.xp
         wide = blocks.spread(xp.broadcast_to(times, (*z.shape[:-1], len(blocks))))
-        own, pull, unit = self._parts(wide)
+        own, gain, unit = self._parts(wide)
         # The network sees unit scale at every time, also where the diffusion explodes; as published, what there is.
-        seen = z if self.predict == "noise" else xp.where(blocks.spread(states.diffused), unit * z, z)
-        out = net(network_input(backend, blocks, states, seen, times, clean=self.first if self.independent else 0.0))
+        seen = z if self.predict == "noise" else xp.where(blocks.spread(roles.diffused), unit * z, z)
+        out = net(network_input(backend, blocks, roles, seen, times, clean=self.first if self.independent else 0.0))
         if tuple(out.shape) != tuple(z.shape):
             raise OptionError(
                 f"Expected the score's network to give {tuple(z.shape)} for latents of dimension {blocks.dim}; got "
@@ -217,7 +217,7 @@ class MultiTimeScoreMatching:
             )
         if self.predict == "noise":
             return out
-        return own * z + pull * out
+        return own * z + gain * out
 
     def _parts(self, t: Array) -> tuple[Array, Array, Array]:
         """The factors of z and of what is predicted in the noise, and the one that gives z unit scale."""
@@ -234,8 +234,8 @@ class MultiTimeScoreMatching:
         bound of :math:`\log p(z)`, up to the diffusion before ``first``.
         """
         xp = backend.xp
-        states = self.states(backend, noise, xp.broadcast_to(present, noise.time.shape))
-        total = -xp.sum(self.losses(backend, blocks, net, z, states, noise), axis=-1)
+        roles = self.roles(backend, noise, xp.broadcast_to(present, noise.time.shape))
+        total = -xp.sum(self.losses(backend, blocks, net, z, roles, noise), axis=-1)
         if self.time_sampling == "uniform":
             return total
         scale = float(self.sde.scale(np.asarray(self.first)))
@@ -243,13 +243,13 @@ class MultiTimeScoreMatching:
 
 
 def _implicit(
-    backend: Backend, predict: Callable[[Array], Array], z: Array, scale: Array, moves: Array, along: Array
+    backend: Backend, predict: Callable[[Array], Array], z: Array, scale: Array, free: Array, along: Array
 ) -> Array:
     """Implicit (Hyvarinen) score-matching loss: the mean of the squared error of the noise, without the noise."""
     xp = backend.xp
 
     def add(total: Array, v: Array) -> tuple[Array, Array]:
-        v = xp.where(moves, v + xp.zeros_like(z), xp.zeros_like(z))
+        v = xp.where(free, v + xp.zeros_like(z), xp.zeros_like(z))
         return total + v * backend.vjp(predict, z, v)[1], total
 
     divergence, _ = backend.scan(add, xp.zeros_like(z), along)
@@ -257,22 +257,22 @@ def _implicit(
 
 
 def network_input(
-    backend: Backend, blocks: Blocks, states: BlockRoles, z: Array, times: Array, clean: float = 0.0
+    backend: Backend, blocks: Blocks, roles: BlockRoles, z: Array, times: Array, clean: float = 0.0
 ) -> Array:
     """The network's input ``(*, D + M)``: blocks as they are, absent ones hidden, with the time of each behind.
 
     Arguments:
         backend: The backend of the arrays.
         blocks: The blocks.
-        states: What each block is.
+        roles: What each block is.
         z: Latents with diffused and clean blocks, ``(*, D)``.
         times: Times of diffused blocks, broadcasting against ``(*, M)``.
         clean: The time of clean blocks; with independent times no block was ever quite clean in training.
     """
     xp = backend.xp
-    there = blocks.spread(states.diffused | states.clean)
+    there = blocks.spread(roles.diffused | roles.clean)
     zero = xp.zeros_like(times)
-    codes = xp.where(states.diffused, times, xp.where(states.clean, zero + clean, zero - 1.0))
+    codes = xp.where(roles.diffused, times, xp.where(roles.clean, zero + clean, zero - 1.0))
     values = xp.where(there, z, xp.zeros_like(z))
     codes = xp.broadcast_to(codes, (*values.shape[:-1], codes.shape[-1]))
     return xp.concat([values, codes], axis=-1)

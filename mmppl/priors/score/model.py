@@ -68,35 +68,35 @@ class ScoreModel(JointModel):
             )
 
     def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
-        backend, xp, states = query.backend, query.backend.xp, query.states
+        backend, xp, roles = query.backend, query.backend.xp, query.roles
         sde, predict = self.learning.sde, self._predict(query)
         if self.particles is None:
-            pull = None
+            guidance = None
             if self.pairwise is not None and query.energy is not None:
-                pull = self.pairwise.pull(backend, query.energy, states)
-            args = (self.solver, sde, self.blocks, predict, states, observed, pull)
+                guidance = self.pairwise.score(backend, query.energy, roles)
+            args = (self.solver, sde, self.blocks, predict, roles, observed, guidance)
             return self.conditioning.sample(backend, rng, *args), None
 
         def noise_of(z: Array, t: Array) -> Array:
-            everything = xp.ones_like(states.clean)
+            everything = xp.ones_like(roles.clean)
             return predict(BlockRoles(everything, ~everything), z, t)
 
-        known = self.blocks.spread(states.clean)
+        known = self.blocks.spread(roles.clean)
         z, size = self.particles.sample(backend, rng, sde, noise_of, observed, known)
         return xp.where(self.blocks.spread(query.present), z, xp.zeros_like(z)), size
 
     def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
         """By the probability flow; the gradient with respect to the value is the score at the flow's first time."""
-        backend, xp, still = query.backend, query.backend.xp, query.backend.stop_gradient
-        states = self.conditioning.diffused(backend, query.states)
-        moves, z, predict = self.blocks.spread(states.diffused), query.coordinates.forward(value), self._predict(query)
-        score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, states, xp.zeros_like(z))
-        frozen, moves = still(z), xp.broadcast_to(moves, z.shape)
-        out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, moves, check)
+        backend, xp, stop_gradient = query.backend, query.backend.xp, query.backend.stop_gradient
+        roles = self.conditioning.diffused(backend, query.roles)
+        free, z, predict = self.blocks.spread(roles.diffused), query.coordinates.forward(value), self._predict(query)
+        score = self.conditioning.score(backend, self.learning.sde, self.blocks, predict, roles, xp.zeros_like(z))
+        frozen, free = stop_gradient(z), xp.broadcast_to(free, z.shape)
+        out, error = self.flow.log_density(backend, self.learning.sde, score, frozen, free, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
-        slope = still(score(frozen, t, None))
-        out = still(out) + xp.sum(slope * (z - frozen), axis=-1)
-        return out + _log_volume(query, z, moves), still(error)
+        slope = stop_gradient(score(frozen, t, None))
+        out = stop_gradient(out) + xp.sum(slope * (z - frozen), axis=-1)
+        return out + _log_volume(query, z, free), stop_gradient(error)
 
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """The random denoising bound of :class:`MultiTimeScoreMatching`, ``(*,)``, of the latents as they are."""
@@ -112,8 +112,8 @@ class ScoreModel(JointModel):
         """The noise predicted at one time for all diffused blocks."""
         backend, net = query.backend, restrict_network(query.net, query.coordinates.kept)
 
-        def predict(states: BlockRoles, z: Array, t: Array) -> Array:
-            return self.learning.noise(backend, self.blocks, net, states, z, t + backend.xp.zeros_like(z[..., :1]))
+        def predict(roles: BlockRoles, z: Array, t: Array) -> Array:
+            return self.learning.noise(backend, self.blocks, net, roles, z, t + backend.xp.zeros_like(z[..., :1]))
 
         return predict
 

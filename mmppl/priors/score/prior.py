@@ -17,7 +17,7 @@ from mmppl.sde.solvers import Solver
 
 Array = Any
 
-__all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior", "may_integrate"]
+__all__ = ["DiffusionPrior", "MultiTaskPrior", "ScorePrior"]
 
 DENSITIES = ("flow", "denoising", "bound")
 
@@ -53,6 +53,7 @@ class ScorePrior:
         OptionError: If the density is unknown, or a whitening is given with a network of the noise.
     """
 
+    integrates = True  # its log density may be an integration; see :class:`~mmppl.sites.Site`
     backend: Backend
     model: JointModel
     coordinates: Coordinates
@@ -83,16 +84,16 @@ class ScorePrior:
             everything = xp.broadcast_to(xp.isfinite(loc[..., :1]), (*shape, len(blocks)))
             known = Condition(loc, None, BlockRoles(everything, ~everything))
         else:
-            loc, scale, states = self.known
+            loc, scale, roles = self.known
             wide = None if scale is None else xp.broadcast_to(scale, (*shape, blocks.dim))
-            states = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in states))
-            known = Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, states)
+            roles = BlockRoles(*(xp.broadcast_to(x, (*shape, len(blocks))) for x in roles))
+            known = Condition(xp.broadcast_to(loc, (*shape, blocks.dim)), wide, roles)
         return Query(self.backend, net, known, self.coordinates, energy)
 
-    def _check_states(self) -> None:
+    def _check_roles(self) -> None:
         """Raises :class:`OptionError` if some row of a conditional has no density."""
         if self.known is not None:
-            self.model.check_states(self.backend, self.known.states)
+            self.model.check_roles(self.backend, self.known.roles)
 
     def sample_with_size(self, *args: Any) -> tuple[Array, Array]:
         """Draws of a conditional by particles, and the smallest effective number of them on the way of each.
@@ -147,11 +148,6 @@ class ScorePrior:
         xp = self.backend.xp
         loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.model.blocks.dim)))
         return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
-
-
-def may_integrate(fn: Any) -> bool:
-    """Tells whether the log density of a distribution may be an integration: of a score, or of what is made of one."""
-    return isinstance(fn, ScorePrior) or isinstance(getattr(fn, "prior", None), ScorePrior)
 
 
 class DiffusionPrior(ScorePrior):

@@ -55,7 +55,7 @@ class ProbabilityFlow:
     seed: int = 0
 
     def log_density(
-        self, backend: Backend, sde: SDE, score: Score, z: Array, moves: Array, check: bool = False
+        self, backend: Backend, sde: SDE, score: Score, z: Array, free: Array, check: bool = False
     ) -> tuple[Array, Array]:
         """The log density of the coordinates that move, ``(*,)``, and its error.
 
@@ -67,11 +67,11 @@ class ProbabilityFlow:
             sde: The diffusion.
             score: The score of the coordinates that move.
             z: Latents, ``(*, D)``.
-            moves: Boolean, ``(*, D)``; the others are conditions, or not there.
+            free: Boolean, ``(*, D)``; the others are conditions, or not there.
             check: Whether the integrator's error is estimated too.
         """
         xp = backend.xp
-        live = xp.astype(moves, z.dtype)
+        live = xp.astype(free, z.dtype)
         directions = self._directions(backend, z)
         number = directions.shape[0]
 

@@ -6,7 +6,7 @@ reverse diffusion, pulled by what the score already predicts of the observed coo
 .. math:: \tilde p_t(z) = \mathcal{N}\big(z_o;\ \hat z_{0,o}(z, t),\ \tau_t^2 I\big), \qquad
     \tau_t^2 = \frac{\sigma_t^2}{a_t^2 + \sigma_t^2}
 
-weighed by what the pull changed, and resampled where few of them still count. As P grows the particles have the
+weighed by what the twist changed, and resampled where few of them still count. As P grows the particles have the
 conditional's distribution, for any observed subset and any density that the score describes, up to the noise of the
 last time.
 
@@ -123,7 +123,7 @@ class TwistedSMC:
         sde: SDE,
         twist: Callable[[Array, Array, Array], Twist],
         start: Array,
-        moves: Array,
+        free: Array,
         joins: Callable[[np.ndarray], np.ndarray] = np.zeros_like,
         unit: bool = False,
     ) -> tuple[Array, Twist, Array]:
@@ -135,7 +135,7 @@ class TwistedSMC:
             sde: The diffusion.
             twist: From positions ``(P, *, D)``, a time and standard normal noise like the positions.
             start: Values of the coordinates that do not move, ``(*, D)``.
-            moves: Which do, boolean ``(*, D)``.
+            free: Which do, boolean ``(*, D)``.
             joins: The factor of what joins at times.
             unit: Whether steps have the noise that is right for data of unit variance, so that fewer do; else that for
                 data which the score predicts exactly.
@@ -144,10 +144,10 @@ class TwistedSMC:
         shape = (self.number, *start.shape)
         grid = signal_grid(sde, self.steps + 1, self.last, BEND)
         first, second, third, fourth = backend.split(rng, 4)
-        begin = xp.where(moves, sde.prior_scale * backend.normal(first, shape, start), start)
+        begin = xp.where(free, sde.prior_scale * backend.normal(first, shape, start), start)
 
         def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-            (z, log_weight, least), (i, t, own, pull, spread, now, then) = carry, xs
+            (z, log_weight, least), (i, t, own, gain, spread, now, then) = carry, xs
             xi = backend.normal(backend.fold_in(second, i), shape, start)
             u = backend.uniform(backend.fold_in(third, i), tuple(start.shape[:-1]), start)
             # 1. Weigh: the twisting function here, over the one of the step before, which is taken off in 2.
@@ -160,18 +160,18 @@ class TwistedSMC:
             z, at = self._take(backend, order, z), Twist(*(self._take(backend, order, x) for x in at))
             log_weight = xp.where(poor, xp.zeros_like(log_weight), log_weight) - at.value
             # 3. Propose: a step of the reverse diffusion, its mean shifted by the slope of the twisting function.
-            shift = pull * at.slope / spread
-            new = own * (z - now * at.joined) + then * at.joined + pull * (at.score + at.slope) + spread * xi
+            shift = gain * at.slope / spread
+            new = own * (z - now * at.joined) + then * at.joined + gain * (at.score + at.slope) + spread * xi
             # 4. Weigh by the density of the reverse step over that of the proposal.
             log_weight = log_weight - xp.sum(shift * (0.5 * shift + xi), axis=-1)
-            return (xp.where(moves, new, z), log_weight, xp.where(size < least, size, least)), None
+            return (xp.where(free, new, z), log_weight, xp.where(size < least, size, least)), None
 
         t, u = grid[:-1], grid[1:]
-        own, pull, spread = posterior(sde, t, u)
+        own, gain, spread = posterior(sde, t, u)
         if unit:
             now, ahead = (sde.mean_factor(x) ** 2 + sde.scale(x) ** 2 for x in (t, u))
-            spread = np.sqrt(ahead - (own - pull / now) ** 2 * now)
-        columns = table(backend, start, t, own, pull, spread, joins(t), joins(u))
+            spread = np.sqrt(ahead - (own - gain / now) ** 2 * now)
+        columns = table(backend, start, t, own, gain, spread, joins(t), joins(u))
         zero = xp.zeros_like(begin[..., 0])
         carry = (begin, zero, xp.zeros_like(start[..., 0]) + float(self.number))
         (z, log_weight, least), _ = backend.scan(step, carry, (count(backend, self.steps), *columns))

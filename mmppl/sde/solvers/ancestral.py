@@ -51,12 +51,12 @@ class Ancestral(Solver):
         return self.evaluations
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            i, t, own, pull, spread = xs
+            i, t, own, gain, spread = xs
             xi = noise(i)
-            return keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves), None
+            return keep(backend, own * z + gain * score(z, t, xi) + spread * xi, z, free), None
 
         columns = table(backend, start, self.grid[:-1], *posterior(sde, self.grid[:-1], self.grid[1:]))
         return backend.scan(step, start, (count(backend, self.draws), *columns))[0]

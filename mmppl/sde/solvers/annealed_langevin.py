@@ -56,7 +56,7 @@ class AnnealedLangevin(Solver):
         return self.levels * self.repeats
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, self.levels, self.last, BEND)
         times = np.repeat(grid, self.repeats)
@@ -67,9 +67,9 @@ class AnnealedLangevin(Solver):
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             i, t, rescale, size, spread = xs
             xi = noise(i)
-            at = keep(backend, rescale * z, z, moves)
-            return keep(backend, at + size * score(at, t, xi) + spread * xi, z, moves), None
+            at = keep(backend, rescale * z, z, free)
+            return keep(backend, at + size * score(at, t, xi) + spread * xi, z, free), None
 
         columns = table(backend, start, times, rescale, size, np.sqrt(2.0 * size))
         z = backend.scan(step, start, (count(backend, self.draws), *columns))[0]
-        return predict(backend, sde, score, z, grid[-1], moves)
+        return predict(backend, sde, score, z, grid[-1], free)

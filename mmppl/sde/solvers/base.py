@@ -40,7 +40,7 @@ class Solver(ByValue, ABC):
 
     @abstractmethod
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         """Goes from noise to data.
 
@@ -50,33 +50,33 @@ class Solver(ByValue, ABC):
             score: The score of the diffused coordinates.
             start: ``(*, D)``: draws of N(0, prior_scale^2) where it moves, and what is observed elsewhere.
             noise: The i-th standard normal draw ``(*, D)`` of a run, for i below :attr:`draws`, a 0-d integer array.
-            moves: Boolean, broadcasts against ``start``: where False, a coordinate keeps its value bit for bit. None
+            free: Boolean, broadcasts against ``start``: where False, a coordinate keeps its value bit for bit. None
                 moves all.
         """
 
     def sample(
-        self, backend: Backend, rng: Any, sde: SDE, score: Score, observed: Array, moves: Array | None = None
+        self, backend: Backend, rng: Any, sde: SDE, score: Score, observed: Array, free: Array | None = None
     ) -> Array:
         """A run from fresh noise; ``observed`` ``(*, D)`` gives the shape, and the values that do not move."""
         first, second = backend.split(rng, 2)
         start = sde.prior_scale * backend.normal(first, tuple(observed.shape), observed)
-        start = keep(backend, start, observed, moves)
+        start = keep(backend, start, observed, free)
 
         def noise(i: Array) -> Array:
             return backend.normal(backend.fold_in(second, i), tuple(observed.shape), observed)
 
-        return self.run(backend, sde, score, start, noise, moves)
+        return self.run(backend, sde, score, start, noise, free)
 
 
-def keep(backend: Backend, new: Array, old: Array, moves: Array | None) -> Array:
+def keep(backend: Backend, new: Array, old: Array, free: Array | None) -> Array:
     """``new`` where it moves, ``old`` elsewhere."""
-    return new if moves is None else backend.xp.where(moves, new, old)
+    return new if free is None else backend.xp.where(free, new, old)
 
 
-def predict(backend: Backend, sde: SDE, score: Score, z: Array, time: float, moves: Array | None) -> Array:
+def predict(backend: Backend, sde: SDE, score: Score, z: Array, time: float, free: Array | None) -> Array:
     """The end of a run: the data that the score predicts from the last time."""
     t = backend.asarray(np.asarray(time), like=z)
-    return keep(backend, sde.denoise(z, t, score(z, t, None)), z, moves)
+    return keep(backend, sde.denoise(z, t, score(z, t, None)), z, free)
 
 
 def uniform_grid(steps: int, last: float) -> np.ndarray:

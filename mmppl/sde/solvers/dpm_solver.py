@@ -65,7 +65,7 @@ class DPMSolver(Solver):
         return self.number - 1 if self.eta else 0
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, self.number, self.last, BEND)
         own, constant, rise, width, spread = linear_part(sde, grid, self.eta)
@@ -79,9 +79,9 @@ class DPMSolver(Solver):
             new = own * z + constant * data + linear * (data - before)
             if xi is not None:
                 new = new + spread * xi
-            return (keep(backend, new, z, moves), data), None
+            return (keep(backend, new, z, free), data), None
 
         columns = table(backend, start, grid[:-1], own, constant, linear, spread)
         xs = (count(backend, self.number - 1), *columns)
         (z, _), _ = backend.scan(step, (start, backend.xp.zeros_like(start)), xs)
-        return predict(backend, sde, score, z, grid[-1], moves)
+        return predict(backend, sde, score, z, grid[-1], free)

@@ -52,17 +52,17 @@ class EulerMaruyama(Solver):
         return self.evaluations
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         times, width = self.grid[:-1], -np.diff(self.grid)
         rate, power = sde.rate(times), sde.noise_rate(times)
         spread = np.sqrt(power * width) * (times > times[-1])
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            i, t, shrink, pull, spread = xs
+            i, t, shrink, gain, spread = xs
             xi = noise(i)
-            new = z - shrink * z + pull * score(z, t, xi) + spread * xi
-            return keep(backend, new, z, moves), None
+            new = z - shrink * z + gain * score(z, t, xi) + spread * xi
+            return keep(backend, new, z, free), None
 
         columns = table(backend, start, times, rate * width, power * width, spread)
         return backend.scan(step, start, (count(backend, self.draws), *columns))[0]

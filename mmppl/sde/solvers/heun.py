@@ -56,7 +56,7 @@ class Heun(Solver):
         return self.number
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         grid = signal_grid(sde, (self.number + 1) // 2, self.last, BEND)
         own, constant, rise, width, _ = linear_part(sde, grid)
@@ -65,10 +65,10 @@ class Heun(Solver):
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
             t, u, own, constant, linear = xs
             data = sde.denoise(z, t, score(z, t, None))
-            guess = keep(backend, own * z + constant * data, z, moves)
-            change = sde.denoise(guess, u, score(guess, u, None)) - data
-            return keep(backend, guess + linear * change, z, moves), None
+            predicted = keep(backend, own * z + constant * data, z, free)
+            change = sde.denoise(predicted, u, score(predicted, u, None)) - data
+            return keep(backend, predicted + linear * change, z, free), None
 
         columns = table(backend, start, grid[:-1], grid[1:], own, constant, linear)
         z = backend.scan(step, start, columns)[0]
-        return predict(backend, sde, score, z, grid[-1], moves)
+        return predict(backend, sde, score, z, grid[-1], free)

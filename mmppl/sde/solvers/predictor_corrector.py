@@ -55,21 +55,21 @@ class PredictorCorrector(Solver):
         return (len(self.grid) - 1) * (1 + self.corrections)
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         times, after = self.grid[:-1], self.grid[1:]
         damp = (sde.mean_factor(times) / sde.mean_factor(after)) ** 2
         size = 2.0 * damp * (self.ratio * sde.scale(after)) ** 2
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            i, t, u, own, pull, spread, size, jolt = xs
+            i, t, u, own, gain, spread, size, jolt = xs
             xi = noise(i)
-            z = keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves)
+            z = keep(backend, own * z + gain * score(z, t, xi) + spread * xi, z, free)
             for j in range(1, 1 + self.corrections):
                 xi = noise(i + j)
-                z = keep(backend, z + size * score(z, u, xi) + jolt * xi, z, moves)
+                z = keep(backend, z + size * score(z, u, xi) + jolt * xi, z, free)
             return z, None
 
         columns = table(backend, start, times, after, *posterior(sde, times, after), size, np.sqrt(2.0 * size))
         z = backend.scan(step, start, (count(backend, len(times), 1 + self.corrections), *columns))[0]
-        return predict(backend, sde, score, z, self.grid[-1], moves)
+        return predict(backend, sde, score, z, self.grid[-1], free)

@@ -55,7 +55,7 @@ class RePaint(Solver):
         return 2 * len(self.path)
 
     def run(
-        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, moves: Array | None = None
+        self, backend: Backend, sde: SDE, score: Score, start: Array, noise: Noise, free: Array | None = None
     ) -> Array:
         before, t, u = self.path.T
         up = sde.mean_factor(t) / sde.mean_factor(before)
@@ -63,10 +63,10 @@ class RePaint(Solver):
         lift = np.sqrt(np.maximum(sde.scale(t) ** 2 - up**2 * sde.scale(before) ** 2, 0.0))
 
         def step(z: Array, xs: tuple) -> tuple[Array, None]:
-            i, t, up, lift, own, pull, spread = xs
-            z = keep(backend, up * z + lift * noise(i), z, moves)
+            i, t, up, lift, own, gain, spread = xs
+            z = keep(backend, up * z + lift * noise(i), z, free)
             xi = noise(i + 1)
-            return keep(backend, own * z + pull * score(z, t, xi) + spread * xi, z, moves), None
+            return keep(backend, own * z + gain * score(z, t, xi) + spread * xi, z, free), None
 
         columns = table(backend, start, t, up, lift, *posterior(sde, t, u))
         return backend.scan(step, start, (count(backend, len(self.path), 2), *columns))[0]

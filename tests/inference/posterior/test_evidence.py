@@ -114,10 +114,10 @@ def test_the_fit_of_a_normal_is_its_own(ppl, double):
     """Chains and scores of a normal posterior give its mean and covariance, from four fits."""
     truth = LinearGaussian(8, {"a": 12}, seed=3)
     data = truth.sample(3, seed=1)
-    walk = fitted_normals(program(ppl, truth, 2.0), data, 8192, 0)
+    fits = fitted_normals(program(ppl, truth, 2.0), data, 8192, 0)
     mean, cov = truth.posterior(data)
-    np.testing.assert_allclose(walk.normal.mean, mean, atol=1e-4)
-    np.testing.assert_allclose(walk.normal.scale @ walk.normal.scale.swapaxes(-1, -2), cov, atol=1e-4)
+    np.testing.assert_allclose(fits.normal.mean, mean, atol=1e-4)
+    np.testing.assert_allclose(fits.normal.scale @ fits.normal.scale.swapaxes(-1, -2), cov, atol=1e-4)
 
 
 def test_what_is_given_is_taken_off(ppl):
