@@ -12,6 +12,7 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.inference.posterior.infer import draw_posterior
 from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.training.fitted import Fitted
+from mmppl.names import check_names_of_latents
 
 __all__ = ["convert", "to_arviz"]
 
@@ -53,7 +54,7 @@ def to_arviz(
     posterior_predictive  each modality: chain, draw, datum, ``<modality>_dim_0``, ...
     prior_predictive      the same, of independent draws
     log_likelihood        each modality: chain, draw, ``<modality>_observation``, the data that have it; and ``joint``
-                          (``joint_`` beside a modality called so): chain, draw, observation, of all modalities, whose
+                          (``joint_`` beside a modality called ``joint``): chain, draw, observation, of all modalities, whose
                           coordinates ``modality`` and ``datum`` say which; for ``az.loo(..., var_name="joint")``
     sample_stats          lp, acceptance_rate, step_size, energy, diverging: chain, draw, datum
     observed_data         each modality: datum, ...; NaN where it is missing, if it has floats
@@ -77,9 +78,10 @@ def to_arviz(
         ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (1.x).
 
     Raises:
-        OptionError: If the kernel is unknown.
+        OptionError: If the kernel is unknown, or a latent's name is one that ArviZ has no place for.
         ModalityError, DataError: If the data do not fit the program.
     """
+    check_names_of_latents(fitted.latents)
     method = fitted.program.kernel if kernel == "default" else kernel
     # Its problems are in the attributes, and in the summary of the command line.
     posterior = draw_posterior(
@@ -98,6 +100,7 @@ def to_arviz(
 def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any:
     """A posterior as an ArviZ object with the groups of :func:`to_arviz`."""
     fitted, data, draws = posterior.fitted, posterior.data, posterior.draws
+    check_names_of_latents(draws)
     host, number = fitted.program.ppl.host, len(data)
     seed = posterior.seed if isinstance(posterior.seed, int | np.integer) else posterior.seed[0]
     shape = next(iter(draws.values())).shape[:2]
@@ -194,7 +197,10 @@ def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, in
         "datum": ("observation", np.concatenate(list(seen.values()))),
     }
     joint = values.reshape(*shape, -1)
-    variables = {"joint_" if "joint" in seen else "joint": (("chain", "draw", "observation"), joint)}
+    whole = "joint"
+    while whole in seen:
+        whole += "_"
+    variables = {whole: (("chain", "draw", "observation"), joint)}
     for (name, rows), end in zip(seen.items(), ends, strict=True):
         own = f"{name}_observation"
         variables[name] = (("chain", "draw", own), joint[..., end - len(rows) : end])
