@@ -20,6 +20,7 @@ __all__ = [
     "innermost",
     "per_datum",
     "plate_scale",
+    "refuse_astray",
     "total",
     "unmasked",
 ]
@@ -132,6 +133,23 @@ def alone(sites: Iterable[Site], plate: str | None) -> bool:
 def plate_scale(frame: PlateFrame) -> float:
     """The factor a plate puts on its rows for standing for more of them."""
     return frame.size / frame.rows
+
+
+def refuse_astray(names: Iterable[str]) -> None:
+    """Refuses modalities outside the plate of the data, where each datum is judged by itself.
+
+    Arguments:
+        names: Those modalities.
+
+    Raises:
+        ObjectiveError: If there are any.
+    """
+    astray = list(names)
+    if astray:
+        raise ObjectiveError(
+            f"Expected modalities in the plate of the data; got {astray} outside it, so that a datum has no likelihood "
+            "of its own. Observe all modalities in one mm.plate(batch)."
+        )
 
 
 def per_datum(site: Site, frame: PlateFrame, scale: float, plain: bool = False) -> Array:

@@ -54,7 +54,7 @@ def to_arviz(
     posterior_predictive  each modality: chain, draw, datum, ``<modality>_dim_0``, ...
     prior_predictive      the same, of independent draws
     log_likelihood        each modality: chain, draw, ``<modality>_observation``, the data that have it; and ``joint``
-                          (``joint_`` beside a modality called ``joint``): chain, draw, observation, of all modalities, whose
+                          (``joint_`` beside a modality ``joint``): chain, draw, observation, of all modalities, whose
                           coordinates ``modality`` and ``datum`` say which; for ``az.loo(..., var_name="joint")``
     sample_stats          lp, acceptance_rate, step_size, energy, diverging: chain, draw, datum
     observed_data         each modality: datum, ...; NaN where it is missing, if it has floats
