@@ -30,11 +30,11 @@ class BoundNet:
         if memo is None:
             return self.module(*args, **kwargs)
         leaves: list[Any] = []
-        key = (self.name, _identity((args, sorted(kwargs.items())), leaves))
+        asked = (self.name, _identity((args, sorted(kwargs.items())), leaves))
         # A program may call a network of dropout twice, for two outcomes; its runs have the same two.
         calls = memo.setdefault(_CALLS, {})
-        number = calls[key] = calls.get(key, 0) + 1
-        key = (*key, number)
+        number = calls[asked] = calls.get(asked, 0) + 1
+        key = (*asked, number)
         if key not in memo:
             # The arguments are kept beside the result, so that their identities stay taken.
             memo[key] = (self.module(*args, **kwargs), leaves)
