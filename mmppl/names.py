@@ -7,7 +7,7 @@ from typing import Any
 
 from mmppl.errors import ModalityError, OptionError
 
-__all__ = ["RULE", "check_names", "check_names_of_latents"]
+__all__ = ["RULE", "check_names", "names_in_arviz"]
 
 RULE = (
     "texts of printable characters other than / \\ , + and $, without spaces at the ends or a leading underscore, with "
@@ -71,26 +71,28 @@ def _check(names: tuple[tuple[Any, bool], ...]) -> None:
             )
 
 
-def check_names_of_latents(names: Iterable[str]) -> None:
-    """Refuses names of latents that ArviZ and netCDF have no place for.
-
-    A name is any text without ``/`` that is none of ``chain``, ``draw``, ``datum``, ``observation`` and ``modality``,
-    nor the name of another one's dimension, such as ``z_latent`` beside ``z``.
+def names_in_arviz(latents: Iterable[str]) -> dict[str, str]:
+    """Names of latents as variables of ArviZ, by site: netCDF has no ``/``, in whose place is a dot.
 
     Arguments:
-        names: Names of all latents.
+        latents: Names of all latents.
 
     Raises:
-        OptionError: If a name is refused; it says which.
+        OptionError: If a name is one of ``chain``, ``draw``, ``datum``, ``observation`` and ``modality``, that of
+            another one's dimension, such as ``z_latent`` beside ``z``, that of another one, or empty.
 
     Example:
-        >>> check_names_of_latents(["z", "rna.w"])
+        >>> names_in_arviz(["z", "decoder/kernel"])
+        {'z': 'z', 'decoder/kernel': 'decoder.kernel'}
     """
-    known = set(names)
-    for name in known:
-        dimension = _OF_A_LATENT.fullmatch(name)
-        if not name or "/" in name or name in DIMENSIONS or (dimension and dimension[1] in known):
+    out = {name: name.replace("/", ".") for name in latents}
+    told = list(out.values())
+    for name, own in out.items():
+        dimension = _OF_A_LATENT.fullmatch(own)
+        if not own or own in DIMENSIONS or told.count(own) > 1 or (dimension and dimension[1] in told):
             raise OptionError(
-                f"Expected names of latents without '/', other than {', '.join(DIMENSIONS)} and other than those of "
-                f"dimensions, such as z_latent beside z; got {name!r}, which ArviZ has no place for. Rename the site."
+                f"Expected names of latents other than {', '.join(DIMENSIONS)}, other than each other's where '/' is a "
+                f"dot, and other than those of dimensions, such as z_latent beside z; got {name!r}, which ArviZ has no "
+                "place for. Rename the site."
             )
+    return out

@@ -140,8 +140,8 @@ def refusal(make):
     return None
 
 
-@pytest.mark.parametrize("name", ["enc/z", "chain", "draw", "datum", "", "z_latent", "é.z 😀"])
-def test_a_latent_goes_into_arviz_by_its_name_or_is_refused(ppl, name):
+@pytest.mark.parametrize("name", ["chain", "draw", "datum", "", "z_latent", "é.z 😀", "enc/z"])
+def test_a_latent_goes_into_arviz_by_its_name_or_is_refused(ppl, name, tmp_path):
     sample, dist, zero = ppl.host.sample, ppl.host.dist, ppl.host.zeros(1)
 
     def guide(batch, scored=()):
@@ -156,8 +156,11 @@ def test_a_latent_goes_into_arviz_by_its_name_or_is_refused(ppl, name):
 
     data = Batch({"a": np.zeros((4, 1), "f")})
     fitted = Fitted(Program(model, guide, ppl.ELBO(), ppl, {"a": Modality((1,))}), {})
-    if name == "é.z 😀":
-        assert to_arviz(fitted, data, kernel=None, num_samples=3)["posterior"][name].shape == (1, 3, 4, 1)
+    if name in ("é.z 😀", "enc/z"):
+        idata = to_arviz(fitted, data, kernel=None, num_samples=3)
+        tree = read_posterior(write_posterior(idata, tmp_path / "posterior.nc"))
+        for group in ("posterior", "prior"):
+            assert tree[group][name.replace("/", ".")].dims[-1] == name.replace("/", ".") + "_latent"
         return
     with pytest.raises(OptionError, match=f"names of latents .* got '{name}'"):
         to_arviz(fitted, data, kernel=None, num_samples=3)
