@@ -5,18 +5,20 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from mmppl.errors import ModalityError
+from mmppl.errors import ModalityError, OptionError
 
-__all__ = ["RULE", "check_names"]
+__all__ = ["RULE", "check_names", "names_in_arviz"]
 
 RULE = (
     "texts of printable characters other than / \\ , + and $, without spaces at the ends or a leading underscore, with "
     "words between dots"
 )
 # What stands beside modalities: the plate of the data, dimensions in ArviZ, and what numpy's savez calls its own.
-TAKEN = ("batch", "chain", "draw", "datum", "file", "allow_pickle")
+DIMENSIONS = ("chain", "draw", "datum", "observation", "modality")
+TAKEN = ("batch", *DIMENSIONS, "file", "allow_pickle")
 ENDINGS = ("__present", "__kind", ".npy")
-_DIMENSION = re.compile(r"(.*)_dim_\d+")
+_DIMENSION = re.compile(r"(.*)_(dim_\d+|observation)")
+_OF_A_LATENT = re.compile(r"(.*)_(dim_\d+|latent)")
 
 
 def check_names(names: Iterable[Any]) -> None:
@@ -25,8 +27,9 @@ def check_names(names: Iterable[Any]) -> None:
     A name goes into sites and parameters of a program, files of arrays and of ArviZ, options of the command line and
     names of subsets ("a+b"). So names are texts of printable characters other than ``/``, ``\``, ``,``, ``+`` and
     ``$``, without spaces at the ends, without a leading underscore, with words between dots; they do not end in
-    ``__present``, ``__kind`` or ``.npy``; they are none of ``batch``, ``chain``, ``draw``, ``datum``, ``file`` and
-    ``allow_pickle``; and none is the name of another one's dimension in ArviZ, such as ``a_dim_0`` beside ``a``.
+    ``__present``, ``__kind`` or ``.npy``; they are none of ``batch``, ``chain``, ``draw``, ``datum``, ``observation``,
+    ``modality``, ``file`` and ``allow_pickle``; and none is the name of another one's dimension in ArviZ, such as
+    ``a_dim_0`` and ``a_observation`` beside ``a``.
 
     Arguments:
         names: Names of all modalities.
@@ -66,3 +69,30 @@ def _check(names: tuple[tuple[Any, bool], ...]) -> None:
                 f"Expected names of modalities other than those of dimensions; got {name!r} beside {dimension[1]!r}, "
                 "one of whose dimensions is called so in ArviZ. Rename it."
             )
+
+
+def names_in_arviz(latents: Iterable[str]) -> dict[str, str]:
+    """Names of latents as variables of ArviZ, by site: netCDF has no ``/``, in whose place is a dot.
+
+    Arguments:
+        latents: Names of all latents.
+
+    Raises:
+        OptionError: If a name is one of ``chain``, ``draw``, ``datum``, ``observation`` and ``modality``, that of
+            another one's dimension, such as ``z_latent`` beside ``z``, that of another one, or empty.
+
+    Example:
+        >>> names_in_arviz(["z", "decoder/kernel"])
+        {'z': 'z', 'decoder/kernel': 'decoder.kernel'}
+    """
+    out = {name: name.replace("/", ".") for name in latents}
+    told = list(out.values())
+    for name, own in out.items():
+        dimension = _OF_A_LATENT.fullmatch(own)
+        if not own or own in DIMENSIONS or told.count(own) > 1 or (dimension and dimension[1] in told):
+            raise OptionError(
+                f"Expected names of latents other than {', '.join(DIMENSIONS)}, other than each other's where '/' is a "
+                f"dot, and other than those of dimensions, such as z_latent beside z; got {name!r}, which ArviZ has no "
+                "place for. Rename the site."
+            )
+    return out

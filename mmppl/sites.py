@@ -22,6 +22,7 @@ __all__ = [
     "integrates",
     "per_datum",
     "plate_scale",
+    "refuse_astray",
     "total",
     "unmasked",
 ]
@@ -153,6 +154,23 @@ def factors_of(sites: Mapping[str, Site], plate: str | None, scale: float) -> di
         whole, axes = all(plate_scale(other) == 1.0 for other in others), getattr(factor, "ndim", 2)
         out[name] = factor if whole and (number or axes == 0 or (by_row and axes == 1)) else None
     return out
+
+
+def refuse_astray(names: Iterable[str]) -> None:
+    """Refuses modalities outside the plate of the data, where each datum is judged by itself.
+
+    Arguments:
+        names: Those modalities.
+
+    Raises:
+        ObjectiveError: If there are any.
+    """
+    astray = list(names)
+    if astray:
+        raise ObjectiveError(
+            f"Expected modalities in the plate of the data; got {astray} outside it, so that a datum has no likelihood "
+            "of its own. Observe all modalities in one mm.plate(batch)."
+        )
 
 
 def per_datum(site: Site, frame: PlateFrame, scale: float, plain: bool = False) -> Array:

@@ -24,6 +24,7 @@ class Ingredients(NamedTuple):
         joint: Weights of terms whose particles belong together, ``(T, N)``; None where terms stand alone.
         outside: log p - log q of what lies outside the plate of the data, a scalar; None where nothing does.
         scale: Factor of that plate, total over batch size.
+        astray: Modalities that lie outside it.
     """
 
     log_lik: dict[str, Array]
@@ -34,6 +35,7 @@ class Ingredients(NamedTuple):
     joint: Array | None = None
     outside: Array | None = None
     scale: Any = 1.0
+    astray: tuple[str, ...] = ()
 
     def log_weights(self, beta: Any) -> Array:
         """Log p(x_T | z) + beta (log r - log q), ``(K, T, N)``; summed over the terms where they are joint."""
@@ -59,6 +61,16 @@ class Ingredients(NamedTuple):
         mean = xp.mean(self.log_ratio, axis=0, keepdims=True)
         return self._replace(log_ratio=xp.broadcast_to(xp.clip(mean, max=-bits), self.log_ratio.shape))
 
+    def of_the_others(self, backend: Backend, bits: float) -> "Ingredients":
+        """For each particle the means over the others, the divergence among them as :meth:`free` has it."""
+
+        def mean(x: Array) -> Array:
+            return (backend.xp.sum(x, axis=0, keepdims=True) - x) / (x.shape[0] - 1)
+
+        log_ratio = mean(self.log_ratio)
+        log_ratio = backend.xp.clip(log_ratio, max=-bits) if bits else log_ratio
+        return self._replace(log_lik={name: mean(x) for name, x in self.log_lik.items()}, log_ratio=log_ratio)
+
 
 def bound_and_record(
     backend: Backend, objective: Any, terms: Any, parts: Ingredients, beta: Any
@@ -80,7 +92,8 @@ def bound_and_record(
         share = backend.stop_gradient(parts.normalised_weights(backend, beta))
         bound = backend.stop_gradient(bound) + gradient_of(backend, xp.sum(share * log_w, axis=0))
     elif objective.gradient == "score":
-        signal = backend.stop_gradient(_signal(backend, log_w, average))
+        signal = log_w if log_w.shape[0] == 1 else bound - _without(backend, parts, log_w, objective, beta)
+        signal = backend.stop_gradient(signal)
         bound = bound + gradient_of(backend, xp.sum(signal * parts.joined(parts.log_own), axis=0))
     weight = terms.weight
     factor = weight if parts.joint is None else xp.astype(xp.any(weight > 0, axis=0, keepdims=True), weight.dtype)
@@ -124,18 +137,17 @@ def gradient_of(backend: Backend, x: Array) -> Array:
     return x - backend.stop_gradient(x)
 
 
-def _signal(backend: Backend, log_w: Array, average: bool) -> Array:
-    r"""Factor of each draw's score, ``(K, T, N)``: the bound less what the other draws make of it.
+def _without(backend: Backend, parts: Ingredients, log_w: Array, objective: Any, beta: Any) -> Array:
+    r"""What the other draws make of the bound, for each draw, ``(K, T, N)``.
 
-    The baseline of a draw leaves it out, so it does not bias the gradient: for averaged particles the mean of the
-    others, for the importance-weighted bound the bound with the draw's weight replaced by their geometric mean (VIMCO).
+    It leaves the draw out, so that taken off the factor of the draw's score it does not bias the gradient: for averaged
+    particles the bound of the others, for the importance-weighted bound that bound with the draw's weight replaced by
+    their geometric mean (VIMCO).
     """
     xp, num = backend.xp, log_w.shape[0]
-    if num == 1:
-        return log_w
+    if objective.average:
+        return parts.of_the_others(backend, objective.free_bits).log_weights(beta)
     others = (xp.sum(log_w, axis=0, keepdims=True) - log_w) / (num - 1)
-    if average:
-        return (log_w - others) / num
     same = backend.asarray(np.eye(num), like=log_w)[:, :, None, None] > 0.5
-    without = xp.where(same, others[:, None, ...], log_w[None, ...])
-    return backend.logsumexp(log_w, axis=0) - backend.logsumexp(without, axis=1)
+    replaced = xp.where(same, others[:, None, ...], log_w[None, ...])
+    return log_mean_exp(replaced, axis=1)

@@ -19,6 +19,7 @@ from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.inference.objectives.gradients import along, held, scaled
 from mmppl.inference.objectives.mixtures import mixed, own_share
 from mmppl.inference.objectives.terms import Draws, Scores, Terms
+from mmppl.sites import refuse_astray
 
 Array = Any
 
@@ -186,7 +187,9 @@ class Objective(ByValue):
         """Log p(x_T, z) - log q(z) of every particle, term and datum, ``(K, T, N)``, with beta 1."""
         terms = self.terms(run.backend, batch, rng, run.like)
         draws = run.draw(terms, self.particles, average=self.average)
-        return self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws)).log_weights(1.0)
+        parts = self._ingredients(run, batch, terms, draws, *self._log_q(run, batch, terms, draws))
+        refuse_astray(parts.astray)
+        return parts.log_weights(1.0)
 
     def _beta(self, run: Evaluation, step: Any) -> Any:
         if not callable(self.beta):
@@ -316,8 +319,10 @@ class Objective(ByValue):
             log_ratio = terms.reference.prior * log_ratio + xp.sum(terms.reference.share * others, axis=2)
         masks = {site: factor(xp, terms, batch, site, log_q) for site in scores.log_lik}
         joint = terms.weight if terms.joint else None
-        outside = scores.log_ratio_outside(draws)
-        return Ingredients(scores.log_lik, masks, log_ratio, log_own, self.weights, joint, outside, scores.scale)
+        outside, scale = scores.log_ratio_outside(draws), scores.scale
+        return Ingredients(
+            scores.log_lik, masks, log_ratio, log_own, self.weights, joint, outside, scale, scores.astray
+        )
 
     def _score(self, run: Evaluation, batch: Batch, terms: Terms, draws: Draws) -> Scores:
         """The model's log densities; each modality is decoded for the terms alone that may score it."""

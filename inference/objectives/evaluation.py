@@ -166,8 +166,8 @@ class Evaluation:
         if found is None:
             raise ObjectiveError(
                 f"Expected sites outside the plate of the data, '{self.layout.plate}', that do not depend on latents "
-                "inside it: with several particles or terms each datum is weighted by itself. Take one particle and "
-                "one term, or average=True, or put these sites into the plate."
+                "inside it: with several particles or terms each datum is weighted by itself. Put these sites into the "
+                "plate; an objective may also take one particle and one term, or average=True."
             )
         (log_lik, log_prior), outside = found
         return Scores(log_lik, log_prior, outside, beside, scale)
@@ -209,10 +209,9 @@ class Evaluation:
         """One run of the guide for each particle and term."""
         xp, shape, several, known, log_q = self.backend.xp, how["shape"], how["several"], {}, None
         if not how["linear"]:
-            # What lies outside the plate is drawn once, from what the whole batch says.
+            # What lies outside the plate is drawn once, from what the whole batch says; this run moves no network.
             every = xp.stack([self.batch.present[name] for name in self.batch.modalities], axis=-1)
-            seen, key = self._seen(every, several), self.runs.keys(0, ())
-            first = self._split(self.runs.run(self.guide, seen, rng=key, role="draw"), how)
+            first = self._split(self.runs.run(self.guide, self._seen(every, several), rng=self.runs.keys(0, ())), how)
             lost = [n for n in first.outside if n in first.auxiliary]
             if lost:
                 raise ObjectiveError(

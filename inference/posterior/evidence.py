@@ -170,9 +170,21 @@ def _kernel_of(ppl: PPL) -> Any:
 
 
 @cache
-def _objective(ppl: PPL, num: int) -> Any:
+def _objective(ppl: PPL, num: int, average: bool) -> Any:
     """One objective for all calls, so that a host compiles its weights once."""
-    return ppl.ELBO(particles=num, average=True)  # so that each particle has its own latents outside the plate
+    return ppl.ELBO(particles=num, average=average)
+
+
+def _average(fitted: Fitted, data: Batch) -> bool:
+    """Whether each particle has its own draws outside the plate of the data.
+
+    Where nothing is drawn there, what is observed there must not depend on the latents of a datum, or it would be in no
+    datum's weight; particles that are not averaged see to that.
+    """
+    if fitted.places.simple or fitted.outside:
+        return True
+    drawn = fitted.program.ppl.host.latents(fitted.model, fitted.guide, data[:1], 1, 0, np.zeros(1, bool))
+    return set(drawn) != set(fitted.latents)
 
 
 def _blocks(num: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -192,7 +204,7 @@ def _again(seed: int, row: int) -> int:
 
 def _from_guide(fitted: Fitted, data: Batch, num: int, chunk: int, seed: int) -> np.ndarray:
     """Log weights of the guide's draws, ``(K, N)``."""
-    host, objective = fitted.program.ppl.host, _objective(fitted.program.ppl, num)
+    host, objective = fitted.program.ppl.host, _objective(fitted.program.ppl, num, _average(fitted, data))
     out = []
     for rows, new in _blocks(len(data), min(max(1, chunk // num), len(data))):
         again = _again(seed, int(rows[0]))

@@ -18,8 +18,8 @@ class Weighted(NamedTuple):
 
     Arguments:
         draws: By site, ``(K, N, *event)``.
-        log_weight: :math:`\log p(x_n, z_{kn}) - \log q(z_{kn} \mid x_n)`, ``(K, N)``; with latents outside the plate of
-            the data, which tie all data together, the log weight of all of them, ``(K, 1)``.
+        log_weight: :math:`\log p(x_n, z_{kn}) - \log q(z_{kn} \mid x_n)`, ``(K, N)``; with sites outside the plate of
+            the data that tie all data together, the log weight of all of them, ``(K, 1)``.
         pareto_k: PSIS k of each datum, ``(N,)``.
         rows: For each site in the plate of the data the axis of N, counted after that of the draws.
     """
@@ -43,7 +43,8 @@ def weighted(fitted: Fitted, data: Batch, num: int, seed: int) -> Weighted:
     log_q = host.guide_log_prob(fitted.guide, hidden, data)
     log_weight = (sum(log_lik.values()) + log_prior - log_q).astype(float)
     beside = host.outside(fitted.model, fitted.guide, hidden, data)
-    if beside is not None:
+    # Sites that are alike for every draw, as a factor of its own is, tie no data together.
+    if beside is not None and (fitted.outside or np.ptp(beside) > 0):
         log_weight = (log_weight.sum(1) + beside)[:, None]
     k = np.broadcast_to(pareto_k(log_weight), len(data)).copy()
     return Weighted({name: np.asarray(z) for name, z in hidden.items()}, log_weight, k, fitted.places.rows)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.objectives.runs import Runs
-from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, total
+from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, plate_scale, refuse_astray, total
 
 Array = Any
 
@@ -52,6 +52,9 @@ def site_densities(
         hidden: Values of latents: ``(K, *, N, *event)`` in the plate of the data, ``(K, *event)`` outside.
         batch: The batch, N rows.
         wanted: The sites whose densities are asked for.
+
+    Raises:
+        ObjectiveError: If a modality lies outside the plate of the data.
     """
     xp, num = runs.backend.xp, next(iter(hidden.values())).shape[0]
 
@@ -60,6 +63,7 @@ def site_densities(
 
     first = runs.run(program, batch, {name: z[0, ...] for name, z in hidden.items()}, rng=runs.keys(1, ()))
     plate = _plate(first, batch)
+    refuse_astray(n for n in batch.modalities if n in first and first[n].observed and in_plate(first[n], plate) is None)
     ends = [{name: z[i, ...] for name, z in hidden.items()} for i in (0, -1)]
     if not (alone(first.values(), plate) and runs.at_once(program, batch, (ends[0], ends[1]))):
         return SiteDensities(*runs.map(lambda values: tuple(one(values)), dict(hidden)))

@@ -12,6 +12,7 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.inference.posterior.infer import draw_posterior
 from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.training.fitted import Fitted
+from mmppl.names import names_in_arviz
 
 __all__ = ["convert", "to_arviz"]
 
@@ -48,12 +49,13 @@ def to_arviz(
     ====================  =============================================================================================
     group                 variables and dimensions
     ====================  =============================================================================================
-    posterior             each site: chain, draw, datum, ``<site>_latent``; outside the plate of the data no datum
+    posterior             each site, with dots for ``/``: chain, draw, datum, ``<site>_latent``; no datum outside the
+                          plate of the data
     prior                 the same, of independent draws
     posterior_predictive  each modality: chain, draw, datum, ``<modality>_dim_0``, ...
     prior_predictive      the same, of independent draws
     log_likelihood        each modality: chain, draw, ``<modality>_observation``, the data that have it; and ``joint``
-                          (``joint_`` beside a modality called so): chain, draw, observation, of all modalities, whose
+                          (``joint_`` beside a modality ``joint``): chain, draw, observation, of all modalities, whose
                           coordinates ``modality`` and ``datum`` say which; for ``az.loo(..., var_name="joint")``
     sample_stats          lp, acceptance_rate, step_size, energy, diverging: chain, draw, datum
     observed_data         each modality: datum, ...; NaN where it is missing, if it has floats
@@ -77,9 +79,10 @@ def to_arviz(
         ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (1.x).
 
     Raises:
-        OptionError: If the kernel is unknown.
+        OptionError: If the kernel is unknown, or a latent's name is one that ArviZ has no place for.
         ModalityError, DataError: If the data do not fit the program.
     """
+    names_in_arviz(fitted.latents)  # refused before chains are run
     method = fitted.program.kernel if kernel == "default" else kernel
     # Its problems are in the attributes, and in the summary of the command line.
     posterior = draw_posterior(
@@ -98,6 +101,7 @@ def to_arviz(
 def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any:
     """A posterior as an ArviZ object with the groups of :func:`to_arviz`."""
     fitted, data, draws = posterior.fitted, posterior.data, posterior.draws
+    names = names_in_arviz(draws)
     host, number = fitted.program.ppl.host, len(data)
     seed = posterior.seed if isinstance(posterior.seed, int | np.integer) else posterior.seed[0]
     shape = next(iter(draws.values())).shape[:2]
@@ -108,7 +112,8 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
     predicted = host.decode(fitted.model, few, data, seed + 1, False)
     modalities = fitted.program.modalities
     predicted = {n: modalities[n].typed(x).reshape(shape[0], len(every), *x.shape[1:]) for n, x in predicted.items()}
-    outside = fitted.outside
+    draws = {names[site]: z for site, z in draws.items()}
+    outside = [names.get(site, site) for site in fitted.outside]
     latent = {name: (f"{name}_latent",) for name, z in draws.items() if z.ndim == (3 if name in outside else 4)}
     groups = {
         "posterior": _dataset(draws, _attributes(posterior), latent, outside=outside),
@@ -121,7 +126,7 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
         prior, predictive = host.simulate(
             fitted.model, fitted.guide, data.only(), num_prior, seed + 2, False, np.ones(number, bool)
         )
-        groups["prior"] = _dataset({n: z[None] for n, z in prior.items()}, None, latent, outside=outside)
+        groups["prior"] = _dataset({names.get(n, n): z[None] for n, z in prior.items()}, None, latent, outside=outside)
         groups["prior_predictive"] = _dataset({n: modalities[n].typed(x)[None] for n, x in predictive.items()})
     if posterior.stats:
         groups["sample_stats"] = _dataset(posterior.stats)
@@ -194,7 +199,10 @@ def _pointwise(log_lik: dict[str, np.ndarray], data: Batch, shape: tuple[int, in
         "datum": ("observation", np.concatenate(list(seen.values()))),
     }
     joint = values.reshape(*shape, -1)
-    variables = {"joint_" if "joint" in seen else "joint": (("chain", "draw", "observation"), joint)}
+    whole = "joint"
+    while whole in seen:
+        whole += "_"
+    variables = {whole: (("chain", "draw", "observation"), joint)}
     for (name, rows), end in zip(seen.items(), ends, strict=True):
         own = f"{name}_observation"
         variables[name] = (("chain", "draw", own), joint[..., end - len(rows) : end])

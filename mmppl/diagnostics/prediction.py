@@ -14,6 +14,8 @@ from mmppl.data.arrays import taken
 from mmppl.diagnostics.calibration import places
 from mmppl.errors import ModalityError
 from mmppl.inference import Fitted
+from mmppl.inference.posterior.psis import pareto_k
+from mmppl.inference.posterior.trust import share_above, trusted_k
 
 __all__ = ["Prediction", "as_json", "prediction_by_subset"]
 
@@ -34,7 +36,8 @@ class Prediction:
         accuracy: Share of labels or tokens that are the most likely under :math:`p(x_m \mid x_S)`; None for numbers.
         nll: Mean of :math:`-\log \frac{1}{K} \sum_k p(x_m \mid z_k)` with :math:`z_k \sim q(z \mid x_S)`, nats per
             datum: in expectation an upper bound on the log loss of :math:`\int p(x_m \mid z) q(z \mid x_S) dz`.
-        nll_error: Its standard error over data.
+        nll_error: Its standard error over data; None where a few draws make up the sum over K, PSIS k of the densities
+            being above 0.7 for more than a twentieth of the data, and the bound is off by an unknown number of nats.
         coverage: Share of values in the central set of the level asked for.
     """
 
@@ -43,7 +46,7 @@ class Prediction:
     r2: float | None
     accuracy: float | None
     nll: float
-    nll_error: float
+    nll_error: float | None
     coverage: float
 
 
@@ -130,7 +133,7 @@ def _predict(
     if len(rows) < 2:
         return None
     parts = [_guess(fitted, rows[i : i + size], given, name, num, (seed, i)) for i in range(0, len(rows), size)]
-    predicted, place, log_lik = (np.concatenate(part) for part in zip(*parts, strict=True))
+    predicted, place, log_lik, k = (np.concatenate(part) for part in zip(*parts, strict=True))
     value, there = np.asarray(rows[name]), np.asarray(rows.there(name))
     error = r2 = accuracy = None
     if modality.kind in LABELS:
@@ -138,14 +141,15 @@ def _predict(
     else:
         error, r2 = _error(predicted, value, there, pooled=modality.kind == "image")
     inside = np.abs(place - 0.5) <= level / 2
-    nll_error = float(log_lik.std(ddof=1) / len(rows) ** 0.5)
+    told = trusted_k(share_above(k))
+    nll_error = float(log_lik.std(ddof=1) / len(rows) ** 0.5) if told else None
     return Prediction(len(rows), error, r2, accuracy, -float(log_lik.mean()), nll_error, float(np.mean(inside[there])))
 
 
 def _guess(
     fitted: Fitted, rows: Batch, given: tuple[str, ...], name: str, num: int, seed: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean or most frequent value, the place of the value among draws, and its log density; each by row."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The mean or most frequent value, the value's place among draws, its log density, and k of that; by row."""
     host, modality, seen = fitted.program.ppl.host, fitted.program.modalities[name], rows.only(*given)
     again = int(np.random.SeedSequence(seed).generate_state(1)[0])
     hidden = host.latents(fitted.model, fitted.guide, seen, num, again, np.full(len(rows), not given))
@@ -156,7 +160,7 @@ def _guess(
         predicted = host.decode(fitted.model, hidden, seen, again + 1, True)[name].mean(0)
     log_lik = host.scores(fitted.model, hidden, rows.only(name), prior=False)[0][name]
     place = places(drawn, np.asarray(rows[name]), np.random.default_rng(again))
-    return predicted, place, logsumexp(log_lik, axis=0) - np.log(num)
+    return predicted, place, logsumexp(log_lik, axis=0) - np.log(num), pareto_k(log_lik)
 
 
 def _error(mean: np.ndarray, value: np.ndarray, there: np.ndarray, pooled: bool) -> tuple[float, float | None]:

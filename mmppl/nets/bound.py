@@ -6,9 +6,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BoundNet", "evaluated_anew", "evaluated_once", "registered_in", "registered_once"]
+__all__ = ["BoundNet", "another_run", "evaluated_anew", "evaluated_once", "registered_in", "registered_once"]
 
 _MEMO: ContextVar[dict | None] = ContextVar("mmppl_memo", default=None)
+_CALLS = "calls of this run"
 _REGISTERED: ContextVar[dict | None] = ContextVar("mmppl_registered", default=None)
 
 
@@ -29,7 +30,11 @@ class BoundNet:
         if memo is None:
             return self.module(*args, **kwargs)
         leaves: list[Any] = []
-        key = (self.name, _identity((args, sorted(kwargs.items())), leaves))
+        asked = (self.name, _identity((args, sorted(kwargs.items())), leaves))
+        # A program may call a network of dropout twice, for two outcomes; its runs have the same two.
+        calls = memo.setdefault(_CALLS, {})
+        number = calls[asked] = calls.get(asked, 0) + 1
+        key = (*asked, number)
         if key not in memo:
             # The arguments are kept beside the result, so that their identities stay taken.
             memo[key] = (self.module(*args, **kwargs), leaves)
@@ -72,7 +77,8 @@ def evaluated_once() -> Iterator[None]:
     """Memoises network calls within the context, by the identity of their arguments.
 
     An objective asks the guide about many subsets of the same batch; each encoder then runs once, forward and
-    backward, and its weights become parameters of the host once.
+    backward, and its weights become parameters of the host once. Calls within one run of a program are each their own;
+    see :func:`another_run`.
     """
     token = _MEMO.set({})
     known = _REGISTERED.get()
@@ -81,6 +87,13 @@ def evaluated_once() -> Iterator[None]:
             yield
     finally:
         _MEMO.reset(token)
+
+
+def another_run() -> None:
+    """Begins a run of a program, whose first call of a network is answered as that of the runs before, and so on."""
+    memo = _MEMO.get()
+    if memo is not None:
+        memo.pop(_CALLS, None)
 
 
 @contextmanager

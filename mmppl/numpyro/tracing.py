@@ -14,7 +14,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.inference.shipped import is_shipped
-from mmppl.nets.bound import evaluated_once
+from mmppl.nets.bound import another_run, evaluated_once
 from mmppl.numpyro.at_once import gives_the_same
 from mmppl.numpyro.bound import unbound
 from mmppl.numpyro.seeded import seeded
@@ -115,6 +115,7 @@ class Runs:
         rng: Any = None,
         role: str = "density",
     ) -> dict[str, Site]:
+        another_run()
         moved = self.mutable.start(role == "prior") if role in ("prior", "likelihood") else {}
         known = {**self.params, **moved, **(values or {})}
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import Module
+from torch.nn import Module, Parameter, RNNBase
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
 from mmppl.errors import OptionError
 
 __all__ = [
+    "Apart",
     "Buffers",
     "buffers_of",
     "copied",
@@ -22,6 +23,7 @@ __all__ = [
     "evaluated",
     "given_by_host",
     "load",
+    "load_parts",
     "ready",
     "resting",
     "unmoved",
@@ -62,6 +64,52 @@ class Buffers:
                 del module._buffers[name]
             for name, (buffer, value) in own.items():
                 module._buffers[name] = None if buffer is None else _written(buffer, value)
+
+
+class Apart:
+    """Parameters and buffers that modules have within the context alone; afterwards each has its own again.
+
+    Nothing is written in place, so that a graph made within may be followed back afterwards.
+
+    Arguments:
+        modules: The modules; what they have within is at first a copy of what they have.
+    """
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self.copies: dict[int, Parameter] = {}  # of parameters, by the ``id`` of each
+        self.within = [
+            (
+                module,
+                {name: None if x is None else self._copy(x) for name, x in module._parameters.items()},
+                {name: None if x is None else x.detach().clone() for name, x in module._buffers.items()},
+            )
+            for module in modules
+        ]
+        self.before: list[list[tuple[dict, dict]]] = []
+
+    def _copy(self, x: Parameter) -> Parameter:
+        if id(x) not in self.copies:
+            self.copies[id(x)] = Parameter(x.detach().clone(), x.requires_grad)
+        return self.copies[id(x)]
+
+    def __enter__(self) -> None:
+        self.before.append([(dict(module._parameters), dict(module._buffers)) for module, *_ in self.within])
+        for module, parameters, buffers in self.within:
+            _exchange(module, parameters, buffers)
+
+    def __exit__(self, *args: Any) -> None:
+        for (module, parameters, buffers), before in zip(self.within, self.before.pop(), strict=True):
+            parameters.update(module._parameters)
+            buffers.update(module._buffers)
+            _exchange(module, *before)
+
+
+def _exchange(module: Module, parameters: dict, buffers: dict) -> None:
+    for held, values in ((module._parameters, parameters), (module._buffers, buffers)):
+        held.clear()
+        held.update(values)
+    if isinstance(module, RNNBase):  # it has its weights in a list, too
+        module._flat_weights = [getattr(module, name, None) for name in module._flat_weights_names]
 
 
 @contextmanager
@@ -237,6 +285,14 @@ def load(networks: Mapping[str, Module], params: Iterable[str], values: Mapping[
         if names:
             name = max(names, key=len)
             _put(networks[name], full.removeprefix(f"{name}."), values[full])
+
+
+def load_parts(parts: Mapping[str, Module], values: Mapping[str, np.ndarray]) -> None:
+    """Gives single modules, by the beginning of their public names, the buffers of their own that they kept."""
+    for prefix, part in parts.items():
+        for buffer in list(part._buffers):
+            if f"{prefix}{buffer}" in values:
+                _put(part, buffer, values[f"{prefix}{buffer}"])
 
 
 def _put(network: Module, path: str, value: np.ndarray) -> None:

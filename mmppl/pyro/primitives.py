@@ -42,7 +42,7 @@ def check_numbers(batch: Batch) -> None:
 def as_batch(batch: Batch) -> Batch:
     """The batch with torch tensors, of numpy's arrays in the types that networks and distributions of torch take.
 
-    Integers come as int64, doubles and halves in torch's default precision, as JAX has it too.
+    Integers come as int64, floats in torch's default precision, which its networks and distributions insist on.
     Labels that are numbers come along; a program is not shown others.
 
     Raises:
@@ -67,7 +67,7 @@ def _tensor(x: Any) -> torch.Tensor:
     if x.dtype.kind in "iu":
         return torch.as_tensor(x.astype(np.int64, copy=False))
     tensor = torch.as_tensor(x)
-    return tensor.to(torch.get_default_dtype()) if tensor.dtype in (torch.float64, torch.float16) else tensor
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 @checked()

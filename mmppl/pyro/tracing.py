@@ -17,7 +17,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.inference.objectives.runs import Layout, layout
 from mmppl.inference.shipped import is_shipped
-from mmppl.nets.bound import evaluated_once
+from mmppl.nets.bound import another_run, evaluated_once
 from mmppl.pyro.at_once import gives_the_same
 from mmppl.pyro.networks import evaluated, unmoved
 from mmppl.sites import PlateFrame, Site, innermost, integrates, unmasked
@@ -152,6 +152,7 @@ class Runs:
         rng: Any = None,
         role: str = "density",
     ) -> dict[str, Site]:
+        another_run()
         # Networks move once for each draw of the guide and each score of the model, as under the host's Trace_ELBO.
         with _axes(axes), unmoved() if self.keeps_buffers or role == "density" else nullcontext():
             program = given(fn, {**self.picked, **(values or {})})

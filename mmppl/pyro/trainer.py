@@ -85,7 +85,9 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        before = Buffers(m for network in self.store.networks.values() for m in network.modules())
+        batch = as_batch(batch)
+        networks = [m for network in self.store.networks.values() for m in network.modules()]
+        before = Buffers([*networks, *self.store.parts.values()])
         with self._training():
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad()

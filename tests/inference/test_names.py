@@ -17,7 +17,7 @@ from mmppl.diagnostics import diagnose, read_posterior, write_posterior
 from mmppl.diagnostics.loading import open_data, run_info
 from mmppl.diagnostics.report.diagnosis_plots import diagnosis_charts
 from mmppl.diagnostics.report.tables import diagnosis_text
-from mmppl.errors import ModalityError
+from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Program, Run, Stage, fit, generate, infer, log_likelihood, to_arviz
 from mmppl.inference.objectives.base import owner
 from mmppl.inference.training.fitted import Fitted
@@ -30,7 +30,7 @@ REFUSED = [
     *("a/b", "/", "a\\b", "a,b", "a+b", "a$b", "a$$$b", "a$params"),
     *(".", "..", ".a", "a.", "a..b"),
     *("_a", "_particles", "_terms", "_draws"),
-    *("batch", "chain", "draw", "datum", "file", "allow_pickle"),
+    *("batch", "chain", "draw", "datum", "observation", "modality", "file", "allow_pickle"),
     *("a__present", "a__kind", "a.npy"),
 ]
 TAKEN = [
@@ -116,8 +116,8 @@ def test_a_name_is_refused_in_a_file(name, tmp_path):
 
 
 def test_names_are_refused_beside_others(ppl):
-    for names in (["a", "a_dim_0"], ["a_dim_12", "b", "a"]):
-        with pytest.raises(ModalityError, match=r"got 'a_dim_\d+' beside 'a'"):
+    for names in (["a", "a_dim_0"], ["a_dim_12", "b", "a"], ["a", "a_observation"]):
+        with pytest.raises(ModalityError, match=r"got 'a_(dim_\d+|observation)' beside 'a'"):
             check_names(names)
     check_names(["a_dim_0", "b", "a_dim_x"])
 
@@ -138,6 +138,32 @@ def refusal(make):
     except ModalityError as error:
         return str(error)
     return None
+
+
+@pytest.mark.parametrize("name", ["chain", "draw", "datum", "", "z_latent", "é.z 😀", "enc/z"])
+def test_a_latent_goes_into_arviz_by_its_name_or_is_refused(ppl, name, tmp_path):
+    sample, dist, zero = ppl.host.sample, ppl.host.dist, ppl.host.zeros(1)
+
+    def guide(batch, scored=()):
+        with ppl.plate(batch):
+            for latent in (name, "z"):
+                value = sample(latent, dist.Normal(zero, 1.0).to_event(1))
+            for modality in scored:
+                ppl.observe(modality, dist.Normal(value, 1.0).to_event(1), batch)
+
+    def model(batch):
+        guide(batch, batch.modalities)
+
+    data = Batch({"a": np.zeros((4, 1), "f")})
+    fitted = Fitted(Program(model, guide, ppl.ELBO(), ppl, {"a": Modality((1,))}), {})
+    if name in ("é.z 😀", "enc/z"):
+        idata = to_arviz(fitted, data, kernel=None, num_samples=3)
+        tree = read_posterior(write_posterior(idata, tmp_path / "posterior.nc"))
+        for group in ("posterior", "prior"):
+            assert tree[group][name.replace("/", ".")].dims[-1] == name.replace("/", ".") + "_latent"
+        return
+    with pytest.raises(OptionError, match=f"names of latents .* got '{name}'"):
+        to_arviz(fitted, data, kernel=None, num_samples=3)
 
 
 words = st.one_of(

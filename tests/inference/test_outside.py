@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mmppl import Batch, Modality
-from mmppl.errors import OptionError
+from mmppl.errors import ObjectiveError, OptionError
 from mmppl.inference import generate, infer, log_likelihood, to_arviz
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
@@ -106,6 +106,32 @@ def test_what_takes_each_datum_by_itself_is_refused(d):
         infer(fitted, ROWS, method="refine", num_samples=3)
     with pytest.raises(OptionError, match="A seed for each datum takes each datum by itself"):
         infer(fitted, ROWS, method="guide", num_samples=3, seed=list(range(NUM)))
+
+
+def beside(d, tied):
+    """A latent and an observation of each row, and outside the plate a factor, of the latents or of its own."""
+
+    def model(batch):
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(d.array(np.float32(0.0)), 1.0))
+            d.mm.observe("a", d.dist.Normal(z[..., None] + 0.0 * batch["a"], 1.0).to_event(1), batch)
+        d.ppl.factor("whole", (z.sum() if tied else 0.0) + d.array(np.float32(3.0)))
+
+    def guide(batch):
+        with d.mm.plate(batch):
+            d.ppl.sample("z", d.dist.Normal(batch["a"][..., 0] / 2, 0.8))
+
+    return Fitted(Program(model, guide, d.mm.ELBO(), d.mm, {"a": Modality((1,))}), {})
+
+
+def test_a_factor_outside_leaves_each_datum_its_weights_or_is_refused(d):
+    alone = beside(d, tied=False)
+    found = log_likelihood(alone, ROWS, num=500)
+    np.testing.assert_allclose(found.value, stats.norm.logpdf(ROWS["a"][:, 0], 0.0, 2**0.5), atol=0.1)
+    drawn = infer(alone, ROWS, method="importance", num_samples=300)["z"][0]
+    np.testing.assert_allclose(drawn.mean(0), ROWS["a"][:, 0] / 2, atol=0.2)
+    with pytest.raises(ObjectiveError, match="Expected sites outside the plate .* do not depend on latents inside"):
+        log_likelihood(beside(d, tied=True), ROWS, num=30)
 
 
 def test_latents_in_a_plate_within_the_datas_have_draws_and_weights(d):

@@ -66,6 +66,28 @@ def test_labels_have_an_accuracy(host):
     assert found["kind",]["x"].r2 > 0.5
 
 
+@pytest.mark.parametrize(("host", "noise"), [("numpyro", 1e-3), ("pyro", 1e-3), ("pyro", 0.7)])
+def test_an_error_stands_where_more_than_a_few_draws_make_up_the_sum(host, noise):
+    mm = import_module(f"mmppl.{host}")
+    sample, dist, zero = mm.host.sample, mm.host.dist, mm.host.zeros(1)
+
+    def model(batch):
+        with mm.plate(batch):
+            z = sample("z", dist.Normal(zero, 1.0).to_event(1))
+            for name in batch.modalities:
+                mm.observe(name, dist.Normal(z, noise if name == "b" else 1.0).to_event(1), batch)
+
+    def guide(batch):
+        with mm.plate(batch):
+            sample("z", dist.Normal(batch["a"] / 2, 0.5**0.5).to_event(1))
+
+    kinds = {"a": Modality((1,)), "b": Modality((1,))}
+    fitted = inference.Fitted(inference.Program(model, guide, mm.ELBO(), mm, kinds), {})
+    z = np.random.default_rng(1).normal(size=(40, 1)).astype("f")
+    one = prediction_by_subset(fitted, {"a": z, "b": z}, subsets=[("a",)])["a",]["b"]
+    assert (one.nll_error is None) == (noise < 0.1)
+
+
 def test_an_unknown_modality_is_refused(linear, rows):
     with pytest.raises(ModalityError, match=r"Expected subsets of \['a', 'b', 'c'\]; got \['d'\]"):
         prediction_by_subset(linear(), rows, subsets=[("d",)])

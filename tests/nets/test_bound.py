@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mmppl.nets.bound import BoundNet, evaluated_once
+from mmppl import Batch
+from mmppl.nets.bound import BoundNet, another_run, evaluated_once
 from mmppl.testing import driver
 
 
@@ -72,9 +73,10 @@ def test_what_an_argument_holds_by_now_is_answered(d):
     net = BoundNet("net", lambda x, more=(): x + sum(more))
     x, one = d.array(np.zeros(2)), d.array(np.ones(2))
     with evaluated_once():
-        assert net(x) is net(x)
         more = [one]
-        first = net(x, more=more)
+        first, plain = net(x, more=more), net(x)
+        another_run()
+        assert net(x) is plain
         assert net(x, more=[one]) is first
         more[0] = one + 1.0
         np.testing.assert_array_equal(d.numpy(net(x, more=more)), [2.0, 2.0])
@@ -82,3 +84,17 @@ def test_what_an_argument_holds_by_now_is_answered(d):
             before = d.numpy(net(x)).copy()
             x.add_(1.0)
             np.testing.assert_array_equal(d.numpy(net(x)), before + 1.0)
+
+
+def test_a_network_called_twice_in_a_run_answers_twice(d):
+    """As under the host's own objective: a program may hold two outcomes of a network of dropout against each other."""
+    count = iter(range(100))
+    net = BoundNet("net", lambda x: x + float(next(count)))
+
+    def model(batch):
+        with d.mm.plate(batch):
+            d.mm.observe("a", d.dist.Normal(net(batch["a"]) - net(batch["a"]), 1.0).to_event(1), batch)
+
+    batch = Batch({"a": np.zeros((2, 1))})
+    loss = d.stepper(d.mm.ELBO(), model, lambda batch: None)(batch, 0, {}).loss
+    assert loss == pytest.approx(2 * (0.5 * np.log(2 * np.pi) + 0.5), rel=1e-6)

@@ -133,6 +133,12 @@ CASES = {
     "IWAE, beta 0.4, dreg": (lambda d: Experts(d, "Product"), "ELBO", 6, {"gradient": "dreg", "beta": 0.4}),
     "IWAE, beta 2, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "beta": 2.0}),
     "averaged, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "average": True}),
+    "averaged, free bits, score": (
+        lambda d: Experts(d, "Product"),
+        "ELBO",
+        4,
+        {"gradient": "score", "average": True, "free_bits": 0.3},
+    ),
     "mixture within, dreg": (lambda d: Experts(d, "MixtureOfExperts"), "ELBO", 4, {"gradient": "dreg"}),
     "MMVAE, stl": (lambda d: Experts(d, "MixtureOfExperts"), "MMVAE", 1, {"gradient": "stl"}),
     "MMVAE, dreg": (lambda d: Experts(d, "MixtureOfExperts"), "MMVAE", 6, {"gradient": "dreg"}),

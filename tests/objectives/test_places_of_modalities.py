@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mmppl import Batch
+from mmppl import Batch, Modality
 from mmppl.errors import ObjectiveError
+from mmppl.inference import Fitted, Program, infer, log_likelihood, to_arviz
 
 NUM = 5
 RNG = np.random.default_rng(0)
@@ -34,6 +35,30 @@ def test_modalities_outside_the_plate_of_the_data_have_the_hosts_bound_or_are_re
     for options in ({"beta": 0.5}, {"weights": {"a": 2.0}}, {"free_bits": 1.0}):
         with pytest.raises(ObjectiveError, match=r"where beta, weights and free bits are; got \['a'.* outside"):
             d.losses(d.mm.ELBO(**options), program, BATCH, num=1)
+
+
+@pytest.mark.parametrize("tool", ["log_likelihood", "importance", "to_arviz"])
+def test_tools_that_judge_each_datum_refuse_a_modality_outside_the_plate_of_the_data(d, tool):
+    def model(batch):
+        with d.mm.plate(batch):
+            z = d.ppl.sample("z", d.dist.Normal(0.0 * batch["a"][..., 0], 1.0))
+            d.mm.observe("a", d.dist.Normal(z[..., None] + 0.0 * batch["a"], 1.0).to_event(1), batch)
+        with d.ppl.plate("of b", len(batch)):
+            d.mm.observe("b", d.dist.Normal(z[..., None] + 0.0 * batch["b"], 1.0).to_event(1), batch)
+
+    def guide(batch):
+        with d.mm.plate(batch):
+            d.ppl.sample("z", d.dist.Normal(0.2 + 0.0 * batch["a"][..., 0], 0.7))
+
+    kinds = {"a": Modality((2,)), "b": Modality((3,))}
+    fitted = Fitted(Program(model, guide, d.mm.ELBO(), d.mm, kinds), {})
+    use = {
+        "log_likelihood": lambda: log_likelihood(fitted, BATCH, num=30),
+        "importance": lambda: infer(fitted, BATCH, method="importance", num_samples=10),
+        "to_arviz": lambda: to_arviz(fitted, BATCH, kernel=None, num_samples=10),
+    }[tool]
+    with pytest.raises(ObjectiveError, match=r"Expected modalities in the plate of the data; got \['b'\] outside it"):
+        use()
 
 
 def test_the_plate_of_the_data_gives_places_in_the_batch(d):

@@ -164,7 +164,7 @@ def prediction_rows(predicted: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
             cell(one["error"], ".3g"),
             cell(one["r2"], ".3f"),
             cell(one["accuracy"], ".3f"),
-            f"{one['nll']:.2f} ± {one['nll_error']:.2f}",
+            estimate_text({"value": one["nll"], "error": one["nll_error"]}, 2),
             f"{one['coverage']:.2f}",
         ]
         for given, own in predicted.items()
