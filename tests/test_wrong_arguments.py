@@ -165,15 +165,15 @@ def verdict(host: str, call: str, name: str, kinds: frozenset, value: Any) -> st
     try:
         fn(**{**needed, name: value})
     except MMPPLError as error:
-        return None if name in str(error) or value is None else f"{said}: not named in '{error}'"
+        return None if name in str(error) or value is None else f"unnamed: {said}: '{error}'"
     except Exception as error:
-        return f"{said}: {type(error).__name__}: {error}"
+        return f"foreign: {said}: {type(error).__name__}: {error}"
     if isinstance(value, str) and right:
-        return None if name in FREE else f"{said}: accepted"
+        return None if name in FREE else f"accepted: {said}"
     if right and isinstance(value, int | float) and not isinstance(value, bool):
         if value < 0 and name not in NEGATIVE or value == 0 and name not in ZERO:
-            return f"{said}: accepted"
-    return None if right else f"{said}: accepted"
+            return f"accepted: {said}"
+    return None if right else f"accepted: {said}"
 
 
 @pytest.mark.parametrize("host", HOSTS)

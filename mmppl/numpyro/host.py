@@ -97,7 +97,7 @@ def loc_scale(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
     return {"normal": dist.Normal, "laplace": dist.Laplace}[family](loc, scale)
 
 
-@alone
+@alone.anywhere
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
     check_size(specs)
@@ -193,7 +193,7 @@ def _at_axis(rows: jax.Array, axis: int, ndim: int) -> jax.Array:
     return rows.reshape((1,) * axis + rows.shape + (1,) * (ndim - axis - 1))
 
 
-@alone
+@alone.anywhere
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     found: list[Places] = []

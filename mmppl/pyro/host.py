@@ -93,7 +93,7 @@ def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(*shape)
 
 
-@alone
+@alone.anywhere
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
     check_size(specs)
@@ -201,7 +201,7 @@ def _hidden(sites: dict) -> dict:
     return {n: s["value"] for n, s in sites.items() if not s["is_observed"]}
 
 
-@alone
+@alone.anywhere
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     batch = as_batch(batch)
