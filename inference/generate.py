@@ -130,8 +130,8 @@ def _check_finite(name: str, draws: np.ndarray, start: int) -> None:
     if bad.any():
         rows = start + np.flatnonzero(bad.any(tuple(i for i in range(bad.ndim) if i != 1)))
         raise InferenceError(
-            f"Draws of modality '{name}' are NaN or infinite in rows {rows[:5].tolist()}. See that what is given has the "
-            "units of the data that the program was fitted to."
+            f"Draws of modality '{name}' are NaN or infinite in rows {rows[:5].tolist()}. See that what is given has "
+            "the units of the data that the program was fitted to."
         )
 
 

@@ -11,7 +11,6 @@ from torch.nn import functional
 from mmppl.errors import DataError
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
-from mmppl.errors import DataError
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch_images import MODULES, Fixed
@@ -40,7 +39,7 @@ class Net(nn.Module):
                 raise
             raise DataError(
                 f"Expected the input of a network in {own}, as its weights are; got {x.dtype}, with torch's default at "
-                f"{torch.get_default_dtype()}. Set that back by torch.set_default_dtype, or convert the network by .to()."
+                f"{torch.get_default_dtype()}. Set that back by torch.set_default_dtype, or convert the network."
             ) from error
 
 

@@ -33,8 +33,8 @@ def running() -> Iterator[None]:
             if isinstance(error, MMPPLError) or "to satisfy the constraint" not in str(error):
                 raise
             raise InferenceError(
-                "A distribution of the program was given parameters that it may not have, such as NaN; see that the data "
-                f"have the units that the program is for. {error}"
+                "A distribution of the program was given parameters that it may not have, such as NaN; see that the "
+                f"data have the units that the program is for. {error}"
             ) from error
 
 

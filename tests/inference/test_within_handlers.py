@@ -1,4 +1,4 @@
-"""Handlers of a host around mmppl's functions: refused where they would change a result, and never compiled into one."""
+"""Handlers of a host around mmppl's functions: refused where they would change a result, never compiled into one."""
 
 import importlib
 
