@@ -50,10 +50,20 @@ def asked_by(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except OutOfMemoryError:
-        raise
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not SAID.search(str(error)):
+        if not lacks_memory(error):
             raise
-        reason = (str(error).splitlines() or ["no more to be had"])[0][:200].rstrip(".")
-        raise OutOfMemoryError(f"Out of memory in {what}: {reason}. Take fewer at a time, or smaller ones.") from error
+        raise out_of_memory(what, error) from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tells whether an error is a lack of memory, of numpy or a host, that mmppl has not told yet."""
+    if isinstance(error, OutOfMemoryError):
+        return False
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and bool(SAID.search(str(error)))
+
+
+def out_of_memory(what: str, error: BaseException) -> OutOfMemoryError:
+    """The error that tells a lack of memory, with what asked for it."""
+    reason = (str(error).splitlines() or ["no more to be had"])[0][:200].rstrip(".")
+    return OutOfMemoryError(f"Out of memory in {what}: {reason}. Take fewer at a time, or smaller ones.")
