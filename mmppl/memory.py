@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmppl.errors import OutOfMemoryError
 
-__all__ = ["asked_by", "memory"]
+__all__ = ["asked_by", "lacks_memory", "memory", "out_of_memory"]
 
 # Where Linux says how much a container may have, by the version of its groups.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
