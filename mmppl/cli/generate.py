@@ -53,8 +53,8 @@ def generate(
     like = is_file(out) and out.suffix != ".npz"
     if given is not None and out.exists() and given.exists() and out.samefile(given):
         raise OptionError(f"Expected --out to be another file than --given, which is kept; got {out} for both.")
-    if out.suffix != ".npz" and not (like and given is not None):
-        raise OptionError(f"Expected a file to write (--out) that ends in .npz, or like that of --given; got {out}.")
+    if like and given is None:
+        raise OptionError(f"Expected a file to write that ends in .npz, without --given; got {out}.")
     if not like:
         check_free(out, force)
     fitted = load(run)
