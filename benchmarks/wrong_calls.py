@@ -44,6 +44,11 @@ BEFORE = {
     "options and data": (352, 121, 39),
     "threads, on Pyro": (80, 40, 15),
 }
+ARGUED = """What is taken on purpose: truth values as the numbers 0 and 1 in data; whole numbers where any number is meant,
+up to the largest of single precision; labels of any type, NaN too, which no program is shown unless they are numbers;
+modalities of a batch that a program does not have; precision that a caller asks the host for, as by torch.autocast; and
+what hosts say in the strict modes of JAX (rank promotion, dtype promotion, transfer guard), which are the caller's
+wish."""
 
 
 def main() -> None:
@@ -163,7 +168,7 @@ def changed_data(host: str) -> Iterator[str | None]:
         "rows in another order": rows[np.arange(12)[::-1]],
         "columns in another order": Batch({"a": a[:, [1, 0, 2]], "b": b}, {"a": there}, label),
         "presence": Batch({"a": a, "b": b}, {"a": np.arange(12) > 1}, label),
-        "all present": Batch({"a": a, "b": b}, None, label),
+        "all present": Batch({"a": a, "b": b}, {}, label),
         "labels": Batch({"a": a, "b": b}, {"a": there}, label[::-1].copy()),
         "no labels": Batch({"a": a, "b": b}, {"a": there}),
         "units": Batch({"a": a * 1000, "b": b}, {"a": there}, label),
@@ -207,6 +212,7 @@ def page(rows: dict[Cell, Row]) -> str:
     told = "Before the checks were written, fewer calls of the same families were counted:"
     before = table(("family", "calls", "foreign", "accepted"), [[name, *counts] for name, counts in BEFORE.items()])
     rest = "Changes of the data of a run that is gone on with were not noticed at all."
+    rest += f"\n\n{ARGUED}"
     return "\n".join([*head, *after, "", told, "", *before, "", rest]) + "\n"
 
 
