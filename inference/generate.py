@@ -8,7 +8,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import InferenceError, ModalityError, OptionError
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
@@ -62,6 +62,7 @@ def generate(
     Raises:
         ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
         OptionError: If the sampler is unknown or ``num`` is out of range.
+        InferenceError: If draws are not finite.
     """
     modalities = fitted.program.modalities
     names = tuple(modalities) if want is None else tuple(want)
@@ -117,8 +118,21 @@ def _rows(
             if sampler is not None:
                 hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
             draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
+        for name in names:
+            _check_finite(name, draws[name], start)
         parts.append({n: keep(fitted.program.modalities[n].typed(draws[n], mean), rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
+
+
+def _check_finite(name: str, draws: np.ndarray, start: int) -> None:
+    """Refuses draws ``(K, N, *event)`` that are not numbers: what is given is then far from what was fitted."""
+    bad = ~np.isfinite(draws)
+    if bad.any():
+        rows = start + np.flatnonzero(bad.any(tuple(i for i in range(bad.ndim) if i != 1)))
+        raise InferenceError(
+            f"Draws of modality '{name}' are NaN or infinite in rows {rows[:5].tolist()}. See that what is given has "
+            "the units of the data that the program was fitted to."
+        )
 
 
 def keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Threads: both hosts keep their handlers in one stack for the whole process, so programs run one at a time."""
+"""Threads and handlers: both hosts keep one stack of handlers for the process, so programs run one at a time."""
 
 import threading
 import warnings
@@ -8,7 +8,7 @@ from functools import wraps
 from inspect import isfunction
 from typing import ParamSpec, TypeVar
 
-from mmppl.errors import ThreadError
+from mmppl.errors import OptionError, ThreadError
 
 __all__ = ["Alone", "unwarned"]
 
@@ -20,7 +20,13 @@ WHY = (
     "threads, so that neither result could be trusted. Run such programs in one thread, or in processes; mmppl's own "
     "functions may be called from any number of threads."
 )
-
+WITHIN = (
+    "Expected mmppl's functions outside handlers of {host}; got one within {names}, which would change its result. Put "
+    "handlers around a model or guide, not around what mmppl does with it; where they are another thread's, run such "
+    "programs in one thread, or in processes."
+)
+# Handlers that change no result of mmppl's, whose draws are of its own seeds.
+HARMLESS = {"seed", "block", "SeedMessenger", "BlockMessenger"}
 
 _FILTERS = threading.RLock()
 
@@ -36,7 +42,8 @@ def unwarned(category: type[Warning] = Warning) -> Iterator[None]:
 class Alone:
     """Runs functions that run a host's programs one at a time, whichever thread they are called from.
 
-    A function may call another. What a user runs in handlers of their own cannot wait for its turn, as these handlers
+    A function may call another. A caller's handlers do not reach into it: those that would change what it does are
+    refused. What a user runs in handlers of their own cannot wait for its turn, as these handlers
     are then already on the stack of the thread before it; so it is refused, and the one before it is told too.
 
     Arguments:
@@ -59,14 +66,41 @@ class Alone:
         self.disturbed = False
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
-        """The function, which waits until no other runs."""
+        """The function, which waits until no other runs.
 
+        Raises:
+            OptionError: From the function, if it is called within handlers.
+        """
+        return self._waiting(fn, refused=True)
+
+    def anywhere(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """The same of a function that only makes or looks at programs, which a user's own program may call."""
+        return self._waiting(fn, refused=False)
+
+    def _waiting(self, fn: Callable[P, T], refused: bool) -> Callable[P, T]:
         @wraps(fn)
         def waiting(*args: P.args, **kwargs: P.kwargs) -> T:
-            with self.lock, self._watched(), self.context() if self.depth == 1 else nullcontext():
-                return fn(*args, **kwargs)
+            with self.lock:
+                if self.depth:
+                    with self._watched():
+                        return fn(*args, **kwargs)
+                names = [type(handler).__name__ for handler in self.stack]
+                if refused and not HARMLESS.issuperset(names):
+                    named = ", ".join(dict.fromkeys(names))
+                    raise OptionError(WITHIN.format(host=self.host, names=named))
+                with self._aside(), self._watched(), self.context():
+                    return fn(*args, **kwargs)
 
         return waiting
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Within, the caller's handlers are off the stack."""
+        held, self.stack[:] = list(self.stack), []
+        try:
+            yield
+        finally:
+            self.stack[:0] = held
 
     def methods(self, cls: type[T]) -> type[T]:
         """The class, whose methods wait so."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 import numpy as np
 
 from mmppl.errors import OptionError
+from mmppl.memory import lacks_memory, out_of_memory
 
 T = TypeVar("T")
 
@@ -19,6 +20,8 @@ __all__ = ["ANYTHING", "Range", "above", "at_least", "check", "checked", "kind_o
 
 # Whole numbers go into arrays of int64, and hosts add a little to seeds.
 MOST = 2**62
+# Numbers from here on are named where memory does not suffice.
+LARGE = 1000
 # Of float32, in which hosts compute.
 LARGEST = 3.4e38
 
@@ -88,6 +91,7 @@ def checked(**ranges: Range) -> Callable[[T], T]:
 
     Raises:
         OptionError: From the function; it names the argument, what it should be and what was got.
+        OutOfMemoryError: From the function, where memory does not suffice; it names its large numbers.
 
     Example:
         >>> @checked(num=at_least(1))
@@ -118,9 +122,20 @@ def _checking(fn: Callable[..., Any], ranges: Mapping[str, Range], what: str) ->
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in kinds:
                 check(name, value, kinds[name], ranges.get(name) or USUAL.get(name), what)
-        return fn(*args, **kwargs)
+        try:
+            return fn(*args, **kwargs)
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            raise out_of_memory(_asked(what, {**dict(zip(names, args, strict=False)), **kwargs}), error) from error
 
     return checking
+
+
+def _asked(what: str, arguments: Mapping[str, Any]) -> str:
+    """A function with those of its arguments that are large numbers."""
+    large = [f"{n}={x}" for n, x in arguments.items() if isinstance(x, Integral) and abs(int(x)) >= LARGE]
+    return what + (f" with {', '.join(large)}" if large else "")
 
 
 def _declared(fn: Callable[..., Any]) -> dict[str, Kind]:

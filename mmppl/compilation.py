@@ -14,6 +14,7 @@ FOLDER, SECONDS, BYTES = (
     "jax_persistent_cache_min_compile_time_secs",
     "jax_compilation_cache_max_size",
 )
+HOME = "~/.cache"
 # What takes longer than this to compile is kept, and the oldest of it goes where there is more than a GiB.
 KEPT = {SECONDS: 0.2, BYTES: 2**30}
 
@@ -44,11 +45,12 @@ def cache_compilation(folder: str | os.PathLike | None = None) -> Path:
     configured = os.environ.get(FOLDER.upper()) or (jax and getattr(jax.config, FOLDER))
     if folder is None and configured:
         return Path(configured)
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    path = Path(base) / "mmppl" / "jax" if folder is None else Path(folder)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or HOME)
+    path = base / "mmppl" / "jax" if folder is None else Path(folder)
     try:
+        path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a RuntimeError where the user has no home
         raise OptionError(f"Expected a folder that can be made for compiled programs; got {path}: {error}.") from None
     if not os.access(path, os.W_OK):
         raise OptionError(f"Expected a folder for compiled programs that can be written to; got {path}.")

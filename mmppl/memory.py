@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmppl.errors import OutOfMemoryError
 
-__all__ = ["asked_by", "memory"]
+__all__ = ["asked_by", "lacks_memory", "memory", "out_of_memory"]
 
 # Where Linux says how much a container may have, by the version of its groups.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -50,10 +50,20 @@ def asked_by(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except OutOfMemoryError:
-        raise
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not SAID.search(str(error)):
+        if not lacks_memory(error):
             raise
-        reason = (str(error).splitlines() or ["no more to be had"])[0][:200].rstrip(".")
-        raise OutOfMemoryError(f"Out of memory in {what}: {reason}. Take fewer at a time, or smaller ones.") from error
+        raise out_of_memory(what, error) from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tells whether an error is a lack of memory, of numpy or a host, that mmppl has not told yet."""
+    if isinstance(error, OutOfMemoryError):
+        return False
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and bool(SAID.search(str(error)))
+
+
+def out_of_memory(what: str, error: BaseException) -> OutOfMemoryError:
+    """The error that tells a lack of memory, with what asked for it."""
+    reason = (str(error).splitlines() or ["no more to be had"])[0][:200].rstrip(".")
+    return OutOfMemoryError(f"Out of memory in {what}: {reason}. Take fewer at a time, or smaller ones.")

@@ -248,7 +248,20 @@ def test_an_output_that_exists_needs_force(tmp_path, refused):
     assert "--force" in refused("generate", folder, "--out", file)
     assert "is a folder" in refused("generate", folder, "--out", folder)
     assert "does not exist; make it first" in refused("generate", folder, "--out", tmp_path / "no" / "out.npz")
+    assert "is no .npz file, so it is not replaced" in refused("generate", folder, "--out", file, "--force")
     assert file.read_text() == "keep"
+
+
+def test_draws_replace_neither_what_is_given_nor_weights(tmp_path, refused):
+    file = write_npz(tmp_path / "given.npz", {"a": np.ones((2, 3))})
+    before = file.read_bytes()
+    line = refused("generate", tmp_path, "--given", file, "--out", tmp_path / "." / "given.npz", "--force")
+    assert "--out to be another file than --given" in line
+    assert file.read_bytes() == before
+    (tmp_path / "params.safetensors").write_bytes(b"weights")
+    line = refused("generate", tmp_path, "--out", tmp_path / "params.safetensors", "--force")
+    assert "is no .npz file, so it is not replaced" in line
+    assert (tmp_path / "params.safetensors").read_bytes() == b"weights"
 
 
 ABOUT = {"model": "mvae", "backend": "numpyro", "options": {"latent_dim": 2, "hidden": 4}, "seed": 0}

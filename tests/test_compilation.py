@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import mmppl
+from mmppl.cli import main
 from mmppl.errors import OptionError
 
 SAID = ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
@@ -66,6 +67,31 @@ def test_a_folder_that_jax_knows_stays(untold, tmp_path):
     assert mmppl.cache_compilation() == tmp_path / "own"
     assert not (tmp_path / "own").exists()
     assert mmppl.cache_compilation(tmp_path / "named") == tmp_path / "named"
+
+
+def test_the_command_line_keeps_what_it_compiles_where_it_can(untold, tmp_path, capsys):
+    """As a process of its own, that is with the words of the process; called with words it leaves JAX alone."""
+    untold.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["data"]) == 0
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    untold.setattr(sys, "argv", ["mmppl", "data"])
+    assert main() == 0
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "mmppl" / "jax")
+    assert "polydigits" in capsys.readouterr().out
+
+
+def test_the_command_line_goes_on_where_nothing_can_be_kept(untold, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    untold.setattr(sys, "argv", ["mmppl", "data"])
+    nobody = f"~{'x' * 40}"  # no user, as there is none in a container that runs under a number
+    untold.setattr("mmppl.compilation.HOME", nobody)
+    with pytest.raises(OptionError, match="for compiled programs; got ~x"):
+        mmppl.cache_compilation()
+    assert main() == 0
+    untold.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert main() == 0
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_that_cannot_be_made_is_refused(untold, tmp_path):

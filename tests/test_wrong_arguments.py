@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmppl import Batch, Modality, data, diagnostics, inference, metrics, models, nets
-from mmppl.errors import MMPPLError
+from mmppl.errors import MMPPLError, OutOfMemoryError
 from mmppl.inference import objectives
 from mmppl.sde import solvers
 
@@ -165,15 +165,26 @@ def verdict(host: str, call: str, name: str, kinds: frozenset, value: Any) -> st
     try:
         fn(**{**needed, name: value})
     except MMPPLError as error:
-        return None if name in str(error) or value is None else f"{said}: not named in '{error}'"
+        return None if name in str(error) or value is None else f"unnamed: {said}: '{error}'"
     except Exception as error:
-        return f"{said}: {type(error).__name__}: {error}"
+        return f"foreign: {said}: {type(error).__name__}: {error}"
     if isinstance(value, str) and right:
-        return None if name in FREE else f"{said}: accepted"
+        return None if name in FREE else f"accepted: {said}"
     if right and isinstance(value, int | float) and not isinstance(value, bool):
         if value < 0 and name not in NEGATIVE or value == 0 and name not in ZERO:
-            return f"{said}: accepted"
-    return None if right else f"{said}: accepted"
+            return f"accepted: {said}"
+    return None if right else f"accepted: {said}"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [("linear_gaussian", "num_train"), ("labelled_mixture", "labels"), ("Ancestral", "steps"), ("mld", "depth")],
+)
+def test_what_no_memory_holds_is_told_with_what_asked_for_it(host, call, name):
+    fn, needed = calls(host)[call]
+    with pytest.raises(OutOfMemoryError, match=rf"Out of memory in .*{name}.*: "):
+        fn(**{**needed, name: 10**15})
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -67,8 +67,12 @@ def options(command):
 
 @pytest.fixture(scope="module", params=["numpyro", "pyro"])
 def place(request, tmp_path_factory):
+    return place_of(request.param, tmp_path_factory.mktemp("commands"))
+
+
+def place_of(host, above):
     """A folder with data and a run of a host, called as that."""
-    folder = tmp_path_factory.mktemp("commands") / request.param
+    folder = above / host
     folder.mkdir()
     rows = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     data.write_npz(folder / "rows.npz", {"a": rows[:, :3], "b": rows[:, 3:], "c": np.arange(12) % 2})
@@ -85,6 +89,10 @@ def host_of(place):
 
 @pytest.fixture(autouse=True)
 def no_work(monkeypatch, place):
+    without_work(monkeypatch, place)
+
+
+def without_work(monkeypatch, place):
     """What takes time is not done, once all that it is to be done with is right."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(host_of(place).host, "Trainer", accept)
@@ -177,20 +185,20 @@ def verdict(place, capsys, command, arguments, name, value, right):
     except Accepted:
         code = 0
     except BaseException as error:
-        return f"{said}: {type(error).__name__}: {error}"
+        return f"foreign: {said}: {type(error).__name__}: {error}"
     finally:
         err = capsys.readouterr().err
         new = sorted(set(place.rglob("*")) - before)
         for path in new:
             path.unlink()
     if code == 0:
-        return None if right else f"{said}: accepted"
+        return None if right else f"accepted: {said}"
     if code not in (1, 2) or err.count("\n") != 1 or not err.startswith("mmppl: "):
-        return f"{said}: exit {code}: {err}"
+        return f"exit {code}: {said}: {err}"
     if new:
-        return f"{said}: left {new}"
+        return f"left {new}: {said}"
     named = name.strip("-").replace("-", "_").lower() in err.replace("-", "_").lower()
-    return None if named or (value.strip() and value in err) else f"{said}: not named in '{err}'"
+    return None if named or (value.strip() and value in err) else f"unnamed: {said}: '{err}'"
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

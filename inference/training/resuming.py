@@ -8,7 +8,7 @@ from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 
-__all__ = ["BEST", "check_data", "check_same", "losses_of", "restore"]
+__all__ = ["BEST", "check_data", "check_same", "difference", "losses_of", "restore"]
 
 # What a run is resumed with has to be equal in these.
 SAME = (
@@ -75,12 +75,12 @@ def check_data(found: RunInfo, digest: Mapping[str, Any]) -> None:
     Raises:
         RunError: Names what differs.
     """
-    changed = _changed(found.data_digest or {}, digest)
+    changed = difference(found.data_digest or {}, digest)
     if changed:
         raise RunError(f"The data are not those that the run began with: {changed}. Resume it with the same data.")
 
 
-def _changed(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def difference(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The part of the data whose digest is another, in words."""
     if found.get("rows") != now["rows"]:
         return f"{now['rows']} rows, not {found.get('rows')}"

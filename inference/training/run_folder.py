@@ -66,7 +66,7 @@ class Run:
         if not self._is_ours():
             what = f"its {INFO} is not one of mmppl's" if (self.path / INFO).exists() else "it is not a run folder"
             raise RunError(f"'{self.path}': {what}, so it is not replaced; choose another folder.")
-        foreign = [name for name in self._files() if name not in OWN]
+        foreign = [name for name in self._files() if name not in OWN or (self.path / name).is_dir()]
         if foreign:
             raise RunError(
                 f"'{self.path}' holds what mmppl did not write, {', '.join(foreign[:3])}, so it is not replaced. Move "

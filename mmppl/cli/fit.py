@@ -70,7 +70,7 @@ def fit(
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
     from mmppl.data.kinds import kinds_table
-    from mmppl.diagnostics.loading import open_data, run_info
+    from mmppl.diagnostics.loading import TRAINED, open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
     from mmppl.models.loading import ppl_of
 
@@ -93,7 +93,7 @@ def fit(
         dataset.train.validate(program.modalities)
         _check_out(out, resume, force)
         print(kinds_table(program.modalities, dataset.rows))
-    info = run_info(data, data_root, kinds, max_bytes)
+    info = run_info(data, data_root, kinds, max_bytes) | TRAINED
     fitted = inference.fit(
         program,
         dataset.train,

@@ -43,6 +43,7 @@ def generate(
     from mmppl import inference
     from mmppl.data import write_npz
     from mmppl.data.files import is_file, load_file, write_like
+    from mmppl.data.npz import check_free
     from mmppl.data.source import named
     from mmppl.diagnostics.loading import single
     from mmppl.inference.generate import keep
@@ -50,8 +51,12 @@ def generate(
 
     new_file(out, force)
     like = is_file(out) and out.suffix != ".npz"
+    if given is not None and out.exists() and given.exists() and out.samefile(given):
+        raise OptionError(f"Expected --out to be another file than --given, which is kept; got {out} for both.")
     if like and given is None:
         raise OptionError(f"Expected a file to write that ends in .npz, without --given; got {out}.")
+    if not like:
+        check_free(out, force)
     fitted = load(run)
     dataset = None if given is None else load_file(given, modalities=fitted.program.modalities)
     observed = None if dataset is None else dataset.rows

@@ -28,7 +28,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
-from mmppl.errors import DataError, ModalityError, OptionError
+from mmppl.errors import DataError, MMPPLError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
 from mmppl.presence import check_no_mask, of_rows
 
@@ -158,18 +158,26 @@ def numpy_of(value: Any, what: str) -> np.ndarray:
         ModalityError: If it has a mask.
     """
     check_no_mask(what, value)
+    try:
+        found = np.asarray(_read(value))
+    except MMPPLError:
+        raise
+    except Exception as error:  # each host has its own for arrays that numpy has not: sparse, deleted, without values
+        raise DataError(
+            f"Expected {what} to be an array (N, ...) that numpy can hold; got a {type(value).__name__}: {error}"
+        ) from error
+    return found.astype(np.float64) if found.dtype == np.longdouble != np.float64 else found
+
+
+def _read(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value
     if hasattr(value, "toarray"):
-        return np.asarray(value.toarray())
+        return value.toarray()
     try:
-        return np.asarray(get_backend(value).to_numpy(value))
+        return get_backend(value).to_numpy(value)
     except TypeError:  # no array of a host, but perhaps what numpy makes one of
-        pass
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"Expected {what} to be an array (N, ...); got a {type(value).__name__}: {error}") from error
+        return value
 
 
 def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -121,7 +121,7 @@ def write_npz(
     Arguments:
         path: The file to write.
         data: A batch of any host's arrays, or arrays by name (with ``<name>__present`` and ``label`` if wanted).
-        force: Whether to replace a file that exists.
+        force: Whether to replace a file that exists; one that is no ``.npz`` is not replaced.
         modalities: What the modalities are: then ``<name>__kind`` is written too, and categories under their names.
 
     Returns:
@@ -138,10 +138,7 @@ def write_npz(
         'a.npz'
     """
     path = Path(path)
-    if path.exists() and not force:
-        raise DataError(f"Expected a new path; got {path}, which exists. Pass force (--force) to replace it.")
-    if not path.parent.is_dir():
-        raise DataError(f"Expected a path in a folder that exists; got {path}. Make the folder first.")
+    check_free(path, force)
     named_by_text = isinstance(data, Batch) or isinstance(data, Mapping) and all(isinstance(name, str) for name in data)
     if not named_by_text or not len(data):
         raise DataError(f"Expected data to be a Batch with rows, or arrays by name; got {reprlib.repr(data)}.")
@@ -154,6 +151,20 @@ def write_npz(
     with whole(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
     return path
+
+
+def check_free(path: Path, force: bool) -> None:
+    """Refuses a path that :func:`write_npz` would refuse.
+
+    Raises:
+        DataError: If it exists and may not be replaced, or has no folder to be in.
+    """
+    if path.exists() and not force:
+        raise DataError(f"Expected a new path; got {path}, which exists. Pass force (--force) to replace it.")
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise DataError(f"'{path}' is no .npz file, so it is not replaced; choose another path.")
+    if not path.parent.is_dir():
+        raise DataError(f"Expected a path in a folder that exists; got {path}. Make the folder first.")
 
 
 @checked(max_bytes=at_least(0))

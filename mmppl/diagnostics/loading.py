@@ -10,12 +10,20 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.data import Dataset, load
+from mmppl.data.arrays import taken
 from mmppl.data.files import is_file
 from mmppl.errors import OptionError, RunError
 from mmppl.inference import Fitted, Run
+from mmppl.inference.training.checksums import data_digest
+from mmppl.inference.training.held_out import hold_out
+from mmppl.inference.training.resuming import difference
+from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.loading import load as load_fitted
 
-__all__ = ["load_data", "load_run", "open_data", "run_info", "single"]
+__all__ = ["TRAINED", "load_data", "load_run", "open_data", "run_info", "single"]
+
+# What run.json says of a run that had all of the data's training part.
+TRAINED = {"part": "train"}
 
 
 def run_info(
@@ -76,7 +84,8 @@ def load_data(path: str | os.PathLike) -> Dataset:
     """The data that a run folder was fitted to.
 
     Raises:
-        RunError: If the run does not say which, or they have other modalities now.
+        RunError: If the run does not say which, or they have changed since then, which can be told of runs of the
+            command line: they had the whole training part.
         OptionError, DataError: If they cannot be loaded.
     """
     info = Run(path).info()
@@ -87,7 +96,21 @@ def load_data(path: str | os.PathLike) -> Dataset:
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}
     if _kinds(now) != _kinds(info.modalities):
         raise RunError(f"The data '{data}' have other modalities than when '{path}' was fitted. Fit it again.")
+    if TRAINED.items() <= info.more.items():
+        _check_unchanged(info, dataset)
     return dataset
+
+
+def _check_unchanged(info: RunInfo, dataset: Dataset) -> None:
+    """Refuses data that have changed since a run was fitted to all of their training part."""
+    rows = taken(dataset.train, dataset.modalities)
+    train, _, _ = hold_out((info.validation or {}).get("share"), rows, dataset.modalities, info.seed)
+    changed = difference(info.data_digest or {}, data_digest(train))
+    if changed:
+        raise RunError(
+            f"The data '{info.more['data']}' are not those that the run was fitted to: {changed}. What is tested may "
+            "have been trained on. Put them back, or fit again."
+        )
 
 
 def load_run(path: str | os.PathLike) -> tuple[Fitted, Dataset]:

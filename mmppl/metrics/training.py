@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +56,13 @@ def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
             return Classifiers.load(file)
         except DataError as error:
             warn(f"The cached classifiers cannot be read and are trained again. {error}")
+            with suppress(OSError):
+                file.unlink()
     classifiers = _train(dataset, seed)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         classifiers.save(file, force=True)
-    except OSError as error:
+    except (OSError, DataError) as error:  # a DataError where the disk is full
         warn(f"The classifiers are not cached: {error}. Set MMPPL_CACHE to a writable folder.")
     return classifiers
 
@@ -126,7 +130,12 @@ def _shifted(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _cache_folder() -> Path:
     named = os.environ.get("MMPPL_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "mmppl"
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "mmppl"
+    except RuntimeError:  # the user has no home
+        return Path(tempfile.gettempdir()) / "mmppl"
 
 
 def _key(dataset: Dataset, seed: int) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mmppl.errors import DataError
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 from mmppl.nets.init import initial_weights
@@ -30,7 +31,16 @@ class Net(nn.Module):
 
     def forward(self, x, context=None):
         check_input(x.shape, self.in_shape)
-        return _through(self.layers, x, context)
+        try:
+            return _through(self.layers, x, context)
+        except RuntimeError as error:
+            own = next((w.dtype for w in self.parameters()), x.dtype)
+            if own == x.dtype or not x.is_floating_point():
+                raise
+            raise DataError(
+                f"Expected the input of a network in {own}, as its weights are; got {x.dtype}, with torch's default at "
+                f"{torch.get_default_dtype()}. Set that back by torch.set_default_dtype, or convert the network."
+            ) from error
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:

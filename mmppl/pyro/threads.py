@@ -1,4 +1,4 @@
-"""Turns of threads on Pyro, whose parameters and random stream are the process's too; and gradients."""
+"""Turns of threads on Pyro, whose parameters and random stream are the process's too; gradients; and its refusals."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from pyro.poutine.runtime import _PYRO_STACK
 
+from mmppl.errors import InferenceError, MMPPLError
 from mmppl.inference.threads import Alone
 
 __all__ = ["alone", "gradients"]
@@ -18,4 +19,23 @@ def gradients() -> Iterator[None]:
         yield
 
 
-alone = Alone("Pyro", _PYRO_STACK, gradients)
+@contextmanager
+def running() -> Iterator[None]:
+    """The same, where a distribution that refuses its parameters, as NaN, is told in mmppl's terms.
+
+    Raises:
+        InferenceError: With what Pyro says.
+    """
+    with gradients():
+        try:
+            yield
+        except ValueError as error:
+            if isinstance(error, MMPPLError) or "to satisfy the constraint" not in str(error):
+                raise
+            raise InferenceError(
+                "A distribution of the program was given parameters that it may not have, such as NaN; see that the "
+                f"data have the units that the program is for. {error}"
+            ) from error
+
+
+alone = Alone("Pyro", _PYRO_STACK, running)

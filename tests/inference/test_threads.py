@@ -9,7 +9,7 @@ import pytest
 
 from mmppl import models
 from mmppl.data import load
-from mmppl.errors import ThreadError
+from mmppl.errors import OptionError, ThreadError
 from mmppl.inference import fit, generate, log_likelihood
 from mmppl.inference.threads import Alone
 
@@ -82,8 +82,10 @@ def test_handlers_left_by_others_are_noticed():
     alone = Alone("a host", stack)
     with pytest.raises(ThreadError, match="Another thread ran a program of a host"):
         alone(stack.append)("a handler of another thread")
-    assert alone(len)(stack) == 1
-    assert alone(lambda: alone.within_handlers(len)(stack))() == 1
+    with pytest.raises(OptionError, match="outside handlers of a host; got one within str.*another thread's"):
+        alone(len)(stack)
+    assert alone.anywhere(lambda: alone.within_handlers(len)(stack))() == 0
+    assert stack == ["a handler of another thread"]
 
 
 def test_an_error_of_a_function_goes_through():

@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier
@@ -139,6 +141,15 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path, monkeypatch)
     monkeypatch.setenv("MMPPL_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="The classifiers are not cached: .*Set MMPPL_CACHE"):
         assert train_classifiers(_dataset()).accuracy["text"] == 1
+
+    def full(*args, **arrays):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("MMPPL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(UserWarning, match="The classifiers are not cached: .*No space left on device"):
+        assert train_classifiers(_dataset()).accuracy["text"] == 1
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_data_that_cannot_be_judged():

@@ -230,6 +230,19 @@ def test_report(run):
     assert command("report", run) == 2
 
 
+def test_a_report_tells_of_files_of_another_version(run, capsys):
+    """As of one that had "judges" where there are classifiers; nothing is drawn before it is told."""
+    file = run / "evaluation.json"
+    whole = file.read_text()
+    edited = json.loads(whole)
+    edited["judges"] = edited.pop("classifiers")
+    for text in (json.dumps(edited), whole.replace('"coherence": {', '"coherence": 3, "old": {'), "[]", "{"):
+        file.write_text(text)
+        assert command("report", run, "--force") == 2
+        assert f"'{file}' does not hold what this version writes there" in capsys.readouterr().err
+    file.write_text(whole)
+
+
 def test_energies_are_those_of_the_prior(run):
     fitted, dataset = load_run(run)
     posterior, prior = energies(fitted, dataset.test, seed=1)["z"]

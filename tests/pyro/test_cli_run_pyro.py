@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from mmppl.batch import Batch
 from mmppl.cli import main
 from mmppl.data import load, write_npz
 from mmppl.diagnostics import load_run, read_posterior, summary
 from mmppl.diagnostics.energies import energies
+from mmppl.diagnostics.loading import load_data
 from mmppl.inference import generate, log_likelihood
 
 SETTINGS = ["latent_dim=3", "hidden=16", "energy_hidden=8", "chains=8", "buffer=0", "steps=2", "batch_size=64"]
@@ -46,6 +48,26 @@ def test_generate_is_repeatable_and_keeps_what_is_observed(run, tmp_path):
     assert np.array_equal(one["b"], np.repeat(given["b"][None], 3, 0))
     library = generate(fitted, given, 3, seed=2)
     assert all(np.array_equal(one[name], two[name]) and np.array_equal(one[name], library[name]) for name in one)
+
+
+@pytest.mark.parametrize("more", [(), ("--validation", 0.25)], ids=["all", "held out"])
+def test_data_that_have_changed_since_the_fit_are_refused(tmp_path, capsys, more):
+    rows = load("linear_gaussian", num_train=30, num_test=4, dims={"a": 2, "b": 3}).train
+    file, out = write_npz(tmp_path / "data.npz", rows), tmp_path / "run"
+    named = ["--model", "mvae", "--data", file, "--backend", "pyro", "--out", out, "--epochs", 1]
+    assert command("fit", *named, "--set", "latent_dim=2", "--set", "hidden=4", *more) == 0
+    assert len(load_data(out).train) == 24
+    one = {name: x.copy() for name, x in rows.values.items()}
+    one["b"][:, 0] += 0.01
+    for changed, what in ((rows[:20], "rows, not"), (Batch(one), "other values of modality 'b'")):
+        write_npz(file, changed, force=True)
+        for name in ("evaluate", "diagnose", "report"):
+            assert command(name, out) == 2
+            said = capsys.readouterr().err
+            assert f"'{file}' are not those that the run was fitted to: " in said
+            assert what in said
+    write_npz(file, rows, force=True)
+    assert len(load_data(out).test) == 6
 
 
 def test_evaluate_diagnose_report(run, capsys, monkeypatch):

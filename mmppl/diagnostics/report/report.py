@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
 TWO_SAMPLE = "Classifier two-sample test, accuracy"
+EVALUATION, DIAGNOSIS, POSTERIOR = "evaluation.json", "diagnosis.json", "posterior.nc"
 
 
 def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) -> Path:
@@ -71,8 +74,13 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     info = run.info()
     fitted, dataset = load_run(path)
     evaluation = _evaluation(run, fitted, dataset, seed, progress)
-    summary = _summary(run, fitted, dataset, seed, progress)
-    diagnosis = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
+    with _readable(run.path / EVALUATION):
+        numbers = _numbers(evaluation)
+    with _readable(run.path / POSTERIOR):
+        chains = _chains(_summary(run, fitted, dataset, seed, progress))
+    found = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
+    with _readable(run.path / DIAGNOSIS):
+        diagnosis = _diagnosis(found)
     bar = tqdm(total=3, desc="page", disable=not progress, leave=False)
     sections = [("fitted", "What was fitted", _fitted(info, fitted, dataset))]
     sections.append(("curves", "How the fit went", _curves(fitted)))
@@ -80,9 +88,9 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     sections.append(("joint", "Joint samples", _joint(fitted, dataset, seed)))
     sections.append(("conditional", "Conditional samples", _conditional(fitted, dataset, seed)))
     bar.update()
-    sections.append(("numbers", "Coherence and likelihood", _numbers(evaluation)))
-    sections.append(("chains", "LangevinChains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
-    sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis)))
+    sections.append(("numbers", "Coherence and likelihood", numbers))
+    sections.append(("chains", "LangevinChains", chains + chain_pictures(fitted, dataset, seed)))
+    sections.append(("diagnosis", "How far to trust it", diagnosis))
     histograms = _energy(fitted, dataset, seed)
     if histograms:
         sections.append(("energy", "Energy of the prior", histograms))
@@ -99,7 +107,7 @@ def find_diagnosis(
     run: Run, fitted: Fitted, dataset: Dataset, *, seed: int = 0, progress: bool = False
 ) -> dict[str, Any]:
     """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
-    file = run.path / "diagnosis.json"
+    file = run.path / DIAGNOSIS
     found = _kept(file, fitted)
     if found is not None:
         return found
@@ -112,15 +120,24 @@ def _kept(file: Path, fitted: Fitted) -> dict[str, Any] | None:
     """Content of a file about the run as it is; None where there is none, or it is of another epoch."""
     if not file.is_file():
         return None
-    try:
+    with _readable(file):
         found = json.loads(file.read_text(encoding="utf-8"))
         return found if found["epochs"] == len(fitted.history) else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"'{file}' cannot be read ({error!r:.80}). Remove it, and it is made again.") from error
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Tells of a file of the report that is broken, or of another version, which had other keys."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"'{file}' does not hold what this version writes there ({error!r:.80}). Remove it, and it is made again."
+        ) from error
 
 
 def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
-    file = run.path / "evaluation.json"
+    file = run.path / EVALUATION
     found = _kept(file, fitted)
     if found is not None:
         return found
@@ -130,7 +147,7 @@ def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress:
 
 
 def _summary(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
-    file = run.path / "posterior.nc"
+    file = run.path / POSTERIOR
     weights = run.path / "params.safetensors"
     if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
         write_posterior(sample_posterior(fitted, dataset, seed=seed, progress=progress), file)

@@ -181,6 +181,11 @@ def test_force_removes_what_mmppl_wrote_and_nothing_else(run, tmp_path):
     run(force=True)
     assert not (folder / "evaluation.json").exists()
     before = (folder / "params.safetensors").read_bytes()
+    (folder / "report.html").mkdir()
+    with pytest.raises(RunError, match="holds what mmppl did not write, report.html, so"):
+        run(force=True)
+    assert (folder / "params.safetensors").read_bytes() == before
+    (folder / "report.html").rmdir()
     for path in ("thesis.tex", "state/notes.txt", "pictures/one.png"):
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text("years of work")
