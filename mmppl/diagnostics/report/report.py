@@ -14,7 +14,7 @@ from mmppl.diagnostics.energies import energies
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
-from mmppl.diagnostics.report.diagnosis_plots import COVERAGE, diagnosis_charts
+from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
@@ -29,6 +29,7 @@ from mmppl.diagnostics.report.tables import (
     likelihood_text,
     prediction_rows,
 )
+from mmppl.diagnostics.report.trust import trust_list
 from mmppl.diagnostics.summary import (
     read_posterior,
     sample_posterior,
@@ -75,14 +76,14 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     diagnosis = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
     bar = tqdm(total=3, desc="page", disable=not progress, leave=False)
     sections = [("fitted", "What was fitted", _fitted(info, fitted, dataset))]
+    sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis, summary)))
     sections.append(("curves", "How the fit went", _curves(fitted)))
     bar.update()
     sections.append(("joint", "Joint samples", _joint(fitted, dataset, seed)))
     sections.append(("conditional", "Conditional samples", _conditional(fitted, dataset, seed)))
     bar.update()
     sections.append(("numbers", "Coherence and likelihood", _numbers(evaluation)))
-    sections.append(("chains", "LangevinChains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
-    sections.append(("diagnosis", "How far to trust it", _diagnosis(diagnosis)))
+    sections.append(("chains", "Chains", _chains(summary) + chain_pictures(fitted, dataset, seed)))
     histograms = _energy(fitted, dataset, seed)
     if histograms:
         sections.append(("energy", "Energy of the prior", histograms))
@@ -174,7 +175,7 @@ def _curves(fitted: Fitted) -> str:
     for stage, terms in stages.items():
         records = [record for record in fitted.history if record["stage"] == stage]
         charts = [
-            chart(svg, f"{_term(name)}, from {records[0][name]:.4g} to {records[-1][name]:.4g}", _term(name))
+            chart(svg, f"{_term(name)}, from {_at(records[0], name)} to {_at(records[-1], name)}", _read(name))
             for name, svg in terms.items()
         ]
         heading = f"<h3>Stage: {escape(stage)}</h3>" if len(stages) > 1 else ""
@@ -188,6 +189,21 @@ def _term(name: str) -> str:
     return {"loss": "Loss", "kl": "KL: log q(z) − log p(z)"}.get(name, name)
 
 
+def _at(record: dict[str, Any], name: str) -> str:
+    return f"{record[name]:.4g}" if name in record else "none"
+
+
+def _read(name: str) -> str:
+    """Caption of a term's curve: what it is and how to read it."""
+    if name == "loss":
+        return "Loss: lower is better. Flat at the end, the fit is done; held out rising, it has gone on too long."
+    if name == "kl":
+        return f"{_term(name)}: nats that latents carry. At 0 they carry nothing."
+    if name.startswith("log_lik."):
+        return f"{_term(name)}: higher is better."
+    return _term(name)
+
+
 def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
     draws = generate(fitted, num=COLUMNS, seed=seed)
     rows = [(name, cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
@@ -197,7 +213,11 @@ def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
 
 
 def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
-    parts = [paragraph("One modality of a test tuple is given (shaded) and the others are drawn. A column is a tuple.")]
+    read = (
+        "One modality of a test tuple is given (shaded) and the others are drawn; below each draw is the truth. A "
+        "column is a tuple."
+    )
+    parts = [paragraph(read)]
     for source in dataset.modalities:
         has = np.flatnonzero(np.asarray(dataset.test.present[source]))[:COLUMNS]
         if not has.size:
@@ -208,6 +228,11 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
         for name in dataset.modalities:
             if name != source:
                 lines.append((name, cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
+                truth = cells(dataset, name, np.asarray(rows[name]), "truth, tuple")
+                there = np.asarray(rows.whole(name))
+                lines.append(
+                    (f"{name}, truth", [c if known else "–" for c, known in zip(truth, there, strict=True)], False)
+                )
         header = ["", *(str(i + 1) for i in range(len(has)))]
         parts += [f"<h3>Given {escape(source)}</h3>", grid(f"Drawn given {source}", header, lines)]
     return "".join(parts)
@@ -304,11 +329,15 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def _diagnosis(found: dict[str, Any]) -> str:
-    says = found["warnings"] or ["Nothing that was looked at says not to trust it."]
-    parts = [paragraph(text) for text in says]
-    charts = diagnosis_charts(found)
-    parts += [chart(svg, name, f"{name}. {read}", "wide" if name == COVERAGE else "") for name, read, svg in charts]
+def _diagnosis(found: dict[str, Any], summary: dict[str, Any]) -> str:
+    parts = [trust_list(found, summary)]
+    read, covered = coverage_charts(found["coverage_by_subset"])
+    if covered:
+        charts = "".join(chart(svg, f"Coverage of {name}", name) for name, svg in covered)
+        parts.append(f'<h3>Coverage given every subset</h3>{paragraph(read)}<div class="charts">{charts}</div>')
+    charts = "".join(chart(svg, name, f"{name}. {read}") for name, read, svg in diagnosis_charts(found))
+    if charts:
+        parts.append(f'<h3>Guide and inference</h3><div class="charts">{charts}</div>')
     rows = [[site, *energy_texts(h)] for site, h in found["energy"].items()]
     if rows:
         header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]
