@@ -88,6 +88,10 @@ def test_a_history_shows_its_curves():
     assert repr(history) == "History of 900 epochs: loss 9 to -890 nats"
     assert history._repr_html_().count("<polyline") == 2
     assert repr(History()) == "History of no epochs"
+    stages = [{"epoch": e, "stage": "ab"[e > 2], "loss": 9.0 / e, "kl": 1.0} for e in (1, 2, 3, 4, 5)]
+    places = History(stages).plot("loss", "kl").axes
+    assert [place.get_title() for place in places] == ["a", "b", "a", "b"]
+    assert [place.lines[0].get_xdata().tolist() for place in places[:2]] == [[1, 2], [3, 4, 5]]
 
 
 def test_an_estimate_says_whether_it_is_trusted():
