@@ -35,11 +35,12 @@ def cell(modality: Modality, value: np.ndarray, what: str, reach: tuple[float, f
     if modality.kind == "image":
         return f'<img class="pixels" alt="{escape(what)}" src="{data_uri(_image(value))}">'
     value = np.ravel(value)
-    if len(value) <= FEW:
-        return f'<span class="numbers">{"<br>".join(f"{v:.3g}" for v in value)}</span>'
     numbers = ", ".join(f"{v:.2f}" for v in value[:4]) + (", …" if len(value) > 4 else "")
     alt = f"{what}: {numbers}"
-    return f'<img class="strip" alt="{escape(alt)}" title="{escape(numbers)}" src="{data_uri(_strip(value, reach))}">'
+    strip = f'<img class="strip" alt="{escape(alt)}" title="{escape(numbers)}" src="{data_uri(_strip(value, reach))}">'
+    if len(value) > FEW:
+        return strip
+    return f'{strip}<span class="numbers">{"<br>".join(f"{v:.3g}" for v in value)}</span>'
 
 
 def cells(dataset: Dataset, name: str, values: np.ndarray, what: str) -> list[str]:

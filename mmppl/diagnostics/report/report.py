@@ -1,6 +1,5 @@
 """One page on a run: what was fitted, how it went, what it draws, and how far to trust it."""
 
-import json
 import os
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
+from mmppl.diagnostics.report.kept import kept_record
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
@@ -37,7 +37,6 @@ from mmppl.diagnostics.summary import (
     worst_data,
     write_posterior,
 )
-from mmppl.errors import RunError
 from mmppl.inference import Fitted, Run, generate
 from mmppl.inference.posterior.trust import trusted_k
 from mmppl.inference.training.durable import write_whole
@@ -101,7 +100,7 @@ def find_diagnosis(
 ) -> dict[str, Any]:
     """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
     file = run.path / "diagnosis.json"
-    found = _kept(file, fitted)
+    found = kept_record(file, len(fitted.history))
     if found is not None:
         return found
     result = diagnose(fitted, dataset, seed=seed, progress=progress)
@@ -109,20 +108,9 @@ def find_diagnosis(
     return result
 
 
-def _kept(file: Path, fitted: Fitted) -> dict[str, Any] | None:
-    """Content of a file about the run as it is; None where there is none, or it is of another epoch."""
-    if not file.is_file():
-        return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return found if found["epochs"] == len(fitted.history) else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"'{file}' cannot be read ({error!r:.80}). Remove it, and it is made again.") from error
-
-
 def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
     file = run.path / "evaluation.json"
-    found = _kept(file, fitted)
+    found = kept_record(file, len(fitted.history))
     if found is not None:
         return found
     result = evaluate(fitted, dataset, seed=seed, progress=progress)
