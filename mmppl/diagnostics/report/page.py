@@ -1,10 +1,12 @@
 """The report's page: its style, and the few elements it is made of. Nothing is loaded from elsewhere."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
 __all__ = ["box", "chart", "facts", "grid", "page", "paragraph", "ranked", "section", "table"]
 
+WIDEST = 1.35  # pixels of a chart for each of its points, so that texts of all charts are of like size
 LONG = 48  # characters of a cell that takes several lines
 
 STYLE = """
@@ -53,7 +55,7 @@ thead th { background: var(--panel); }
 .told .right b { color: var(--right); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
-figure svg { display: block; width: 100%; height: auto; }
+figure svg { display: block; width: 100%; height: auto; margin: auto; }
 figure.wide { max-width: 44rem; }
 figcaption { padding: 0 .25rem .25rem; }
 /* On a phone a row of a table is a card, each cell behind its column's name, and pictures stand five to a line. */
@@ -127,7 +129,9 @@ def grid(caption: str, header: Sequence[str], rows: Iterable[tuple[str, Sequence
 
 def chart(svg: str, what: str, caption: str, kind: str = "") -> str:
     """An inline SVG with a description and a caption."""
-    marked = svg.replace("<svg", f'<svg role="img" aria-label="{escape(what)}"', 1)
+    found = re.search(r'viewBox="0 0 ([\d.]+) ', svg)
+    size = f' style="max-width: {WIDEST * float(found[1]):.0f}px"' if found else ""
+    marked = svg.replace("<svg", f'<svg role="img" aria-label="{escape(what)}"{size}', 1)
     mark = f' class="{kind}"' if kind else ""
     return f"<figure{mark}>{marked}<figcaption>{escape(caption)}</figcaption></figure>"
 
