@@ -66,7 +66,7 @@ figcaption { padding: 0 .25rem .25rem; }
   .box td, .box tbody th { display: block; border: 0; padding: .1rem 0; text-align: left; }
   .box tbody th { position: static; background: none; }
   .plain td { display: flex; justify-content: space-between; gap: 1rem; }
-  .plain td::before { content: attr(data-label); color: var(--soft); }
+  .plain td::before { content: attr(data-label); color: var(--soft); flex: none; max-width: 60%; }
   .plain td:has(.long) { display: block; } .plain td:has(.long)::before { content: attr(data-label) ": "; }
   .grid tr { grid-template-columns: repeat(5, minmax(0, 1fr)); gap: .25rem; } .grid tbody th { grid-column: 1 / -1; }
   .grid td { text-align: center; } .grid td .word { padding: 0; font-size: .8rem; }
