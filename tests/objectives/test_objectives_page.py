@@ -28,26 +28,25 @@ def make(name, **options):
 def loss(objective, kind):
     """The loss of a program with a latent z, and one that is private, outside the plate, or discrete."""
 
-    def latents(batch, z, guide):
+    def latents(batch, z, observe):
         if kind == "outside":
             pyro.sample("common", dist.Normal(0.0, 1.0))
         with mm.plate(batch):
             pyro.sample("z", z)
             if kind == "private":
                 own = dist.Normal(torch.zeros(len(batch), 1), 1.0).to_event(1)
-                pyro.sample("a.w", own.mask(batch.present["a"]) if guide else own)
+                pyro.sample("a.w", own.mask(batch.present["a"]))
             if kind == "discrete":
                 pyro.sample("c", dist.Bernoulli(torch.full((len(batch),), 0.5)))
+            for name in batch.modalities if observe else ():
+                mm.observe(name, dist.Normal(torch.zeros(len(batch), 1), 1.0).to_event(1), batch)
 
     def model(batch):
-        latents(batch, dist.Normal(torch.zeros(1), 1.0).to_event(1), False)
-        with mm.plate(batch):
-            for name in batch.modalities:
-                mm.observe(name, dist.Normal(torch.zeros(1), 1.0).to_event(1), batch)
+        latents(batch, dist.Normal(torch.zeros(len(batch), 1), 1.0).to_event(1), True)
 
     def guide(batch):
         experts = {name: (0.5 * batch[name], torch.ones_like(batch[name])) for name in batch.modalities}
-        latents(batch, mm.Product(experts, batch.present), True)
+        latents(batch, mm.Product(experts, batch.present), False)
 
     pyro.set_rng_seed(0)
     return objective.loss(model, guide, DATA)
