@@ -160,10 +160,15 @@ def _curves(fitted: Fitted) -> str:
         parts = [
             paragraph("Means over the tuples of an epoch. Each stage has an objective, and so a loss, of its own.")
         ]
+    energies_of = {s.name for s in fitted.program.stages if s.train and all(n.startswith("energy") for n in s.train)}
     for stage, terms in stages.items():
         records = [record for record in fitted.history if record["stage"] == stage]
         charts = [
-            chart(svg, f"{_term(name)}, from {_at(records[0], name)} to {_at(records[-1], name)}", _read(name))
+            chart(
+                svg,
+                f"{_term(name)}, from {_at(records[0], name)} to {_at(records[-1], name)}",
+                _read(name, stage in energies_of),
+            )
             for name, svg in terms.items()
         ]
         heading = f"<h3>Stage: {escape(stage)}</h3>" if len(stages) > 1 else ""
@@ -181,8 +186,10 @@ def _at(record: dict[str, Any], name: str) -> str:
     return f"{record[name]:.4g}" if name in record else "none"
 
 
-def _read(name: str) -> str:
-    """Caption of a term's curve: what it is and how to read it."""
+def _read(name: str, energy: bool = False) -> str:
+    """Caption of a term's curve: what it is and how to read it; an energy's loss lacks the normaliser."""
+    if name == "loss" and energy:
+        return "Loss without the energy's normaliser: it need not fall. Look at the energy's health instead."
     if name == "loss":
         return "Loss: lower is better. Flat at the end, the fit is done; held out rising, it has gone on too long."
     if name == "kl":
