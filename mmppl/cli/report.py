@@ -6,9 +6,9 @@ __all__ = ["report"]
 
 
 def report(run: RunFolder, seed: Seed = 0, force: Force = False) -> None:
-    """Write one self-contained page, RUN/report.html, and the card of the model, RUN/README.md.
+    """Write one self-contained page, RUN/report.html.
 
-    Curves, pictures, coherence, chains and energies; what "mmppl evaluate" and "mmppl diagnose" have not yet
+    Beside it stands the card of the model, RUN/README.md. Curves, pictures, coherence, chains and energies; what "mmppl evaluate" and "mmppl diagnose" have not yet
     computed is computed first.
     """
     from mmppl import diagnostics

@@ -79,7 +79,7 @@ def check_card(run: Run) -> None:
 
 
 def _front(info: RunInfo, evaluation: dict[str, Any] | None, data: str) -> str:
-    """What hubs read: name of the library, tags, and numbers with the data they are of."""
+    """Lines that hubs read: name of the library, tags, and numbers with the data they are of."""
     lines = ["---", "library_name: mmppl", f"tags: {json.dumps(['mmppl', info.backend, 'multimodal', info.model])}"]
     value = (evaluation or {}).get("log_likelihood")
     if value is not None and value.get("trusted"):

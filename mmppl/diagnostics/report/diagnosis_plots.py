@@ -15,7 +15,7 @@ SHOWN = 1.5  # a larger k is drawn at the edge
 
 
 def coverage_charts(covered: Mapping[str, Any] | None) -> tuple[str, list[tuple[str, str]]]:
-    """How to read coverage by subset, and a chart of each modality: its name and the SVG; none without it."""
+    """Words on reading coverage by subset, and a chart of each modality: its name and the SVG; none without it."""
     if not covered:
         return "", []
     read = (

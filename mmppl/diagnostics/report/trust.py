@@ -1,4 +1,4 @@
-"""What a run is to be trusted for: every question that was asked of it, what is wrong first."""
+"""Trust in a run: every question that was asked of it, what is wrong first."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
