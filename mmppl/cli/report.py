@@ -8,8 +8,8 @@ __all__ = ["report"]
 def report(run: RunFolder, seed: Seed = 0, force: Force = False) -> None:
     """Write one self-contained page, RUN/report.html.
 
-    Beside it stands the card of the model, RUN/README.md. Curves, pictures, coherence, chains and energies; what "mmppl evaluate" and "mmppl diagnose" have not yet
-    computed is computed first.
+    Beside it stands the card of the model, RUN/README.md. Curves, pictures, coherence, chains and energies; what
+    "mmppl evaluate" and "mmppl diagnose" have not yet computed is computed first.
     """
     from mmppl import diagnostics
     from mmppl.diagnostics.card import check_card
