@@ -1,5 +1,6 @@
 """Fitting programs, and generation, likelihoods and posteriors by them."""
 
+from mmppl.inference.draws import Draws
 from mmppl.inference.generate import generate
 from mmppl.inference.posterior.infer import infer
 from mmppl.inference.posterior.likelihood import LogLikelihood, log_likelihood, log_normalizer
@@ -20,6 +21,7 @@ from mmppl.inference.trajectory import trajectory
 
 __all__ = [
     "Callback",
+    "Draws",
     "EarlyStopping",
     "FitEvent",
     "Fitted",

@@ -9,6 +9,7 @@ from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.arrays import taken
 from mmppl.errors import InferenceError, ModalityError, OptionError
+from mmppl.inference.draws import Draws
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
@@ -32,7 +33,7 @@ def generate(
     seed: int = 0,
     chunk: int = 4096,
     progress: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Draws:
     r"""Draws modalities given what is present in each row, or from the prior.
 
     .. math:: z \sim q(z \mid x_S), \qquad x_m \sim p(x_m \mid z)
@@ -58,6 +59,7 @@ def generate(
         For each wanted modality ``(K, N, *event)``, or ``(K, *event)`` without ``given``: token ids, categories and
         counts as int64, numbers as the host drew them, in float32 but for a program in double precision. Observed
         values come back unchanged; where they are finer than the draws beside them the array is as fine as they are.
+        A dictionary that shows itself: see :meth:`~mmppl.inference.Draws.show`.
 
     Raises:
         ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
@@ -75,11 +77,12 @@ def generate(
         if fitted.outside:
             # Rows of one batch share what lies outside the plate, so each draw has a batch of its own.
             made = _rows(fitted, example(modalities, 1).only(), num, names, mean, None, seed, chunk, progress)
-            return {n: x[:, 0] for n, x in made.items()}
+            return Draws({n: x[:, 0] for n, x in made.items()}, modalities, given=False)
         empty = example(modalities, num).only()
-        return {n: x[0] for n, x in _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress).items()}
+        made = _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress)
+        return Draws({n: x[0] for n, x in made.items()}, modalities, given=False)
     given = complete(given, fitted).validate(modalities, allow_empty_rows=True)
-    return _rows(fitted, given, num, names, mean, sampler, seed, chunk, progress)
+    return Draws(_rows(fitted, given, num, names, mean, sampler, seed, chunk, progress), modalities)
 
 
 def complete(given: Batch | Mapping[str, Any], fitted: Fitted) -> Batch:

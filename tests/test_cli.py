@@ -332,3 +332,25 @@ def test_a_file_that_cannot_be_written(tmp_path, refused, monkeypatch):
     assert "Not a directory" in refused(
         "fit", *fit_args(tmp_path, data=tmp_path / "data.npz", out=tmp_path / "file" / "run")
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("mmppl ev", {"evaluate"}),
+        ("mmppl systems mmv", {"mmvae", "mmvae_plus"}),
+        ("mmppl fit --model mop", {"mopoe"}),
+        ("mmppl fit --data linear", {"linear_gaussian"}),
+        ("mmppl fit --backend p", {"pyro"}),
+        ("mmppl fit --model ebm --set energy_", {"energy_hidden="}),
+        ("mmppl fit --set learning", {"learning_rate="}),
+    ],
+)
+def test_a_shell_completes_names(line, wanted, monkeypatch, capsys):
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    monkeypatch.setenv("_MMPPL_COMPLETE", "complete_bash")
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert set(capsys.readouterr().out.split()) == wanted

@@ -11,7 +11,7 @@ from mmppl import Batch, Modality, models
 from mmppl.data import load
 from mmppl.data.dataset import Dataset
 from mmppl.diagnostics import Coverage, CoverageBySubset
-from mmppl.inference import Fitted, History, LogLikelihood, Posterior
+from mmppl.inference import Draws, Fitted, History, LogLikelihood, Posterior
 from mmppl.sde import VP
 from mmppl.sde.solvers import Heun
 
@@ -88,6 +88,10 @@ def test_a_history_shows_its_curves():
     assert repr(history) == "History of 900 epochs: loss 9 to -890 nats"
     assert history._repr_html_().count("<polyline") == 2
     assert repr(History()) == "History of no epochs"
+    stages = [{"epoch": e, "stage": "ab"[e > 2], "loss": 9.0 / e, "kl": 1.0} for e in (1, 2, 3, 4, 5)]
+    places = History(stages).plot("loss", "kl").axes
+    assert [place.get_title() for place in places] == ["a", "b", "a", "b"]
+    assert [place.lines[0].get_xdata().tolist() for place in places[:2]] == [[1, 2], [3, 4, 5]]
 
 
 def test_an_estimate_says_whether_it_is_trusted():
@@ -103,6 +107,33 @@ def test_coverage_is_a_table_by_level():
     levels = np.array([0.2, 0.5, 0.8, 0.95])
     one = Coverage(levels, {"b": levels - 0.1}, {"b": np.full(4, 0.02)}, {"b": np.ones(10)})
     check(CoverageBySubset({(): one, ("a",): one}), "0.10 off", "80% sets", "0.70 ± 0.02", "nothing")
+
+
+def test_draws_show_images_shares_and_intervals():
+    modalities = {
+        "ink": Modality((1, 2, 2), kind="image"),
+        "word": Modality((1,), kind="tokens", vocabulary=27),
+        "age": Modality((2,)),
+    }
+    age = np.stack([np.arange(101.0), np.full(101, 7.0)], axis=-1)[:, None]
+    values = {
+        "ink": np.zeros((101, 1, 1, 2, 2)) + np.arange(101)[:, None, None, None, None] / 8,
+        "word": np.where(np.arange(101) < 76, 1, 2)[:, None, None],
+        "age": age,
+    }
+    draws = Draws(values, modalities)
+    check(draws, "101 of each of 1 rows", "101 x 1 x 2, float64", "tokens")
+    ink, word, numbers = draws.show().axes
+    assert ink.images[0].get_array().shape == (8, 8)  # three by three of 2 x 2, a line between
+    assert ink.images[0].get_array()[3, 3] == 0.5  # the fifth of them
+    widths = {t.get_text(): bar.get_width() for t, bar in zip(word.get_yticklabels(), word.patches, strict=True)}
+    assert widths == {"a": 76 / 101, "b": 25 / 101}
+    wide, narrow = (lines.get_segments() for lines in numbers.collections)
+    np.testing.assert_allclose([wide[0][:, 1], narrow[0][:, 1]], [[5, 95], [25, 75]])
+    assert np.ptp(wide[1][:, 1]) == 0
+    from_prior = Draws({"age": age[:, 0]}, modalities, given=False)
+    check(from_prior, "101 from the prior")
+    assert len(from_prior.show().axes) == 1
 
 
 def test_programs_fits_and_posteriors_begin_with_what_is_wrong(ppl):

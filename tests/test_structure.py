@@ -28,6 +28,7 @@ FLOORS = (
         "memory",
         "presence",
         "display",
+        "drawing",
         "progress",
         "representable",
         "writing",

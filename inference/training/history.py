@@ -1,6 +1,5 @@
 """The record of a fit: a line for each epoch, and columns of numbers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,6 +72,8 @@ class History(list[dict[str, Any]]):
     def plot(self, *terms: str) -> Any:
         """Draws terms over the epochs, one below the other, with held-out values beside those of training.
 
+        Stages stand side by side, each on a scale of its own: their objectives differ.
+
         Arguments:
             terms: Their names; the loss by default.
 
@@ -82,20 +83,17 @@ class History(list[dict[str, Any]]):
         from matplotlib.ticker import MaxNLocator
 
         table, chosen = self.table(), terms or ("loss",)
-        figure = display.figure(6.4, 2.6 * len(chosen))
-        for place, term in zip(figure.subplots(len(chosen), squeeze=False)[:, 0], chosen, strict=True):
-            for name, label in ((term, "training"), (HELD_OUT + term, "held out")):
-                if name in table:
-                    place.plot(table["epoch"], table[name], marker=".", label=label)
-            for begin in self._begun():
-                place.axvline(begin + 0.5, color="0.8", zorder=0)
-            place.xaxis.set_major_locator(MaxNLocator(integer=True))
-            place.set(xlabel="epoch", ylabel=f"{term} (nats)")
-            place.legend(frameon=False)
+        stages = list(dict.fromkeys(record.get("stage", "") for record in self)) or [""]
+        of_stage = np.array([record.get("stage", "") for record in self])
+        figure = display.figure(max(6.4, 3.6 * len(stages)), 2.6 * len(chosen))
+        for line, term in zip(figure.subplots(len(chosen), len(stages), squeeze=False), chosen, strict=True):
+            for place, stage in zip(line, stages, strict=True):
+                own = of_stage == stage
+                for name, label in ((term, "training"), (HELD_OUT + term, "held out")):
+                    if name in table and np.isfinite(table[name][own].astype(float)).any():
+                        place.plot(table["epoch"][own], table[name][own], marker=".", label=label)
+                        place.legend(frameon=False)
+                place.xaxis.set_major_locator(MaxNLocator(integer=True))
+                place.set(xlabel="epoch", title=stage if len(stages) > 1 else None)
+            line[0].set_ylabel(f"{term} (nats)")
         return figure
-
-    def _begun(self) -> Iterator[int]:
-        """Epochs after which another stage begins."""
-        for before, after in zip(self, self[1:], strict=False):
-            if before.get("stage") != after.get("stage"):
-                yield before["epoch"]

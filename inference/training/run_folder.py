@@ -22,11 +22,13 @@ from mmppl.inference.training.durable import add_line, is_part, make_folder, par
 from mmppl.inference.training.run_info import FORMAT, Progress, RunInfo
 from mmppl.inference.training.writer_lock import LOCK, writer
 
-__all__ = ["FORMAT", "Run"]
+__all__ = ["CARD", "FORMAT", "Run", "is_card"]
 
 INFO, WEIGHTS, STATE, METRICS = "run.json", "params.safetensors", "state/state.safetensors", "metrics.jsonl"
 # What commands put beside them; all that --force may remove.
-OWN = (WEIGHTS, STATE, METRICS, "evaluation.json", "diagnosis.json", "posterior.nc", "report.html", INFO)
+CARD = "README.md"
+OWN = (WEIGHTS, STATE, METRICS, "evaluation.json", "diagnosis.json", "posterior.nc", "report.html", CARD, INFO)
+CARD_BEGINS = "---\nlibrary_name: mmppl\n"
 HEADER = ("format", "run", "progress")
 
 
@@ -66,7 +68,7 @@ class Run:
         if not self._is_ours():
             what = f"its {INFO} is not one of mmppl's" if (self.path / INFO).exists() else "it is not a run folder"
             raise RunError(f"'{self.path}': {what}, so it is not replaced; choose another folder.")
-        foreign = [name for name in self._files() if name not in OWN or (self.path / name).is_dir()]
+        foreign = [name for name in self._files() if not self._is_own(name)]
         if foreign:
             raise RunError(
                 f"'{self.path}' holds what mmppl did not write, {', '.join(foreign[:3])}, so it is not replaced. Move "
@@ -82,6 +84,11 @@ class Run:
         make_folder(self.path / "state")
         self.write_json(INFO, info.as_dict())
         self._name, self._lines = info.run, []
+
+    def _is_own(self, name: str) -> bool:
+        """Tells whether a file is what mmppl writes under its name."""
+        path = self.path / name
+        return name in OWN and not path.is_dir() and (name != CARD or is_card(path))
 
     def _files(self) -> list[str]:
         """Names of what is in the folder, as far as mmppl writes; without what a writer leaves behind."""
@@ -212,6 +219,14 @@ class Run:
         if header["run"] != run:
             raise RunError(f"'{file}' is of another run than {INFO} beside it. Fit it again with force (--force).")
         return arrays, Progress.read(header["progress"], str(file))
+
+
+def is_card(file: Path) -> bool:
+    """Tells whether a README is a card of a run, by its first lines."""
+    try:
+        return file.read_text(encoding="utf-8").startswith(CARD_BEGINS)
+    except (OSError, ValueError):
+        return False
 
 
 def _sealed(arrays: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:

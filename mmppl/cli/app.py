@@ -25,7 +25,7 @@ app = typer.Typer(
     name="mmppl",
     help="Multi-modal generative models as ordinary Pyro and NumPyro programs.",
     no_args_is_help=False,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmppl.cli.completion import complete_data, complete_hosts, complete_models, complete_settings
 from mmppl.cli.options import Force, Seed, parse_kinds, parse_settings, path_of
 from mmppl.errors import OptionError
 
@@ -14,15 +15,18 @@ __all__ = ["fit"]
 
 
 def fit(
-    model: Annotated[str, typer.Option(metavar="NAME", help="The model; see 'mmppl systems'.")],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model; see 'mmppl systems'.", autocompletion=complete_models)
+    ],
     data: Annotated[
         str,
         typer.Option(
             metavar="NAME|FILE",
             help="Name of the data, or a file that ends in .npz, .csv, .parquet, .h5ad, .h5mu or .zarr.",
+            autocompletion=complete_data,
         ),
     ],
-    backend: Annotated[str, typer.Option(metavar="numpyro|pyro", help="The host.")],
+    backend: Annotated[str, typer.Option(metavar="numpyro|pyro", help="The host.", autocompletion=complete_hosts)],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", parser=path_of)],
     data_root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.", parser=path_of)
@@ -57,6 +61,7 @@ def fit(
             metavar="KEY=VALUE",
             help="An option of the model, or batch_size, learning_rate, ema, clip, schedule, or kind=name:kind of a "
             "modality of a file; may be given again and again.",
+            autocompletion=complete_settings,
         ),
     ] = None,
     published: Annotated[

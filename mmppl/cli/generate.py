@@ -1,8 +1,9 @@
 """`mmppl generate`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,6 +65,7 @@ def generate(
         want = ",".join(dataset.modalities)
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
     rows = None if observed is None else single(observed)
+    draws: Mapping[str, Any]
     draws = inference.generate(fitted, rows, num, want=names, mean=mean, sampler=sampler, seed=seed, progress=True)
     if observed is not None:  # as it stood in the file, in its own precision
         draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}

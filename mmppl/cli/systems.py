@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from mmppl.cli.completion import complete_models
+
 __all__ = ["plain", "systems"]
 
 
 def systems(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A model, whose options are explained.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A model, whose options are explained.", autocompletion=complete_models),
+    ] = None,
 ) -> None:
     """List the models and their settings; explain one by its NAME."""
     from mmppl.models.catalogue import SYSTEMS, settings

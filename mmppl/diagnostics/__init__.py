@@ -1,6 +1,7 @@
 """Looking at what was fitted: run folders, evaluation, diagnosis, the posterior in ArviZ, the report."""
 
 from mmppl.diagnostics.calibration import Coverage, Ranks, calibrate, coverage, simulate
+from mmppl.diagnostics.card import card
 from mmppl.diagnostics.coverage_by_subset import CoverageBySubset, coverage_by_subset
 from mmppl.diagnostics.diagnosis import diagnose
 from mmppl.diagnostics.energies import EnergyHealth, energy_health
@@ -30,6 +31,7 @@ __all__ = [
     "RateDistortion",
     "Robustness",
     "calibrate",
+    "card",
     "coverage",
     "coverage_by_subset",
     "diagnose",

@@ -13,9 +13,10 @@ from PIL import Image
 from mmppl import Modality
 from mmppl.diagnostics import read_posterior, summarise_posterior, write_posterior
 from mmppl.diagnostics.report.page import grid, page, table
-from mmppl.diagnostics.report.pictures import cell, words
+from mmppl.diagnostics.report.pictures import cell
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
 from mmppl.diagnostics.report.tables import evaluation_table
+from mmppl.drawing import words
 from mmppl.errors import RunError
 
 

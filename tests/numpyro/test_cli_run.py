@@ -212,21 +212,26 @@ def test_report(run):
     text = (run / "report.html").read_text()
     reader = Reader(text)
     assert not reader.outside
-    # Joint, given ink, drawn given word; two chains of nine frames in the prior, and two in posteriors.
-    assert reader.images == 10 + 10 + 10 + 18 + 18
+    # Joint, given ink, drawn given word and its truth; two chains of nine frames in the prior, and two in posteriors.
+    assert reader.images == 10 + 10 + 10 + 10 + 18 + 18
     assert reader.without_alt == 0
     assert {"h1", "h2", "table", "svg", "main"} <= reader.tags
-    headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "LangevinChains"]
+    headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "Chains"]
     headings += ["From the base to the prior", "From the guide to the posterior"]
     assert all(heading in text for heading in headings)
     joint = evaluation["coherence"]["draws"]["joint"]
     assert f"{joint['value']:.3f} ± {joint['error']:.3f}" in text
-    assert f"<td>{summary['sites']['z']['r_hat_max']:.3f}</td>" in text
+    assert f"{summary['sites']['z']['r_hat_max']:.3f}</td>" in text
     spelled = "".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in dataset.test["word"][0]).rstrip("·")
     assert f'<span class="word">{spelled}</span>' in text
     titles = ("Where the guide lies", "Gaps of the bound", "Ranks of z", "Coverage of what is held out", "Health of")
     assert all(title in text for title in titles)
     assert "The tuples to be trusted least" in text
+    card = (run / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: mmppl\n")
+    assert f"| joint coherence, draws | {joint['value']:.3f} ± {joint['error']:.3f} |" in card
+    shares = json.loads((run / "diagnosis.json").read_text())["coverage_by_subset"]["subsets"]["word"]["share"]["ink"]
+    assert f"| ink | word | {shares[4]:.2f} | {shares[7]:.2f} | {shares[9]:.2f} |" in card
     assert command("report", run) == 2
 
 

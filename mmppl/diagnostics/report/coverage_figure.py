@@ -57,7 +57,9 @@ def draw_coverage(covered: Mapping[str, Any], ink: str = DARK) -> Any:
             panel.set_xlabel("nominal", color=ink)
     labels = ["nothing given" if size == 0 else f"{size} given" for size in sorted(shown)]
     lines = [shown[size] for size in sorted(shown)]
-    legend = figure.legend(lines, labels, loc="outside upper center", ncols=len(lines) or 1, frameon=False)
+    legend = figure.legend(
+        lines, labels, loc="outside upper center", ncols=min(len(lines), 2 * columns) or 1, frameon=False
+    )
     for text in legend.get_texts():
         text.set_color(ink)
     return figure

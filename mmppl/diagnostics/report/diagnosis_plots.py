@@ -6,27 +6,35 @@ from typing import Any
 import numpy as np
 
 from mmppl.diagnostics.report.coverage_figure import MARGIN, draw_coverage
-from mmppl.diagnostics.report.plots import FIRST, INK, SECOND, axes_of, svg_of
+from mmppl.diagnostics.report.plots import FIRST, INK, SECOND, axes_of, legend_of, svg_of
 from mmppl.inference.posterior.trust import LIMIT_K
 
-__all__ = ["COVERAGE", "diagnosis_charts"]
-
-COVERAGE = "Coverage given every subset"
+__all__ = ["coverage_charts", "diagnosis_charts"]
 
 SHOWN = 1.5  # a larger k is drawn at the edge
+
+
+def coverage_charts(covered: Mapping[str, Any] | None) -> tuple[str, list[tuple[str, str]]]:
+    """Words on reading coverage by subset, and a chart of each modality: its name and the SVG; none without it."""
+    if not covered:
+        return "", []
+    read = (
+        "Nominal against real: how often held-out values fall into predicted sets, a line for each subset that is "
+        "given, coloured by its number of modalities. On the diagonal a program knows how sure it is, below it is too "
+        f"sure, above too unsure; the band is {MARGIN} wide on each side. Mean distance {covered['miss']:.3f}."
+    )
+    names = dict.fromkeys(name for part in covered["subsets"].values() for name in part["share"])
+    out = []
+    for name in names:
+        own = {g: part for g, part in covered["subsets"].items() if name in part["share"]}
+        own = {given: {"share": {name: part["share"][name]}} for given, part in own.items()}
+        out.append((name, svg_of(draw_coverage({**covered, "subsets": own}, INK), f"coverage-by-subset-{name}")))
+    return read, out
 
 
 def diagnosis_charts(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Pictures of the findings of :func:`~mmppl.diagnostics.diagnose`: a title, how to read it, and the SVG."""
     out = []
-    if found["coverage_by_subset"]:
-        read = (
-            "Nominal against real: how often held-out values fall into predicted sets, by the number of modalities "
-            "that are given. On the diagonal a program knows how sure it is, below it is too sure, above too unsure; "
-            f"the band is {MARGIN} wide on each side. Mean distance {found['coverage_by_subset']['miss']:.3f}."
-        )
-        figure = draw_coverage(found["coverage_by_subset"], INK)
-        out.append((COVERAGE, read, svg_of(figure, "coverage-by-subset")))
     if found["guide_k"]:
         read = (
             "Each dot is a datum; to the right of the line, at k = 0.7, the guide is too far from the posterior of "
@@ -71,7 +79,7 @@ def _gaps(lost: Mapping[str, Sequence[float | None]]) -> str:
     for (name, values), colour in zip(lost.items(), (FIRST, SECOND), strict=True):
         known = np.array([v for v in values if v is not None], float)
         axes.hist(known, bins=15, color=colour, alpha=0.4, label=name)
-    _legend(axes)
+    legend_of(axes)
     return svg_of(figure, "gaps")
 
 
@@ -91,10 +99,5 @@ def _coverage(covered: Mapping[str, Any]) -> str:
     for i, (name, share) in enumerate(covered["share"].items()):
         colour = (FIRST, SECOND)[i % 2]
         axes.plot(covered["levels"], share, styles[i // 2 % 4], color=colour, linewidth=1.6, label=name)
-    _legend(axes)
+    legend_of(axes)
     return svg_of(figure, "coverage")
-
-
-def _legend(axes: Any) -> None:
-    for text in axes.legend(frameon=False, fontsize="small").get_texts():
-        text.set_color(INK)

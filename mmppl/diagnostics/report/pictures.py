@@ -9,11 +9,14 @@ from PIL import Image
 
 from mmppl.batch import Modality
 from mmppl.data import Dataset
+from mmppl.drawing import words
 
-__all__ = ["cell", "cells", "data_uri", "words"]
+__all__ = ["cell", "cells", "data_uri"]
 
 # Blue, white and red of a vector's values, from low to high.
 LOW, MIDDLE, HIGH = np.array([[49, 104, 172], [247, 247, 247], [178, 54, 43]], float)
+
+FEW = 4  # numbers of a vector that are written out
 
 
 def cell(modality: Modality, value: np.ndarray, what: str, reach: tuple[float, float] = (-1.0, 1.0)) -> str:
@@ -34,7 +37,10 @@ def cell(modality: Modality, value: np.ndarray, what: str, reach: tuple[float, f
     value = np.ravel(value)
     numbers = ", ".join(f"{v:.2f}" for v in value[:4]) + (", …" if len(value) > 4 else "")
     alt = f"{what}: {numbers}"
-    return f'<img class="strip" alt="{escape(alt)}" title="{escape(numbers)}" src="{data_uri(_strip(value, reach))}">'
+    strip = f'<img class="strip" alt="{escape(alt)}" title="{escape(numbers)}" src="{data_uri(_strip(value, reach))}">'
+    if len(value) > FEW:
+        return strip
+    return f'{strip}<span class="numbers">{"<br>".join(f"{v:.3g}" for v in value)}</span>'
 
 
 def cells(dataset: Dataset, name: str, values: np.ndarray, what: str) -> list[str]:
@@ -46,18 +52,6 @@ def cells(dataset: Dataset, name: str, values: np.ndarray, what: str) -> list[st
         edge = float(np.quantile(np.abs(known), 0.98)) if known.size else 1.0
         reach = (-edge, edge)
     return [cell(modality, value, f"{name}, {what} {i + 1}", reach) for i, value in enumerate(values)]
-
-
-def words(tokens: np.ndarray, modality: Modality) -> list[str]:
-    """Token ids ``(N, L)`` as text: letters a to z (0 is padding) where the vocabulary is that small, else the ids.
-
-    Example:
-        >>> words(np.array([[15, 14, 5, 0, 0]]), Modality((5,), kind="tokens", vocabulary=27))
-        ['one']
-    """
-    if (modality.vocabulary or 0) <= 27:
-        return ["".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in row).rstrip("·") for row in np.asarray(tokens)]
-    return [" ".join(map(str, row)) for row in np.asarray(tokens)]
 
 
 def data_uri(pixels: np.ndarray) -> str:

@@ -8,20 +8,25 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIRST", "INK", "SECOND", "axes_of", "energy_histogram", "loss_curves", "svg_of"]
+__all__ = ["FIRST", "INK", "SECOND", "axes_of", "energy_histogram", "legend_of", "loss_curves", "svg_of"]
 
 # Colours that matplotlib draws, and the page's names of them.
 INK, FIRST, SECOND = "#010203", "#010204", "#010205"
 COLOURS = {INK: "currentColor", FIRST: "var(--first)", SECOND: "var(--second)"}
 NOT_TERMS = ("epoch", "stage", "steps", "seconds")
+HELD_OUT = "validation."
 
 
 def loss_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """A chart of each term of the objective over the epochs of each stage: SVG by stage and name of the term."""
+    """A chart of each term of the objective over the epochs of each stage: SVG by stage and name of the term.
+
+    What was held out stands beside what was trained on.
+    """
     out: dict[str, dict[str, str]] = {}
     for stage in dict.fromkeys(record["stage"] for record in history):
         records = [record for record in history if record["stage"] == stage]
-        terms = sorted(set(records[0]) - set(NOT_TERMS), key=lambda name: (name != "loss", name))
+        names = {name for record in records for name in record if not name.startswith(HELD_OUT)} - set(NOT_TERMS)
+        terms = sorted(names, key=lambda name: (name != "loss", name))
         out[stage] = {name: _curve(stage, name, records) for name in terms}
     return out
 
@@ -29,13 +34,13 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str
 def _curve(stage: str, name: str, records: Sequence[Mapping[str, Any]]) -> str:
     figure, axes = axes_of("epoch", "nats a tuple")
     epochs = [record["epoch"] for record in records]
-    axes.plot(
-        epochs,
-        [record[name] for record in records],
-        color=FIRST,
-        linewidth=1.8,
-        marker="o" if len(epochs) < 3 else None,
-    )
+    marker = "o" if len(epochs) < 3 else None
+    for key, colour, label in ((name, FIRST, "training"), (HELD_OUT + name, SECOND, "held out")):
+        values = [record.get(key, np.nan) for record in records]
+        if np.isfinite(values).any():
+            axes.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, label=label)
+    if len(axes.lines) > 1:
+        legend_of(axes)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
     return svg_of(figure, f"{stage}-{name}")
@@ -69,6 +74,12 @@ def axes_of(x: str, y: str, width: float = 4.2) -> tuple[Any, Any]:
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     return figure, axes
+
+
+def legend_of(axes: Any) -> None:
+    """A legend in the colours of the page."""
+    for text in axes.legend(frameon=False, fontsize="small").get_texts():
+        text.set_color(INK)
 
 
 def svg_of(figure: Any, salt: str) -> str:

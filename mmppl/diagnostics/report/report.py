@@ -1,9 +1,6 @@
 """One page on a run: what was fitted, how it went, what it draws, and how far to trust it."""
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,8 @@ from mmppl.diagnostics.energies import energies
 from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
-from mmppl.diagnostics.report.diagnosis_plots import COVERAGE, diagnosis_charts
+from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
+from mmppl.diagnostics.report.kept import kept_record, readable
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
@@ -31,6 +29,7 @@ from mmppl.diagnostics.report.tables import (
     likelihood_text,
     prediction_rows,
 )
+from mmppl.diagnostics.report.trust import trust_list
 from mmppl.diagnostics.summary import (
     read_posterior,
     sample_posterior,
@@ -38,7 +37,6 @@ from mmppl.diagnostics.summary import (
     worst_data,
     write_posterior,
 )
-from mmppl.errors import RunError
 from mmppl.inference import Fitted, Run, generate
 from mmppl.inference.posterior.trust import trusted_k
 from mmppl.inference.training.durable import write_whole
@@ -74,23 +72,24 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     info = run.info()
     fitted, dataset = load_run(path)
     evaluation = _evaluation(run, fitted, dataset, seed, progress)
-    with _readable(run.path / EVALUATION):
+    with readable(run.path / EVALUATION):
         numbers = _numbers(evaluation)
-    with _readable(run.path / POSTERIOR):
-        chains = _chains(_summary(run, fitted, dataset, seed, progress))
+    with readable(run.path / POSTERIOR):
+        summary = _summary(run, fitted, dataset, seed, progress)
+        chains = _chains(summary)
     found = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
-    with _readable(run.path / DIAGNOSIS):
-        diagnosis = _diagnosis(found)
+    with readable(run.path / DIAGNOSIS):
+        diagnosis = _diagnosis(found, summary)
     bar = tqdm(total=3, desc="page", disable=not progress, leave=False)
     sections = [("fitted", "What was fitted", _fitted(info, fitted, dataset))]
+    sections.append(("diagnosis", "How far to trust it", diagnosis))
     sections.append(("curves", "How the fit went", _curves(fitted)))
     bar.update()
     sections.append(("joint", "Joint samples", _joint(fitted, dataset, seed)))
     sections.append(("conditional", "Conditional samples", _conditional(fitted, dataset, seed)))
     bar.update()
     sections.append(("numbers", "Coherence and likelihood", numbers))
-    sections.append(("chains", "LangevinChains", chains + chain_pictures(fitted, dataset, seed)))
-    sections.append(("diagnosis", "How far to trust it", diagnosis))
+    sections.append(("chains", "Chains", chains + chain_pictures(fitted, dataset, seed)))
     histograms = _energy(fitted, dataset, seed)
     if histograms:
         sections.append(("energy", "Energy of the prior", histograms))
@@ -108,7 +107,7 @@ def find_diagnosis(
 ) -> dict[str, Any]:
     """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
     file = run.path / DIAGNOSIS
-    found = _kept(file, fitted)
+    found = kept_record(file, len(fitted.history))
     if found is not None:
         return found
     result = diagnose(fitted, dataset, seed=seed, progress=progress)
@@ -116,29 +115,9 @@ def find_diagnosis(
     return result
 
 
-def _kept(file: Path, fitted: Fitted) -> dict[str, Any] | None:
-    """Content of a file about the run as it is; None where there is none, or it is of another epoch."""
-    if not file.is_file():
-        return None
-    with _readable(file):
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return found if found["epochs"] == len(fitted.history) else None
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Tells of a file of the report that is broken, or of another version, which had other keys."""
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"'{file}' does not hold what this version writes there ({error!r:.80}). Remove it, and it is made again."
-        ) from error
-
-
 def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
     file = run.path / EVALUATION
-    found = _kept(file, fitted)
+    found = kept_record(file, len(fitted.history))
     if found is not None:
         return found
     result = evaluate(fitted, dataset, seed=seed, progress=progress)
@@ -188,10 +167,15 @@ def _curves(fitted: Fitted) -> str:
         parts = [
             paragraph("Means over the tuples of an epoch. Each stage has an objective, and so a loss, of its own.")
         ]
+    energies_of = {s.name for s in fitted.program.stages if s.train and all(n.startswith("energy") for n in s.train)}
     for stage, terms in stages.items():
         records = [record for record in fitted.history if record["stage"] == stage]
         charts = [
-            chart(svg, f"{_term(name)}, from {records[0][name]:.4g} to {records[-1][name]:.4g}", _term(name))
+            chart(
+                svg,
+                f"{_term(name)}, from {_at(records[0], name)} to {_at(records[-1], name)}",
+                _read(name, stage in energies_of),
+            )
             for name, svg in terms.items()
         ]
         heading = f"<h3>Stage: {escape(stage)}</h3>" if len(stages) > 1 else ""
@@ -205,6 +189,23 @@ def _term(name: str) -> str:
     return {"loss": "Loss", "kl": "KL: log q(z) − log p(z)"}.get(name, name)
 
 
+def _at(record: dict[str, Any], name: str) -> str:
+    return f"{record[name]:.4g}" if name in record else "none"
+
+
+def _read(name: str, energy: bool = False) -> str:
+    """Caption of a term's curve: what it is and how to read it; an energy's loss lacks the normaliser."""
+    if name == "loss" and energy:
+        return "Loss without the energy's normaliser: it need not fall. Look at the energy's health instead."
+    if name == "loss":
+        return "Loss: lower is better. Flat at the end, the fit is done; held out rising, it has gone on too long."
+    if name == "kl":
+        return f"{_term(name)}: nats that latents carry. At 0 they carry nothing."
+    if name.startswith("log_lik."):
+        return f"{_term(name)}: higher is better."
+    return _term(name)
+
+
 def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
     draws = generate(fitted, num=COLUMNS, seed=seed)
     rows = [(name, cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
@@ -214,7 +215,11 @@ def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
 
 
 def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
-    parts = [paragraph("One modality of a test tuple is given (shaded) and the others are drawn. A column is a tuple.")]
+    read = (
+        "One modality of a test tuple is given (shaded) and the others are drawn; below each draw is the truth. A "
+        "column is a tuple."
+    )
+    parts = [paragraph(read)]
     for source in dataset.modalities:
         has = np.flatnonzero(np.asarray(dataset.test.present[source]))[:COLUMNS]
         if not has.size:
@@ -225,6 +230,11 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
         for name in dataset.modalities:
             if name != source:
                 lines.append((name, cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
+                truth = cells(dataset, name, np.asarray(rows[name]), "truth, tuple")
+                there = np.asarray(rows.whole(name))
+                lines.append(
+                    (f"{name}, truth", [c if known else "–" for c, known in zip(truth, there, strict=True)], False)
+                )
         header = ["", *(str(i + 1) for i in range(len(has)))]
         parts += [f"<h3>Given {escape(source)}</h3>", grid(f"Drawn given {source}", header, lines)]
     return "".join(parts)
@@ -321,11 +331,15 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def _diagnosis(found: dict[str, Any]) -> str:
-    says = found["warnings"] or ["Nothing that was looked at says not to trust it."]
-    parts = [paragraph(text) for text in says]
-    charts = diagnosis_charts(found)
-    parts += [chart(svg, name, f"{name}. {read}", "wide" if name == COVERAGE else "") for name, read, svg in charts]
+def _diagnosis(found: dict[str, Any], summary: dict[str, Any]) -> str:
+    parts = [trust_list(found, summary)]
+    read, covered = coverage_charts(found["coverage_by_subset"])
+    if covered:
+        charts = "".join(chart(svg, f"Coverage of {name}", name) for name, svg in covered)
+        parts.append(f'<h3>Coverage given every subset</h3>{paragraph(read)}<div class="charts">{charts}</div>')
+    charts = "".join(chart(svg, name, f"{name}. {read}") for name, read, svg in diagnosis_charts(found))
+    if charts:
+        parts.append(f'<h3>Guide and inference</h3><div class="charts">{charts}</div>')
     rows = [[site, *energy_texts(h)] for site, h in found["energy"].items()]
     if rows:
         header = ["Latent", "Energy, posterior less prior", "R-hat on the prior", "log Z"]

@@ -1,0 +1,170 @@
+"""The card of a run: its folder's README, with data, metrics, coverage and warnings, as hubs of models read it."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Modality
+from mmppl.diagnostics.report.kept import kept_record
+from mmppl.diagnostics.report.tables import (
+    JUDGED,
+    PREDICTION,
+    estimate_text,
+    frechet_row,
+    likelihood_lines,
+    likelihood_text,
+    prediction_rows,
+)
+from mmppl.errors import RunError
+from mmppl.inference import Run
+from mmppl.inference.training.durable import write_whole
+from mmppl.inference.training.run_folder import CARD, is_card
+from mmppl.inference.training.run_info import RunInfo
+from mmppl.models.catalogue import SYSTEMS
+from mmppl.models.citation import citation
+
+__all__ = ["card", "check_card"]
+
+SHOWN = (0.5, 0.8, 0.95)  # levels of coverage
+
+
+def card(path: str | os.PathLike) -> Path:
+    """Writes ``README.md`` into a run folder: a model's card, which says what was fitted to what, and how good it is.
+
+    It tells what ``evaluation.json`` and ``diagnosis.json`` hold, where they are of the last epoch, and what is not
+    measured where they are not; ``mmppl report`` makes all three. It begins with the lines between dashes that hubs of
+    models read. Replaced if it is there; add what only you know, such as a licence, to a copy.
+
+    Arguments:
+        path: The run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: If it is no run folder, or holds a ``README.md`` that is no card.
+    """
+    run = Run(path)
+    info = run.info()
+    check_card(run)
+    epochs = len(run.history())
+    evaluation, diagnosis = (kept_record(run.path / name, epochs) for name in ("evaluation.json", "diagnosis.json"))
+    data = Path(str(info.more.get("data", "data of its own"))).name
+    parts = [_front(info, evaluation, data), f"# {info.model} on {data}", _about(info, epochs), "## Data", _data(info)]
+    parts += [
+        "## Metrics",
+        _metrics(evaluation),
+        "## Coverage",
+        _coverage(diagnosis),
+        "## Warnings",
+        _warnings(diagnosis),
+    ]
+    parts += ["## Use", _use(info)]
+    if info.model in SYSTEMS:
+        parts += ["## Cite", f"```bibtex\n{citation(info.model)}\n```"]
+    file = run.path / CARD
+    write_whole(file, ("\n\n".join(parts) + "\n").encode())
+    return file
+
+
+def check_card(run: Run) -> None:
+    """Raises :class:`RunError` if the folder has a ``README.md`` that is no card."""
+    file = run.path / CARD
+    if file.exists() and not is_card(file):
+        raise RunError(f"Expected no {CARD} in '{run.path}' but a card of mmppl's; got another. Move it elsewhere.")
+
+
+def _front(info: RunInfo, evaluation: dict[str, Any] | None, data: str) -> str:
+    """Lines that hubs read: name of the library, tags, and numbers with the data they are of."""
+    lines = ["---", "library_name: mmppl", f"tags: {json.dumps(['mmppl', info.backend, 'multimodal', info.model])}"]
+    value = (evaluation or {}).get("log_likelihood")
+    if value is not None and value.get("trusted"):
+        metric = {"type": "log_likelihood", "name": "log likelihood, nats a tuple", "value": round(value["value"], 3)}
+        task = {"task": {"type": "multimodal-generation"}, "dataset": {"name": data, "type": data}, "metrics": [metric]}
+        lines.append(f"model-index: {json.dumps([{'name': info.model, 'results': [task]}])}")
+    return "\n".join([*lines, "---"])
+
+
+def _about(info: RunInfo, epochs: int) -> str:
+    options = ", ".join(f"`{k}={v}`" for k, v in info.options.items()) or "all as by default"
+    versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+    return (
+        f"A multi-modal generative model, fitted with mmppl on {info.backend}: {epochs} epochs, seed {info.seed}.\n\n"
+        f"Options: {options}. Versions: {versions}."
+    )
+
+
+def _data(info: RunInfo) -> str:
+    rows = []
+    for name, fields in info.modalities.items():
+        m = Modality(**fields)
+        shape = " x ".join(map(str, m.shape)) or (f"one of {m.categories}" if m.categories else "one")
+        scored = (
+            "categorical" if m.ids else f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
+        )
+        rows.append((name, m.kind, shape, scored))
+    digest = info.data_digest
+    told = f"{digest['rows']:,} training rows.\n\n" if digest else ""
+    return told + _table(("modality", "kind", "shape", "likelihood"), rows)
+
+
+def _metrics(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "Not measured: `mmppl evaluate` has not been run on this state of the run."
+    rows: list[tuple[str, str]] = []
+    for kind in JUDGED:
+        if found["coherence"]:
+            rows.append((f"joint coherence, {kind}", estimate_text(found["coherence"][kind]["joint"])))
+        if found["cross_coherence"]:
+            rows.append((f"cross coherence, {kind}", estimate_text(found["cross_coherence"][kind]["mean"])))
+        if found["frechet"]:
+            names, cells = found["frechet"][kind], frechet_row(found["frechet"][kind])
+            rows += [(f"Frechet distance of {n}, {kind}", cell) for n, cell in zip(names, cells, strict=True)]
+    value = found["log_likelihood"]
+    if value is not None:
+        text, why = likelihood_text(value)
+        rows.append(("log likelihood, nats a tuple", f"{text}, {why}" if why else text))
+        rows.append(("how it was found", "; ".join(likelihood_lines(value))))
+    parts = [f"On the {found['split']} rows; ± is one standard error.", _table(("measure", "value"), rows)]
+    if found.get("prediction"):
+        parts.append(_table(("given", *PREDICTION), prediction_rows(found["prediction"])))
+    return "\n\n".join(parts)
+
+
+def _coverage(found: dict[str, Any] | None) -> str:
+    covered = (found or {}).get("coverage_by_subset")
+    if not covered:
+        return "Not measured: `mmppl report` has not been run on this state of the run."
+    levels = np.asarray(covered["levels"])
+    places = [int(np.abs(levels - level).argmin()) for level in SHOWN]
+    rows = [
+        (name, given.replace("+", ", ") or "nothing", *(f"{share[i]:.2f}" for i in places))
+        for given, part in covered["subsets"].items()
+        for name, share in part["share"].items()
+    ]
+    read = f"How often held-out values fall into predicted sets; {covered['miss']:.2f} off in the mean."
+    return f"{read}\n\n" + _table(("modality", "given", *(f"{levels[i]:.0%} sets" for i in places)), rows)
+
+
+def _warnings(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "Not looked for: `mmppl report` has not been run on this state of the run."
+    return "\n".join(f"- {line}" for line in found["warnings"]) or "Nothing that was looked at says not to trust it."
+
+
+def _use(info: RunInfo) -> str:
+    return (
+        "```python\nimport mmppl\nfrom mmppl.inference import generate\n\n"
+        f'fitted = mmppl.load("path/of/this/folder")  # on {info.backend}; ppl= loads it on the other host\n'
+        "draws = generate(fitted, num=16)\ndraws.show()\n```"
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
+    cells = (" | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows)
+    return "\n".join([*lines, *(f"| {row} |" for row in cells)])

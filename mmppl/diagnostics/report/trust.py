@@ -1,0 +1,72 @@
+"""Trust in a run: every question that was asked of it, what is wrong first."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmppl.diagnostics.diagnosis import warnings_of
+from mmppl.diagnostics.report.page import ranked
+from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
+
+__all__ = ["trust_list"]
+
+NOTHING: dict[str, Any] = dict.fromkeys(("guide_k", "gaps", "coverage_by_subset", "calibration")) | {"energy": {}}
+# What is looked at, in the order of how much falls with it.
+CHAINS, ENERGY, CALIBRATED = "mixing of the chains", "energy of the prior", "calibration of the guide"
+SURE, WEIGHTS, GAP = "coverage of held-out data", "weights of the guide's draws", "answers of the encoder"
+
+
+def trust_list(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """HTML of the findings: what is wrong first, by weight and then by size, what is in order, and what was not asked.
+
+    Arguments:
+        found: A record of :func:`~mmppl.diagnostics.diagnose`.
+        summary: A record of :func:`~mmppl.diagnostics.summarise_posterior`.
+    """
+    wrong: list[tuple[str, str, str]] = []
+    right, unasked = [], []
+    for question, parts in _asked(found, summary).items():
+        bad = [(size, text) for size, texts in parts for text in texts]
+        wrong += [("wrong", f"Wrong: {question}.", text) for _, text in sorted(bad, key=lambda pair: -pair[0])]
+        if parts and not bad:
+            right.append(question)
+        if not parts:
+            unasked.append(question)
+    rest = [
+        (kind, name, ", ".join(names) + ".")
+        for kind, name, names in (("right", "In order:", right), ("", "Not asked:", unasked))
+        if names
+    ]
+    return ranked([*wrong, *rest])
+
+
+def _asked(found: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, list[tuple[float, list[str]]]]:
+    """Each question with its parts: how large a part's answer is, and what is wrong with it, if anything."""
+    covered, calibration, gaps = found["coverage_by_subset"], found["calibration"], found["gaps"]
+    worst = covered["worst"] if covered else []
+    off = [(abs(row[2]), _says(coverage_by_subset={**covered, "worst": [row]})) for row in worst]
+    return {
+        CHAINS: list(_chains(summary)),
+        ENERGY: [(abs(health["gap"]), _says(energy={site: health})) for site, health in found["energy"].items()],
+        CALIBRATED: [(1.0, _says(calibration=calibration))] if calibration else [],
+        SURE: off or ([(0.0, [])] if covered else []),
+        WEIGHTS: [(_above(ks), _says(guide_k={given: ks})) for given, ks in (found["guide_k"] or {}).items()],
+        GAP: [(1.0, _says(gaps=gaps))] if gaps else [],
+    }
+
+
+def _says(**part: Any) -> list[str]:
+    """Warnings of a part of a record alone."""
+    return warnings_of({**NOTHING, **part})
+
+
+def _above(ks: Sequence[float | None]) -> float:
+    return float(sum(k is not None and k > LIMIT_K for k in ks))
+
+
+def _chains(summary: Mapping[str, Any]) -> Iterator[tuple[float, list[str]]]:
+    for site, told in summary["sites"].items():
+        worst = told["r_hat_max"]
+        text = (
+            f"R-hat of '{site}' is up to {worst:.2f}. Run more warm-up and draws, or method='tempered' between modes."
+        )
+        yield worst, [text] if worst > LIMIT_R_HAT else []

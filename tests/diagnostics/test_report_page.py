@@ -1,0 +1,68 @@
+"""Parts of the report: what is wrong comes first, nothing is cut off, held-out curves stand beside the others."""
+
+import re
+
+import numpy as np
+
+from mmppl.diagnostics.report.diagnosis_plots import coverage_charts
+from mmppl.diagnostics.report.page import LONG, table
+from mmppl.diagnostics.report.plots import loss_curves
+from mmppl.diagnostics.report.trust import trust_list
+
+WORST = [["a", "b", -0.1], ["", "a", 0.3]]
+SHARES = {"a": {"share": {"b": [0.4, 0.7]}}, "": {"share": {"a": [0.8, 0.9], "b": [0.5, 0.8]}}}
+FOUND = {
+    "guide_k": {"a": [0.1, 0.9], "b": [0.9, 0.8], "a+b": [0.0, 0.1]},
+    "gaps": {"amortisation": [0.1, 0.2], "approximation": [0.0, 0.0]},
+    "coverage_by_subset": {"levels": [0.5, 0.8], "subsets": SHARES, "miss": 0.1, "worst": WORST},
+    "calibration": None,
+    "energy": {},
+}
+SUMMARY = {"sites": {"z": {"r_hat_max": 1.5}, "w": {"r_hat_max": 1.01}}}
+
+
+def items(html):
+    return re.findall(r'<li class="(\w*)"><b>(.*?)</b> (.*?)</li>', html)
+
+
+def test_what_is_wrong_comes_first_by_weight_and_then_by_size():
+    found = items(trust_list(FOUND, SUMMARY))
+    assert [kind for kind, _, _ in found] == ["wrong"] * 5 + ["right", ""]
+    said = [text for _, _, text in found]
+    assert said[0].startswith("R-hat of &#x27;z&#x27; is up to 1.50")
+    assert "30 points more" in said[1]
+    assert "10 points fewer" in said[2]
+    assert "Given b, PSIS k is above 0.7 for 100%" in said[3]
+    assert "Given a, PSIS k is above 0.7 for 50%" in said[4]
+    assert said[5] == "answers of the encoder."
+    assert said[6] == "energy of the prior, calibration of the guide."
+
+
+def test_a_run_with_nothing_wrong_says_so():
+    fine = {**FOUND, "guide_k": {"a": [0.1]}, "coverage_by_subset": {**FOUND["coverage_by_subset"], "worst": []}}
+    found = items(trust_list(fine, {"sites": {"z": {"r_hat_max": 1.0}}}))
+    assert [kind for kind, _, _ in found] == ["right", ""]
+    assert "mixing of the chains, coverage" in found[0][2]
+
+
+def test_coverage_has_a_chart_of_each_modality():
+    read, charts = coverage_charts(FOUND["coverage_by_subset"])
+    assert "Mean distance 0.100" in read
+    assert [name for name, _ in charts] == ["b", "a"]
+    lines = [svg.count("1 given") + svg.count("nothing given") for _, svg in charts]
+    assert lines == [2, 1]
+    assert coverage_charts(None) == ("", [])
+
+
+def test_a_cell_knows_its_column_and_a_long_one_takes_several_lines():
+    html = table("t", ["", "x", "y"], [["r", "1", "w" * (LONG + 1)]])
+    assert '<td data-label="x">1</td>' in html
+    assert f'<td data-label="y"><span class="long">{"w" * (LONG + 1)}</span></td>' in html
+
+
+def test_held_out_curves_stand_beside_those_of_training():
+    history = [{"epoch": e, "stage": "s", "loss": 3.0 - e, "validation.loss": 4.0 - e} for e in (1, 2, 3)]
+    charts = loss_curves(history)["s"]
+    assert list(charts) == ["loss"]
+    assert "held out" in charts["loss"]
+    assert "held out" not in loss_curves([{"epoch": 1, "stage": "s", "loss": np.pi}])["s"]["loss"]
