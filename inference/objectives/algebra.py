@@ -138,7 +138,7 @@ def gradient_of(backend: Backend, x: Array) -> Array:
 
 
 def _without(backend: Backend, parts: Ingredients, log_w: Array, objective: Any, beta: Any) -> Array:
-    r"""What the other draws make of the bound, for each draw, ``(K, T, N)``.
+    r"""The bound that the other draws make, for each draw, ``(K, T, N)``.
 
     It leaves the draw out, so that taken off the factor of the draw's score it does not bias the gradient: for averaged
     particles the bound of the others, for the importance-weighted bound that bound with the draw's weight replaced by

@@ -1,5 +1,6 @@
 """Chains in the coordinates of a normal, and annealed importance sampling from it to the posterior."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,12 @@ from mmppl.numerics import log_mean_exp, normal_log_density
 
 Array = Any
 
-__all__ = ["annealed_log_weights", "explore", "inverse_temperatures"]
+__all__ = ["annealed_log_weights", "broad_draws", "explore", "inverse_temperatures"]
 
 STEEPNESS = 4.0
 GAIN = 0.5
+# One draw in so many is of a mixture's broad part.
+ONE_IN = 8
 
 
 def inverse_temperatures(steps: int) -> np.ndarray:
@@ -34,6 +37,11 @@ def inverse_temperatures(steps: int) -> np.ndarray:
     """
     raw = 1.0 / (1.0 + np.exp(-STEEPNESS * np.linspace(-1.0, 1.0, steps + 1)))
     return (raw - raw[0]) / (raw[-1] - raw[0])
+
+
+def broad_draws(num: int) -> int:
+    """Number of draws of the broad part of the mixture that annealing starts from, among so many in all."""
+    return -(-num // ONE_IN)
 
 
 def explore(
@@ -95,9 +103,7 @@ def annealed_log_weights(
     centers: Array,
     center: Array,
     whiten: Array,
-    share: Array,
-    betas: Array,
-    increments: Array,
+    path: Array,
 ) -> tuple[Array, Array]:
     r"""Log weights of annealed importance sampling, K chains for each of N data.
 
@@ -120,16 +126,14 @@ def annealed_log_weights(
         kernel: Its transitions are those of the chains.
         log_target: log p, not normalised, ``(K, N, D)`` to ``(K, N)``.
         noise: From the first state to that of all J - 1 transitions, stacked.
-        start: Draws y of q, ``(K, N, D)``.
+        start: Draws y of q, ``(K, N, D)``, as many of its broad part as :func:`broad_draws` says.
         mean: m, ``(N, D)``.
         scale: L, ``(N, D, D)``.
         step_size: That of all transitions, ``(N,)``; sizes that adapt to the chains they move would spoil the weights.
         centers: :math:`\mu_c`, ``(C, N, D)``.
         center: b, ``(N, D)``.
         whiten: W, lower triangular, ``(N, D, D)``.
-        share: :math:`\alpha`, that of the broad normal's among the draws.
-        betas: :math:`\beta_1` to :math:`\beta_{J-1}`.
-        increments: :math:`\beta_j - \beta_{j-1}`, J of them.
+        path: :math:`\beta_0 = 0` to :math:`\beta_J = 1`.
 
     Returns:
         log w and :math:`\log q_0(y_0) / q(y_0)` with :math:`q_0` the first part of q, ``(K, N)`` both.
@@ -138,6 +142,9 @@ def annealed_log_weights(
     log_volume = xp.sum(xp.log(xp.linalg.diagonal(scale)), axis=-1)
     zero = xp.zeros_like(start[..., 0])
 
+    share = broad_draws(start.shape[0]) / start.shape[0]
+    log_share, log_rest = math.log(share), math.log1p(-share) if share < 1.0 else -math.inf
+    betas, increments = path[1:-1], path[1:] - path[:-1]
     log_whiten = xp.sum(xp.log(xp.linalg.diagonal(whiten)), axis=-1)
 
     def log_near(y: Array) -> Array:
@@ -148,7 +155,7 @@ def annealed_log_weights(
 
     def log_start(y: Array) -> Array:
         broad = xp.sum(normal_log_density(_turned(xp, y - center, whiten), 0.0), axis=-1) + log_whiten
-        return xp.logaddexp(log_near(y) + xp.log1p(-share), broad + xp.log(share))
+        return xp.logaddexp(log_near(y) + log_rest, broad + log_share)
 
     def log_end(y: Array) -> Array:
         return log_target(_out(xp, y, mean, scale)) + log_volume

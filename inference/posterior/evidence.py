@@ -9,7 +9,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.inference.host import PPL
-from mmppl.inference.posterior.annealing import annealed_log_weights, explore, inverse_temperatures
+from mmppl.inference.posterior.annealing import annealed_log_weights, broad_draws, explore, inverse_temperatures
 from mmppl.inference.posterior.normal_fit import Normal, first_fit, modes, next_fit, widened
 from mmppl.inference.posterior.psis import FEWEST, pareto_k
 from mmppl.inference.posterior.trust import LIMIT_K
@@ -26,8 +26,6 @@ DRAWS = {"importance": 1000, "normal": 1000, "annealed": 128, "bound": 64}
 # first explored lets chains cross to modes of which the guide knows nothing; they cool down before the later fits.
 CHAINS, TRANSITIONS, HOTTEST = 32, 20, 0.01
 POWERS = (np.full(TRANSITIONS, HOTTEST), np.geomspace(HOTTEST, 1.0, TRANSITIONS), *3 * (np.ones(TRANSITIONS),))
-# One draw in so many is of the broad normal.
-ONE_IN = 8
 # Roundings of a log weight that is a sum of many terms.
 ROUNDINGS = 32.0
 
@@ -176,7 +174,7 @@ def _objective(ppl: PPL, num: int, average: bool) -> Any:
 
 
 def _average(fitted: Fitted, data: Batch) -> bool:
-    """Whether each particle has its own draws outside the plate of the data.
+    """Tells whether each particle is to have its own draws outside the plate of the data.
 
     Where nothing is drawn there, what is observed there must not depend on the latents of a datum, or it would be in no
     datum's weight; particles that are not averaged see to that.
@@ -260,12 +258,11 @@ def _from_normal(
     for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
         own, again = fits.of(rows), _again(seed + 2, int(rows[0]))
         eps = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
-        few, near = -(-num // ONE_IN), own.centers[np.arange(num) % len(own.centers)] + eps
+        few, near = broad_draws(num), own.centers[np.arange(num) % len(own.centers)] + eps
         start = np.concatenate([own.normal.into(own.broad.out(eps[:few])), near[few:]])
         arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size, "centers": own.centers}
-        arrays |= {"center": own.normal.into(own.broad.mean), "share": np.array(few / num)}
+        arrays |= {"center": own.normal.into(own.broad.mean), "path": path}
         arrays["whiten"] = np.tril(np.linalg.solve(own.broad.scale, own.normal.scale))
-        arrays |= {"betas": path[1:-1], "increments": np.diff(path)}
         found = host.on_real_line(
             fitted.model, own.like, data[rows], annealed_log_weights, kernel, steps - 1, again, arrays
         )
