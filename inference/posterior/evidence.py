@@ -143,7 +143,7 @@ def _objective(ppl: PPL, num: int, average: bool) -> Any:
 
 
 def _average(fitted: Fitted, data: Batch) -> bool:
-    """Whether each particle has its own draws outside the plate of the data.
+    """Tells whether each particle is to have its own draws outside the plate of the data.
 
     Where nothing is drawn there, what is observed there must not depend on the latents of a datum, or it would be in no
     datum's weight; particles that are not averaged see to that.
