@@ -62,7 +62,7 @@ class Ingredients(NamedTuple):
         return self._replace(log_ratio=xp.broadcast_to(xp.clip(mean, max=-bits), self.log_ratio.shape))
 
     def of_the_others(self, backend: Backend, bits: float) -> "Ingredients":
-        """For each particle the means over the others, the divergence among them as :meth:`free` has it."""
+        """Means over the other particles, for each, the divergence among them as :meth:`free` has it."""
 
         def mean(x: Array) -> Array:
             return (backend.xp.sum(x, axis=0, keepdims=True) - x) / (x.shape[0] - 1)
@@ -138,7 +138,7 @@ def gradient_of(backend: Backend, x: Array) -> Array:
 
 
 def _without(backend: Backend, parts: Ingredients, log_w: Array, objective: Any, beta: Any) -> Array:
-    r"""The bound that the other draws make, for each draw, ``(K, T, N)``.
+    r"""The bound as the other draws make it, for each draw, ``(K, T, N)``.
 
     It leaves the draw out, so that taken off the factor of the draw's score it does not bias the gradient: for averaged
     particles the bound of the others, for the importance-weighted bound that bound with the draw's weight replaced by

@@ -134,10 +134,10 @@ CASES = {
     "IWAE, beta 2, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "beta": 2.0}),
     "averaged, stl": (lambda d: Experts(d, "Product"), "ELBO", 4, {"gradient": "stl", "average": True}),
     "averaged, free bits, score": (
-        lambda d: Experts(d, "Product"),
+        lambda d: Experts(d, "MixtureOfExperts"),
         "ELBO",
         4,
-        {"gradient": "score", "average": True, "free_bits": 0.3},
+        {"gradient": "score", "average": True, "free_bits": 0.1, "beta": 3.0},
     ),
     "mixture within, dreg": (lambda d: Experts(d, "MixtureOfExperts"), "ELBO", 4, {"gradient": "dreg"}),
     "MMVAE, stl": (lambda d: Experts(d, "MixtureOfExperts"), "MMVAE", 1, {"gradient": "stl"}),
