@@ -44,11 +44,12 @@ BEFORE = {
     "options and data": (352, 121, 39),
     "threads, on Pyro": (80, 40, 15),
 }
-ARGUED = """What is taken on purpose: truth values as the numbers 0 and 1 in data; whole numbers where any number is meant,
-up to the largest of single precision; labels of any type, NaN too, which no program is shown unless they are numbers;
-modalities of a batch that a program does not have; precision that a caller asks the host for, as by torch.autocast; and
-what hosts say in the strict modes of JAX (rank promotion, dtype promotion, transfer guard), which are the caller's
-wish."""
+ARGUED = """
+Taken on purpose: truth values as the numbers 0 and 1 in data; whole numbers where any number is meant, up to the
+largest of single precision; labels of any type, NaN too, of which a program is shown numbers alone; modalities of a
+batch that a program does not have; precision that a caller asks the host for, as by torch.autocast; and what hosts say
+in the strict modes of JAX (rank promotion, dtype promotion, transfer guard), which are the caller's wish.
+"""
 
 
 def main() -> None:
@@ -212,8 +213,7 @@ def page(rows: dict[Cell, Row]) -> str:
     told = "Before the checks were written, fewer calls of the same families were counted:"
     before = table(("family", "calls", "foreign", "accepted"), [[name, *counts] for name, counts in BEFORE.items()])
     rest = "Changes of the data of a run that is gone on with were not noticed at all."
-    rest += f"\n\n{ARGUED}"
-    return "\n".join([*head, *after, "", told, "", *before, "", rest]) + "\n"
+    return "\n".join([*head, *after, "", told, "", *before, "", rest]) + f"\n{ARGUED}"
 
 
 if __name__ == "__main__":
