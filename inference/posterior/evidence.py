@@ -110,10 +110,11 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
                     fits, fitted_rows = fitted_normals(fitted, data[left], how.chunk, seed), left
                 own = fits.of(np.searchsorted(fitted_rows, left))
                 steps = how.steps if method == "annealed" else 1
-                weights = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
+                weights, near = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
+                new = _summarise(weights, near, method)
             else:
-                weights = _from_guide(fitted, data[left], how.draws[method], how.chunk, seed), None
-        new = _summarise(*weights, method)
+                weights = _from_guide(fitted, data[left], how.draws[method], how.chunk, seed)
+                new = _summarise(weights, None, method)
         # The first method stands where k is no number, and a later one where its own is less.
         better = (new.pareto_k < found.pareto_k[left]) | (method == how.methods[0])
         for every, part in zip(found, new, strict=True):

@@ -96,7 +96,9 @@ def widened(normal: Normal, z: np.ndarray, chains: int) -> Normal:
     factor = np.where(far, np.sqrt(np.where(far, value, 1.0)), 1.0)
     moved = (vector @ (far * (vector.swapaxes(-1, -2) @ mean[..., None])[..., 0])[..., None])[..., 0]
     turned = normal.scale @ (vector * factor[..., None, :])
-    scale = np.where(far.any(-1)[:, None, None], np.linalg.cholesky(turned @ turned.swapaxes(-1, -2)), normal.scale)
+    scale = np.where(
+        np.asarray(far.any(-1))[:, None, None], np.linalg.cholesky(turned @ turned.swapaxes(-1, -2)), normal.scale
+    )
     return Normal(normal.mean + (normal.scale @ moved[..., None])[..., 0], scale)
 
 
@@ -106,7 +108,7 @@ class Modes(NamedTuple):
     Arguments:
         normal: Their mean and covariance; in its coordinates each of them has the identity.
         centers: Their means in its coordinates, ``(C, N, D)``.
-        narrower: By how much a length in the coordinates of the last fit is longer in its, ``(N,)``.
+        narrower: Factor by which a length in the coordinates of the last fit is longer in its own, ``(N,)``.
     """
 
     normal: Normal
@@ -135,7 +137,7 @@ def modes(last: Normal, y: np.ndarray, score: np.ndarray) -> Modes:
     """
     shape = y.shape[2:]
     together = next_fit(last, y.reshape(-1, *shape), score.reshape(-1, *shape))
-    far = _far(together, last.out(y.reshape(-1, *shape)), y.shape[1])[0].any(-1)
+    far = np.asarray(_far(together, last.out(y.reshape(-1, *shape)), y.shape[1])[0].any(-1))
     own, slope = y.mean(axis=0), score.mean(axis=0)
     cov = _covariance((y - own).reshape(-1, *shape), (score - slope).reshape(-1, *shape))[1]
     centers = last.out(own + (cov @ slope[..., None])[..., 0])
@@ -157,7 +159,7 @@ def _far(normal: Normal, z: np.ndarray, chains: int) -> tuple[np.ndarray, np.nda
 
 
 def _covariance(y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The means of draws and scores applied: the fit's mean ``(N, D)`` and covariance ``(N, D, D)``."""
+    """Mean ``(N, D)`` and covariance ``(N, D, D)`` of the normal of draws and scores, ``(K, N, D)``."""
     draws, scores = (_moments(x) for x in (y, score))
     half, unhalf = _roots(scores[1])
     cov = unhalf @ _roots(half @ draws[1] @ half)[0] @ unhalf
