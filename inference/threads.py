@@ -26,7 +26,7 @@ WITHIN = (
     "programs in one thread, or in processes."
 )
 # Handlers that change no result of mmppl's, whose draws are of its own seeds.
-HARMLESS = {"seed", "block", "SeedMessenger", "BlockMessenger"}
+HARMLESS = {"seed", "block", "trace", "SeedMessenger", "BlockMessenger", "TraceMessenger"}
 
 _FILTERS = threading.RLock()
 

@@ -14,6 +14,7 @@ from mmppl.batch import Batch
 from mmppl.errors import ObjectiveError
 from mmppl.inference.objectives.runs import Layout, Program, Runs
 from mmppl.inference.objectives.terms import Draws, Scores, Terms
+from mmppl.nets.bound import evaluated_once
 from mmppl.sites import PLATE, Site, alone, data_plate, factors_of, in_plate, per_datum, plate_scale, total
 
 Array = Any
@@ -209,9 +210,12 @@ class Evaluation:
         """One run of the guide for each particle and term."""
         xp, shape, several, known, log_q = self.backend.xp, how["shape"], how["several"], {}, None
         if not how["linear"]:
-            # What lies outside the plate is drawn once, from what the whole batch says; this run moves no network.
+            # What lies outside the plate is drawn once, from what the whole batch says; this run moves no network, and
+            # the runs that do are not answered from what it has computed.
             every = xp.stack([self.batch.present[name] for name in self.batch.modalities], axis=-1)
-            first = self._split(self.runs.run(self.guide, self._seen(every, several), rng=self.runs.keys(0, ())), how)
+            with evaluated_once():
+                found = self.runs.run(self.guide, self._seen(every, several), rng=self.runs.keys(0, ()))
+            first = self._split(found, how)
             lost = [n for n in first.outside if n in first.auxiliary]
             if lost:
                 raise ObjectiveError(

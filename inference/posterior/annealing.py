@@ -148,10 +148,12 @@ def annealed_log_weights(
     log_whiten = xp.sum(xp.log(xp.linalg.diagonal(whiten)), axis=-1)
 
     def log_near(y: Array) -> Array:
-        # log N(y; mu, I) by products, so that no array has C times the draws' coordinates.
-        product = xp.moveaxis(xp.matmul(xp.moveaxis(centers, 0, 1), xp.moveaxis(y, 0, -1)), 0, -1)
-        near = log_mean_exp(product - 0.5 * xp.sum(centers * centers, axis=-1)[:, None])
-        return near + xp.sum(normal_log_density(y, 0.0), axis=-1)
+        # One mode after the other, so that no array has C times the draws' coordinates; |y - mu|^2 as a sum of products
+        # would lose what distances between modes have above their widths.
+        def one(carry: Array, center: Array) -> tuple[Array, Array]:
+            return carry, xp.sum(normal_log_density(y - center, 0.0), axis=-1)
+
+        return log_mean_exp(backend.scan(one, zero, centers)[1])
 
     def log_start(y: Array) -> Array:
         broad = xp.sum(normal_log_density(_turned(xp, y - center, whiten), 0.0), axis=-1) + log_whiten

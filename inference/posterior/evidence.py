@@ -145,18 +145,20 @@ def _summarise(log_weight: np.ndarray, log_near: np.ndarray | None, method: str)
         k = np.full(log_weight.shape[1], -np.inf)
         return Estimates(log_weight.mean(axis=0), log_weight.std(axis=0, ddof=1) / root, k, methods)
     value = log_mean_exp(log_weight)
-    weight = np.exp(log_weight - value)
-    if log_near is not None:
-        control = np.exp(log_near.astype(np.float64)) - 1.0
+    some = np.isfinite(value)  # where no draw has any weight the value is -inf, and its error infinite
+    weight, fitted_slopes = np.exp(log_weight - np.where(some, value, 0.0)), 0
+    if log_near is not None and len(weight) >= FEWEST:
+        fitted_slopes, control = 1, np.exp(log_near.astype(np.float64)) - 1.0
         rest = control - control.mean(axis=0)
         slope = (rest * weight).sum(axis=0) / np.maximum((rest * rest).sum(axis=0), np.finfo(float).tiny)
         left = weight - slope * control
         # Few draws with heavy tails may leave nothing; their k says that they are not to be trusted.
         weight = np.where(left.mean(axis=0) > 0.0, left, weight)
-    mean = weight.mean(axis=0)
-    value, error = value + np.log(mean), weight.std(axis=0, ddof=1) / mean / root
+    mean = np.where(some, weight.mean(axis=0), 1.0)
+    value, error = value + np.log(mean), weight.std(axis=0, ddof=1 + fitted_slopes) / mean / root
     # Weights that differ by rounding alone have a tail of noise.
-    spread = log_weight.max(axis=0) - np.median(log_weight, axis=0)
+    with np.errstate(invalid="ignore"):
+        spread = log_weight.max(axis=0) - np.median(log_weight, axis=0)
     flat = spread <= ROUNDINGS * rounding * np.maximum(np.abs(value), 1.0)
     k = np.where(flat & (len(log_weight) >= FEWEST), -np.inf, pareto_k(log_weight))
     return Estimates(value, np.hypot(error, rounding * np.abs(value)), k, methods)
@@ -258,9 +260,11 @@ def _from_normal(
     out = []
     for rows, new in _blocks(len(data), _size(len(data), chunk // num)):
         own, again = fits.of(rows), _again(seed + 2, int(rows[0]))
-        eps = np.random.default_rng(again).standard_normal((num, *own.normal.mean.shape))
-        few, near = broad_draws(num), own.centers[np.arange(num) % len(own.centers)] + eps
-        start = np.concatenate([own.normal.into(own.broad.out(eps[:few])), near[few:]])
+        rng = np.random.default_rng(again)
+        eps, few = rng.standard_normal((num, *own.normal.mean.shape)), broad_draws(num)
+        # As many draws of every mode as can be; which have one more is left to chance.
+        chains = rng.permutation(len(own.centers))[np.arange(num - few) % len(own.centers)]
+        start = np.concatenate([own.normal.into(own.broad.out(eps[:few])), own.centers[chains] + eps[few:]])
         arrays = {**own.normal._asdict(), "start": start, "step_size": own.step_size, "centers": own.centers}
         arrays |= {"center": own.normal.into(own.broad.mean), "path": path}
         arrays["whiten"] = np.tril(np.linalg.solve(own.broad.scale, own.normal.scale))

@@ -108,7 +108,7 @@ class Modes(NamedTuple):
     Arguments:
         normal: Their mean and covariance; in its coordinates each of them has the identity.
         centers: Their means in its coordinates, ``(C, N, D)``.
-        narrower: Factor by which a length in the coordinates of the last fit is longer in its own, ``(N,)``.
+        narrower: Largest factor by which lengths in the coordinates of the last fit are longer in its own, ``(N,)``.
     """
 
     normal: Normal
@@ -145,8 +145,9 @@ def modes(last: Normal, y: np.ndarray, score: np.ndarray) -> Modes:
         far[:, None, None], np.linalg.cholesky(last.scale @ cov @ last.scale.swapaxes(-1, -2)), together.scale
     )
     normal = Normal(np.where(far[:, None], centers.mean(axis=0), together.mean), scale)
-    lengths = [np.log(np.diagonal(x, axis1=-2, axis2=-1)).mean(axis=-1) for x in (last.scale, scale)]
-    narrower = np.where(far, np.exp(lengths[0] - lengths[1]), 1.0)
+    # The last step size suits the narrowest direction, which is where coordinates have become longest.
+    longest = np.linalg.norm(np.linalg.solve(scale, last.scale), ord=2, axis=(-2, -1))
+    narrower = np.where(far, longest, 1.0)
     return Modes(normal, np.where(far[:, None], normal.into(centers), 0.0), narrower)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,12 +25,15 @@ __all__ = [
     "given_by_host",
     "load",
     "load_parts",
+    "originals",
     "ready",
     "resting",
     "unmoved",
 ]
 
 DIVIDER = "$$$"  # Pyro's, between the name of a network and that of a parameter in it
+# What modules had before an Apart gave them others.
+_ORIGINALS: WeakKeyDictionary[Module, tuple[dict, dict]] = WeakKeyDictionary()
 _TAKE: ContextVar[Callable[[Module], None] | None] = ContextVar("mmppl_take", default=None)
 
 
@@ -67,9 +71,10 @@ class Buffers:
 
 
 class Apart:
-    """Parameters and buffers that modules have within the context alone; afterwards each has its own again.
+    """Parameters and buffers of their own that modules have from the context on, until :func:`originals`.
 
-    Nothing is written in place, so that a graph made within may be followed back afterwards.
+    They stay after the context, since a distribution that a program has made may run a module when it is asked for a
+    density. Nothing is written in place, so that a graph made within may be followed back afterwards.
 
     Arguments:
         modules: The modules; what they have within is at first a copy of what they have.
@@ -85,7 +90,7 @@ class Apart:
             )
             for module in modules
         ]
-        self.before: list[list[tuple[dict, dict]]] = []
+        self.depth = 0
 
     def _copy(self, x: Parameter) -> Parameter:
         if id(x) not in self.copies:
@@ -93,15 +98,24 @@ class Apart:
         return self.copies[id(x)]
 
     def __enter__(self) -> None:
-        self.before.append([(dict(module._parameters), dict(module._buffers)) for module, *_ in self.within])
-        for module, parameters, buffers in self.within:
-            _exchange(module, parameters, buffers)
+        self.depth += 1
+        if self.depth == 1:
+            for module, parameters, buffers in self.within:
+                _ORIGINALS.setdefault(module, (dict(module._parameters), dict(module._buffers)))
+                _exchange(module, parameters, buffers)
 
     def __exit__(self, *args: Any) -> None:
-        for (module, parameters, buffers), before in zip(self.within, self.before.pop(), strict=True):
+        self.depth -= 1
+        for module, parameters, buffers in self.within:
             parameters.update(module._parameters)
             buffers.update(module._buffers)
-            _exchange(module, *before)
+
+
+def originals() -> None:
+    """Gives modules the parameters and buffers back that they had before an :class:`Apart`."""
+    for module, before in list(_ORIGINALS.items()):
+        _exchange(module, *before)
+    _ORIGINALS.clear()
 
 
 def _exchange(module: Module, parameters: dict, buffers: dict) -> None:
@@ -287,9 +301,9 @@ def load(networks: Mapping[str, Module], params: Iterable[str], values: Mapping[
             _put(networks[name], full.removeprefix(f"{name}."), values[full])
 
 
-def load_parts(parts: Mapping[str, Module], values: Mapping[str, np.ndarray]) -> None:
-    """Gives single modules, by the beginning of their public names, the buffers of their own that they kept."""
-    for prefix, part in parts.items():
+def load_parts(parts: Iterable[tuple[str, Module]], values: Mapping[str, np.ndarray]) -> None:
+    """Gives single modules, beside the beginning of their public names, the buffers of their own that they kept."""
+    for prefix, part in parts:
         for buffer in list(part._buffers):
             if f"{prefix}{buffer}" in values:
                 _put(part, buffer, values[f"{prefix}{buffer}"])

@@ -8,6 +8,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 
 from mmppl.errors import InferenceError, MMPPLError
 from mmppl.inference.threads import Alone
+from mmppl.pyro.networks import originals
 
 __all__ = ["alone", "gradients"]
 
@@ -23,6 +24,8 @@ def gradients() -> Iterator[None]:
 def running() -> Iterator[None]:
     """The same, where a distribution that refuses its parameters, as NaN, is told in mmppl's terms.
 
+    At the end modules that a program has in common with others are as they were.
+
     Raises:
         InferenceError: With what Pyro says.
     """
@@ -36,6 +39,8 @@ def running() -> Iterator[None]:
                 "A distribution of the program was given parameters that it may not have, such as NaN; see that the "
                 f"data have the units that the program is for. {error}"
             ) from error
+        finally:
+            originals()
 
 
 alone = Alone("Pyro", _PYRO_STACK, running)

@@ -87,7 +87,7 @@ class Trainer:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
         batch = as_batch(batch)
         networks = [m for network in self.store.networks.values() for m in network.modules()]
-        before = Buffers([*networks, *self.store.parts.values()])
+        before = Buffers([*networks, *(part for _, part in self.store.parts)])
         with self._training():
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad()

@@ -19,7 +19,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.shipped import is_shipped, mark_shipped
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
-from mmppl.pyro.networks import DIVIDER, Apart, buffers_of, evaluated, given_by_host, load, load_parts
+from mmppl.pyro.networks import DIVIDER, Apart, buffers_of, evaluated, given_by_host, load, load_parts, originals
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch, own_modules
 from mmppl.pyro.threads import alone
@@ -31,16 +31,16 @@ class Store:
     """Parameters and networks of a fit's own, so that fits meet neither in Pyro's global store nor in a program.
 
     Networks that a program gives to ``pyro.module`` itself, not to ``mm.net``, stay the program's: ``shared``. So do
-    the parts of Pyro's own modules that keep buffers: ``parts``, by the beginning of their names.
+    the parts of Pyro's own modules that keep buffers: ``parts``, beside the beginning of their names.
     """
 
     def __init__(self) -> None:
         self.state: dict = {"params": {}, "constraints": {}}
         self.modules: dict[str, torch.nn.Module] = {}
         self.shared: dict[str, torch.nn.Module] = {}
-        self.parts: dict[str, PyroModule] = {}
+        self.parts: list[tuple[str, PyroModule]] = []  # with the beginning of their public names
         self.theirs: dict[int, torch.nn.Module] = {}  # every module that is the program's, by ``id``
-        self.apart: Any = nullcontext()
+        self.apart: Apart | None = None
         self.known: dict = {}  # networks whose parameters the store has; to ask it again takes a tenth of a step
 
     @property
@@ -50,7 +50,9 @@ class Store:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        with self.apart, pyro.get_param_store().scope(self.state), own_modules(self.modules):
+        if self.apart is None:
+            originals()
+        with self.apart or nullcontext(), pyro.get_param_store().scope(self.state), own_modules(self.modules):
             yield
 
     def set_apart(self) -> None:
@@ -71,7 +73,7 @@ class Store:
         params = self.state["params"]
         self.shared = given_by_host(met.values(), params, self.modules)
         found = [part for part in met.values() if isinstance(part, PyroModule) and part._buffers]
-        self.parts = {f"{part._pyro_name}.".lstrip("."): part for part in found}
+        self.parts = [(f"{part._pyro_name}.".lstrip("."), part) for part in found]
         guides = [part for part in met.values() if isinstance(part, AutoGuide)]  # which make their parts as they run
         ours = {id(part) for network in (*self.modules.values(), *guides) for part in network.modules()}
         roots = [part for part in (program.model, program.guide) if isinstance(part, torch.nn.Module)]
@@ -98,7 +100,7 @@ class Store:
         out: dict[str, np.ndarray] = {}
         for name, network in self.networks.items():
             out |= {f"{name}.{path}": array(x) for path, x in buffers_of(name, network, self.state["params"]).items()}
-        for prefix, part in self.parts.items():
+        for prefix, part in self.parts:
             out |= {f"{prefix}{buffer}": array(x) for buffer, x in part._buffers.items() if x is not None}
         return out
 
