@@ -44,6 +44,12 @@ class Fitted:
             raise OptionError(f"Expected a program and weights, arrays by name; got a {got[0]} and a {got[1]}.")
         object.__setattr__(self, "history", History(self.history))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise OptionError(
+            "Expected Fitted.save(path) and mmppl.load(path) to keep or send a fit; got copy or pickle, which cannot take the "
+            "functions of its program."
+        )
+
     def __repr__(self) -> str:
         return display.limited([self._title(), *(f"  {line}" for line in self._said())])
 

@@ -1,6 +1,8 @@
 """Run folders written by ``fit(out=)`` and ``Fitted.save``, read back by ``mmppl.load``."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -70,6 +72,12 @@ def test_what_is_there_is_not_lost(ppl, tmp_path):
     mld = models.mld(LINEAR.modalities, ppl=ppl, latent_dim=2, coders=coders)
     with pytest.raises(OptionError, match=r"got functions for \['coders'\]"):
         Fitted(mld, {}).save(tmp_path / "mld")
+
+
+@pytest.mark.parametrize("keep", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_fit_is_neither_copied_nor_pickled(ppl, keep):
+    with pytest.raises(OptionError, match=r"Expected Fitted.save\(path\) and mmppl.load\(path\).*; got copy or pickle"):
+        keep(Fitted(small(ppl), {}))
 
 
 @pytest.mark.parametrize(
