@@ -66,8 +66,8 @@ def main() -> None:
     asked = parser.parse_args()
     python, digits = environment(), load("polydigits")
     classifiers = train_classifiers(digits)
-    folder = KEPT / str(asked.epochs)
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = KEPT / str(asked.epochs)
+    kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         splits = {"train": digits.train, "test": digits.test}
@@ -75,15 +75,15 @@ def main() -> None:
         total = asked.epochs * (len(digits.train) // TRAINING["batch_size"])
         for system in asked.systems.split(","):
             for seed in map(int, asked.seeds.split(",")):
-                path = folder / f"{system}_{seed}.json"
+                path = kept / f"{system}_{seed}.json"
                 if path.exists():
                     continue
                 found = compete(system, seed, python, data, digits, classifiers, total, asked.rounds)
                 path.write_text(json.dumps(found))
                 for side, row in found.items():
                     print(system, seed, side, {k: round(v, 3) for k, v in row.items()}, flush=True)
-                PATH.write_text(page(read(folder), asked, python))
-    PATH.write_text(page(read(folder), asked, python))
+                PATH.write_text(page(read(kept), asked, python))
+    PATH.write_text(page(read(kept), asked, python))
 
 
 def read(folder: Path) -> dict[tuple[str, str], list[dict[str, float]]]:

@@ -9,6 +9,7 @@ from mmppl import display
 from mmppl.batch import Modality
 from mmppl.checks import at_least, checked
 from mmppl.drawing import draw_values
+from mmppl.errors import DataError, ModalityError
 
 __all__ = ["Draws"]
 
@@ -42,12 +43,17 @@ class Draws(dict[str, np.ndarray]):
         return display.page(self._title(), display.table(header, rows))
 
     def _title(self) -> str:
-        shape = next(iter(self.values())).shape
+        shape = next((shape for value in self.values() if len(shape := _shape(value)) > self.given), None)
+        if shape is None:
+            return "Draws: none"
         return f"Draws: {shape[0]} of each of {shape[1]} rows" if self.given else f"Draws: {shape[0]} from the prior"
 
     def _rows(self) -> list[tuple[str, ...]]:
-        shapes = {name: " x ".join(map(str, value.shape)) for name, value in self.items()}
-        rows = [(name, self.modalities[name].kind, f"{shapes[name]}, {value.dtype}") for name, value in self.items()]
+        rows = []
+        for name, value in self.items():
+            kind = self.modalities[name].kind if name in self.modalities else "no modality"
+            shape = " x ".join(map(str, _shape(value))) or "one value"
+            rows.append((str(name), kind, f"{shape}, {getattr(value, 'dtype', type(value).__name__)}"))
         return [("modality", "kind", "array"), *rows]
 
     @checked(rows=at_least(1))
@@ -63,9 +69,13 @@ class Draws(dict[str, np.ndarray]):
 
         Returns:
             The figure of matplotlib, which a notebook shows.
+
+        Raises:
+            ModalityError: If a key has been put in that is no modality.
+            DataError: If there is nothing to show, or an array has no longer the shape of its modality's draws.
         """
-        values = {name: value if self.given else value[:, None] for name, value in self.items()}
-        number = min(rows, next(iter(values.values())).shape[1])
+        values = {name: value if self.given else value[:, None] for name, value in self._checked().items()}
+        number = min(rows, *(value.shape[1] for value in values.values()))
         figure = display.figure(PLACE * number + 0.8, PLACE * len(values) + 0.3)
         places = figure.subplots(len(values), number, squeeze=False)
         for line, (name, value) in zip(places, values.items(), strict=True):
@@ -76,3 +86,29 @@ class Draws(dict[str, np.ndarray]):
         for row, place in enumerate(places[0]):
             place.set_title(f"row {row}" if self.given else "from the prior", fontsize="small")
         return figure
+
+    def _checked(self) -> dict[str, np.ndarray]:
+        """The arrays, each of a modality and with draws, and rows, to show."""
+        unknown = [name for name in self if name not in self.modalities]
+        if unknown:
+            raise ModalityError(
+                f"Expected draws of modalities among {list(self.modalities)}; got {unknown[0]!r} too. Take it out "
+                "before show()."
+            )
+        if not self:
+            raise DataError("Expected draws of one modality or more to show; got none. Generate them again.")
+        axes = ("K", "N") if self.given else ("K",)
+        values = {name: np.asarray(value) for name, value in self.items()}
+        for name, value in values.items():
+            shape, lead = tuple(self.modalities[name].shape), value.shape[: len(axes)]
+            if value.shape[len(axes) :] != shape or len(lead) < len(axes) or 0 in lead:
+                raise DataError(
+                    f"Expected draws of '{name}' of shape ({', '.join((*axes, *map(str, shape)))}), each axis at least "
+                    f"1; got {value.shape}. Show draws as generate returns them, of one row or more."
+                )
+        return values
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Shape of an array of any host; that of one value, where there is none."""
+    return tuple(getattr(value, "shape", ()))

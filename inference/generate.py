@@ -122,20 +122,27 @@ def _rows(
                 hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
             draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
         for name in names:
-            _check_finite(name, draws[name], start)
+            _check_finite(name, draws[name], start, empty)
         parts.append({n: keep(fitted.program.modalities[n].typed(draws[n], mean), rows, n) for n in names})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
 
 
-def _check_finite(name: str, draws: np.ndarray, start: int) -> None:
-    """Refuses draws ``(K, N, *event)`` that are not numbers: what is given is then far from what was fitted."""
+def _check_finite(name: str, draws: np.ndarray, start: int, empty: np.ndarray) -> None:
+    """Refuses draws ``(K, N, *event)`` that are not numbers: what is given, or the fit, is then wrong."""
     bad = ~np.isfinite(draws)
-    if bad.any():
-        rows = start + np.flatnonzero(bad.any(tuple(i for i in range(bad.ndim) if i != 1)))
+    if not bad.any():
+        return
+    rows = bad.any(tuple(i for i in range(bad.ndim) if i != 1))
+    given = start + np.flatnonzero(rows & ~empty)
+    if given.size:
         raise InferenceError(
-            f"Draws of modality '{name}' are NaN or infinite in rows {rows[:5].tolist()}. See that what is given has "
+            f"Draws of modality '{name}' are NaN or infinite in rows {given[:5].tolist()}. See that what is given has "
             "the units of the data that the program was fitted to."
         )
+    raise InferenceError(
+        f"Draws of modality '{name}' are NaN or infinite where nothing is given, from the prior. Look at the losses of "
+        "the fit (fitted.history), and fit again, with a smaller learning rate or clip=."
+    )
 
 
 def keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:

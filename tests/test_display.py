@@ -11,6 +11,7 @@ from mmppl import Batch, Modality, models
 from mmppl.data import load
 from mmppl.data.dataset import Dataset
 from mmppl.diagnostics import Coverage, CoverageBySubset
+from mmppl.errors import DataError, ModalityError
 from mmppl.inference import Draws, Fitted, History, LogLikelihood, Posterior
 from mmppl.sde import VP
 from mmppl.sde.solvers import Heun
@@ -134,6 +135,31 @@ def test_draws_show_images_shares_and_intervals():
     from_prior = Draws({"age": age[:, 0]}, modalities, given=False)
     check(from_prior, "101 from the prior")
     assert len(from_prior.show().axes) == 1
+
+
+def test_draws_whose_keys_have_changed_show_themselves_and_are_refused_by_name():
+    def draws(rows=2):
+        return Draws({"a": np.zeros((5, rows, 3)), "b": np.zeros((5, rows, 3))}, modalities)
+
+    modalities = {"a": Modality((3,)), "b": Modality((3,))}
+    added, fewer, cleared = draws(), draws(), draws()
+    added["c"] = np.ones(())
+    check(added, "5 of each of 2 rows", "no modality", "one value, float64")
+    with pytest.raises(ModalityError, match="got 'c' too. Take it out before show"):
+        added.show()
+    del fewer["a"]
+    check(fewer, "5 of each of 2 rows")
+    assert len(fewer.show().axes) == 2
+    cleared.clear()
+    check(cleared, "Draws: none")
+    with pytest.raises(DataError, match="Expected draws of one modality or more to show; got none"):
+        cleared.show()
+    check(draws(rows=0), "5 of each of 0 rows")
+    with pytest.raises(DataError, match=r"draws of 'a' of shape \(K, N, 3\), each axis at least 1; got \(5, 0, 3\)"):
+        draws(rows=0).show()
+    fewer["b"] = fewer["b"][0]
+    with pytest.raises(DataError, match=r"draws of 'b' .* got \(2, 3\)"):
+        fewer.show()
 
 
 def test_programs_fits_and_posteriors_begin_with_what_is_wrong(ppl):

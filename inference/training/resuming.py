@@ -17,6 +17,8 @@ SAME = (
 )
 # Beginning of the names of arrays in a state that are of its best epoch.
 BEST = "best."
+# What run.json says more now than it once did; a run that lacks it is gone on with.
+ADDED = ("part",)
 LOSS = "validation.loss"
 
 
@@ -61,6 +63,8 @@ def check_same(found: RunInfo, wanted: RunInfo) -> None:
         if held != value:
             raise RunError(f"The run has {key}={held!r}, not {value!r}; resume it with the same settings.")
     for key, value in wanted.more.items():
+        if key in ADDED and key not in found.more:
+            continue
         if found.more.get(key) != value:
             raise RunError(f"The run has {key}={found.more.get(key)!r}, not {value!r}; resume it with the same info.")
     if found.validation != wanted.validation:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Modality
-from mmppl.diagnostics.report.kept import kept_record
+from mmppl.diagnostics.report.kept import DIAGNOSIS, EVALUATION, kept_record, kept_summary, readable
 from mmppl.diagnostics.report.tables import (
     JUDGED,
     PREDICTION,
@@ -19,6 +19,7 @@ from mmppl.diagnostics.report.tables import (
     likelihood_text,
     prediction_rows,
 )
+from mmppl.diagnostics.report.trust import findings
 from mmppl.errors import RunError
 from mmppl.inference import Run
 from mmppl.inference.training.durable import write_whole
@@ -30,14 +31,15 @@ from mmppl.models.citation import citation
 __all__ = ["card", "check_card"]
 
 SHOWN = (0.5, 0.8, 0.95)  # levels of coverage
+ANEW = "`mmppl report` writes this file anew each time: put text of your own, such as a licence, into a copy of it."
 
 
 def card(path: str | os.PathLike) -> Path:
     """Writes ``README.md`` into a run folder: a model's card, which says what was fitted to what, and how good it is.
 
-    It tells what ``evaluation.json`` and ``diagnosis.json`` hold, where they are of the last epoch, and what is not
-    measured where they are not; ``mmppl report`` makes all three. It begins with the lines between dashes that hubs of
-    models read. Replaced if it is there; add what only you know, such as a licence, to a copy.
+    It tells what ``evaluation.json``, ``diagnosis.json`` and ``posterior.nc`` hold, where they are of the last epoch,
+    and what is not measured where they are not; ``mmppl report`` makes all of them. It begins with the lines between
+    dashes that hubs of models read. Replaced if it is there; add what only you know, such as a licence, to a copy.
 
     Arguments:
         path: The run folder.
@@ -46,23 +48,22 @@ def card(path: str | os.PathLike) -> Path:
         The file.
 
     Raises:
-        RunError: If it is no run folder, or holds a ``README.md`` that is no card.
+        RunError: If it is no run folder, or holds a ``README.md`` that is no card, or a record that cannot be read or
+            is of another version.
     """
     run = Run(path)
     info = run.info()
     check_card(run)
     epochs = len(run.history())
-    evaluation, diagnosis = (kept_record(run.path / name, epochs) for name in ("evaluation.json", "diagnosis.json"))
+    evaluation, diagnosis = (kept_record(run.path / name, epochs) for name in (EVALUATION, DIAGNOSIS))
+    summary = kept_summary(run)
     data = Path(str(info.more.get("data", "data of its own"))).name
-    parts = [_front(info, evaluation, data), f"# {info.model} on {data}", _about(info, epochs), "## Data", _data(info)]
-    parts += [
-        "## Metrics",
-        _metrics(evaluation),
-        "## Coverage",
-        _coverage(diagnosis),
-        "## Warnings",
-        _warnings(diagnosis),
-    ]
+    with readable(run.path / EVALUATION):
+        front, metrics = _front(info, evaluation, data), _metrics(evaluation)
+    with readable(run.path / DIAGNOSIS):
+        covered, warnings = _coverage(diagnosis, len(info.modalities)), _warnings(diagnosis, summary)
+    parts = [front, f"# {info.model} on {data}", _about(info, epochs), ANEW, "## Data", _data(info)]
+    parts += ["## Metrics", metrics, "## Coverage", covered, "## Warnings", warnings]
     parts += ["## Use", _use(info)]
     if info.model in SYSTEMS:
         parts += ["## Cite", f"```bibtex\n{citation(info.model)}\n```"]
@@ -124,21 +125,31 @@ def _metrics(found: dict[str, Any] | None) -> str:
         if found["frechet"]:
             names, cells = found["frechet"][kind], frechet_row(found["frechet"][kind])
             rows += [(f"Frechet distance of {n}, {kind}", cell) for n, cell in zip(names, cells, strict=True)]
+    for name, accuracy in ((found["two_sample"] or {}).get("draws") or {}).items():
+        rows.append((f"classifier two-sample test of {name}, accuracy (0.5 as data)", estimate_text(accuracy)))
     value = found["log_likelihood"]
     if value is not None:
         text, why = likelihood_text(value)
         rows.append(("log likelihood, nats a tuple", f"{text}, {why}" if why else text))
         rows.append(("how it was found", "; ".join(likelihood_lines(value))))
-    parts = [f"On the {found['split']} rows; ± is one standard error.", _table(("measure", "value"), rows)]
+    parts = [f"On the {found['split']} rows; ± is one standard error.", *filter(None, [found["skipped"]])]
+    if value is None:
+        parts.append(f"No log likelihood. {found['no_likelihood']}")
+    if rows:
+        parts.append(_table(("measure", "value"), rows))
     if found.get("prediction"):
         parts.append(_table(("given", *PREDICTION), prediction_rows(found["prediction"])))
     return "\n\n".join(parts)
 
 
-def _coverage(found: dict[str, Any] | None) -> str:
-    covered = (found or {}).get("coverage_by_subset")
-    if not covered:
+def _coverage(found: dict[str, Any] | None, modalities: int) -> str:
+    if modalities == 1:
+        return "Not asked: it is of a modality given others, and the program has one."
+    if found is None:
         return "Not measured: `mmppl report` has not been run on this state of the run."
+    covered = found["coverage_by_subset"]
+    if not covered:
+        return "Not asked: the rows for testing have one modality."
     levels = np.asarray(covered["levels"])
     places = [int(np.abs(levels - level).argmin()) for level in SHOWN]
     rows = [
@@ -150,10 +161,11 @@ def _coverage(found: dict[str, Any] | None) -> str:
     return f"{read}\n\n" + _table(("modality", "given", *(f"{levels[i]:.0%} sets" for i in places)), rows)
 
 
-def _warnings(found: dict[str, Any] | None) -> str:
+def _warnings(found: dict[str, Any] | None, summary: dict[str, Any] | None) -> str:
+    """Findings as the report ranks them."""
     if found is None:
         return "Not looked for: `mmppl report` has not been run on this state of the run."
-    return "\n".join(f"- {line}" for line in found["warnings"]) or "Nothing that was looked at says not to trust it."
+    return "\n".join(f"- **{name}** {text}" for _, name, text in findings(found, summary))
 
 
 def _use(info: RunInfo) -> str:

@@ -1,6 +1,6 @@
 """Primitives of programs beside NumPyro's own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +17,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
+from mmppl.inference.draws import Draws
 from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.spec import Spec
@@ -37,6 +38,25 @@ def _unflatten(aux: tuple, children: tuple) -> Batch:
 
 
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
+
+
+def _flatten_draws(draws: Draws) -> tuple[tuple, tuple]:
+    """Arrays in the order of sorted names, as JAX has those of a dictionary."""
+    names = tuple(sorted(draws))
+    return tuple(draws[name] for name in names), (names, tuple(draws.modalities.items()), draws.given)
+
+
+def _flatten_draws_with_keys(draws: Draws) -> tuple[tuple, tuple]:
+    values, aux = _flatten_draws(draws)
+    return tuple((jax.tree_util.DictKey(name), value) for name, value in zip(aux[0], values, strict=True)), aux
+
+
+def _unflatten_draws(aux: tuple, values: Iterable) -> Draws:
+    names, modalities, given = aux
+    return Draws(dict(zip(names, values, strict=True)), dict(modalities), given=given)
+
+
+jax.tree_util.register_pytree_with_keys(Draws, _flatten_draws_with_keys, _unflatten_draws, _flatten_draws)
 
 
 def check_numbers(batch: Batch) -> None:

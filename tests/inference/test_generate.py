@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mmppl.batch import Batch
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import InferenceError, ModalityError, OptionError
 from mmppl.inference import generate
+from mmppl.inference.generate import _check_finite
 
 ROWS = ("a", "bc", "ac", "")
 DRAWS = 4000
@@ -122,3 +123,14 @@ def test_bad_data(linear, given):
         generate(linear(), Batch({"a": given["b"]}))
     with pytest.raises(ModalityError, match=r"Expected given modalities among \['a', 'b', 'c'\]; got \['x'\]"):
         generate(linear(), Batch({"x": given["b"]}))
+
+
+def test_draws_that_are_not_finite_are_told_by_what_was_given():
+    draws, empty = np.zeros((2, 4, 3)), np.array([True, False, False, True])
+    _check_finite("a", draws, 8, empty)
+    draws[1, 3, 0] = np.nan
+    with pytest.raises(InferenceError, match="'a' are NaN or infinite where nothing is given, from the prior. Look at"):
+        _check_finite("a", draws, 8, empty)
+    draws[0, 2, 1] = np.inf
+    with pytest.raises(InferenceError, match=r"in rows \[10\]. See that what is given has the units"):
+        _check_finite("a", draws, 8, empty)

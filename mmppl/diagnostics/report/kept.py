@@ -6,9 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmppl.errors import RunError
+from mmppl.diagnostics.summary import read_posterior, summarise_posterior, worst_data
+from mmppl.errors import MMPPLError, RunError
+from mmppl.inference import Run
 
-__all__ = ["kept_record", "readable"]
+__all__ = ["DIAGNOSIS", "EVALUATION", "POSTERIOR", "kept_record", "kept_summary", "readable", "summary_of"]
+
+EVALUATION, DIAGNOSIS, POSTERIOR = "evaluation.json", "diagnosis.json", "posterior.nc"
 
 
 def kept_record(file: Path, epochs: int) -> dict[str, Any] | None:
@@ -20,15 +24,32 @@ def kept_record(file: Path, epochs: int) -> dict[str, Any] | None:
         return found if found["epochs"] == epochs else None
 
 
+def kept_summary(run: Run) -> dict[str, Any] | None:
+    """Summary of the chains that a run folder holds; None where it holds none, or its weights are newer."""
+    file, weights = run.path / POSTERIOR, run.path / "params.safetensors"
+    if not file.is_file() or (weights.is_file() and file.stat().st_mtime < weights.stat().st_mtime):
+        return None
+    return summary_of(file)
+
+
+def summary_of(file: Path) -> dict[str, Any]:
+    """Summary of the chains in a file, with the data to be trusted least."""
+    with readable(file):
+        tree = read_posterior(file)
+        return summarise_posterior(tree) | {"worst": worst_data(tree)}
+
+
 @contextmanager
 def readable(file: Path) -> Iterator[None]:
-    """Tells of a file that is broken, or of another version, which had other keys.
+    """Tells of a file that is broken, or of another version, which had other keys; errors of mmppl's stay as they are.
 
     Raises:
         RunError: With the file and what was wrong.
     """
     try:
         yield
+    except MMPPLError:
+        raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
             f"'{file}' does not hold what this version writes there ({error!r:.80}). Remove it, and it is made again."

@@ -14,7 +14,15 @@ from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
-from mmppl.diagnostics.report.kept import kept_record, readable
+from mmppl.diagnostics.report.kept import (
+    DIAGNOSIS,
+    EVALUATION,
+    POSTERIOR,
+    kept_record,
+    kept_summary,
+    readable,
+    summary_of,
+)
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
@@ -30,13 +38,7 @@ from mmppl.diagnostics.report.tables import (
     prediction_rows,
 )
 from mmppl.diagnostics.report.trust import trust_list
-from mmppl.diagnostics.summary import (
-    read_posterior,
-    sample_posterior,
-    summarise_posterior,
-    worst_data,
-    write_posterior,
-)
+from mmppl.diagnostics.summary import sample_posterior, write_posterior
 from mmppl.inference import Fitted, Run, generate
 from mmppl.inference.posterior.trust import trusted_k
 from mmppl.inference.training.durable import write_whole
@@ -47,7 +49,6 @@ __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
 TWO_SAMPLE = "Classifier two-sample test, accuracy"
-EVALUATION, DIAGNOSIS, POSTERIOR = "evaluation.json", "diagnosis.json", "posterior.nc"
 
 
 def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) -> Path:
@@ -74,8 +75,8 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
     evaluation = _evaluation(run, fitted, dataset, seed, progress)
     with readable(run.path / EVALUATION):
         numbers = _numbers(evaluation)
+    summary = _summary(run, fitted, dataset, seed, progress)
     with readable(run.path / POSTERIOR):
-        summary = _summary(run, fitted, dataset, seed, progress)
         chains = _chains(summary)
     found = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
     with readable(run.path / DIAGNOSIS):
@@ -126,12 +127,11 @@ def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress:
 
 
 def _summary(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
-    file = run.path / POSTERIOR
-    weights = run.path / "params.safetensors"
-    if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
-        write_posterior(sample_posterior(fitted, dataset, seed=seed, progress=progress), file)
-    tree = read_posterior(file)
-    return summarise_posterior(tree) | {"worst": worst_data(tree)}
+    found = kept_summary(run)
+    if found is None:
+        drawn = sample_posterior(fitted, dataset, seed=seed, progress=progress)
+        found = summary_of(write_posterior(drawn, run.path / POSTERIOR))
+    return found
 
 
 def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:

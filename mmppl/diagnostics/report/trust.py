@@ -7,7 +7,7 @@ from mmppl.diagnostics.diagnosis import warnings_of
 from mmppl.diagnostics.report.page import ranked
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
 
-__all__ = ["trust_list"]
+__all__ = ["findings", "trust_list"]
 
 NOTHING: dict[str, Any] = dict.fromkeys(("guide_k", "gaps", "coverage_by_subset", "calibration")) | {"energy": {}}
 # What is looked at, in the order of how much falls with it.
@@ -16,11 +16,19 @@ SURE, WEIGHTS, GAP = "coverage of held-out data", "weights of the guide's draws"
 
 
 def trust_list(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """HTML of the findings: what is wrong first, by weight and then by size, what is in order, and what was not asked.
+    """HTML of the :func:`findings`."""
+    return ranked(findings(found, summary))
+
+
+def findings(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Findings: what is wrong first, by weight and then by size, what is in order, and what was not asked.
 
     Arguments:
         found: A record of :func:`~mmppl.diagnostics.diagnose`.
-        summary: A record of :func:`~mmppl.diagnostics.summarise_posterior`.
+        summary: A record of :func:`~mmppl.diagnostics.summarise_posterior`, or None where there are no chains.
+
+    Returns:
+        Each finding as ``"wrong"``, ``"right"`` or ``""``, its question, and the words.
     """
     wrong: list[tuple[str, str, str]] = []
     right, unasked = [], []
@@ -36,16 +44,16 @@ def trust_list(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         for kind, name, names in (("right", "In order:", right), ("", "Not asked:", unasked))
         if names
     ]
-    return ranked([*wrong, *rest])
+    return [*wrong, *rest]
 
 
-def _asked(found: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, list[tuple[float, list[str]]]]:
+def _asked(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> dict[str, list[tuple[float, list[str]]]]:
     """Each question with its parts: how large a part's answer is, and what is wrong with it, if anything."""
     covered, calibration, gaps = found["coverage_by_subset"], found["calibration"], found["gaps"]
     worst = covered["worst"] if covered else []
     off = [(abs(row[2]), _says(coverage_by_subset={**covered, "worst": [row]})) for row in worst]
     return {
-        CHAINS: list(_chains(summary)),
+        CHAINS: [] if summary is None else list(_chains(summary)),
         ENERGY: [(abs(health["gap"]), _says(energy={site: health})) for site, health in found["energy"].items()],
         CALIBRATED: [(1.0, _says(calibration=calibration))] if calibration else [],
         SURE: off or ([(0.0, [])] if covered else []),

@@ -74,6 +74,14 @@ def test_resuming_asks_for_the_same_settings(numpy_host, run, tmp_path):
     assert not np.array_equal(Run(tmp_path / "run").weights()["w"], first.weights["w"])
 
 
+def test_a_run_that_does_not_say_its_part_of_the_data_is_gone_on_with(run):
+    first = run()
+    assert run(resume=True, info={"part": "train"}).history == first.history
+    run(force=True, info={"part": "test"})
+    with pytest.raises(RunError, match="The run has part='test', not 'train'; resume it with the same info"):
+        run(resume=True, info={"part": "train"})
+
+
 def test_options_that_come_back_as_lists_are_the_same(numpy_host, run):
     run(program=numpy_host.program(widths=(1, 2)))
     run(program=numpy_host.program(widths=(1, 2)), resume=True)
