@@ -46,8 +46,8 @@ class Fitted:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise OptionError(
-            "Expected Fitted.save(path) and mmppl.load(path) to keep or send a fit; got copy or pickle, which cannot take "
-            "the functions of its program."
+            "Expected Fitted.save(path) and mmppl.load(path) to keep or send a fit; got copy or pickle, which take "
+            "no functions, such as those of its program."
         )
 
     def __repr__(self) -> str:
