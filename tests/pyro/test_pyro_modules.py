@@ -5,6 +5,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions.transforms import affine_autoregressive
 from pyro.infer import Trace_ELBO
 from pyro.nn import PyroModule
 from scipy import stats
@@ -121,6 +122,66 @@ def test_another_fit_of_the_same_networks_leaves_the_first_as_it_was(make):
     second = fit(program, ROWS, epochs=3, learning_rate=0.1, progress=False)
     np.testing.assert_array_equal(infer(first, ROWS, method="guide", num_samples=3)["z"], before)
     assert np.abs(infer(second, ROWS, method="guide", num_samples=3)["z"] - before).max() > 0.1
+
+
+def test_a_density_that_is_asked_for_after_the_program_has_the_weights_of_its_fit():
+    """That of a flow, which a distribution runs when it is asked."""
+
+    def make():
+        torch.manual_seed(0)
+        flow = affine_autoregressive(2)
+
+        def model(batch):
+            with mm.plate(batch):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 3.0).to_event(1))
+                mm.observe("a", dist.Normal(z, 0.5).to_event(1), batch)
+
+        def guide(batch):
+            pyro.module("flow", flow)
+            with mm.plate(batch):
+                base = dist.Normal(0.0 * batch["a"], 1.0).to_event(1)
+                pyro.sample("z", dist.TransformedDistribution(base, [flow]))
+
+        return Program(model, guide, mm.ELBO(), mm, {"a": Modality((2,))})
+
+    program, z = make(), np.ones((1, len(ROWS), 2))
+    first = fit(program, ROWS, epochs=10, learning_rate=0.1, progress=False)
+    wanted = mm.host.guide_log_prob(first.guide, {"z": z}, ROWS)
+    loaded, start = Fitted(make(), first.weights), Fitted(make(), {**first.weights, **_weights_of(make())})
+    assert np.abs(mm.host.guide_log_prob(start.guide, {"z": z}, ROWS) - wanted).max() > 1.0
+    fit(program, ROWS, epochs=3, learning_rate=0.1, progress=False)
+    for fitted in (first, loaded):
+        np.testing.assert_array_equal(mm.host.guide_log_prob(fitted.guide, {"z": z}, ROWS), wanted)
+        with pyro.poutine.trace() as run, pyro.poutine.condition(data={"z": torch.as_tensor(z[0])}):
+            fitted.guide(mm.as_batch(ROWS))
+        found = run.trace.nodes["z"]["fn"].log_prob(torch.as_tensor(z[0]))
+        np.testing.assert_allclose(found.detach(), wanted[0])
+
+
+def _weights_of(program):
+    trainer = mm.host.Trainer(program, ROWS[:2], seed=0, learning_rate=1.0, clip=None, ema=0.0)
+    return trainer.weights()
+
+
+@pytest.mark.parametrize(("objective", "moves"), [(mm.MVAE(), 1), (mm.ELBO(3), 3)], ids=["MVAE", "ELBO"])
+def test_networks_move_where_a_latent_is_outside_the_plate(objective, moves):
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+
+    def model(batch):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with mm.plate(batch):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            mm.observe("a", dist.Normal(w + z.expand(*z.shape[:-1], 2), 1.0).to_event(1), batch)
+
+    def guide(batch):
+        loc = mm.net("encoder", net)(batch["a"])
+        pyro.sample("w", dist.Normal(pyro.param("m", torch.zeros(())), 1.0))
+        with mm.plate(batch):
+            pyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+
+    program = Program(model, guide, objective, mm, {"a": Modality((2,))})
+    fitted = fit(program, ROWS, epochs=1, batch_size=len(ROWS), progress=False)
+    assert fitted.weights["encoder.0.num_batches_tracked"] == moves
 
 
 def check(fitted):
