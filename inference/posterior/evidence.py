@@ -17,7 +17,7 @@ from mmppl.inference.training.fitted import Fitted
 from mmppl.memory import asked_by
 from mmppl.numerics import log_mean_exp
 
-__all__ = ["CHOSEN", "DRAWS", "Estimates", "How", "estimates", "fitted_normals", "why_no_chains"]
+__all__ = ["CHOSEN", "DRAWS", "Estimates", "How", "estimates", "fitted_normals", "summarise", "why_no_chains"]
 
 # Methods in the order of what they cost, and draws of each datum by default.
 CHOSEN = ("importance", "normal", "annealed")
@@ -111,10 +111,10 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
                 own = fits.of(np.searchsorted(fitted_rows, left))
                 steps = how.steps if method == "annealed" else 1
                 weights, near = _from_normal(fitted, data[left], own, how.draws[method], steps, how.chunk, seed)
-                new = _summarise(weights, near, method)
+                new = summarise(weights, near, method)
             else:
                 weights = _from_guide(fitted, data[left], how.draws[method], how.chunk, seed)
-                new = _summarise(weights, None, method)
+                new = summarise(weights, None, method)
         # The first method stands where k is no number, and a later one where its own is less.
         better = (new.pareto_k < found.pareto_k[left]) | (method == how.methods[0])
         for every, part in zip(found, new, strict=True):
@@ -123,7 +123,7 @@ def estimates(fitted: Fitted, data: Batch, how: How, seed: int) -> Estimates:
     return found
 
 
-def _summarise(log_weight: np.ndarray, log_near: np.ndarray | None, method: str) -> Estimates:
+def summarise(log_weight: np.ndarray, log_near: np.ndarray | None, method: str) -> Estimates:
     r"""Log mean of weights ``(K, N)``, its standard error by the delta method and rounding, and their PSIS k.
 
     With draws of a mixture q, one of whose parts has the density :math:`q_0`, the mean of :math:`q_0 / q` is known to

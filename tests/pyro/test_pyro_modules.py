@@ -7,7 +7,7 @@ import pytest
 import torch
 from pyro.distributions.transforms import affine_autoregressive
 from pyro.infer import Trace_ELBO
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, PyroParam
 from scipy import stats
 
 import mmppl.pyro as mm
@@ -182,6 +182,35 @@ def test_networks_move_where_a_latent_is_outside_the_plate(objective, moves):
     program = Program(model, guide, objective, mm, {"a": Modality((2,))})
     fitted = fit(program, ROWS, epochs=1, batch_size=len(ROWS), progress=False)
     assert fitted.weights["encoder.0.num_batches_tracked"] == moves
+
+
+def test_buffers_of_the_model_and_of_the_guide_are_kept():
+    class Shifted(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("shift", torch.ones(2))
+
+        def forward(self, batch):
+            with mm.plate(batch):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                mm.observe("a", dist.Normal(z + self.shift, 1.0).to_event(1), batch)
+
+    class Counting(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("count", torch.zeros(1))
+            self.loc = PyroParam(torch.zeros(2))
+
+        def forward(self, batch):
+            if self.training:
+                self.count += 1
+            with mm.plate(batch):
+                pyro.sample("z", dist.Normal(self.loc + 0.0 * batch["a"], 1.0).to_event(1))
+
+    program = Program(Shifted(), Counting(), mm.ELBO(), mm, {"a": Modality((2,))})
+    weights = fit(program, ROWS, epochs=3, batch_size=len(ROWS), progress=False).weights
+    assert weights["count"] == 3
+    np.testing.assert_array_equal(weights["shift"], [1.0, 1.0])
 
 
 def check(fitted):

@@ -12,7 +12,7 @@ from mmppl.diagnostics.report.tables import likelihood_lines
 from mmppl.errors import OptionError
 from mmppl.inference import Fitted, Program, fit, log_likelihood
 from mmppl.inference.posterior.annealing import inverse_temperatures
-from mmppl.inference.posterior.evidence import fitted_normals
+from mmppl.inference.posterior.evidence import fitted_normals, summarise
 from mmppl.likelihoods import discretized_logistic
 
 
@@ -150,6 +150,14 @@ def test_masses_of_levels_are_told_as_densities(ppl):
     levels = np.arange(256) / 255.0
     mass = np.exp(discretized_logistic.log_prob(levels, np.float64(0.4), np.float64(0.05)))
     np.testing.assert_allclose((mass * 255)[60:160], stats.logistic.pdf(levels, 0.4, 0.05)[60:160], rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_datum_without_any_weight_has_an_infinite_error():
+    weights = np.stack([np.full(100, -np.inf), np.random.default_rng(0).normal(size=100)], axis=1)
+    found = summarise(weights, None, "importance")
+    assert (found.value[0], found.error[0]) == (-np.inf, np.inf)
+    np.testing.assert_allclose(found.value[1], np.log(np.exp(weights[:, 1]).mean()))
 
 
 def test_the_path_is_from_the_guide_to_the_posterior():
