@@ -16,7 +16,7 @@ __all__ = ["Draws"]
 PLACE = 1.5  # inches of a value
 
 
-class Draws(dict[str, np.ndarray]):
+class Draws(display.Tabled, dict[str, np.ndarray]):
     """Arrays by name of modality, ``(K, N, *shape)``, or ``(K, *shape)`` where nothing was given; a dictionary.
 
     Arguments:
@@ -34,13 +34,6 @@ class Draws(dict[str, np.ndarray]):
     def __init__(self, values: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], *, given: bool = True):
         super().__init__(values)
         self.modalities, self.given = modalities, given
-
-    def __repr__(self) -> str:
-        return display.limited([self._title(), *(f"  {line}" for line in display.columns(self._rows()))])
-
-    def _repr_html_(self) -> str:
-        header, *rows = self._rows()
-        return display.page(self._title(), display.table(header, rows))
 
     def _title(self) -> str:
         shape = next((shape for value in self.values() if len(shape := _shape(value)) > self.given), None)

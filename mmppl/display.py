@@ -10,7 +10,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Shown", "as_numpy", "columns", "curve", "figure", "limited", "page", "plain_repr", "table", "thumbnails"]
+__all__ = [
+    "Shown",
+    "Tabled",
+    "as_numpy",
+    "columns",
+    "curve",
+    "figure",
+    "limited",
+    "page",
+    "plain_repr",
+    "table",
+    "thumbnails",
+]
 
 LINES, CHARACTERS = 36, 3600  # of a text
 ROWS = 24  # of a table
@@ -29,6 +41,18 @@ class Shown:
     def __repr__(self) -> str:
         shapes = f"batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)}"  # type: ignore[attr-defined]
         return f"{type(self).__name__}({shapes})"
+
+
+class Tabled:
+    """Mixin of objects that are a title, ``_title()``, and rows of texts below their header, ``_rows()``."""
+
+    def __repr__(self) -> str:
+        rows = columns(self._rows())  # type: ignore[attr-defined]
+        return limited([self._title(), *(f"  {line}" for line in rows)])  # type: ignore[attr-defined]
+
+    def _repr_html_(self) -> str:
+        header, *rows = self._rows()  # type: ignore[attr-defined]
+        return page(self._title(), table(header, rows))  # type: ignore[attr-defined]
 
 
 def plain_repr(thing: Any) -> str:

@@ -111,7 +111,7 @@ def annealed_log_weights(
         \log w = \sum_{j=1}^{J} (\beta_j - \beta_{j-1}) \log \frac{p(z_{j-1})}{q(z_{j-1})}
 
     with a transition that leaves :math:`p_j` as it is between the terms; the mean of w is the integral of p. Without
-    transitions, J = 1, it is importance sampling. In coordinates y, :math:`z = m + L y`, q is a defensive mixture of a
+    transitions, J = 1, it is importance sampling. In coordinates y, :math:`z = m + L y`, q is a defensive mixture of
     normals at the target's modes and a share :math:`\alpha` of a broad one, whose draws meet what these do not cover:
 
     .. math:: q(y) = \frac{1 - \alpha}{C} \sum_{c=1}^{C} N(y; \mu_c, I) + \alpha\, |W|\, N(W (y - b); 0, I)

@@ -22,8 +22,8 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MOST = 4  # modalities of which every subset is judged
 
 
-@dataclass(frozen=True)
-class CoverageBySubset:
+@dataclass(frozen=True, repr=False)
+class CoverageBySubset(display.Tabled):
     """Coverage by subset that is given; in a notebook, :meth:`plot` shows it.
 
     Arguments:
@@ -31,13 +31,6 @@ class CoverageBySubset:
     """
 
     found: Mapping[tuple[str, ...], Coverage]
-
-    def __repr__(self) -> str:
-        return display.limited([self._title(), *(f"  {line}" for line in display.columns(self._rows()))])
-
-    def _repr_html_(self) -> str:
-        header, *rows = self._rows()
-        return display.page(self._title(), display.table(header, rows))
 
     def _title(self) -> str:
         return f"Coverage of central sets: {self.miss:.2f} off in the mean"
