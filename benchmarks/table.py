@@ -75,8 +75,7 @@ NOTES = (
     "of each (NumPyro; ink, flower and china) pictures given another modality are at 157 with and 165 without",
     "them, far from those given themselves (67, 59): decoders make little of private latents that a prior draws.",
     "A beta of 2.5 does not help (175). Rows _k10 are of ten particles with DReG; earlier ones were made with a",
-    "biased DReG and are gone: mmvae_plus_k10 was fitted anew, on a core that other work shared; mmvae_k10 was",
-    "not.",
+    "biased DReG and are gone; these were fitted anew, on cores that other work shared.",
     "Networks standardise what they see and give by default since 2026-11-28; rows kept before 2026-11-29 are of",
     "networks that did not, so rows made from then on differ in that too.",
     "Systems with a score give 12 of the 60 epochs to their autoencoders, too few for either part: with 240 epochs",
@@ -104,7 +103,7 @@ def main() -> None:
             fitted = fit(program, digits.train, epochs=asked.epochs, seed=seed, progress=False, **FITS[likelihoods])
         except TrainingError as error:
             return {"failed": str(error)}
-        found = evaluate(fitted, digits, classifiers=classifiers, seed=seed)
+        found = evaluate(fitted, digits, classifiers=classifiers, prediction_rows=0, seed=seed)
         scored = found["log_likelihood"]
         return {
             "joint": found["coherence"][kind]["joint"]["value"],

@@ -30,10 +30,10 @@ __all__ = ["evaluate", "guide_latents"]
 
 Features = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 SPLITS = ("train", "test")
-PREDICTED = {"rows": 100, "num": 50}
+PREDICTED = 50  # draws a row
 
 
-@checked(num=at_least(1), likelihood_rows=at_least(0), particles=at_least(2))
+@checked(num=at_least(1), prediction_rows=at_least(0), likelihood_rows=at_least(0), particles=at_least(2))
 def evaluate(
     fitted: Fitted,
     dataset: Dataset,
@@ -42,6 +42,7 @@ def evaluate(
     classifiers: Classifiers | None = None,
     features: Features | None = None,
     num: int = 1000,
+    prediction_rows: int = 100,
     likelihood_rows: int | None = None,
     particles: int = 1000,
     seed: int = 0,
@@ -63,6 +64,8 @@ def evaluate(
             as an Inception network for images (FID) or VGGish for sounds (FAD); those of the classifiers for the
             others.
         num: Joint samples K, and most rows of the split for coherence and the probe.
+        prediction_rows: Most rows for the prediction, which takes 50 draws of each given every subset that it judges;
+            0 for none.
         likelihood_rows: Most rows for the log likelihood; None for 200, for fewer where chains have to run for most of
             them (as many as hold 40,000 values, but not fewer than 20), and for none where the prior is a diffusion, as
             every draw would take an integration of its own (seconds).
@@ -118,9 +121,9 @@ def evaluate(
             say("latent probe")
             out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
         say("prediction")
-        out["prediction"] = as_json(
-            prediction_by_subset(fitted, rows[: PREDICTED["rows"]], num=PREDICTED["num"], seed=seed)
-        )
+        out["prediction"] = None
+        if prediction_rows:
+            out["prediction"] = as_json(prediction_by_subset(fitted, rows[:prediction_rows], num=PREDICTED, seed=seed))
         say("log likelihood")
         out["log_likelihood"] = None
         out["no_likelihood"] = _why_no_likelihood(fitted, likelihood_rows)

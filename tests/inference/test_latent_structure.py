@@ -101,9 +101,10 @@ def test_likelihoods_under_a_diffusion_are_for_those_who_ask(torch_face):
     assert found["log_likelihood"] is None
     assert "every draw takes an integration; evaluate(likelihood_rows=...)" in found["no_likelihood"]
     assert "likelihood_rows is 0" in evaluate(fitted, LINEAR, num=20, likelihood_rows=0)["no_likelihood"]
-    found = evaluate(fitted, LINEAR, num=20, likelihood_rows=1, particles=2)
+    found = evaluate(fitted, LINEAR, num=20, prediction_rows=0, likelihood_rows=1, particles=2)
     assert np.isfinite(found["log_likelihood"]["value"])
     assert found["no_likelihood"] is None
+    assert found["prediction"] is None
 
 
 @pytest.mark.pyro
