@@ -28,13 +28,14 @@ __all__ = ["as_batch", "build", "check_numbers", "net", "observe", "plate"]
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:
-    return (batch.values, batch.present, batch.numbers, batch.elements), (batch.num, batch.scored)
+    plain = batch.for_hosts()
+    return (plain.values, plain.present, plain.label, plain.elements, plain.covariates), (batch.num, batch.scored)
 
 
 def _unflatten(aux: tuple, children: tuple) -> Batch:
-    values, present, label, elements = children
+    values, present, label, elements, covariates = children
     num, scored = aux
-    return Batch.trusted(values, present, label, num, scored, elements)
+    return Batch.trusted(values, present, label, num, scored, elements, covariates)
 
 
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
@@ -65,12 +66,14 @@ def check_numbers(batch: Batch) -> None:
     for name, value in batch.values.items():
         check_representable(f"Modality '{name}'", value, *limits)
     check_representable("Labels", batch.numbers, *limits)
+    for name, value in batch.for_hosts().covariates.items():
+        check_representable(f"Covariate '{name}'", value, *limits)
 
 
 def as_batch(batch: Batch) -> Batch:
     """The batch with JAX arrays; integers come as JAX's own, and halves in its default precision.
 
-    Labels that are numbers come along; a program is not shown others.
+    Labels and covariates that are numbers come along; a program is not shown others.
 
     Raises:
         DataError: If values or labels are too large for JAX, where integers go round to others and floats become
@@ -84,6 +87,7 @@ def as_batch(batch: Batch) -> Batch:
         len(batch),
         batch.scored,
         {name: jnp.asarray(mask) for name, mask in batch.elements.items()},
+        {name: _array(value) for name, value in batch.for_hosts().covariates.items()},
     )
 
 

@@ -37,13 +37,15 @@ def check_numbers(batch: Batch) -> None:
     for name, value in batch.values.items():
         check_representable(f"Modality '{name}'", value, *limits)
     check_representable("Labels", batch.numbers, *limits)
+    for name, value in batch.for_hosts().covariates.items():
+        check_representable(f"Covariate '{name}'", value, *limits)
 
 
 def as_batch(batch: Batch) -> Batch:
     """The batch with torch tensors, of numpy's arrays in the types that networks and distributions of torch take.
 
     Integers come as int64, floats in torch's default precision, which its networks and distributions insist on.
-    Labels that are numbers come along; a program is not shown others.
+    Labels and covariates that are numbers come along; a program is not shown others.
 
     Raises:
         DataError: If values or labels are too large for torch, where integers go round to others and floats become
@@ -57,6 +59,7 @@ def as_batch(batch: Batch) -> Batch:
         len(batch),
         batch.scored,
         {name: _tensor(mask) for name, mask in batch.elements.items()},
+        {name: _tensor(value) for name, value in batch.for_hosts().covariates.items()},
     )
 
 
