@@ -116,7 +116,7 @@ def complete(given: Batch | Mapping[str, Any], fitted: Fitted) -> Batch:
     blank = example(modalities, len(given)).only()
     values = {n: given.values.get(n, blank.values[n]) for n in modalities}
     masks = {n: given.masks.get(n, blank.masks[n]) for n in modalities}
-    return Batch(values, masks, given.label, covariates=given.covariates)
+    return Batch(values, masks, given.label, covariates=given.covariates, places=given.places)
 
 
 def _rows(

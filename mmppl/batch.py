@@ -50,6 +50,8 @@ class Batch:
         covariates: What is known of every row and not modelled, such as site and age, by name: numbers or texts
             ``(N,)``, or codes of classes ``(N, K)``. Nothing hides them. A program that is asked to condition on them
             reads them, see :class:`~mmppl.covariates.Covariate`.
+        places: Places of the rows in the batch that they were taken from, ``(N,)``, where they were taken from one;
+            ``mm.plate`` gives them to a program.
 
     Raises:
         DataError: If labels or covariates are not of N rows, or a covariate is missing somewhere.
@@ -78,6 +80,7 @@ class Batch:
     scored: tuple[str, ...] | None = field(default=None, repr=False)
     elements: dict[str, Array] = field(default_factory=dict, repr=False)
     covariates: dict[str, Array] = field(default_factory=dict, repr=False)
+    places: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for what, given in (("values", self.values), ("present", self.present)):
@@ -129,11 +132,12 @@ class Batch:
         scored: tuple[str, ...] | None = None,
         elements: dict | None = None,
         covariates: dict | None = None,
+        places: Array | None = None,
     ) -> "Batch":
         """A batch of parts already checked and hidden; for the library's own loops."""
         batch = object.__new__(cls)
         parts = {"values": values, "present": present, "label": label, "num": num, "scored": scored}
-        parts |= {"elements": elements or {}, "covariates": covariates or {}}
+        parts |= {"elements": elements or {}, "covariates": covariates or {}, "places": places}
         for key, value in parts.items():
             object.__setattr__(batch, key, value)
         return batch
@@ -246,8 +250,10 @@ class Batch:
         present = {name: mask[..., key] for name, mask in self.present.items()}
         elements = {name: mask[key] for name, mask in self.elements.items()}
         label = None if self.label is None else self.label[key]
-        num, covariates = len(np.arange(len(self))[key]), {name: x[key] for name, x in self.covariates.items()}
-        return Batch.trusted(values, present, label, num, self.scored, elements, covariates)
+        covariates = {name: x[key] for name, x in self.covariates.items()}
+        taken = np.arange(len(self))[key]
+        places = taken if self.places is None else self.places[key]
+        return Batch.trusted(values, present, label, len(taken), self.scored, elements, covariates, places)
 
     def only(self, *names: str) -> "Batch":
         """The same rows with every other modality hidden: what is observed is ``names``."""
@@ -301,7 +307,9 @@ class Batch:
         Raises:
             DataError: If there are not as many.
         """
-        return Batch(self.values, self.masks, label, self.num, self.scored, covariates=self.covariates)
+        return Batch(
+            self.values, self.masks, label, self.num, self.scored, covariates=self.covariates, places=self.places
+        )
 
     def with_covariates(self, covariates: Mapping[str, Array]) -> "Batch":
         """The same rows with other covariates.

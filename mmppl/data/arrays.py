@@ -175,7 +175,8 @@ def _plain(batch: Batch, modalities: Mapping[str, Modality]) -> Batch:
     same = all(values[n] is x for n, x in batch.values.items()) and label is batch.label
     if same:
         return batch
-    return Batch(values, masks, label, batch.num, batch.scored, covariates=batch.covariates)
+    parts = {"covariates": batch.covariates, "places": batch.places}
+    return Batch(values, masks, label, batch.num, batch.scored, **parts)
 
 
 def _wide(mask: np.ndarray, array: np.ndarray) -> np.ndarray:

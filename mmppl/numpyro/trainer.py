@@ -222,7 +222,7 @@ class Trainer:
         key = wrapped_key(state.key)
         parts = [jax.tree.map(np.array, dict(run(values, key, as_batch(rows)))) for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
-        return Batch(values, data.present, data.label)
+        return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets parameters by public name, also the arrays of networks."""

@@ -60,6 +60,7 @@ def as_batch(batch: Batch) -> Batch:
         batch.scored,
         {name: _tensor(mask) for name, mask in batch.elements.items()},
         {name: _tensor(value) for name, value in batch.for_hosts().covariates.items()},
+        _tensor(np.arange(len(batch)) if batch.places is None else batch.places),
     )
 
 
@@ -114,7 +115,11 @@ def own_modules(modules: dict[str, torch.nn.Module]) -> Iterator[None]:
 
 @checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
-    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the batch.
+    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the data.
+
+    Those are the places in the batch that the rows were taken from, by mini-batches or by blocks of the library or by
+    ``data[rows]``, as the indices of the host's own sub-sampled plate: what a program keeps for each datum, such as an
+    array of offsets, is read by them.
 
     Arguments:
         batch: The batch, N rows.
@@ -126,7 +131,8 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
     num = len(batch)
     if not num:
         raise DataError("Expected a batch with rows; got none.")
-    return pyro.plate(PLATE, num if size is None else size, subsample=torch.arange(num), dim=-1)
+    places = torch.arange(num) if batch.places is None else torch.as_tensor(batch.places)
+    return pyro.plate(PLATE, num if size is None else size, subsample=places, dim=-1)
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:
