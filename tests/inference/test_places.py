@@ -18,7 +18,7 @@ SOME = np.array([90, 3, 41, 3, 77])
 
 @pytest.fixture
 def program(ppl, double):
-    """A program of closed form, z of N(0, 1) and x and y of N(z + offset, 1), and its posterior N((x - offset) / 2, 1 / 2)."""
+    """A program of closed form: z of N(0, 1), x and y of N(z + offset, 1), z given x of N((x - offset) / 2, 1 / 2)."""
     host = ppl.host
     offset = get_backend(host.zeros(1)).asarray(OFFSET, like=host.zeros(1))
 
@@ -45,7 +45,7 @@ def test_the_evidence_in_blocks_is_that_of_the_whole(program, data):
 
 
 def test_the_bound_of_minibatches_is_that_of_the_whole(program):
-    """The guide is the posterior, so the loss of a step is exactly minus the evidence of its rows, whichever they are."""
+    """The guide is the posterior, so the loss of a step is minus the evidence of its rows, whichever they are."""
     fitted = fit(program, WHOLE, epochs=1, batch_size=32, seed=1, progress=False)
     exact = stats.norm.logpdf(X[:, 0], OFFSET, 2**0.5).mean()
     np.testing.assert_allclose(fitted.history[-1]["loss"], -exact, atol=1e-6)
