@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from mmppl.batch import Batch
 from mmppl.data import load, minibatches
+from mmppl.models.common.coders import Coders
 from mmppl.models.common.declare import autoencoders
 
 __all__ = ["BATCH", "KINDS", "LATENT", "Setting", "declare"]
@@ -33,7 +34,9 @@ def declare(ppl: ModuleType, kind: str, rows: int = BATCH) -> Setting:
     digits = load("polydigits")
     modalities = digits.published
     mixture = kind == "MMVAE"
-    nets = ppl.host.build_all(autoencoders(modalities, LATENT, HIDDEN, "laplace" if mixture else "normal"), 0)
+    nets = ppl.host.build_all(
+        autoencoders(Coders(ppl, modalities), LATENT, HIDDEN, "laplace" if mixture else "normal"), 0
+    )
     prior_family = ppl.host.dist.Laplace if mixture else ppl.host.dist.Normal
     sample = ppl.host.sample
 

@@ -22,6 +22,7 @@ from mmppl.batch import Batch
 from mmppl.data import Dataset, load
 from mmppl.inference import fit, generate
 from mmppl.metrics import Classifiers, coherence, train_classifiers
+from mmppl.models.common.coders import Coders
 from mmppl.models.common.declare import autoencoders
 from mmppl.nets.equinox import load as load_net
 
@@ -63,7 +64,7 @@ def autoencode(data: Dataset, seed: int) -> dict[str, tuple[Any, Any]]:
     program = models.make("mld", data.modalities, ppl=ppl, **options)
     alone = replace(program, stages=program.stages[:1])
     fitted = fit(alone, data.train, epochs=FIRST["epochs"], seed=seed, progress=False, **SETTINGS)
-    specs = autoencoders(data.modalities, options["latent_dim"], options["hidden"], None)
+    specs = autoencoders(Coders(ppl, data.modalities), options["latent_dim"], options["hidden"], None)
     nets = {}
     for name, net in ppl.host.build_all(specs, seed).items():
         own = {k.removeprefix(f"{name}."): w for k, w in fitted.weights.items() if k.startswith(f"{name}.")}

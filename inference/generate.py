@@ -7,8 +7,8 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import taken
-from mmppl.errors import InferenceError, ModalityError, OptionError
+from mmppl.covariates import as_known
+from mmppl.errors import DataError, InferenceError, ModalityError, OptionError
 from mmppl.inference.draws import Draws
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.short_chains import refine_draws
@@ -21,7 +21,7 @@ __all__ = ["complete", "generate", "keep"]
 STEPS = 200
 
 
-@checked(given=ANYTHING, num=at_least(1), chunk=at_least(1))
+@checked(given=ANYTHING, covariates=ANYTHING, num=at_least(1), chunk=at_least(1))
 def generate(
     fitted: Fitted,
     given: Batch | Mapping[str, Any] | None = None,
@@ -30,6 +30,7 @@ def generate(
     want: Sequence[str] | None = None,
     mean: bool = False,
     sampler: str | None = None,
+    covariates: Mapping[str, Any] | None = None,
     seed: int = 0,
     chunk: int = 4096,
     progress: bool = False,
@@ -51,6 +52,10 @@ def generate(
         want: Modalities to return; all by default.
         mean: Whether to return the likelihood's mean (the most likely token or category) instead of a draw.
         sampler: None for the guide's draws, or a kernel by name, such as ``"mala"``, for 200 steps.
+        covariates: Covariates c' to draw under, of a program that conditions on any: one value for all rows, or one for
+            each. With ``given`` they answer what a row would be under others than its own, :math:`z \sim q(z \mid x_S,
+            c),\ x_m \sim p(x_m \mid z, c')`: those not named stay as they are, and every modality is drawn, also what
+            is observed. Without ``given`` all of them, for each of the ``num`` draws.
         seed: Random seed.
         chunk: Most rows times draws at once.
         progress: Whether to show a progress bar.
@@ -66,7 +71,9 @@ def generate(
         OptionError: If the sampler is unknown or ``num`` is out of range.
         InferenceError: If draws are not finite.
     """
-    modalities = fitted.program.modalities
+    modalities, known = fitted.program.modalities, fitted.program.covariates
+    if covariates is not None and (not isinstance(covariates, Mapping) or any(n not in known for n in covariates)):
+        raise OptionError(f"Expected covariates among {list(known)}, values by name; got {covariates!r:.200}.")
     names = tuple(modalities) if want is None else tuple(want)
     unknown = [n for n in names if n not in modalities]
     if unknown or not names or len(set(names)) < len(names):
@@ -76,31 +83,46 @@ def generate(
     if given is None:
         if fitted.outside:
             # Rows of one batch share what lies outside the plate, so each draw has a batch of its own.
-            made = _rows(fitted, example(modalities, 1).only(), num, names, mean, None, seed, chunk, progress)
+            empty = _under(fitted, example(modalities, 1).only(), covariates)
+            made = _rows(fitted, empty, None, num, names, mean, None, seed, chunk, progress)
             return Draws({n: x[:, 0] for n, x in made.items()}, modalities, given=False)
-        empty = example(modalities, num).only()
-        made = _rows(fitted, empty, 1, names, mean, None, seed, chunk, progress)
+        empty = _under(fitted, example(modalities, num).only(), covariates)
+        made = _rows(fitted, empty, None, 1, names, mean, None, seed, chunk, progress)
         return Draws({n: x[0] for n, x in made.items()}, modalities, given=False)
     given = complete(given, fitted).validate(modalities, allow_empty_rows=True)
-    return Draws(_rows(fitted, given, num, names, mean, sampler, seed, chunk, progress), modalities)
+    others = None if covariates is None else _under(fitted, given, covariates).covariates
+    return Draws(_rows(fitted, given, others, num, names, mean, sampler, seed, chunk, progress), modalities)
+
+
+def _under(fitted: Fitted, rows: Batch, covariates: Mapping[str, Any] | None) -> Batch:
+    """The rows under other covariates, one for all or one for each; those not named are their own."""
+    known = fitted.program.covariates
+    own = {name: rows.covariates[name] for name in known if name in rows.covariates}
+    for name, value in (covariates or {}).items():
+        value = np.asarray(value) if not hasattr(value, "shape") else value
+        if value.ndim and len(value) != len(rows):
+            raise DataError(f"Covariate '{name}': expected one value, or {len(rows)}, one a row; got {value.shape}.")
+        own[name] = value if value.ndim else np.full(len(rows), value[()])
+    return as_known(rows.with_covariates(own), known)
 
 
 def complete(given: Batch | Mapping[str, Any], fitted: Fitted) -> Batch:
     """A modality that the batch does not hold at all is missing in every row."""
     modalities = fitted.program.modalities
-    given = taken(given, modalities)
+    given = fitted.program.taken(given)
     unknown = [n for n in given.modalities if n not in modalities]
     if unknown:
         raise ModalityError(f"Expected given modalities among {list(modalities)}; got {unknown}. Leave them out.")
     blank = example(modalities, len(given)).only()
     values = {n: given.values.get(n, blank.values[n]) for n in modalities}
     masks = {n: given.masks.get(n, blank.masks[n]) for n in modalities}
-    return Batch(values, masks, given.label)
+    return Batch(values, masks, given.label, covariates=given.covariates, places=given.places)
 
 
 def _rows(
     fitted: Fitted,
     batch: Batch,
+    others: Mapping[str, np.ndarray] | None,
     num: int,
     names: tuple,
     mean: bool,
@@ -120,10 +142,14 @@ def _rows(
             hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
             if sampler is not None:
                 hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
-            draws = host.decode(fitted.model, hidden, rows, again + 1, mean)
+            decoded = rows
+            if others:
+                decoded = rows.with_parts(covariates={n: x[start : start + size] for n, x in others.items()})
+            draws = host.decode(fitted.model, hidden, decoded, again + 1, mean)
         for name in names:
             _check_finite(name, draws[name], start, empty)
-        parts.append({n: keep(fitted.program.modalities[n].typed(draws[n], mean), rows, n) for n in names})
+        typed = {n: fitted.program.modalities[n].typed(draws[n], mean) for n in names}
+        parts.append(typed if others else {n: keep(x, rows, n) for n, x in typed.items()})
     return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
 
 

@@ -56,7 +56,7 @@ def trajectory(
     if frames < 1 or every < 1 or num < 1:
         raise OptionError(f"Expected frames, every and num >= 1; got {frames}, {every} and {num}.")
     modalities, host = fitted.program.modalities, fitted.program.ppl.host
-    rows = example(modalities, num).only() if given is None else complete(given, fitted)
+    rows = fitted.program.taken(example(modalities, num).only()) if given is None else complete(given, fitted)
     rows = rows.validate(modalities, allow_empty_rows=True)
     hidden = host.latents(fitted.model, fitted.guide, rows, 1, seed, np.zeros(len(rows), bool))
     pictures = []

@@ -9,7 +9,8 @@ import numpy as np
 
 from mmppl import display
 from mmppl._backend import get_backend
-from mmppl.batch_values import check_values, few
+from mmppl.batch_table import parts_of, patterns_of
+from mmppl.batch_values import check_values, checked_covariates, few
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
@@ -46,8 +47,14 @@ class Batch:
         num: N, where there is no modality to tell it.
         scored: Names that are ``modalities`` where these are not all; see :meth:`scoring`.
         elements: Masks of elements ``(N, *event)``, of the modalities of which single ones may be missing.
+        covariates: What is known of every row and not modelled, such as site and age, by name: numbers or texts
+            ``(N,)``, or codes of classes ``(N, K)``. Nothing hides them. A program that is asked to condition on them
+            reads them, see :class:`~mmppl.covariates.Covariate`.
+        places: Places of the rows in the batch that they were taken from, ``(N,)``, where they were taken from one;
+            ``mm.plate`` gives them to a program.
 
     Raises:
+        DataError: If labels or covariates are not of N rows, or a covariate is missing somewhere.
         ModalityError: If a name is refused, numbers of rows differ, a mask has another shape or ``present`` names an
             unknown modality.
 
@@ -72,6 +79,8 @@ class Batch:
     num: int | None = None
     scored: tuple[str, ...] | None = field(default=None, repr=False)
     elements: dict[str, Array] = field(default_factory=dict, repr=False)
+    covariates: dict[str, Array] = field(default_factory=dict, repr=False)
+    places: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for what, given in (("values", self.values), ("present", self.present)):
@@ -108,10 +117,10 @@ class Batch:
             object.__setattr__(self, "label", np.asarray(self.label))
         if self.label is not None:
             self._check_label(num)
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "present", present)
-        object.__setattr__(self, "elements", elements)
-        object.__setattr__(self, "num", num)
+        covariates = checked_covariates(self.covariates, num)
+        parts = {"values": values, "present": present, "elements": elements, "num": num, "covariates": covariates}
+        for key, part in parts.items():
+            object.__setattr__(self, key, part)
 
     @classmethod
     def trusted(
@@ -122,14 +131,20 @@ class Batch:
         num: int | None = None,
         scored: tuple[str, ...] | None = None,
         elements: dict | None = None,
+        covariates: dict | None = None,
+        places: Array | None = None,
     ) -> "Batch":
         """A batch of parts already checked and hidden; for the library's own loops."""
         batch = object.__new__(cls)
         parts = {"values": values, "present": present, "label": label, "num": num, "scored": scored}
-        parts["elements"] = {} if elements is None else elements
+        parts |= {"elements": elements or {}, "covariates": covariates or {}, "places": places}
         for key, value in parts.items():
             object.__setattr__(batch, key, value)
         return batch
+
+    def with_parts(self, **parts: Any) -> "Batch":
+        """The same batch with other parts, already checked and hidden; for the library's own loops."""
+        return Batch.trusted(**{**vars(self), **parts})
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -144,9 +159,18 @@ class Batch:
             >>> Batch({"a": np.ones((2, 1))}, label=["cat", "dog"]).numbers is None
             True
         """
-        # Only numpy's dtypes have a kind, and only numpy has texts, objects and times.
-        kind = getattr(getattr(self.label, "dtype", None), "kind", None)
-        return None if kind in NO_NUMBERS else self.label
+        # Only numpy has texts, objects and times.
+        return None if _kind(self.label) in NO_NUMBERS else self.label
+
+    def for_hosts(self) -> "Batch":
+        """The same batch without labels and covariates that are texts or times.
+
+        Example:
+            >>> Batch({"a": np.ones((2, 1))}, covariates={"site": ["x", "y"], "age": [3.0, 4.0]}).for_hosts().covariates
+            {'age': array([3., 4.])}
+        """
+        covariates = {n: x for n, x in self.covariates.items() if _kind(x) not in NO_NUMBERS}
+        return self.with_parts(label=self.numbers, covariates=covariates)
 
     @property
     def masks(self) -> dict[str, Array]:
@@ -192,42 +216,19 @@ class Batch:
         return rows if own is None else get_backend(own).xp.all(own, axis=tuple(range(1, own.ndim)))
 
     def __repr__(self) -> str:
-        lines = display.columns([("modality", "shape", "type", "present"), *self._rows()]) if self.values else []
-        about = "" if self.label is None else ", labelled"
-        return display.limited(
-            [f"Batch of {len(self)} rows{about}", *(f"  {line}" for line in (*lines, *self._patterns()))]
-        )
+        lines = display.columns([("modality", "shape", "type", "present"), *parts_of(self)]) if self.values else []
+        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *patterns_of(self)))])
+
+    def _title(self) -> str:
+        about = ("" if self.label is None else ", labelled") + (", covariates " if self.covariates else "")
+        return f"Batch of {len(self)} rows{about}{', '.join(self.covariates)}"
 
     def _repr_html_(self) -> str:
         pictures = {name: display.thumbnails(self.values[name], self.present[name]) for name in self.values}
-        rows = [(*row, ("html", pictures[row[0]])) for row in self._rows()]
-        about = "" if self.label is None else ", labelled"
+        rows = [(*row, ("html", pictures[row[0]])) for row in parts_of(self)]
         header = ("modality", "shape", "type", "present", "")
-        patterns = "".join(f"<div><small>{html.escape(line)}</small></div>" for line in self._patterns())
-        return display.page(f"Batch of {len(self)} rows{about}", display.table(header, rows), patterns)
-
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, event shape, type and share of what is present, of each modality."""
-        out = []
-        for name, value in self.values.items():
-            mask = display.as_numpy(self.elements.get(name, self.present[name]))
-            unit = "values" if name in self.elements else "rows"
-            said = "traced" if mask is None else f"{int(mask.sum())} of {mask.size} {unit}"
-            out.append((name, " x ".join(map(str, value.shape[1:])) or "1", str(value.dtype), said))
-        return out
-
-    def _patterns(self, most: int = 8) -> list[str]:
-        """The commonest patterns of what is there, row by row."""
-        masks = [display.as_numpy(mask) for mask in self.present.values()]
-        if not masks or any(mask is None or mask.ndim != 1 for mask in masks):
-            return []
-        table = np.stack([np.asarray(mask, bool) for mask in masks], axis=1)
-        kinds, counts = np.unique(table, axis=0, return_counts=True)
-        names = list(self.values)
-        order = np.argsort(-counts, kind="stable")
-        said = [(" + ".join(n for n, here in zip(names, kinds[i], strict=True) if here) or "nothing") for i in order]
-        lines = [f"{counts[i]} rows: {text}" for i, text in zip(order, said, strict=True)][:most]
-        return [*lines, f"and {len(order) - most} patterns more"] if len(order) > most else lines
+        patterns = "".join(f"<div><small>{html.escape(line)}</small></div>" for line in patterns_of(self))
+        return display.page(self._title(), display.table(header, rows), patterns)
 
     def __len__(self) -> int:
         return self.num  # type: ignore[return-value]
@@ -249,8 +250,10 @@ class Batch:
         present = {name: mask[..., key] for name, mask in self.present.items()}
         elements = {name: mask[key] for name, mask in self.elements.items()}
         label = None if self.label is None else self.label[key]
-        num = len(np.arange(len(self))[key])
-        return Batch.trusted(values, present, label, num, self.scored, elements)
+        covariates = {name: x[key] for name, x in self.covariates.items()}
+        taken = np.arange(len(self))[key]
+        places = taken if self.places is None else self.places[key]
+        return Batch.trusted(values, present, label, len(taken), self.scored, elements, covariates, places)
 
     def only(self, *names: str) -> "Batch":
         """The same rows with every other modality hidden: what is observed is ``names``."""
@@ -268,7 +271,7 @@ class Batch:
         parts = (self.values, self.present, self.elements)
         values, present, elements = ({n: part[n] for n in names if n in part} for part in parts)
         scored = None if self.scored is None else tuple(n for n in self.scored if n in names)
-        return Batch.trusted(values, present, self.label, self.num, scored, elements)
+        return self.with_parts(values=values, present=present, scored=scored, elements=elements)
 
     def with_present(self, present: Mapping[str, Array]) -> "Batch":
         """The same rows, seen through other masks, of rows or of elements (each may only hide more).
@@ -296,7 +299,7 @@ class Batch:
             values[name], present[name], mask = hidden(values[name], seen, mask)
             if mask is not None:
                 elements[name] = mask
-        return Batch.trusted(values, present, self.label, self.num, self.scored, elements)
+        return self.with_parts(values=values, present=present, elements=elements)
 
     def with_label(self, label: Array | None) -> "Batch":
         """The same rows with other labels.
@@ -304,7 +307,17 @@ class Batch:
         Raises:
             DataError: If there are not as many.
         """
-        return Batch(self.values, self.masks, label, self.num, self.scored)
+        return Batch(
+            self.values, self.masks, label, self.num, self.scored, covariates=self.covariates, places=self.places
+        )
+
+    def with_covariates(self, covariates: Mapping[str, Array]) -> "Batch":
+        """The same rows with other covariates.
+
+        Raises:
+            DataError: If there are not as many, or one is missing.
+        """
+        return self.with_parts(covariates=checked_covariates(covariates, len(self)))
 
     def observed(self) -> Array:
         """Mask of the rows that have any modality at all, of shape ``(*, N)``."""
@@ -333,8 +346,7 @@ class Batch:
                 )
             check_values(name, modality, value, np.asarray(self.there(name)))
             elements |= self._elements_as(name, modality)
-        out = self.select(*modalities)
-        out = Batch.trusted(out.values, out.present, out.label, out.num, out.scored, elements)
+        out = self.select(*modalities).with_parts(elements=elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))
         if empty.size and not allow_empty_rows:
             raise DataError(f"No modality is present in rows {few(empty)}. Remove these rows.")
@@ -376,7 +388,12 @@ class Batch:
         A program that goes through ``batch.modalities`` decodes these alone; what it observes beside them is not
         scored.
         """
-        return Batch.trusted(self.values, self.present, self.label, self.num, names, self.elements)
+        return self.with_parts(scored=names)
+
+
+def _kind(x: Any) -> str | None:
+    """Kind of numpy's dtype of an array; None of any other."""
+    return getattr(getattr(x, "dtype", None), "kind", None)
 
 
 def _brief(value: Any) -> str:

@@ -1,12 +1,18 @@
 """Values of a batch, checked against what a program expects of its modalities."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from mmppl._backend import get_backend
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
+from mmppl.names import check_names
+from mmppl.presence import check_no_mask
 from mmppl.warn import warn
 
-__all__ = ["check_values", "few"]
+__all__ = ["check_values", "checked_covariates", "few"]
 
 IDS = {"tokens": "token ids", "category": "categories"}
 MOST = 2**31 - 1  # of JAX's integers, which larger ones go round without a word
@@ -47,6 +53,49 @@ def check_values(name: str, modality: Modality, value: np.ndarray, there: np.nda
             f"Modality '{name}': expected {modality.scoring.wanted} for likelihood '{modality.likelihood}'; got others "
             f"where present, in rows {few(rows)}."
         )
+
+
+def checked_covariates(given: Any, num: int) -> dict[str, Any]:
+    """Covariates by name as arrays ``(N,)`` or ``(N, K)`` in which nothing is missing.
+
+    Raises:
+        ModalityError: If they are not given by name.
+        DataError: If one has another shape, or lacks a value.
+    """
+    if not isinstance(given, Mapping):
+        raise ModalityError(f"Expected covariates to be arrays by name; got a {type(given).__name__}.")
+    try:
+        check_names(given)
+    except ModalityError as error:
+        raise ModalityError(str(error).replace("modalities", "covariates")) from None
+    out = {}
+    for name, value in given.items():
+        check_no_mask(f"covariate '{name}'", value)
+        value = np.asarray(value) if isinstance(value, list | tuple) else value
+        shape = getattr(value, "shape", ())
+        if len(shape) not in (1, 2) or shape[0] != num:
+            raise DataError(f"Covariate '{name}': expected an array ({num},), one value for each row; got {shape}.")
+        missing = _missing(value)
+        if missing.size:
+            raise DataError(
+                f"Covariate '{name}': expected a value in every row; got none in rows {few(missing)}. Fill them in, or "
+                "make it a modality, which may be missing."
+            )
+        out[name] = value
+    return out
+
+
+def _missing(value: Any) -> np.ndarray:
+    """Rows without a value; none of what cannot be looked at."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return np.flatnonzero([x is None or x != x for x in value.reshape(-1)])
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "fc":
+        return np.arange(0)
+    backend = get_backend(value)
+    if not backend.is_concrete(value) or not backend.xp.isdtype(value.dtype, "real floating"):
+        return np.arange(0)
+    x = backend.to_numpy(value)
+    return np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
 
 
 def few(rows: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.whitening_params import ratio_learning, whitening_params, whitening_values
 from mmppl.nets import energy as energy_spec
@@ -39,6 +40,7 @@ def ebm(
     encoder: str = "bound",
     reduce: float | None = None,
     ratio: str = "free",
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""EBM prior on the shared latent.
@@ -84,6 +86,7 @@ def ebm(
             standard normal there along the directions kept alone. None for none.
         ratio: What the score ratio is learned by: ``"free"``, ``"lowrank"`` or ``"potential"``, see
             :class:`~mmppl.inference.RatioLearning`. (A linear one sees nothing in a single latent once it is white.)
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -97,9 +100,10 @@ def ebm(
         raise OptionError(f"Expected refine >= 1 with encoder={encoder!r}, which learns from refined draws; got 0.")
     if reduce is not None and (schedule != "staged" or not tilt):
         raise OptionError("Expected schedule 'staged' and tilt=True with reduce, which needs posteriors at rest.")
-    specs = autoencoders(modalities, latent_dim, hidden, "laplace")
+    coders = Coders(ppl, modalities, conditions)
+    specs = autoencoders(coders, latent_dim, hidden, "laplace")
     specs["energy"] = energy_spec(latent_dim, (energy_hidden, energy_hidden))
-    nets = ppl.host.build_all(specs, seed)
+    coders.build(specs, seed)
     sample = ppl.host.sample
     langevin = ppl.LangevinChains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
 
@@ -107,10 +111,10 @@ def ebm(
         if tilted and reduce is not None:
             whitening = whitening_params(ppl, Blocks.of({"z": latent_dim}))
             base = ppl.host.dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1)
-            energy = ppl.net("energy", nets["energy"])
+            energy = coders.net("energy")
             return ppl.Reduced(ppl.EnergyTilted(base, energy, langevin, kept=whitening.kept), whitening)
         base = ppl.SmoothedLaplace(ppl.host.zeros(latent_dim), 1.0, delta).to_event(1)
-        return ppl.EnergyTilted(base, ppl.net("energy", nets["energy"]) if tilted else None, langevin)
+        return ppl.EnergyTilted(base, coders.net("energy") if tilted else None, langevin)
 
     def declare(tilted):
         def model(batch):
@@ -118,18 +122,17 @@ def ebm(
             with ppl.plate(batch):
                 z = sample("z", p)
                 for name in batch.modalities:
-                    output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                    ppl.observe(name, ppl.likelihood(modalities[name], output), batch)
+                    coders.observe(name, z, batch)
 
         return model
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
+            experts = coders.encode_all(batch)
             sample("z", ppl.MixtureOfExperts(experts, batch.present, family="laplace"))
 
     def draws(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
+        experts = coders.encode_all(batch)
         return {m: sample(f"{m}.draw", ppl.host.dist.Laplace(*expert)) for m, expert in experts.items()}
 
     def initialize(latents):

@@ -4,6 +4,7 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.coders import UNCONDITIONAL, Conditions
 from mmppl.models.common.declare import system, weights
 from mmppl.models.common.shared_private import SharedPrivate
 from mmppl.nets import energy as energy_spec
@@ -33,6 +34,7 @@ def ebm_plus(
     steps: int = 60,
     step_size: float = 0.2,
     schedule: str = "staged",
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""EBM prior on the shared latent, ordinary priors on private ones.
@@ -67,6 +69,7 @@ def ebm_plus(
         steps: Langevin steps for each gradient.
         step_size: s.
         schedule: ``"staged"`` or ``"joint"``.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -76,7 +79,7 @@ def ebm_plus(
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}
-    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, more=more, **sizes)
+    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, conditions=conditions, more=more, **sizes)
     langevin = ppl.LangevinChains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
 
     def prior(tilted):

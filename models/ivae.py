@@ -7,8 +7,9 @@ from mmppl.batch import Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import system, weights
-from mmppl.nets import DeepSets, SetTransformer, decoder, encoder
+from mmppl.nets import DeepSets, SetTransformer
 
 __all__ = ["ivae"]
 
@@ -30,6 +31,7 @@ def ivae(
     objective: str = "elbo",
     beta: float = 1.0,
     gradient: str = "stl",
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""Identifiable VAE.
@@ -62,6 +64,7 @@ def ivae(
             of 0.67, 0.97 and 0.91. Its KL may blow up: give ``fit`` a ``clip``.
         beta: Factor on the KL terms.
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -78,11 +81,12 @@ def ivae(
         if given not in known:
             raise OptionError(f"Expected {name} among {known}; got {given!r}.")
     labels = modalities[label].ids or 0
-    specs = {f"{m}.encoder": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
+    coders = Coders(ppl, modalities, conditions)
+    specs = {k: spec for m in modalities for k, spec in coders.encoder_specs(m, hidden, hidden, None).items()}
     decoded = {m: x for m, x in modalities.items() if m != label or prior == "normal"}
-    specs |= {f"{m}.decoder": decoder(modality, latent_dim, hidden) for m, modality in decoded.items()}
+    specs |= {k: spec for m in decoded for k, spec in coders.decoder_specs(m, latent_dim, hidden).items()}
     specs["pool"] = AGGREGATIONS[aggregation](hidden, latent_dim, width=hidden, components=mixture)
-    nets = ppl.host.build_all(specs, seed)
+    coders.build(specs, seed)
     host, dist, sample = ppl.host, ppl.host.dist, ppl.host.sample
     start = np.random.default_rng([seed, 1]).standard_normal((labels, latent_dim))
 
@@ -105,7 +109,7 @@ def ivae(
             z = sample("z", p)
             for name in batch.modalities:
                 if name in decoded:
-                    fn = ppl.likelihood(modalities[name], ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z))
+                    fn = coders.likelihood(name, z, batch)
                 else:
                     logits = p.label_logits(z)
                     event = len(modalities[name].shape)
@@ -114,8 +118,7 @@ def ivae(
 
     def guide(batch):
         with ppl.plate(batch):
-            features = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
-            sample("z", ppl.Pooled(features, batch.present, ppl.net("pool", nets["pool"])))
+            sample("z", ppl.Pooled(coders.encode_all(batch), batch.present, coders.net("pool")))
 
     kind = ppl.Masked if objective == "masked" else ppl.ELBO
     return Program(model, guide, kind(beta=beta, gradient=gradient, weights=weights(modalities)), ppl, modalities)

@@ -7,9 +7,10 @@ from mmppl._backend import get_backend
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.one_latent import one_latent
-from mmppl.nets import MLP, LocScale, encoder
+from mmppl.nets import MLP, LocScale
 
 __all__ = ["jmvae"]
 
@@ -26,6 +27,7 @@ def jmvae(
     particles: int = 1,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""JMVAE-kl.
@@ -50,26 +52,27 @@ def jmvae(
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
     """
-    specs = autoencoders(modalities, latent_dim, hidden, "normal")
-    specs |= {f"{m}.features": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
+    coders = Coders(ppl, modalities, conditions)
+    specs = autoencoders(coders, latent_dim, hidden, "normal")
+    for name in modalities:
+        specs |= coders.encoder_specs(name, hidden, hidden, None, "features")
     specs["encoder"] = LocScale(MLP((len(modalities) * hidden,), (2 * latent_dim,), (hidden,)), "normal")
-    nets = ppl.host.build_all(specs, seed)
+    coders.build(specs, seed)
 
     def posterior(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
+        experts = coders.encode_all(batch)
         if experts.keys() != modalities.keys():  # pseudo-inputs have no texts
             return ppl.Product(experts, batch.present, prior_expert=False)
-        features = [ppl.net(f"{m}.features", nets[f"{m}.features"])(*batch.inputs(m)) for m in batch.modalities]
+        features = list(coders.encode_all(batch, "features").values())
         xp = get_backend(features[0]).xp
         everything = xp.all(xp.stack(list(batch.present.values())), axis=0)
-        experts["everything"] = ppl.net("encoder", nets["encoder"])(xp.concat(features, axis=-1))
+        experts["everything"] = coders.net("encoder")(xp.concat(features, axis=-1))
         present = {m: mask & ~everything for m, mask in batch.present.items()} | {"everything": everything}
         return ppl.Product(experts, present, prior_expert=False)
 
-    model, guide = one_latent(
-        ppl, modalities, nets, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed
-    )
+    model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
     objective = ppl.JMVAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

@@ -10,6 +10,7 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import beta_schedule, system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
@@ -19,8 +20,6 @@ from mmppl.nets import (
     EquivariantTransformer,
     LocScale,
     SetTransformer,
-    decoder,
-    encoder,
 )
 
 __all__ = ["masked"]
@@ -54,6 +53,7 @@ def masked(
     gradient: str = "stl",
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""Masked multi-modal VAE.
@@ -91,6 +91,7 @@ def masked(
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -108,14 +109,12 @@ def masked(
         raise OptionError(f"Expected mixture=1 with family {family!r}; got {mixture}. Mixtures are of Gaussians.")
     if mixture > 1 and aggregation not in POOLED:
         raise OptionError(f"Expected mixture=1 with aggregation {aggregation!r}; got {mixture}. Choose a learned one.")
-    pooled, specs = aggregation in POOLED, {}
-    for name, modality in modalities.items():
-        specs[f"{name}.encoder"] = encoder(
-            modality, *(hidden, hidden, None) if pooled else (latent_dim, hidden, family)
-        )
-        specs[f"{name}.decoder"] = decoder(modality, latent_dim + private, hidden)
+    pooled, specs, coders = aggregation in POOLED, {}, Coders(ppl, modalities, conditions)
+    for name in modalities:
+        specs |= coders.encoder_specs(name, *(hidden, hidden, None) if pooled else (latent_dim, hidden, family))
+        specs |= coders.decoder_specs(name, latent_dim + private, hidden)
         if private and not pooled:
-            specs[f"{name}.private"] = encoder(modality, private, hidden, family)
+            specs |= coders.encoder_specs(name, private, hidden, family, "private")
         if private and private_prior == "conditional":
             specs[f"{name}.private.prior"] = LocScale(MLP((latent_dim,), (2 * private,), (hidden,)), family)
     if pooled:
@@ -123,17 +122,11 @@ def masked(
         specs["pool"] = shared(hidden, latent_dim, width=hidden, components=mixture)
         if private:
             specs["private"] = own(hidden, private, latent_dim, width=hidden)
-    nets = ppl.host.build_all(specs, seed)
-    sample, zeros = ppl.host.sample, ppl.host.zeros
-
-    def net(name):
-        return ppl.net(name, nets[name])
-
-    def encode(batch):
-        return {m: net(f"{m}.encoder")(*batch.inputs(m)) for m in batch.modalities}
+    coders.build(specs, seed)
+    sample, zeros, net = ppl.host.sample, ppl.host.zeros, coders.net
 
     def posterior(batch, encoded=None):
-        encoded = encode(batch) if encoded is None else encoded
+        encoded = coders.encode_all(batch) if encoded is None else encoded
         if pooled:
             return ppl.Pooled(encoded, batch.present, net("pool"), family=family, empty=empty)
         if aggregation == "product":
@@ -152,29 +145,26 @@ def masked(
         if pooled:
             return ppl.private_posteriors(encoded, batch.present, net("private"), z, family=family, absent=absent)
         own = {
-            m: where_present(seen, net(f"{m}.private")(*batch.inputs(m)), absent[m])
-            for m, seen in batch.present.items()
+            m: where_present(seen, coders.encode(m, batch, "private"), absent[m]) for m, seen in batch.present.items()
         }
         return {m: ppl.host.loc_scale(family, *pair).to_event(1) for m, pair in own.items()}
 
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
-    )
+    latent = latent_prior(coders, prior, latent_dim, posterior=posterior, components=components, seed=seed)
 
     def model(batch):
         p = latent()
         with ppl.plate(batch):
             z = sample("z", p)
-            for name, modality in modalities.items():
+            for name in modalities:
                 code = z
                 if private:
                     own = sample(f"{name}.private", ppl.host.loc_scale(family, *prior_of(name, z)).to_event(1))
                     code = get_backend(z).xp.concat([z, own], axis=-1)
                 if name in batch.modalities:
-                    ppl.observe(name, ppl.likelihood(modality, net(f"{name}.decoder")(code)), batch)
+                    coders.observe(name, code, batch)
 
     def guide(batch):
-        encoded = encode(batch)
+        encoded = coders.encode_all(batch)
         with ppl.plate(batch):
             z = sample("z", posterior(batch, encoded))
             if private:

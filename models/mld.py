@@ -3,6 +3,7 @@
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Conditions
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
@@ -24,6 +25,7 @@ def mld(
     p_marginal: float = 0.1,
     time_sampling: str = "uniform",
     predict: str = "velocity",
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""Multi-modal Latent Diffusion.
@@ -52,6 +54,7 @@ def mld(
         time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
         predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see
             :class:`~mmppl.priors.MultiTimeScoreMatching`.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -61,4 +64,6 @@ def mld(
     learning = MultiTimeScoreMatching(
         p_conditional=p_conditional, p_marginal=p_marginal, time_sampling=time_sampling, predict=predict
     )
-    return two_stages(modalities, ppl, options=shared, score=shared.score(modalities, learning), seed=seed)
+    return two_stages(
+        modalities, ppl, options=shared, conditions=conditions, score=shared.score(modalities, learning), seed=seed
+    )

@@ -3,6 +3,7 @@
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Conditions
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
@@ -21,6 +22,7 @@ def mld_inpaint(
     shared: ScoreOptions = SHARED,
     replacement: str = "fresh",
     pairs: str = "shared",
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""MLD-Inpaint: the joint density alone is learned, and conditions are painted in.
@@ -41,6 +43,7 @@ def mld_inpaint(
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         replacement: ``"fresh"``, ``"fixed"``, ``"clean"`` or ``"legacy"``, see :class:`~mmppl.priors.Conditioning`.
         pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -48,4 +51,4 @@ def mld_inpaint(
         ModalityError: If a modality of ``coders`` is unknown.
     """
     score = shared.score(modalities, MultiTimeScoreMatching(p_conditional=0.0), replacement)
-    return two_stages(modalities, ppl, options=shared, score=score, pairs=pairs, seed=seed)
+    return two_stages(modalities, ppl, options=shared, conditions=conditions, score=score, pairs=pairs, seed=seed)

@@ -3,6 +3,7 @@
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Conditions
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
@@ -20,6 +21,7 @@ def mld_uni(
     ppl: PPL,
     shared: ScoreOptions = SHARED,
     p_marginal: float = 0.1,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""MLD-Uni: every modality is diffused to a time of its own.
@@ -38,6 +40,7 @@ def mld_uni(
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -45,4 +48,6 @@ def mld_uni(
         ModalityError: If a modality of ``coders`` is unknown.
     """
     learning = MultiTimeScoreMatching(p_conditional=0.0, p_marginal=p_marginal, independent=True)
-    return two_stages(modalities, ppl, options=shared, score=shared.score(modalities, learning), seed=seed)
+    return two_stages(
+        modalities, ppl, options=shared, conditions=conditions, score=shared.score(modalities, learning), seed=seed
+    )

@@ -5,6 +5,7 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import autoencoders, system, weights
 
 __all__ = ["mmjsd"]
@@ -20,6 +21,7 @@ def mmjsd(
     beta: float = 1.0,
     dynamic: str = "geometric",
     particles: int = 1,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""mmJSD.
@@ -42,6 +44,7 @@ def mmjsd(
         beta: Factor on the divergence.
         dynamic: ``"geometric"`` or ``"arithmetic"``.
         particles: K.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -50,19 +53,19 @@ def mmjsd(
     means = {"geometric": ppl.GeometricMean, "arithmetic": ppl.MixtureOfExperts}
     if dynamic not in means:
         raise OptionError(f"Expected dynamic among {list(means)}; got {dynamic!r}.")
-    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
+    coders = Coders(ppl, modalities, conditions)
+    coders.build(autoencoders(coders, latent_dim, hidden, "normal"), seed)
     dist, sample = ppl.host.dist, ppl.host.sample
 
     def model(batch):
         with ppl.plate(batch):
             z = sample("z", dist.Normal(ppl.host.zeros(latent_dim), 1.0).to_event(1))
             for name in batch.modalities:
-                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, ppl.likelihood(modalities[name], output), batch)
+                coders.observe(name, z, batch)
 
     def guide(batch):
         with ppl.plate(batch):
-            experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
+            experts = coders.encode_all(batch)
             loc, _ = experts[batch.modalities[0]]
             xp = get_backend(loc).xp
             several = xp.sum(xp.astype(xp.stack(list(batch.present.values())), loc.dtype), axis=0) > 1.5

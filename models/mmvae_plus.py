@@ -6,6 +6,7 @@ from typing import Any
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.coders import UNCONDITIONAL, Conditions
 from mmppl.models.common.declare import system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.models.common.shared_private import SharedPrivate
@@ -29,6 +30,7 @@ def mmvae_plus(
     scales: str = "free",
     prior: str | Callable[[], Any] = "laplace",
     components: int = 50,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""MMVAE+.
@@ -60,17 +62,15 @@ def mmvae_plus(
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
         OptionError: If an option is unknown.
     """
-    parts = SharedPrivate(
-        modalities, ppl, latent_dim=latent_dim, private_dim=private_dim, hidden=hidden, seed=seed, scales=scales
-    )
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=parts.posterior, components=components, seed=seed
-    )
+    sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
+    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, conditions=conditions, **sizes)
+    latent = latent_prior(parts.coders, prior, latent_dim, posterior=parts.posterior, components=components, seed=seed)
     model = parts.model(latent)
     objective = ppl.MMVAEPlus(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))
     stages = (Stage(guide=parts.guide("auxiliary")),)

@@ -6,6 +6,7 @@ from typing import Any
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import autoencoders, system, weights
 from mmppl.models.common.one_latent import one_latent
 
@@ -27,6 +28,7 @@ def mopoe(
     strata: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""MoPoE-VAE.
@@ -54,17 +56,17 @@ def mopoe(
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
     """
-    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
+    coders = Coders(ppl, modalities, conditions)
+    coders.build(autoencoders(coders, latent_dim, hidden, "normal"), seed)
 
     def posterior(batch):
-        experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
+        experts = coders.encode_all(batch)
         return ppl.Product(experts, batch.present, prior_expert=False)
 
-    model, guide = one_latent(
-        ppl, modalities, nets, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed
-    )
+    model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
     strata = ("all" if len(modalities) <= MOST else "one") if strata is None else strata
     objective = ppl.MoPoE(particles, beta=beta, density=density, strata=strata, weights=weights(modalities))
     return Program(model, guide, objective, ppl, modalities)

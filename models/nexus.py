@@ -8,6 +8,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import autoencoders, beta_schedule, system, weights
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import MLP, LocScale
@@ -31,6 +32,7 @@ def nexus(
     warmup: int = 0,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""NEXUS.
@@ -65,6 +67,7 @@ def nexus(
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -74,16 +77,14 @@ def nexus(
         raise OptionError(
             f"Expected dropout in [0, 1], gamma >= 0 and local_beta > 0; got {dropout}, {gamma} and {local_beta}."
         )
-    specs: dict[str, Any] = autoencoders(modalities, local_dim, hidden, "normal")
+    coders = Coders(ppl, modalities, conditions)
+    specs: dict[str, Any] = autoencoders(coders, local_dim, hidden, "normal")
     for name in modalities:
         specs[f"{name}.message"] = MLP((local_dim,), (message_dim,), ())
         specs[f"{name}.nexus"] = LocScale(MLP((latent_dim,), (2 * local_dim,), (hidden, hidden)), "normal")
     specs["nexus"] = LocScale(MLP((message_dim,), (2 * latent_dim,), (hidden, hidden)), "normal")
-    nets = ppl.host.build_all(specs, seed)
-    dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
-
-    def net(name):
-        return ppl.net(name, nets[name])
+    coders.build(specs, seed)
+    dist, sample, zeros, net = ppl.host.dist, ppl.host.sample, ppl.host.zeros, coders.net
 
     def standard(dim):
         return dist.Normal(zeros(dim), 1.0).to_event(1)
@@ -99,19 +100,14 @@ def nexus(
             xp.where(number > 0, loc, 0.0 * loc), xp.where(number > 0, scale, 0.0 * scale + 1.0)
         ).to_event(1)
 
-    def codes_of(batch):
-        return {m: net(f"{m}.encoder")(*batch.inputs(m)) for m in batch.modalities}
-
     def posterior(batch):
-        return above(codes_of(batch), batch)
+        return above(coders.encode_all(batch), batch)
 
     def above(codes, batch):
         """Q(z | x): messages are of the means."""
         return top({m: loc for m, (loc, _) in codes.items()}, batch.present)
 
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
-    )
+    latent = latent_prior(coders, prior, latent_dim, posterior=posterior, components=components, seed=seed)
 
     def model(batch):
         p = latent()
@@ -120,10 +116,10 @@ def nexus(
             for name in modalities:
                 local = sample(f"{name}.z", dist.Normal(*net(f"{name}.nexus")(z)).to_event(1))
                 if name in batch.modalities:
-                    ppl.observe(name, ppl.likelihood(modalities[name], net(f"{name}.decoder")(local)), batch)
+                    coders.observe(name, local, batch)
 
     def guide(batch):
-        codes = codes_of(batch)
+        codes = coders.encode_all(batch)
         with ppl.plate(batch):
             z = sample("z", above(codes, batch))
             for m, code in codes.items():
@@ -140,7 +136,7 @@ def nexus(
             for name in batch.modalities:
                 with ppl.host.scale(scale=local_beta):
                     local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
-                ppl.observe(name, ppl.likelihood(modalities[name], net(f"{name}.decoder")(local)), batch)
+                coders.observe(name, local, batch)
                 backend = get_backend(local)
                 above = dist.Normal(*net(f"{name}.nexus")(z)).to_event(1).log_prob(backend.stop_gradient(local))
                 shown = backend.xp.where(batch.present[name], above, backend.xp.zeros_like(above))
@@ -150,7 +146,7 @@ def nexus(
         with ppl.plate(batch):
             drawn = {}
             for m in batch.modalities:
-                q = dist.Normal(*net(f"{m}.encoder")(*batch.inputs(m))).to_event(1)
+                q = dist.Normal(*coders.encode(m, batch)).to_event(1)
                 with ppl.host.scale(scale=local_beta):
                     local = sample(f"{m}.z", q.mask(batch.present[m]))
                 drawn[m] = get_backend(local).stop_gradient(local)

@@ -3,6 +3,7 @@
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
+from mmppl.models.common.coders import UNCONDITIONAL, Conditions
 from mmppl.models.common.declare import system
 from mmppl.models.common.latent_score import two_stages
 from mmppl.models.common.score_options import ScoreOptions
@@ -26,6 +27,7 @@ def sbm(
     time_sampling: str = "uniform",
     loss: str = "denoising",
     pairs: str = "shared",
+    conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
     r"""Score-based multi-modal autoencoder: SBM-VAE, or SBM-RAE with ``autoencoder="rae"``.
@@ -58,6 +60,7 @@ def sbm(
         loss: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
             see :class:`~mmppl.priors.MultiTimeScoreMatching`.
         pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.
+        conditions: Covariates.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -66,4 +69,4 @@ def sbm(
     """
     learning = MultiTimeScoreMatching(sde_of(sde), p_conditional=0.0, time_sampling=time_sampling, loss=loss)
     score = shared.score(modalities, learning, replacement, particles)
-    return two_stages(modalities, ppl, options=shared, score=score, pairs=pairs, seed=seed)
+    return two_stages(modalities, ppl, options=shared, conditions=conditions, score=score, pairs=pairs, seed=seed)

@@ -204,7 +204,7 @@ class Evaluation:
             present = {name: mask[0, ...] for name, mask in present.items()}
         if not several and next(iter(present.values())).ndim == 1:
             return batch.through(present)
-        return Batch.trusted(batch.values, present, batch.label, len(batch), elements=batch.elements)
+        return batch.with_parts(present=present, scored=None)
 
     def _drawn_one_by_one(self, masks: Array, how: Mapping[str, Any]) -> Draws:
         """One run of the guide for each particle and term."""

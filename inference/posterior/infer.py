@@ -8,7 +8,6 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import taken
 from mmppl.errors import DataError, InferenceError, OptionError, PosteriorWarning
 from mmppl.inference.kernels import KERNELS
 from mmppl.inference.posterior.importance import resample, weighted
@@ -107,7 +106,7 @@ def draw_posterior(
 ) -> Posterior:
     """Draws as of :func:`infer`, for callers that tell its problems in their own way: without a warning."""
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
-    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
+    data = fitted.program.taken(data).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)
     rows = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
     one = int(seed) if isinstance(seed, int | np.integer) else 0

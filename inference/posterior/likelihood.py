@@ -8,7 +8,6 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.evidence import CHOSEN, DRAWS, Estimates, How, estimates, why_no_chains
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
@@ -149,7 +148,7 @@ def log_likelihood(
         fitted = _bounding(fitted, given)
     draws = DRAWS if num is None else DRAWS | dict.fromkeys((wanted if wanted != CHOSEN else CHOSEN[:2]), num)
     how = How(wanted, draws, steps, chunk)
-    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
+    data = fitted.program.taken(data).validate(fitted.program.modalities)
     found = estimates(fitted, data, how, seed)
     if method == "bound":
         return _pack(found, 0.0)
@@ -164,7 +163,9 @@ def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
     """Log Z of the program's priors, summed where there are several; 0 without error for normalised priors."""
     host = fitted.program.ppl.host
     total = LogNormalizer(0.0, 0.0, np.inf)
-    for prior in host.find_prior(fitted.model, example(fitted.program.modalities)).values():
+    for prior in host.find_prior(
+        fitted.model, example(fitted.program.modalities, covariates=fitted.program.covariates)
+    ).values():
         z = host.log_normalizer(prior, seed)
         total = LogNormalizer(total.value + z.value, float(np.hypot(total.error, z.error)), min(total.ess, z.ess))
     return total

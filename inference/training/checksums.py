@@ -49,7 +49,7 @@ def of_json(content: Mapping[str, Any]) -> str:
 
 
 def data_digest(data: Batch) -> dict[str, Any]:
-    """A digest of a batch by which another is told from it: rows, and checksums of all values, presence and labels.
+    """A digest of a batch by which another is told from it: rows, and checksums of all that it holds.
 
     Example:
         >>> data_digest(Batch({"a": np.zeros((3, 1))}))["rows"]
@@ -72,10 +72,10 @@ def digesting(data: Batch) -> Callable[[], dict[str, Any]]:
     if label is not None and label.dtype.hasobject:
         label = label.astype(str)
     with_threads = ThreadPoolExecutor()
-    begun = {
-        part: {name: with_threads.submit(_one, x) for name, x in arrays.items()}
-        for part, arrays in (("values", data.values), ("present", data.masks))
-    }
+    covariates = {name: np.asarray(x) for name, x in data.covariates.items()}
+    covariates = {name: x.astype(str) if x.dtype.hasobject else x for name, x in covariates.items()}
+    parts = {"values": data.values, "present": data.masks} | ({"covariates": covariates} if covariates else {})
+    begun = {part: {name: with_threads.submit(_one, x) for name, x in arrays.items()} for part, arrays in parts.items()}
     of_label = None if label is None else with_threads.submit(_one, label)
     with_threads.shutdown(wait=False)
 

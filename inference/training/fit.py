@@ -12,7 +12,6 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, checked
-from mmppl.data.arrays import taken
 from mmppl.errors import OptionError
 from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.training.advice import warn_of_cost, warn_of_scales, warn_of_units, warn_of_warm_up
@@ -128,10 +127,10 @@ def fit(
     if how.early_stopping is not None and validation is None:
         raise OptionError("Expected validation= with early_stopping=, such as validation=0.1; got none.")
     check_one_process()
-    data = taken(data, program.modalities)
+    data = program.taken(data)
     program = program.for_elements_of(data)
     data = data.validate(program.modalities)
-    data, held, about_held = hold_out(validation, data, program.modalities, how.seed)
+    data, held, about_held = hold_out(validation, data, program.modalities, how.seed, program.covariates)
     for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
         objective.check(data.modalities)
     batch_size = min(how.batch_size, len(data))
@@ -192,7 +191,7 @@ def fit(
             calls.load(snapshot, str(out))
         elif done == 0:
             _warn_before(program, plan, data, batch_size, first)
-            trainer.assign(standardization(data, program.modalities, first))
+            trainer.assign(standardization(data, program.modalities, first, program.covariates))
         if run and about and not resume:
             stack.enter_context(run.writing())
             run.create(about, force=force)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmppl import display
 from mmppl.batch import Batch, Modality
+from mmppl.covariates import Covariate
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.site_densities import Places
 from mmppl.inference.training.history import History
@@ -91,7 +92,7 @@ class Fitted:
 
     @cached_property
     def _bound(self) -> tuple[Callable, Callable]:
-        batch = example(self.program.modalities)
+        batch = example(self.program.modalities, covariates=self.program.covariates)
         label = None if self.label is None else np.repeat(self.label, len(batch), axis=0)
         return self.program.ppl.host.bind(self.program, self.weights, batch.with_label(label))
 
@@ -108,7 +109,9 @@ class Fitted:
     @cached_property
     def places(self) -> Places:
         """Places of the latents of the model."""
-        return self.program.ppl.host.places(self.model, example(self.program.modalities))
+        return self.program.ppl.host.places(
+            self.model, example(self.program.modalities, covariates=self.program.covariates)
+        )
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -163,11 +166,14 @@ class Fitted:
         return replace(self, program=self.program.rebuild(0, **options))
 
 
-def example(modalities: Mapping[str, Modality], num: int = 2) -> Batch:
-    """A batch of zeros in the shapes of the modalities, everything present."""
+def example(
+    modalities: Mapping[str, Modality], num: int = 2, covariates: Mapping[str, Covariate] | None = None
+) -> Batch:
+    """A batch of zeros in the shapes of the modalities, everything present; covariates are ones."""
     values, elements = {}, {}
     for name, modality in modalities.items():
         values[name] = np.zeros((num, *modality.shape), modality.dtype)
         if modality.partial:
             elements[name] = np.ones(values[name].shape, bool)
-    return Batch(values, elements)
+    ones = {n: np.ones((num, c.size)[: 1 + (c.names is not None)], np.float32) for n, c in (covariates or {}).items()}
+    return Batch(values, elements, covariates=ones)

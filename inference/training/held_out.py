@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.covariates import Covariate, as_known
 from mmppl.data.arrays import taken
 from mmppl.data.dataset import Dataset, split_rows
 from mmppl.errors import OptionError
@@ -16,7 +17,11 @@ __all__ = ["even_blocks", "hold_out", "weighted_mean"]
 
 
 def hold_out(
-    validation: Any, data: Batch, modalities: Mapping[str, Modality], seed: int
+    validation: Any,
+    data: Batch,
+    modalities: Mapping[str, Modality],
+    seed: int,
+    covariates: Mapping[str, Covariate] | None = None,
 ) -> tuple[Batch, Batch | None, dict[str, Any] | None]:
     """The rows to train on, those that are held out, and the latter in the words of a run folder.
 
@@ -26,6 +31,7 @@ def hold_out(
         data: The data of the fit.
         modalities: What the modalities are.
         seed: Random seed.
+        covariates: What the covariates are.
 
     Raises:
         OptionError: If the share is out of range, or leaves no row on one side.
@@ -53,7 +59,7 @@ def hold_out(
         # In the order that they had.
         return data[np.sort(train)], data[np.sort(held)], {"share": float(share)}
     own = validation.test if isinstance(validation, Dataset) else validation
-    held_out = taken(own, modalities).validate(modalities)
+    held_out = as_known(taken(own, modalities), covariates or {}).validate(modalities)
     if not len(held_out):
         raise OptionError("Expected validation data with rows; got none.")
     return data, held_out, data_digest(held_out)

@@ -32,14 +32,14 @@ def check_no_leakage(fitted: Fitted, data: Batch) -> None:
     rows = data[np.arange(len(names)) % len(data)]
     order = np.arange(len(names))
     present = {name: rows.present[name] & (order != i) for i, name in enumerate(names)}
-    left = _draws(fitted, Batch.trusted(rows.values, present, None, len(names), elements=rows.elements))
+    left = _draws(fitted, rows.with_parts(present=present, label=None))
     for i, (name, value) in enumerate(rows.values.items()):
         there = (order == i).reshape(-1, *(1,) * (value.ndim - 1))
         values = {**rows.values, name: np.where(there, _another(value, fitted, name), value)}
         elements = dict(rows.elements)
         if name in elements:
             elements[name] = elements[name] ^ there
-        drawn = _draws(fitted, Batch.trusted(values, present, None, len(names), elements=elements))
+        drawn = _draws(fitted, rows.with_parts(values=values, present=present, label=None, elements=elements))
         if any(not np.array_equal(z[i], drawn[site][i]) for site, z in left.items()):
             raise ObjectiveError(
                 f"Expected a guide that answers from what is present; got draws that change with '{name}' where it is "

@@ -11,6 +11,8 @@ import numpy as np
 from mmppl import display
 from mmppl.batch import Batch, Modality
 from mmppl.checks import above, at_least, checked, within
+from mmppl.covariates import Covariate, as_known, check_covariates
+from mmppl.data.arrays import observed, taken
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.objectives import Objective
@@ -94,6 +96,8 @@ class Program:
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
         ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
         bound: A model and a guide whose log weights are lower bounds of the log likelihood, where there are such.
+        covariates: What the model and the guide read of ``batch.covariates``, by name: floats ``(N,)``, of a category
+            one-hot codes ``(N, K)``. Batches must have them; others are not shown to the program.
         rebuild: Declares the program anew, from a seed for its initial weights and other options, or ``modalities``, by
             name.
         twin: A program of the same declaration but for the seed, whose callables stand for this one's where they are
@@ -123,6 +127,7 @@ class Program:
     density: bool = True
     ode_density: bool = False
     bound: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+    covariates: Mapping[str, Covariate] = field(default_factory=dict)
     rebuild: Callable[..., "Program"] | None = None
     twin: "Program | None" = field(default=None, repr=False, compare=False)
     initial: "Program | None" = field(default=None, repr=False, compare=False)
@@ -133,6 +138,23 @@ class Program:
         if not hasattr(self.ppl, "host"):
             raise OptionError(f"Expected ppl to be mmppl.numpyro or mmppl.pyro; got {self.ppl!r}.")
         check_names(self.modalities)
+        object.__setattr__(self, "covariates", check_covariates(self.covariates, self.modalities))
+
+    def taken(self, data: Any) -> Batch:
+        """Data where a batch is wanted, as a batch of numpy's arrays with the covariates of the program.
+
+        Raises:
+            ModalityError, DataError: As :func:`~mmppl.data.arrays.taken` and :func:`~mmppl.covariates.as_known`.
+        """
+        return as_known(taken(data, self.modalities), self.covariates)
+
+    def observed(self, data: Any) -> Batch:
+        """The same, of data in which something is observed, checked against what the modalities are.
+
+        Raises:
+            ModalityError, DataError: Also as :func:`~mmppl.data.arrays.observed`.
+        """
+        return as_known(observed(data, self.modalities), self.covariates)
 
     def __repr__(self) -> str:
         said = [f"{name}={display.limited([repr(value)])[:60]}" for name, value in self.options.items()]

@@ -92,4 +92,6 @@ def difference(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         names = [name for name, held in now[part].items() if found[part].get(name) != held]
         if names:
             return f"other {what} modality '{names[0]}'"
+    if found.get("covariates") != now.get("covariates"):
+        return "other covariates"
     return None if found["label"] == now["label"] else "other labels"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.data.arrays import LABEL, batch_of
+from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.kinds import numpy_of
 from mmppl.data.optional import need
@@ -25,6 +25,7 @@ def from_anndata(
     views: Mapping[str, str] | None = None,
     *,
     label: str | None = None,
+    covariates: Said | None = None,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
     name: str = "anndata",
@@ -37,6 +38,7 @@ def from_anndata(
         views: Places by name of modality: ``"X"``, ``"layers/<name>"``, ``"obsm/<name>"`` or ``"obs/<column>"``. By
             default ``{"X": "X"}``.
         label: The column of ``obs`` with labels; by default the one called ``label``, if there is one.
+        covariates: Columns of ``obs`` that are covariates, as in :func:`~mmppl.data.from_pandas`.
         kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
         modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
             then test rows.
@@ -61,8 +63,9 @@ def from_anndata(
             declared[view] = classes
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
     batch = batch.with_label(labels(adata.obs, label))
+    batch, known = with_covariates(batch, *columns_of(adata.obs, covariates))
     source = Source("anndata", adata.obs_names, columns, dtypes, places)
-    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
+    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
 def to_anndata(
@@ -152,6 +155,19 @@ def labels(obs: Any, label: str | None) -> np.ndarray | None:
     if column not in obs.columns:
         raise DataError(f"Expected a label among the columns {list(obs.columns)} of obs; got '{column}'.")
     return label_array(obs[column])
+
+
+def columns_of(obs: Any, covariates: Said | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Covariates in a frame of observations, and what is said of them.
+
+    Raises:
+        DataError: If there is no such column.
+    """
+    said = said_of(covariates)
+    unknown = [name for name in said if name not in obs.columns]
+    if unknown:
+        raise DataError(f"Expected covariates among the columns {list(obs.columns)} of obs; got {unknown}.")
+    return {name: column_array(name, obs[name]) for name in said}, said
 
 
 def unique_names(index: Any, what: str) -> None:

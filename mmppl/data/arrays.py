@@ -1,18 +1,21 @@
 """Arrays by name, of any host, where a batch is wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.covariates import Covariate, infer_covariates
 from mmppl.data.kinds import check_kinds, fit_to, infer_modality, numpy_of
-from mmppl.errors import DataError, ModalityError
+from mmppl.errors import DataError, ModalityError, OptionError
 from mmppl.modality import Modality
 from mmppl.names import check_names
 from mmppl.presence import of_rows, say_missing
 
-__all__ = ["LABEL", "PRESENT", "batch_of", "observed", "taken"]
+__all__ = ["LABEL", "PRESENT", "Said", "batch_of", "observed", "said_of", "taken", "with_covariates"]
+
+Said = Sequence[str] | Mapping[str, str | Covariate | None]
 
 PRESENT, KIND, LABEL = "__present", "__kind", "label"
 READERS = {"DataFrame": "from_pandas", "AnnData": "from_anndata", "MuData": "from_mudata"}
@@ -89,6 +92,31 @@ def batch_of(
     return Batch(values, present, label).validate(out, allow_empty_rows=True), out
 
 
+def said_of(covariates: Said | None) -> dict[str, str | Covariate | None]:
+    """Kinds of covariates by name, of names alone or of a mapping.
+
+    Raises:
+        OptionError: If they are neither.
+    """
+    if covariates is None:
+        return {}
+    if isinstance(covariates, str) or not isinstance(covariates, Mapping | list | tuple):
+        raise OptionError(f"Expected covariates to be a list of names, or kinds by name; got {covariates!r}.")
+    said = dict(covariates) if isinstance(covariates, Mapping) else dict.fromkeys(covariates)
+    for name, kind in said.items():
+        if not isinstance(kind, Covariate | str | None):
+            raise OptionError(f"Expected the kind of covariate '{name}' to be a text or a Covariate; got {kind!r}.")
+    return said
+
+
+def with_covariates(
+    batch: Batch, arrays: Mapping[str, Any], said: Mapping[str, Any]
+) -> tuple[Batch, dict[str, Covariate]]:
+    """A batch with covariates that were read beside it, and what they are; see :mod:`mmppl.covariates`."""
+    values, known = infer_covariates({name: numpy_of(x, f"covariate '{name}'") for name, x in arrays.items()}, said)
+    return batch.with_covariates(values), known
+
+
 def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
     """Data where a batch is wanted, as a batch of numpy's arrays.
 
@@ -145,7 +173,10 @@ def _plain(batch: Batch, modalities: Mapping[str, Modality]) -> Batch:
         values[name], masks[name] = fit_to(name, array, modalities[name], mask) if odd else (array, mask)
     label = None if batch.label is None else numpy_of(batch.label, LABEL)
     same = all(values[n] is x for n, x in batch.values.items()) and label is batch.label
-    return batch if same else Batch(values, masks, label, batch.num, batch.scored)
+    if same:
+        return batch
+    parts = {"covariates": batch.covariates, "places": batch.places}
+    return Batch(values, masks, label, batch.num, batch.scored, **parts)
 
 
 def _wide(mask: np.ndarray, array: np.ndarray) -> np.ndarray:

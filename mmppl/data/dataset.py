@@ -8,6 +8,7 @@ import numpy as np
 
 from mmppl import display
 from mmppl.batch import Batch, Modality
+from mmppl.covariates import Covariate
 from mmppl.data.captions import Vocabulary
 from mmppl.data.kinds import kinds_rows
 from mmppl.errors import DataError
@@ -37,6 +38,8 @@ class Dataset:
         vocabulary: The words of token ids where a modality is of words (``cub``), else None.
         rows: All rows in the order of the table or file that they were read from, where they were.
         source: Names and types there, by which values go back, see :class:`~mmppl.data.source.Source`.
+        covariates: What is known of every row and not modelled, by name, see :class:`~mmppl.covariates.Covariate`: what
+            a system is given to condition on it. The values are those of the batches.
 
     Example:
         >>> from mmppl.data import load
@@ -54,13 +57,15 @@ class Dataset:
     rows: Batch | None = None
     source: "Source | None" = None
     published: dict[str, Modality] = field(default_factory=dict)
+    covariates: dict[str, Covariate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "published", {**self.modalities, **self.published})
 
     def __repr__(self) -> str:
         lines = display.columns(kinds_rows(self.modalities, self._whole()))
-        return display.limited([self._title(), *(f"  {line}" for line in lines)])
+        known = [f"covariate {n}: {c.kind}{_named(c.names)}" for n, c in self.covariates.items()]
+        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *known))])
 
     def _repr_html_(self) -> str:
         whole = self._whole()
@@ -86,6 +91,7 @@ class Dataset:
         source: "Source | None" = None,
         *,
         split: bool = True,
+        covariates: dict[str, Covariate] | None = None,
     ) -> "Dataset":
         """A data set of rows, four fifths of which are for training, by a seed; without a split all are for testing.
 
@@ -93,7 +99,12 @@ class Dataset:
             DataError: If there are fewer than two rows.
         """
         train, test = split_rows(len(rows), seed) if split else (np.arange(0), np.arange(len(rows)))
-        return cls(name, modalities, rows[train], rows[test], rows=rows, source=source)
+        known = dict(covariates or {})
+        return cls(name, modalities, rows[train], rows[test], rows=rows, source=source, covariates=known)
+
+
+def _named(names: tuple[str, ...] | None) -> str:
+    return "" if names is None else f" of {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 
 
 def laplace(modalities: Mapping[str, Modality]) -> dict[str, Modality]:

@@ -13,6 +13,7 @@ from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.data.anndata_objects import from_anndata, to_anndata
 from mmppl.data.archives import MOST_UNPACKED
+from mmppl.data.arrays import Said
 from mmppl.data.dataset import Dataset
 from mmppl.data.mudata_objects import from_mudata, to_mudata
 from mmppl.data.npz import load_npz, read_npz
@@ -47,6 +48,7 @@ def load_file(
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
     max_bytes: int = MOST_UNPACKED,
+    covariates: Said | None = None,
 ) -> Dataset:
     """A data set from one file by its ending, by the default views of ``from_pandas``, ``from_anndata`` and so on.
 
@@ -56,6 +58,7 @@ def load_file(
         kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
         modalities: What the modalities are, where it is known: those of a program that the rows are for.
         max_bytes: Size that a compressed ``.npz`` file may unpack to.
+        covariates: Columns, of ``obs`` too, or arrays that are covariates, as in :func:`~mmppl.data.from_pandas`.
 
     Raises:
         DataError: If the file is missing or cannot be read, or its values do not fit.
@@ -64,14 +67,16 @@ def load_file(
     path = Path(path)
     if path.suffix == ".npz":
         if modalities is None:
-            return load_npz(path, seed, kinds, max_bytes)
-        rows = read_npz(path, kinds=kinds, modalities=modalities, max_bytes=max_bytes)
+            return load_npz(path, seed, kinds, max_bytes, covariates)
+        rows = read_npz(path, kinds=kinds, modalities=modalities, max_bytes=max_bytes, covariates=covariates)
         return Dataset.of_rows(path.stem, {n: modalities[n] for n in rows}, rows, seed, split=False)
     found = _opened(path)
-    make: Any = {"DataFrame": from_pandas, "AnnData": from_anndata, "MuData": from_mudata}.get(
-        type(found).__name__, from_xarray
-    )
-    return make(found, kinds=kinds, modalities=modalities, name=path.stem, seed=seed)
+    make: Any = {"DataFrame": from_pandas, "AnnData": from_anndata, "MuData": from_mudata}.get(type(found).__name__)
+    if make is None:
+        if covariates:
+            raise OptionError(f"Expected covariates of a table, AnnData, MuData or .npz file; got {path}.")
+        return from_xarray(found, kinds=kinds, modalities=modalities, name=path.stem, seed=seed)
+    return make(found, kinds=kinds, modalities=modalities, covariates=covariates, name=path.stem, seed=seed)
 
 
 def write_like(

@@ -60,7 +60,8 @@ def load(
         root: Folder of data that are not embedded.
         seed: Random seed of split, pairing and order.
         kinds: Kinds of modalities of a file, by name, where :mod:`mmppl.data.kinds` would take them for others.
-        options: ``max_bytes`` of a ``.npz`` file, the size that it may unpack to; or further options of the data set
+        options: ``covariates`` of a file, as in :func:`~mmppl.data.from_pandas`; ``max_bytes`` of a ``.npz`` file, the
+            size that it may unpack to; or further options of the data set
             named (see the function of its name in the module of its name,
             :func:`mmppl.data.polymnist.polymnist` and so on).
 
@@ -75,13 +76,15 @@ def load(
     """
     name = os.fspath(name_or_path)
     if is_file(name):
-        archive = {"max_bytes"} if Path(name).suffix == ".npz" else set()
+        archive = {"max_bytes", "covariates"} if Path(name).suffix == ".npz" else {"covariates"}
         if root is not None:
             raise OptionError(f"Expected no root (--data-root) with a file, '{name}'; got {os.fspath(root)!r}.")
         unknown = sorted({*options} - archive)
         if unknown:
-            takes = " It takes max_bytes alone." if archive else ""
-            raise OptionError(f"Expected no options with a {Path(name).suffix} file; got {unknown}.{takes}")
+            raise OptionError(
+                f"Expected no options with a {Path(name).suffix} file; got {unknown}. It takes "
+                f"{' and '.join(sorted(archive))} alone."
+            )
         return load_file(name, seed=seed, kinds=kinds, **options)
     if name not in _BUILDERS:
         raise OptionError(

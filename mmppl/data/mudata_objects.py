@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.data.anndata_objects import KEY, labels, slot, unique_names
-from mmppl.data.arrays import PRESENT, batch_of
+from mmppl.data.anndata_objects import KEY, columns_of, labels, slot, unique_names
+from mmppl.data.arrays import PRESENT, Said, batch_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
 from mmppl.data.source import Source, as_read, imputations, latent_means
@@ -22,6 +22,7 @@ def from_mudata(
     views: Mapping[str, str] | None = None,
     *,
     label: str | None = None,
+    covariates: Said | None = None,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
     name: str = "mudata",
@@ -35,6 +36,7 @@ def from_mudata(
             ``"<part>/obs/<column>"``, or ``"obs/<column>"`` of the whole. By default ``X`` of every part, under the
             part's name.
         label: The column of ``obs`` with labels; by default the one called ``label``, if there is one.
+        covariates: Columns of ``obs`` that are covariates, as in :func:`~mmppl.data.from_pandas`.
         kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
         modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
             then test rows.
@@ -73,8 +75,9 @@ def from_mudata(
         )
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
     batch = batch.with_label(labels(mdata.obs, label))
+    batch, known = with_covariates(batch, *columns_of(mdata.obs, covariates))
     source = Source("mudata", mdata.obs_names, columns, dtypes, places)
-    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
+    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
 def to_mudata(

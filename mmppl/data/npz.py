@@ -13,7 +13,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.archives import MOST_UNPACKED, check_archive
-from mmppl.data.arrays import LABEL, PRESENT, batch_of
+from mmppl.data.arrays import LABEL, PRESENT, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.kinds import numpy_of
 from mmppl.data.source import named
@@ -30,6 +30,7 @@ def read_npz(
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
     max_bytes: int = MOST_UNPACKED,
+    covariates: Said | None = None,
 ) -> Batch:
     """Reads a batch from a ``.npz`` file.
 
@@ -44,6 +45,7 @@ def read_npz(
         kinds: Kinds by name, which go before those that the file says.
         modalities: What its modalities are, where it is known: those of a program that the rows are for.
         max_bytes: Size that a compressed file may unpack to; one that is not compressed is as large as it is.
+        covariates: Arrays ``(N,)`` that are covariates, as in :func:`~mmppl.data.from_pandas`.
 
     Raises:
         DataError: If the file is missing, corrupt, not a ``.npz``, unpacks to more than ``max_bytes`` or holds anything
@@ -61,8 +63,9 @@ def read_npz(
         >>> batch["x"].shape, float(batch["x"].max()), batch.label.tolist()
         ((2, 1, 4, 4), 0.20000000298023224, [0, 1])
     """
-    arrays = read_arrays(path, max_bytes)
-    return batch_of(arrays, kinds=kinds, modalities=modalities, where=os.fspath(path))[0]
+    arrays, beside, said = _apart(read_arrays(path, max_bytes), covariates, path)
+    batch, _ = batch_of(arrays, kinds=kinds, modalities=modalities, where=os.fspath(path))
+    return with_covariates(batch, beside, said)[0]
 
 
 def read_arrays(path: str | os.PathLike, max_bytes: int = MOST_UNPACKED) -> dict[str, np.ndarray]:
@@ -169,7 +172,11 @@ def check_free(path: Path, force: bool) -> None:
 
 @checked(max_bytes=at_least(0))
 def load_npz(
-    path: str | os.PathLike, seed: int, kinds: Mapping[str, str] | None = None, max_bytes: int = MOST_UNPACKED
+    path: str | os.PathLike,
+    seed: int,
+    kinds: Mapping[str, str] | None = None,
+    max_bytes: int = MOST_UNPACKED,
+    covariates: Said | None = None,
 ) -> Dataset:
     """A data set from one file, split by ``seed``: four fifths of the rows for training, the rest for testing.
 
@@ -178,9 +185,21 @@ def load_npz(
         seed: Seed of the split.
         kinds: Kinds by name, which go before those that the file says.
         max_bytes: Size that a compressed file may unpack to.
+        covariates: Arrays ``(N,)`` that are covariates, as in :func:`~mmppl.data.from_pandas`.
     """
-    batch, modalities = batch_of(read_arrays(path, max_bytes), kinds=kinds, where=os.fspath(path))
-    return Dataset.of_rows(Path(path).stem, modalities, batch, seed)
+    arrays, beside, said = _apart(read_arrays(path, max_bytes), covariates, path)
+    batch, modalities = batch_of(arrays, kinds=kinds, where=os.fspath(path))
+    batch, known = with_covariates(batch, beside, said)
+    return Dataset.of_rows(Path(path).stem, modalities, batch, seed, covariates=known)
+
+
+def _apart(arrays: dict[str, np.ndarray], covariates: Said | None, path: str | os.PathLike) -> tuple[dict, dict, dict]:
+    """Arrays of modalities, those of covariates, and what is said of these."""
+    said = said_of(covariates)
+    unknown = [name for name in said if name not in arrays]
+    if unknown:
+        raise DataError(f"Expected covariates among the arrays {list(arrays)} of {path}; got {unknown}.")
+    return {n: x for n, x in arrays.items() if n not in said}, {n: arrays[n] for n in said}, said
 
 
 def _columns(data: Batch | Mapping[str, Any]) -> dict[str, Any]:

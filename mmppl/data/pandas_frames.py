@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.data.arrays import LABEL, batch_of
+from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
 from mmppl.data.source import Imputation, Source, imputations
@@ -24,6 +24,7 @@ def from_pandas(
     views: Views | None = None,
     *,
     label: str | None = None,
+    covariates: Said | None = None,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
     name: str = "frame",
@@ -40,6 +41,8 @@ def from_pandas(
         views: Columns by name of modality. By default columns ``view/column``, or of two levels, make a view together,
             and any other column is a view of its own.
         label: The column of labels; by default the one called ``label``, if there is one.
+        covariates: Columns that are covariates: names, or their kinds by name where texts are no categories or numbers
+            are, ``{"site": "category", "age": None}``, see :class:`~mmppl.covariates.Covariate`; or those of a program.
         kinds: Kinds by modality, which go before the rules.
         modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
             then test rows, and views may be left out.
@@ -68,9 +71,11 @@ def from_pandas(
     if twice:
         raise DataError(f"Expected columns of different names; got {twice[0]!r} twice. Rename one.")
     label = LABEL if label is None and LABEL in frame.columns and frame.columns.nlevels == 1 else label
-    views = _by_name(frame, label) if views is None else views
+    said = said_of(covariates)
+    views = _by_name(frame, {label, *said}) if views is None else views
     columns = {view: (names,) if isinstance(names, str) else tuple(names) for view, names in views.items()}
-    for view, wanted in {**columns, **({} if label is None else {LABEL: (label,)})}.items():
+    beside = {name: (name,) for name in said} | ({} if label is None else {LABEL: (label,)})
+    for view, wanted in {**columns, **beside}.items():
         unknown = [c for c in wanted if c not in frame.columns]
         if unknown or not wanted:
             raise DataError(f"View '{view}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
@@ -88,9 +93,10 @@ def from_pandas(
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
     if label is not None:
         batch = batch.with_label(label_array(frame[label]))
+    batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
     dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
     source = Source("pandas", frame.index, columns, dtypes)
-    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
+    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
 def to_pandas(values: Batch | Mapping[str, Any], data: Dataset, *, interval: float | None = None) -> Any:
@@ -137,7 +143,7 @@ def _parts(found: Imputation) -> tuple:
     return ("", found.value), ("low", found.low), ("high", found.high)
 
 
-def _by_name(frame: Any, label: str | None) -> dict[str, list]:
+def _by_name(frame: Any, others: set) -> dict[str, list]:
     """Views by the names of columns."""
     out: dict[str, list] = {}
     for column in frame.columns:
@@ -145,7 +151,7 @@ def _by_name(frame: Any, label: str | None) -> dict[str, list]:
             view = str(column[0])
         else:
             view = column.partition(SEPARATOR)[0] if isinstance(column, str) else column
-        if column != label:
+        if column not in others:
             out.setdefault(view, []).append(column)
     return out
 

@@ -197,4 +197,5 @@ def restored(draws: np.ndarray, image: np.ndarray, visible: np.ndarray) -> np.nd
 
 def _beside(batch: Batch, values: dict[str, np.ndarray], present: np.ndarray) -> Batch:
     """The batch with more modalities."""
-    return Batch({**batch.values, **values}, {**batch.masks, **dict.fromkeys(values, present)}, batch.label)
+    made = Batch({**batch.values, **values}, {**batch.masks, **dict.fromkeys(values, present)}, batch.label)
+    return made.with_covariates(batch.covariates)

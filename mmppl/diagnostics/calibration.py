@@ -8,7 +8,6 @@ from scipy import stats
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import observed
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate
 from mmppl.inference.posterior.infer import draw_posterior
@@ -175,7 +174,7 @@ def coverage(
         | Probabilistic forecasts, calibration and sharpness (Gneiting, Balabdaoui & Raftery, 2007)
         | https://doi.org/10.1111/j.1467-9868.2007.00587.x
     """
-    data = observed(data, fitted.program.modalities)
+    data = fitted.program.observed(data)
     rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)
     share, error, pit = {}, {}, {}
     unknown = sorted(set(given or ()) - set(data.modalities))

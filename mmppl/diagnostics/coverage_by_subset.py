@@ -9,7 +9,6 @@ import numpy as np
 
 from mmppl import display
 from mmppl.batch import Batch
-from mmppl.data.arrays import taken
 from mmppl.diagnostics.calibration import Coverage, coverage
 from mmppl.diagnostics.report.coverage_figure import draw_coverage
 from mmppl.inference import Fitted
@@ -135,7 +134,7 @@ def coverage_by_subset(
         >>> list(coverage_by_subset(fitted, data.test[:20], num=10, subsets=[(), ("a", "b")]).found)
         [(), ('a', 'b')]
     """
-    data = taken(data, fitted.program.modalities)
+    data = fitted.program.taken(data)
     wanted = subsets_to_measure(data.modalities) if subsets is None else [tuple(s) for s in subsets]
     found = {s: coverage(fitted, data, num=num, levels=levels, given=s, seed=seed) for s in wanted}
     return CoverageBySubset({s: c for s, c in found.items() if c.share})

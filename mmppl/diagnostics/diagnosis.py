@@ -7,7 +7,6 @@ import numpy as np
 
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data import Dataset
-from mmppl.data.arrays import observed
 from mmppl.diagnostics.calibration import calibrate, coverage
 from mmppl.diagnostics.coverage_by_subset import coverage_by_subset
 from mmppl.diagnostics.energies import energy_health
@@ -44,7 +43,7 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
     test = getattr(dataset, "test", None)
     if test is None:
         raise DataError(f"Expected dataset to have rows for testing, dataset.test; got a {type(dataset).__name__}.")
-    test = observed(test, fitted.program.modalities)
+    test = fitted.program.observed(test)
     rows = test[np.flatnonzero(np.asarray(test.observed()))]
     few = rows[:num]
     out: dict[str, Any] = {"seed": seed, "epochs": len(fitted.history), "data": len(few)}

@@ -7,7 +7,6 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import observed
 from mmppl.inference import Fitted, log_normalizer
 from mmppl.inference.posterior.convergence import r_hat
 from mmppl.inference.posterior.trust import LIMIT_R_HAT
@@ -32,7 +31,7 @@ def energies(fitted: Fitted, data: Batch, *, seed: int = 0) -> dict[str, tuple[n
         everywhere, are left out.
     """
     host = fitted.program.ppl.host
-    data = observed(data, fitted.program.modalities)
+    data = fitted.program.observed(data)
     data = data[np.flatnonzero(np.asarray(data.observed()))]
     none, every = np.zeros(len(data), bool), np.ones(len(data), bool)
     posterior = host.latents(fitted.model, fitted.guide, data, 1, seed, none)
@@ -90,7 +89,7 @@ def energy_health(
     if not found:
         return {}
     ppl = fitted.program.ppl
-    empty = example(fitted.program.modalities, ROWS).only()
+    empty = example(fitted.program.modalities, ROWS, fitted.program.covariates).only()
     start = ppl.host.latents(fitted.model, fitted.guide, empty, num_chains, seed, np.ones(ROWS, bool))
     draws, _ = ppl.host.chains(
         fitted,

@@ -93,7 +93,7 @@ def evaluate(
     if unknown:
         raise ModalityError(f"Expected features of modalities among {list(dataset.modalities)}; got {unknown[0]!r}.")
     every = getattr(dataset, split)
-    rows = every[np.flatnonzero(np.asarray(every.observed()))][:num]
+    rows = fitted.program.taken(every[np.flatnonzero(np.asarray(every.observed()))][:num])
     skipped = _why_not(rows)
     bar = tqdm(total=11, disable=not progress, leave=False)
 
@@ -147,7 +147,9 @@ def _generated(
 ) -> dict[str, Any]:
     """Measures of what is generated, as draws or as means."""
     say(f"joint samples, {kind}")
-    samples = generate(fitted, num=num, mean=mean, seed=seed)
+    # From the prior, under the covariates of the rows in turn.
+    under = {name: x[np.arange(num) % len(rows)] for name, x in rows.covariates.items()} or None
+    samples = generate(fitted, num=num, mean=mean, seed=seed, covariates=under)
     out: dict[str, Any] = {"frechet": _frechet(samples, rows, features)} if features else {}
     if not mean:
         say("classifier two-sample test")
@@ -227,7 +229,7 @@ def _two_samples(
 
 
 def _probe(fitted: Fitted, train: Batch, rows: Batch, num: int, seed: int) -> dict[str, Any]:
-    start = train[np.flatnonzero(np.asarray(train.observed()))][: 2 * num]
+    start = fitted.program.taken(train[np.flatnonzero(np.asarray(train.observed()))][: 2 * num])
     z_train, z_test = (
         np.concatenate(
             [z.reshape(len(b), -1) for z in guide_latents(fitted, b.select(*rows.modalities), s).values()], 1

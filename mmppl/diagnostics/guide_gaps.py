@@ -6,7 +6,6 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import observed
 from mmppl.diagnostics.best_normal import BestNormal
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.importance import weighted
@@ -52,7 +51,7 @@ def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> di
         | Yes, but did it work? Evaluating variational inference (Yao et al., 2018), https://arxiv.org/abs/1802.02538
     """
     out = {}
-    data = observed(data, fitted.program.modalities)
+    data = fitted.program.observed(data)
     for subset in subsets_of(data.modalities):
         has = np.flatnonzero(np.all([np.asarray(data.present[n]) for n in subset], axis=0))
         k = np.full(len(data), np.nan)
@@ -109,7 +108,7 @@ def gaps(fitted: Fitted, data: Batch, *, num: int = 400, steps: int = 300, seed:
         | https://arxiv.org/abs/1801.03558
     """
     fitted.rows_alone("The gap of the guide")
-    data = observed(data, fitted.program.modalities)
+    data = fitted.program.observed(data)
     host = fitted.program.ppl.host
     log_z = log_normalizer(fitted, seed=seed).value
     found = weighted(fitted, data, num, seed)

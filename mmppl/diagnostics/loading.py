@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.covariates import as_known, check_covariates
 from mmppl.data import Dataset, load
 from mmppl.data.arrays import taken
 from mmppl.data.files import is_file
@@ -31,6 +32,7 @@ def run_info(
     root: str | os.PathLike | None = None,
     kinds: Mapping[str, str] | None = None,
     max_bytes: int | None = None,
+    covariates: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Entries of ``run.json`` by which :func:`load_data` finds the data again: pass them to ``fit(..., info=)``.
 
@@ -39,6 +41,7 @@ def run_info(
         root: Folder of data that are not embedded.
         kinds: Kinds of modalities of a file, by name, where they were said.
         max_bytes: Size that a compressed ``.npz`` file may unpack to, where it was said.
+        covariates: Columns or arrays of a file that are covariates, with their kinds where they were said.
 
     Example:
         >>> run_info("linear_gaussian")
@@ -49,7 +52,8 @@ def run_info(
         "data": str(Path(name).resolve()) if is_file(name) else name,
         "data_root": None if root is None else str(Path(root).resolve()),
     }
-    return where | ({"kinds": dict(kinds)} if kinds else {}) | ({"max_bytes": max_bytes} if max_bytes else {})
+    said = {"kinds": dict(kinds or {}), "max_bytes": max_bytes, "file_covariates": dict(covariates or {})}
+    return where | {name: value for name, value in said.items() if value}
 
 
 def single(batch: Batch) -> Batch:
@@ -68,6 +72,7 @@ def open_data(
     root: str | os.PathLike | None = None,
     kinds: Mapping[str, str] | None = None,
     max_bytes: int | None = None,
+    covariates: Mapping[str, str | None] | None = None,
 ) -> Dataset:
     """The data by name or path as published systems take them, in single precision.
 
@@ -76,7 +81,8 @@ def open_data(
     """
     if max_bytes is not None and not is_file(data):
         raise OptionError(f"Expected a file with max_bytes={max_bytes}; got data '{data}', which are no file.")
-    dataset = load(data, root=root, kinds=kinds, **({} if max_bytes is None else {"max_bytes": max_bytes}))
+    more: dict[str, Any] = {} if max_bytes is None else {"max_bytes": max_bytes}
+    dataset = load(data, root=root, kinds=kinds, **more, **({"covariates": covariates} if covariates else {}))
     return replace(dataset, train=single(dataset.train), test=single(dataset.test))
 
 
@@ -92,7 +98,8 @@ def load_data(path: str | os.PathLike) -> Dataset:
     data, root = info.more.get("data"), info.more.get("data_root")
     if not isinstance(data, str) or not isinstance(root, str | None):
         raise RunError(f"'{path}' does not say which data it was fitted to. Fit with info=run_info(...).")
-    dataset = open_data(data, root, info.more.get("kinds"), info.more.get("max_bytes"))
+    said = [info.more.get(name) for name in ("kinds", "max_bytes", "file_covariates")]
+    dataset = open_data(data, root, *said)
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}
     if _kinds(now) != _kinds(info.modalities):
         raise RunError(f"The data '{data}' have other modalities than when '{path}' was fitted. Fit it again.")
@@ -103,7 +110,8 @@ def load_data(path: str | os.PathLike) -> Dataset:
 
 def _check_unchanged(info: RunInfo, dataset: Dataset) -> None:
     """Refuses data that have changed since a run was fitted to all of their training part."""
-    rows = taken(dataset.train, dataset.modalities)
+    known = check_covariates(info.options.get("covariates") or {}, dataset.modalities)
+    rows = as_known(taken(dataset.train, dataset.modalities), known)
     train, _, _ = hold_out((info.validation or {}).get("share"), rows, dataset.modalities, info.seed)
     changed = difference(info.data_digest or {}, data_digest(train))
     if changed:

@@ -10,7 +10,6 @@ from scipy.special import logsumexp
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked, within
-from mmppl.data.arrays import taken
 from mmppl.diagnostics.calibration import places
 from mmppl.errors import ModalityError
 from mmppl.inference import Fitted
@@ -88,7 +87,7 @@ def prediction_by_subset(
         >>> found["a", "b"]["c"].num
         20
     """
-    data = taken(data, fitted.program.modalities).validate(fitted.program.modalities)
+    data = fitted.program.taken(data).validate(fitted.program.modalities)
     wanted = alone_and_all_but_one(data.modalities) if subsets is None else [tuple(s) for s in subsets]
     out: dict[tuple[str, ...], dict[str, Prediction]] = {}
     for given in wanted:

@@ -9,7 +9,6 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
-from mmppl.data.arrays import observed
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.likelihood import log_normalizer
@@ -65,7 +64,7 @@ def rate_distortion(fitted: Fitted, batch: Batch, *, num: int = 16, seed: int = 
         raise OptionError(f"Expected num >= 1; got {num}.")
     fitted.program.need_density()
     fitted.rows_alone("Rates and distortions")
-    batch = observed(batch, fitted.program.modalities)
+    batch = fitted.program.observed(batch)
     whole = np.flatnonzero(np.all([np.asarray(mask) for mask in batch.present.values()], axis=0))
     if len(whole) < 2:
         raise DataError(f"Expected at least two rows with all modalities; got {len(whole)}.")

@@ -7,7 +7,6 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, checked
-from mmppl.data.arrays import observed
 from mmppl.errors import DataError, OptionError
 from mmppl.inference import Fitted
 from mmppl.metrics import Classifiers, Coherence, coherence, frechet
@@ -69,7 +68,7 @@ def robustness(
     outside = [t for t in times if not 0.0 <= t <= 1.0]
     if outside:
         raise OptionError(f"Expected times in [0, 1]; got {outside[0]}.")
-    batch = observed(batch, fitted.program.modalities)
+    batch = fitted.program.observed(batch)
     whole = np.flatnonzero(np.all([np.asarray(mask) for mask in batch.present.values()], axis=0))
     if len(whole) < 2:
         raise DataError(f"Expected at least two rows with all modalities; got {len(whole)}.")

@@ -54,7 +54,7 @@ def gives_the_same(runs: Any, program: Callable, batch: Batch, values: Mapping, 
     found: list[dict] = []
 
     def traced(values: Mapping, present: dict) -> list:
-        seen = Batch.trusted(batch.values, present, batch.label, batch.num, batch.scored, batch.elements)
+        seen = batch.with_parts(present=present)
         shapes, sites = run(values, seen, SIZES)
         found.append(shapes)
         return [site.log_density(1.0) for site in sites.values() if not site.integrated]

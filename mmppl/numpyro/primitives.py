@@ -28,13 +28,14 @@ __all__ = ["as_batch", "build", "check_numbers", "net", "observe", "plate"]
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:
-    return (batch.values, batch.present, batch.numbers, batch.elements), (batch.num, batch.scored)
+    plain = batch.for_hosts()
+    arrays = (plain.values, plain.present, plain.label, plain.elements, plain.covariates, plain.places)
+    return arrays, (batch.num, batch.scored)
 
 
 def _unflatten(aux: tuple, children: tuple) -> Batch:
-    values, present, label, elements = children
-    num, scored = aux
-    return Batch.trusted(values, present, label, num, scored, elements)
+    values, present, label, *parts = children
+    return Batch.trusted(values, present, label, *aux, *parts)
 
 
 jax.tree_util.register_pytree_node(Batch, _flatten, _unflatten)
@@ -65,12 +66,14 @@ def check_numbers(batch: Batch) -> None:
     for name, value in batch.values.items():
         check_representable(f"Modality '{name}'", value, *limits)
     check_representable("Labels", batch.numbers, *limits)
+    for name, value in batch.for_hosts().covariates.items():
+        check_representable(f"Covariate '{name}'", value, *limits)
 
 
 def as_batch(batch: Batch) -> Batch:
     """The batch with JAX arrays; integers come as JAX's own, and halves in its default precision.
 
-    Labels that are numbers come along; a program is not shown others.
+    Labels and covariates that are numbers come along; a program is not shown others.
 
     Raises:
         DataError: If values or labels are too large for JAX, where integers go round to others and floats become
@@ -84,6 +87,8 @@ def as_batch(batch: Batch) -> Batch:
         len(batch),
         batch.scored,
         {name: jnp.asarray(mask) for name, mask in batch.elements.items()},
+        {name: _array(value) for name, value in batch.for_hosts().covariates.items()},
+        _array(np.arange(len(batch)) if batch.places is None else batch.places),
     )
 
 
@@ -113,7 +118,11 @@ def net(name: str, module: Any) -> BoundNet:
 
 @checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
-    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the batch.
+    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the data.
+
+    Those are the places in the batch that the rows were taken from, by mini-batches or by blocks of the library or by
+    ``data[rows]``, as the indices of the host's own sub-sampled plate: what a program keeps for each datum, such as an
+    array of offsets, is read by them.
 
     Arguments:
         batch: The batch, N rows.
@@ -125,8 +134,9 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
     num = len(batch)
     if not num:
         raise DataError("Expected a batch with rows; got none.")
-    # The host would draw places among all rows, which are no places in the batch.
-    with handlers.substitute(data={PLATE: jnp.arange(num)}):
+    # The host would draw places among all rows, which are not those of the batch.
+    places = jnp.arange(num) if batch.places is None else jnp.asarray(batch.places)
+    with handlers.substitute(data={PLATE: places}):
         return numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
 
 

@@ -181,7 +181,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch), elements=batch.elements)
+        plain = batch.for_hosts()
         self._leaves, record, finite = self._step(self._leaves, plain)
         return bool(finite), {name: float(value) for name, value in record.items()}
 
@@ -196,7 +196,7 @@ class Trainer:
 
         key = "held out", objective, *pair, structure, jnp.result_type(float)
         run = _reused(self.program, key, lambda: compiled(record))
-        plain = Batch.trusted(batch.values, batch.present, batch.numbers, len(batch), elements=batch.elements)
+        plain = batch.for_hosts()
         return {n: float(x) for n, x in run(self._leaves, random_key(number), plain).items()}
 
     def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
@@ -222,7 +222,7 @@ class Trainer:
         key = wrapped_key(state.key)
         parts = [jax.tree.map(np.array, dict(run(values, key, as_batch(rows)))) for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
-        return Batch(values, data.present, data.label)
+        return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets parameters by public name, also the arrays of networks."""

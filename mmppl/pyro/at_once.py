@@ -55,7 +55,7 @@ def _compared(runs: Any, program: Callable, batch: Batch, draws: tuple, masked: 
 
 
 def _seen(batch: Batch, present: dict) -> Batch:
-    return Batch.trusted(batch.values, present, batch.label, batch.num, batch.scored, batch.elements)
+    return batch.with_parts(present=present)
 
 
 def _densities(sites: Mapping[str, Any]) -> dict[str, torch.Tensor]:

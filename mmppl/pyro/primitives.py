@@ -37,13 +37,15 @@ def check_numbers(batch: Batch) -> None:
     for name, value in batch.values.items():
         check_representable(f"Modality '{name}'", value, *limits)
     check_representable("Labels", batch.numbers, *limits)
+    for name, value in batch.for_hosts().covariates.items():
+        check_representable(f"Covariate '{name}'", value, *limits)
 
 
 def as_batch(batch: Batch) -> Batch:
     """The batch with torch tensors, of numpy's arrays in the types that networks and distributions of torch take.
 
     Integers come as int64, floats in torch's default precision, which its networks and distributions insist on.
-    Labels that are numbers come along; a program is not shown others.
+    Labels and covariates that are numbers come along; a program is not shown others.
 
     Raises:
         DataError: If values or labels are too large for torch, where integers go round to others and floats become
@@ -57,6 +59,8 @@ def as_batch(batch: Batch) -> Batch:
         len(batch),
         batch.scored,
         {name: _tensor(mask) for name, mask in batch.elements.items()},
+        {name: _tensor(value) for name, value in batch.for_hosts().covariates.items()},
+        _tensor(np.arange(len(batch)) if batch.places is None else batch.places),
     )
 
 
@@ -111,7 +115,11 @@ def own_modules(modules: dict[str, torch.nn.Module]) -> Iterator[None]:
 
 @checked(size=at_least(1))
 def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
-    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the batch.
+    """The plate of the rows of a batch, at dimension -1; entered, it gives their places in the data.
+
+    Those are the places in the batch that the rows were taken from, by mini-batches or by blocks of the library or by
+    ``data[rows]``, as the indices of the host's own sub-sampled plate: what a program keeps for each datum, such as an
+    array of offsets, is read by them.
 
     Arguments:
         batch: The batch, N rows.
@@ -123,7 +131,8 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
     num = len(batch)
     if not num:
         raise DataError("Expected a batch with rows; got none.")
-    return pyro.plate(PLATE, num if size is None else size, subsample=torch.arange(num), dim=-1)
+    places = torch.arange(num) if batch.places is None else torch.as_tensor(batch.places)
+    return pyro.plate(PLATE, num if size is None else size, subsample=places, dim=-1)
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:

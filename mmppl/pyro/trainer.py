@@ -152,7 +152,7 @@ class Trainer:
                 entered(network)
             parts = [{n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()} for rows in blocks(data, size)]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
-        return Batch(values, data.present, data.label)
+        return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets parameters by public name."""

@@ -9,7 +9,6 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoGuide
 from pyro.nn import PyroModule
 from torch.distributions import transform_to
 
@@ -74,8 +73,7 @@ class Store:
         self.shared = given_by_host(met.values(), params, self.modules)
         found = [part for part in met.values() if isinstance(part, PyroModule) and part._buffers]
         self.parts = [(f"{part._pyro_name}.".lstrip("."), part) for part in found]
-        guides = [part for part in met.values() if isinstance(part, AutoGuide)]  # which make their parts as they run
-        ours = {id(part) for network in (*self.modules.values(), *guides) for part in network.modules()}
+        ours = {id(part) for network in self.modules.values() for part in network.modules()}
         roots = [part for part in (program.model, program.guide) if isinstance(part, torch.nn.Module)]
         every = (part for root in (*met.values(), *self.shared.values(), *roots) for part in root.modules())
         self.theirs = {id(part): part for part in every if id(part) not in ours}

@@ -11,15 +11,16 @@ from mmppl.aggregation.pooled import EMPTY
 from mmppl.batch import Modality
 from mmppl.by_value import fixed
 from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
+from mmppl.covariates import check_covariates
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.shipped import functions_in, mark_shipped
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.recent import Recent
 from mmppl.modality import KINDS
+from mmppl.models.common.coders import NUMBERS, Coders
 from mmppl.models.common.documented import SCORING, with_options
 from mmppl.names import check_names
-from mmppl.nets import decoder, encoder
 from mmppl.priors.score.conditioning import REPLACEMENTS
 
 __all__ = ["autoencoders", "beta_schedule", "scored_as", "system", "weights"]
@@ -48,14 +49,13 @@ PARTS = ("encoder", "decoder", "features", "message", "nexus", "private", "auxil
 
 
 def autoencoders(
-    modalities: Mapping[str, Modality], latent_dim: int | Mapping[str, int], hidden: int, family: str | None
+    coders: Coders, latent_dim: int | Mapping[str, int], hidden: int, family: str | None
 ) -> dict[str, Any]:
     """Specs of an encoder and a decoder for each modality, under the names ``<modality>.encoder`` and ``.decoder``."""
     specs: dict[str, Any] = {}
-    for name, modality in modalities.items():
+    for name in coders.modalities:
         dim = latent_dim if isinstance(latent_dim, int) else latent_dim[name]
-        specs[f"{name}.encoder"] = encoder(modality, dim, hidden, family)
-        specs[f"{name}.decoder"] = decoder(modality, dim, hidden)
+        specs |= coders.encoder_specs(name, dim, hidden, family) | coders.decoder_specs(name, dim, hidden)
     return specs
 
 
@@ -139,6 +139,11 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         check_names(modalities)
         _apart(modalities)
         scored = scored_as(modalities, *(options.get(name, {}) for name in SCORING))
+        covariates = check_covariates(options.get("covariates") or {}, modalities)
+        if options.get("covariates") is not None:
+            # As a run folder can hold them.
+            options["covariates"] = {name: what.as_dict() for name, what in covariates.items()}
+            _not_called(modalities, NUMBERS)
         own_options = {name: value for name, value in options.items() if name not in SCORING}
         for name, default in shared.items():
             taken = {
@@ -149,6 +154,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         fields: dict[str, Any] = {
             "name": declare.__name__,
             "options": options,
+            "covariates": covariates,
             "rebuild": lambda again, modalities=modalities, **other: make(
                 modalities, ppl=ppl, seed=again, **{**options, **other}
             ),
@@ -174,6 +180,13 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
     make.__wrapped__ = declare  # type: ignore[attr-defined]
     make.__signature__ = signature.replace(parameters=[*own_parameters, *mine])  # type: ignore[attr-defined]
     return make
+
+
+def _not_called(names: Iterable[str], taken: str) -> None:
+    """Refuses a modality that is called as the network of covariates."""
+    for name in names:
+        if name == taken or name.startswith(f"{taken}."):
+            raise ModalityError(f"Expected modalities that are not called '{taken}'; got {name!r}. Rename it.")
 
 
 def _apart(names: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """The prior of a latent that a system has one of, by name or by a function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference.host import PPL
+from mmppl.models.common.coders import Coders
 
 __all__ = ["PRIORS", "latent_prior"]
 
@@ -16,11 +16,10 @@ PRIORS = ("normal", "laplace", "gaussian_mixture", "vamp", "flow")
 
 
 def latent_prior(
-    ppl: PPL,
+    coders: Coders,
     prior: str | Callable[[], Any],
     latent_dim: int,
     *,
-    modalities: Mapping[str, Modality],
     posterior: Callable[[Batch], Any],
     components: int,
     seed: int,
@@ -36,21 +35,24 @@ def latent_prior(
       ``lambda: mm.EnergyTilted(base, mm.net("energy", net))``.
 
     Arguments:
-        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
+        coders: The encoders and decoders.
         prior: One of the above.
         latent_dim: Dimension D of z.
-        modalities: What each modality is, by name.
         posterior: The guide's posterior of a batch.
         components: K.
         seed: Random seed, of the initial values.
 
     Raises:
-        OptionError: If the name is unknown, K is less than 1, or no pseudo-input can be learned.
+        OptionError: If the name is unknown, K is less than 1, or no pseudo-input can be learned, as of programs that
+            condition on covariates.
     """
     if not callable(prior) and prior not in PRIORS:
         raise OptionError(f"Expected a prior among {PRIORS}, or a function that returns one; got {prior!r}.")
     if components < 1:
         raise OptionError(f"Expected components >= 1; got {components}.")
+    if prior == "vamp" and coders.given.known:
+        raise OptionError("Expected another prior than 'vamp' with covariates, which its pseudo-inputs have none of.")
+    ppl, modalities = coders.ppl, coders.modalities
     host, dist, rng = ppl.host, ppl.host.dist, np.random.default_rng([seed, 1])
 
     def param(name: str, start: np.ndarray, constraint: Any) -> Any:

@@ -13,6 +13,7 @@ from mmppl.errors import ModalityError, OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program, Stage
 from mmppl.models.common.autoencoder import Autoencoder
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 from mmppl.models.common.declare import autoencoders, weights
 from mmppl.models.common.own_space import OwnSpace
 from mmppl.models.common.score_options import ScoreOptions
@@ -40,6 +41,7 @@ def two_stages(
     pairs: str = "shared",
     plain: Collection[str] = (),
     alone: tuple[JointModel, float] | None = None,
+    conditions: Conditions = UNCONDITIONAL,
     seed: int,
 ) -> Program:
     """The program of independent autoencoders with a joint score over their latents.
@@ -55,6 +57,7 @@ def two_stages(
         plain: Modalities that are diffused in their own spaces, see
             :class:`~mmppl.models.common.own_space.OwnSpace`.
         alone: A model by which the network is learned in the last epochs, and their share; None for none.
+        conditions: Covariates that encoders and decoders are given; the score is of codes alone.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -66,7 +69,7 @@ def two_stages(
     share, finetune = options.share, options.finetune
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
-    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed, tuple(plain))
+    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed, tuple(plain), conditions)
     if finetune and not latents.own:
         raise OptionError("Expected finetune 0 where no autoencoder is learned; got more.")
     stages = [latents.autoencoder_stage()] if latents.own else []
@@ -99,8 +102,9 @@ class LatentScore:
     pairs: str
     seed: int
     plain: tuple[str, ...] = ()
+    conditions: Conditions = UNCONDITIONAL
     guidance: PairwiseGuidance | None = field(init=False)
-    nets: dict[str, Any] = field(init=False)
+    coders: Coders = field(init=False)
 
     def __post_init__(self) -> None:
         options, ppl, blocks = self.options, self.ppl, self.score.blocks
@@ -115,24 +119,30 @@ class LatentScore:
         self.own = {n: modality for n, modality in self.modalities.items() if n not in given and n not in self.spaces}
         pairwise = self.score.pairwise if isinstance(self.score, ScoreModel) else None
         self.guidance = pairwise if pairwise is not None and pairwise.strength > 0 else None
-        specs: dict[str, Any] = autoencoders(self.own, self.dims, options.hidden, self.autoencoder.family)
+        if self.conditions.known and len(self.own) < len(self.modalities):
+            raise OptionError(
+                "Expected covariates without coders and without modalities in their own space, which are not given "
+                "any; got both."
+            )
+        self.coders = Coders(ppl, self.modalities, self.conditions)
+        own = Coders(ppl, self.own, self.conditions)
+        specs: dict[str, Any] = autoencoders(own, self.dims, options.hidden, self.autoencoder.family)
         specs["prior.score"] = self.net or score_net(options.net, blocks.sizes, options.width, options.depth)
         if self.guidance is not None:
             self.pair_names = [pair_name(blocks.names[i], blocks.names[j]) for i, j in self.guidance.pairs]
             per_pair = [f"prior.pair.{name}" for name in self.pair_names]
             self.energies = ["prior.pair"] if self.pairs == "shared" else per_pair
             specs |= dict.fromkeys(self.energies, PairEnergy(blocks.sizes))
-        self.nets = ppl.host.build_all(specs, self.seed)
+        self.coders.build(specs, self.seed)
         for name, (encoder, decoder) in given.items():
-            self.nets |= {f"{name}.encoder": encoder, f"{name}.decoder": decoder}
+            self.coders.nets.update({f"{name}.encoder": encoder, f"{name}.decoder": decoder})
 
     # Networks and the prior ---------------------------------------------------------------------------------------
     def encode(self, batch: Batch, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Outputs of the encoders of what the batch has."""
         names = self.modalities if names is None else names
         asked = [m for m in batch.modalities if m in names]
-        nets = {m: self.ppl.net(f"{m}.encoder", self.nets[f"{m}.encoder"]) for m in asked if m not in self.spaces}
-        out = {m: net(*batch.inputs(m)) for m, net in nets.items()}
+        out = {m: self.coders.encode(m, batch) for m in asked if m not in self.spaces}
         like = self.ppl.host.zeros(1)
         out |= {m: self.spaces[m].encode(batch[m], like) for m in asked if m in self.spaces}
         if any(isinstance(code, tuple) for code in out.values()):
@@ -144,8 +154,7 @@ class LatentScore:
         if name in self.spaces:
             self.ppl.observe(name, self.spaces[name].likelihood(self.ppl, z), batch)
             return
-        output = self.ppl.net(f"{name}.decoder", self.nets[f"{name}.decoder"])(z)
-        self.ppl.observe(name, self.ppl.likelihood(self.modalities[name], output), batch)
+        self.coders.observe(name, z, batch)
 
     def coordinates(self) -> Standardization | Whitening:
         """Coordinates of the score, as parameters."""
@@ -159,12 +168,12 @@ class LatentScore:
         """Energies of the pairwise guidance; None where there is none."""
         if self.guidance is None:
             return None
-        bound = [self.ppl.net(name, self.nets[name]) for name in self.energies]
+        bound = [self.coders.net(name) for name in self.energies]
         return bound[0] if self.pairs == "shared" else dict(zip(self.pair_names, bound, strict=True))
 
     def joint(self, density: str, score: JointModel | None = None) -> Any:
         """The prior of all latents."""
-        bound = self.ppl.net("prior.score", self.nets["prior.score"])
+        bound = self.coders.net("prior.score")
         how = {"coordinates": self.coordinates(), "energy": self.energy(), "density": density}
         return self.ppl.JointScore(bound, score or self.score, **how)
 
@@ -248,7 +257,7 @@ class LatentScore:
     def _terms(self, batch: Batch) -> dict[str, Any]:
         """Terms of the bound of codes, L0 to L3 as published."""
         z, present = self._drawn(batch), self.blocks.stack(batch.present)
-        backend, net = get_backend(z), self.ppl.net("prior.score", self.nets["prior.score"])
+        backend, net = get_backend(z), self.coders.net("prior.score")
         known = Condition(backend.xp.zeros_like(z), None, BlockRoles(present, present & ~present))
         terms = self.score.sampled_evidence(  # type: ignore[attr-defined]
             self.ppl.host.random(), Query(backend, net, known, self.coordinates()), z

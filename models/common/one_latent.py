@@ -1,19 +1,17 @@
 """Systems with one latent: a prior, a decoder of each modality, and a posterior of what is present."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from mmppl.batch import Batch, Modality
-from mmppl.inference.host import PPL
+from mmppl.batch import Batch
+from mmppl.models.common.coders import Coders
 from mmppl.models.common.latent_priors import latent_prior
 
 __all__ = ["one_latent"]
 
 
 def one_latent(
-    ppl: PPL,
-    modalities: Mapping[str, Modality],
-    nets: Mapping[str, Any],
+    coders: Coders,
     posterior: Callable[[Batch], Any],
     *,
     prior: str | Callable[[], Any],
@@ -24,9 +22,7 @@ def one_latent(
     r"""Model and guide of :math:`z \sim p(z),\ x_m \sim p(x_m \mid z)` with a posterior :math:`q(z \mid x_S)`.
 
     Arguments:
-        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
-        modalities: What each modality is, by name.
-        nets: Networks by name, among them ``<modality>.decoder``.
+        coders: The encoders and decoders.
         posterior: The guide's distribution of z for a batch.
         prior: See :func:`~mmppl.models.common.latent_priors.latent_prior`, as for the others.
         latent_dim: Dimension D of z.
@@ -36,17 +32,15 @@ def one_latent(
     Raises:
         OptionError: If the prior is unknown.
     """
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
-    )
+    ppl = coders.ppl
+    latent = latent_prior(coders, prior, latent_dim, posterior=posterior, components=components, seed=seed)
 
     def model(batch: Batch) -> None:
         p = latent()
         with ppl.plate(batch):
             z = ppl.host.sample("z", p)
             for name in batch.modalities:
-                output = ppl.net(f"{name}.decoder", nets[f"{name}.decoder"])(z)
-                ppl.observe(name, ppl.likelihood(modalities[name], output), batch)
+                coders.observe(name, z, batch)
 
     def guide(batch: Batch) -> None:
         with ppl.plate(batch):

@@ -7,7 +7,7 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
-from mmppl.nets import decoder, encoder
+from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
 
 __all__ = ["SharedPrivate"]
 
@@ -31,6 +31,7 @@ class SharedPrivate:
         hidden: Width of the nets.
         seed: Random seed of the initial weights.
         scales: ``"free"``, or ``"normalised"``: those of every posterior have the mean 1 over its coordinates.
+        conditions: Covariates that they condition on.
         more: Further networks, by name.
 
     Raises:
@@ -47,25 +48,27 @@ class SharedPrivate:
         hidden: int,
         seed: int,
         scales: str = "free",
+        conditions: Conditions = UNCONDITIONAL,
         more: Mapping[str, Any] | None = None,
     ):
         if scales not in SCALES:
             raise OptionError(f"Expected scales among {SCALES}; got {scales!r}.")
         specs: dict[str, Any] = {}
-        for name, modality in modalities.items():
-            specs[f"{name}.encoder"] = encoder(modality, latent_dim, hidden, "laplace")
-            specs[f"{name}.private"] = encoder(modality, private_dim, hidden, "laplace")
-            specs[f"{name}.decoder"] = decoder(modality, latent_dim + private_dim, hidden)
-        self.nets = ppl.host.build_all({**specs, **(more or {})}, seed)
+        self.coders = coders = Coders(ppl, modalities, conditions)
+        for name in modalities:
+            specs |= coders.encoder_specs(name, latent_dim, hidden, "laplace")
+            specs |= coders.encoder_specs(name, private_dim, hidden, "laplace", "private")
+            specs |= coders.decoder_specs(name, latent_dim + private_dim, hidden)
+        coders.build({**specs, **(more or {})}, seed)
         self.modalities, self.ppl, self.private_dim, self.scales = modalities, ppl, private_dim, scales
 
     def net(self, name: str) -> Any:
         """A network, bound to its name."""
-        return self.ppl.net(name, self.nets[name])
+        return self.coders.net(name)
 
-    def code(self, name: str, *x: Any) -> tuple[Any, Any]:
-        """Location and scale of a posterior, by the name of its encoder."""
-        loc, scale = self.net(name)(*x)
+    def code(self, name: str, batch: Batch, part: str = "encoder") -> tuple[Any, Any]:
+        """Location and scale of a posterior of a modality, of the shared latent or the private one."""
+        loc, scale = self.coders.encode(name, batch, part)
         if self.scales == "normalised":
             scale = scale / get_backend(scale).xp.mean(scale, axis=-1, keepdims=True)
         return loc, scale
@@ -78,17 +81,16 @@ class SharedPrivate:
             p = prior()
             with self.ppl.plate(batch):
                 z = sample("z", p)
-                for name, modality in self.modalities.items():
+                for name in self.modalities:
                     w = sample(f"{name}.w", dist.Laplace(zeros(self.private_dim), 1.0).to_event(1))
                     if name in batch.modalities:
-                        output = self.net(f"{name}.decoder")(get_backend(z).xp.concat([z, w], axis=-1))
-                        self.ppl.observe(name, self.ppl.likelihood(modality, output), batch)
+                        self.coders.observe(name, get_backend(z).xp.concat([z, w], axis=-1), batch)
 
         return model
 
     def posterior(self, batch: Batch) -> Any:
         """Q(z | x_S)."""
-        experts = {m: self.code(f"{m}.encoder", *batch.inputs(m)) for m in batch.modalities}
+        experts = {m: self.code(m, batch) for m in batch.modalities}
         return self.ppl.MixtureOfExperts(experts, batch.present, family="laplace")
 
     def guide(self, hidden: str) -> Callable[[Batch], None]:
@@ -102,7 +104,7 @@ class SharedPrivate:
             with self.ppl.plate(batch):
                 host.sample("z", self.posterior(batch))
                 for m in batch.modalities:
-                    (loc, scale), here = self.code(f"{m}.private", *batch.inputs(m)), batch.present[m][..., None]
+                    (loc, scale), here = self.code(m, batch, "private"), batch.present[m][..., None]
                     backend = get_backend(loc)
                     other = backend.xp.ones_like(scale)
                     if hidden == "auxiliary":

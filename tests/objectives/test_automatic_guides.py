@@ -65,3 +65,15 @@ def test_what_all_rows_share_is_fitted(host):
     mean = variance * ROWS["a"].sum()
     assert abs(draws.mean() - mean) < 0.05
     assert abs(draws.std() / np.sqrt(variance) - 1.0) < 0.25
+
+
+@pytest.mark.parametrize("name", ["AutoNormal", "AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoDelta"])
+def test_another_fit_of_the_same_guide_leaves_the_first_as_it_was(host, name):
+    """A guide of Pyro's is a module, which holds its parameters itself."""
+    declared = program(host, model := model_of(host, False), getattr(autoguide(host), name)(model))
+    settings = {"epochs": 20, "learning_rate": 0.05, "progress": False}
+    first = fit(declared, ROWS, **settings)
+    before = infer(first, ROWS[:3], method="guide", num_samples=50).draws["mu"].mean()
+    second = fit(declared, Batch({"a": ROWS["a"] - 4.0}), **settings)
+    assert infer(first, ROWS[:3], method="guide", num_samples=50).draws["mu"].mean() == before
+    assert infer(second, ROWS[:3], method="guide", num_samples=50).draws["mu"].mean() < before - 0.3
