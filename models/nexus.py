@@ -1,6 +1,7 @@
 """NEXUS: a latent of each modality, and a latent above them all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmppl._backend import get_backend
@@ -74,95 +75,152 @@ def nexus(
         raise OptionError(
             f"Expected dropout in [0, 1], gamma >= 0 and local_beta > 0; got {dropout}, {gamma} and {local_beta}."
         )
-    specs: dict[str, Any] = autoencoders(modalities, local_dim, hidden, "normal")
-    for name in modalities:
-        specs[f"{name}.message"] = MLP((local_dim,), (message_dim,), ())
-        specs[f"{name}.nexus"] = LocScale(MLP((latent_dim,), (2 * local_dim,), (hidden, hidden)), "normal")
-    specs["nexus"] = LocScale(MLP((message_dim,), (2 * latent_dim,), (hidden, hidden)), "normal")
-    nets = ppl.host.build_all(specs, seed)
-    dist, sample, zeros = ppl.host.dist, ppl.host.sample, ppl.host.zeros
+    levels = TwoLevels(
+        ppl=ppl,
+        modalities=modalities,
+        latent_dim=latent_dim,
+        local_dim=local_dim,
+        message_dim=message_dim,
+        hidden=hidden,
+        local_beta=local_beta,
+        gamma=gamma,
+        dropout=dropout,
+        prior=prior,
+        components=components,
+        seed=seed,
+    )
+    objective = ppl.ELBO(beta=beta_schedule(ppl, beta, warmup), weights=weights(modalities))
+    stages = (Stage(model=levels.training_model, guide=levels.training_guide),)
+    return Program(levels.model, levels.guide, objective, ppl, modalities, stages=stages)
 
-    def net(name):
-        return ppl.net(name, nets[name])
 
-    def standard(dim):
-        return dist.Normal(zeros(dim), 1.0).to_event(1)
+@dataclass(eq=False, kw_only=True)
+class TwoLevels:
+    """Models and guides of the two levels, over networks that they share; arguments are those of :func:`nexus`."""
 
-    def top(locals_, present):
-        """Q(z | messages) of latents by modality, standard where there is none."""
-        xp = get_backend(locals_[next(iter(locals_))]).xp
-        messages = xp.stack([net(f"{m}.message")(z) for m, z in locals_.items()], axis=-2)
+    ppl: PPL
+    modalities: Mapping[str, Modality]
+    latent_dim: int
+    local_dim: int
+    message_dim: int
+    hidden: int
+    local_beta: float
+    gamma: float
+    dropout: float
+    prior: str | Callable[[], Any]
+    components: int
+    seed: int
+    nets: dict[str, Any] = field(init=False)
+    latent: Callable[[], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        widths = (self.hidden, self.hidden)
+        specs: dict[str, Any] = autoencoders(self.modalities, self.local_dim, self.hidden, "normal")
+        for name in self.modalities:
+            specs[f"{name}.message"] = MLP((self.local_dim,), (self.message_dim,), ())
+            specs[f"{name}.nexus"] = LocScale(MLP((self.latent_dim,), (2 * self.local_dim,), widths), "normal")
+        specs["nexus"] = LocScale(MLP((self.message_dim,), (2 * self.latent_dim,), widths), "normal")
+        self.nets = self.ppl.host.build_all(specs, self.seed)
+        self.latent = latent_prior(
+            self.ppl,
+            self.prior,
+            self.latent_dim,
+            modalities=self.modalities,
+            posterior=self.posterior,
+            components=self.components,
+            seed=self.seed,
+        )
+
+    def net(self, name: str) -> Any:
+        """A network, bound to its name."""
+        return self.ppl.net(name, self.nets[name])
+
+    # Parts of both levels -----------------------------------------------------------------------------------------
+    def encode(self, batch: Batch) -> dict[str, tuple[Any, Any]]:
+        """Location and scale of each q(z_m | x_m), ``(N, local_dim)``."""
+        return {m: self.net(f"{m}.encoder")(*batch.inputs(m)) for m in batch.modalities}
+
+    def local_prior(self, name: str, z: Any) -> Any:
+        """The density p(z_m | z), ``z`` of shape ``(N, latent_dim)``."""
+        return self.ppl.host.dist.Normal(*self.net(f"{name}.nexus")(z)).to_event(1)
+
+    def decode(self, name: str, local: Any, batch: Batch) -> None:
+        """Scores a modality by p(x_m | z_m), ``local`` of shape ``(N, local_dim)``."""
+        output = self.net(f"{name}.decoder")(local)
+        self.ppl.observe(name, self.ppl.likelihood(self.modalities[name], output), batch)
+
+    def aggregate(self, locals_: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
+        """The density q(z | mean of messages) of z_m by modality, standard where there is none."""
+        dist, xp = self.ppl.host.dist, get_backend(locals_[next(iter(locals_))]).xp
+        messages = xp.stack([self.net(f"{m}.message")(z) for m, z in locals_.items()], axis=-2)
         heard = xp.astype(xp.stack([present[m] for m in locals_], axis=-1), messages.dtype)[..., None]
         number = xp.sum(heard, axis=-2)
-        loc, scale = net("nexus")(xp.sum(heard * messages, axis=-2) / xp.clip(number, min=1.0))
+        loc, scale = self.net("nexus")(xp.sum(heard * messages, axis=-2) / xp.clip(number, min=1.0))
         return dist.Normal(
             xp.where(number > 0, loc, 0.0 * loc), xp.where(number > 0, scale, 0.0 * scale + 1.0)
         ).to_event(1)
 
-    def codes_of(batch):
-        return {m: net(f"{m}.encoder")(*batch.inputs(m)) for m in batch.modalities}
+    def posterior(self, batch: Batch) -> Any:
+        """The density q(z | x_S): messages are of the means of what is there."""
+        return self._posterior(self.encode(batch), batch)
 
-    def posterior(batch):
-        return above(codes_of(batch), batch)
+    def _posterior(self, codes: Mapping[str, tuple[Any, Any]], batch: Batch) -> Any:
+        return self.aggregate({m: loc for m, (loc, _) in codes.items()}, batch.present)
 
-    def above(codes, batch):
-        """Q(z | x): messages are of the means."""
-        return top({m: loc for m, (loc, _) in codes.items()}, batch.present)
-
-    latent = latent_prior(
-        ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
-    )
-
-    def model(batch):
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
-            for name in modalities:
-                local = sample(f"{name}.z", dist.Normal(*net(f"{name}.nexus")(z)).to_event(1))
+    # The program --------------------------------------------------------------------------------------------------
+    def model(self, batch: Batch) -> None:
+        """The generative process, from z down to the data."""
+        p = self.latent()
+        with self.ppl.plate(batch):
+            z = self.ppl.host.sample("z", p)
+            for name in self.modalities:
+                local = self.ppl.host.sample(f"{name}.z", self.local_prior(name, z))
                 if name in batch.modalities:
-                    ppl.observe(name, ppl.likelihood(modalities[name], net(f"{name}.decoder")(local)), batch)
+                    self.decode(name, local, batch)
 
-    def guide(batch):
-        codes = codes_of(batch)
-        with ppl.plate(batch):
-            z = sample("z", above(codes, batch))
+    def guide(self, batch: Batch) -> None:
+        """The posterior of z, and each z_m by its encoder, or by p(z_m | z) where the modality is hidden."""
+        codes, host = self.encode(batch), self.ppl.host
+        with self.ppl.plate(batch):
+            z = host.sample("z", self._posterior(codes, batch))
             for m, code in codes.items():
                 here, xp = batch.present[m][..., None], get_backend(z).xp
-                below = net(f"{m}.nexus")(z)
+                below = self.net(f"{m}.nexus")(z)
                 loc, scale = (xp.where(here, own, other) for own, other in zip(code, below, strict=True))
-                sample(f"{m}.z", dist.Normal(loc, scale).to_event(1))
+                host.sample(f"{m}.z", host.dist.Normal(loc, scale).to_event(1))
 
-    def levels(batch):
-        """The model in training: two levels that share no gradient."""
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
+    # Training: two levels that share no gradient ------------------------------------------------------------------
+    def training_model(self, batch: Batch) -> None:
+        """Each z_m under a standard prior; what p(z_m | z) says of it, at rest, is a factor of the level above."""
+        host, p = self.ppl.host, self.latent()
+        standard = host.dist.Normal(host.zeros(self.local_dim), 1.0).to_event(1)
+        with self.ppl.plate(batch):
+            z = host.sample("z", p)
             for name in batch.modalities:
-                with ppl.host.scale(scale=local_beta):
-                    local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
-                ppl.observe(name, ppl.likelihood(modalities[name], net(f"{name}.decoder")(local)), batch)
+                with host.scale(scale=self.local_beta):
+                    local = host.sample(f"{name}.z", standard.mask(batch.present[name]))
+                self.decode(name, local, batch)
                 backend = get_backend(local)
-                above = dist.Normal(*net(f"{name}.nexus")(z)).to_event(1).log_prob(backend.stop_gradient(local))
+                above = self.local_prior(name, z).log_prob(backend.stop_gradient(local))
                 shown = backend.xp.where(batch.present[name], above, backend.xp.zeros_like(above))
-                ppl.host.factor(f"{name}.nexus", gamma * shown)
+                host.factor(f"{name}.nexus", self.gamma * shown)
 
-    def levels_guide(batch):
-        with ppl.plate(batch):
+    def training_guide(self, batch: Batch) -> None:
+        """Each z_m by its encoder; z by the messages of these draws, at rest, some of which are dropped."""
+        host = self.ppl.host
+        with self.ppl.plate(batch):
             drawn = {}
             for m in batch.modalities:
-                q = dist.Normal(*net(f"{m}.encoder")(*batch.inputs(m))).to_event(1)
-                with ppl.host.scale(scale=local_beta):
-                    local = sample(f"{m}.z", q.mask(batch.present[m]))
+                q = host.dist.Normal(*self.net(f"{m}.encoder")(*batch.inputs(m))).to_event(1)
+                with host.scale(scale=self.local_beta):
+                    local = host.sample(f"{m}.z", q.mask(batch.present[m]))
                 drawn[m] = get_backend(local).stop_gradient(local)
-            sample("z", top(drawn, kept(batch, ppl.host.random(), dropout, drawn[m])))
-
-    objective = ppl.ELBO(beta=beta_schedule(ppl, beta, warmup), weights=weights(modalities))
-    stages = (Stage(model=levels, guide=levels_guide),)
-    return Program(model, guide, objective, ppl, modalities, stages=stages)
+            heard = drop_messages(batch, host.random(), self.dropout, drawn[m])
+            host.sample("z", self.aggregate(drawn, heard))
 
 
-def kept(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, Any]:
-    """Mask of the messages kept, by modality, ``(N,)``: what is present, less what is dropped at random.
+def drop_messages(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, Any]:
+    """Presence masks of the messages, ``(N,)``: what is present, less what is dropped at random.
 
     With probability ``rate`` a datum with n modalities loses a number of them uniform on 1, ..., n - 1.
     """
