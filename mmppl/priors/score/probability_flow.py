@@ -14,7 +14,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.checks import above, at_least, checked, within
-from mmppl.numerics import normal_log_density
+from mmppl.numerics import normal_log_density, random_signs
 from mmppl.sde import SDE
 from mmppl.sde.solvers.base import Score
 
@@ -115,5 +115,4 @@ class ProbabilityFlow:
         if self.probes is None:
             shape = (z.shape[-1], *(1,) * (z.ndim - 1), z.shape[-1])
             return xp.reshape(xp.eye(z.shape[-1], dtype=z.dtype), shape)
-        signs = backend.uniform(backend.rng(self.seed), (self.probes, *z.shape), z) < 0.5
-        return xp.where(signs, xp.ones_like(z), -xp.ones_like(z))
+        return random_signs(backend, backend.rng(self.seed), self.probes, z)
