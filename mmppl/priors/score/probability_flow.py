@@ -28,7 +28,10 @@ SLACK = 10.0
 @checked(rtol=above(0), atol=above(0), probes=at_least(1), first=within(0, 1, open_ends="()"))
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    r"""Integration of the probability flow.
+    r"""Integration of the probability flow, for the log density of latents :math:`z_0`, ``(*, D)``.
+
+    .. math:: \frac{dz}{dt} = f(t) z - \tfrac12 g(t)^2 s(z, t), \qquad
+        \log p(z_0) = \log \mathcal{N}(z_1; 0, \sigma_1^2 I) + \int_0^1 \nabla \cdot \frac{dz}{dt} \, dt
 
     The divergence is exact, one derivative for each coordinate, or its trace is estimated by Rademacher probes
     (Hutchinson); probes are drawn from a fixed seed, so that a density is a function of its argument.
@@ -39,6 +42,11 @@ class ProbabilityFlow:
         probes: Number of probes; None for the exact divergence.
         first: The time that stands for 0.
         seed: Random seed, of the probes.
+
+    References:
+        | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), section 4.3
+        | https://arxiv.org/abs/2011.13456
+        | FFJORD (Grathwohl et al., 2019), for the probes, https://arxiv.org/abs/1810.01367
 
     Raises:
         OptionError: If a number is out of range.
