@@ -191,7 +191,7 @@ class TwoLevels:
 
     # Training: two levels that share no gradient ------------------------------------------------------------------
     def training_model(self, batch: Batch) -> None:
-        """Each z_m under a standard prior; what p(z_m | z) says of it, at rest, is a factor of the level above."""
+        """Each z_m under a standard prior; log p(z_m | z), without a gradient to z_m, is a factor above."""
         host, p = self.ppl.host, self.latent()
         standard = host.dist.Normal(host.zeros(self.local_dim), 1.0).to_event(1)
         with self.ppl.plate(batch):
@@ -206,7 +206,7 @@ class TwoLevels:
                 host.factor(f"{name}.nexus", self.gamma * shown)
 
     def training_guide(self, batch: Batch) -> None:
-        """Each z_m by its encoder; z by the messages of these draws, at rest, some of which are dropped."""
+        """Each z_m by its encoder; z by messages of these draws, without their gradient, some of them dropped."""
         host = self.ppl.host
         with self.ppl.plate(batch):
             drawn = {}

@@ -200,7 +200,7 @@ def test_a_reduction_is_found_between_the_stages(small, ppl, name, monkeypatch):
     )
     y = (z.reshape(-1, len(kept)) - fitted.weights["prior.loc"]) @ turn.T
     np.testing.assert_allclose(y[:, kept == 0].std(0), 1.0, atol=0.1)
-    with pytest.raises(OptionError, match="at rest"):
+    with pytest.raises(OptionError, match="frozen encoders"):
         small("ebm", LINEAR.modalities, reduce=0.1, schedule="joint")
 
 
