@@ -95,7 +95,7 @@ class Said(io.StringIO):
 
 def commands(host: str) -> Iterator[str | None]:
     """The command line, in this process; what takes time is not done once all that it is to be done with is right."""
-    tests, said = of_tests("tests/test_wrong_commands.py"), Said()
+    tests, said = of_tests("tests/cli/test_wrong_commands.py"), Said()
     with tempfile.TemporaryDirectory() as above, pytest.MonkeyPatch.context() as patch:
         place = tests.place_of(host, Path(above))
         tests.without_work(patch, place)

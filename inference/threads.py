@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from mmppl.errors import OptionError, ThreadError
 
-__all__ = ["Alone", "unwarned"]
+__all__ = ["OneAtATime", "ignored_warnings"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,19 +32,19 @@ _FILTERS = threading.RLock()
 
 
 @contextmanager
-def unwarned(category: type[Warning] = Warning) -> Iterator[None]:
-    """Within, warnings of a category are passed over; python's filters are the process's, so threads take turns."""
+def ignored_warnings(category: type[Warning] = Warning) -> Iterator[None]:
+    """Ignores warnings of a category within; Python's filters are the process's, so threads take turns."""
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         yield
 
 
-class Alone:
+class OneAtATime:
     """Runs functions that run a host's programs one at a time, whichever thread they are called from.
 
     A function may call another. A caller's handlers do not reach into it: those that would change what it does are
     refused. What a user runs in handlers of their own cannot wait for its turn, as these handlers
-    are then already on the stack of the thread before it; so it is refused, and the one before it is told too.
+    are then already on the stack of the thread before it; so it is refused, and the one before it fails as well.
 
     Arguments:
         host: The host's name, for messages.
@@ -52,7 +52,7 @@ class Alone:
         context: A context for every function called from outside.
 
     Example:
-        >>> alone = Alone("a host", [])
+        >>> alone = OneAtATime("a host", [])
         >>> alone(max)(1, 2)
         2
     """
@@ -73,8 +73,8 @@ class Alone:
         """
         return self._waiting(fn, refused=True)
 
-    def anywhere(self, fn: Callable[P, T]) -> Callable[P, T]:
-        """The same of a function that only makes or looks at programs, which a user's own program may call."""
+    def in_programs(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """As :meth:`__call__`, of a function that only makes or reads programs, so that a program may call it."""
         return self._waiting(fn, refused=False)
 
     def _waiting(self, fn: Callable[P, T], refused: bool) -> Callable[P, T]:
@@ -88,14 +88,14 @@ class Alone:
                 if refused and not HARMLESS.issuperset(names):
                     named = ", ".join(dict.fromkeys(names))
                     raise OptionError(WITHIN.format(host=self.host, names=named))
-                with self._aside(), self._watched(), self.context():
+                with self._without_handlers(), self._watched(), self.context():
                     return fn(*args, **kwargs)
 
         return waiting
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """Within, the caller's handlers are off the stack."""
+    def _without_handlers(self) -> Iterator[None]:
+        """Context manager that takes the caller's handlers off the stack."""
         held, self.stack[:] = list(self.stack), []
         try:
             yield
@@ -103,7 +103,7 @@ class Alone:
             self.stack[:0] = held
 
     def methods(self, cls: type[T]) -> type[T]:
-        """The class, whose methods wait so."""
+        """The class, whose methods wait until no other function runs."""
         for name, fn in list(vars(cls).items()):
             if isfunction(fn) and (name == "__init__" or not name.startswith("_")):
                 setattr(cls, name, self(fn))

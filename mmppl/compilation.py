@@ -24,7 +24,7 @@ def cache_compilation(folder: str | os.PathLike | None = None) -> Path:
     """Keeps what NumPyro programs compile to in a folder, so that the next process or notebook does not wait again.
 
     The command line does so by itself. It is one setting of JAX for the whole process, best made before anything is
-    compiled, by JAX's persistent compilation cache; Pyro programs compile nothing. Where JAX has been told of a folder
+    compiled, by JAX's persistent compilation cache; Pyro programs compile nothing. Where JAX has a folder
     already, by ``JAX_COMPILATION_CACHE_DIR`` or by its configuration, that one stays unless another is named here.
 
     Arguments:

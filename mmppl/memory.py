@@ -1,4 +1,4 @@
-"""Memory: as much as there is, and who asked for too much of it."""
+"""Memory: how much there is, and errors that name what asked for too much."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def memory() -> float:
 
 @contextmanager
 def asked_by(what: str) -> Iterator[None]:
-    """Within, a lack of memory is told with what asked for it.
+    """Context manager that turns a lack of memory into an error that says what asked for it.
 
     Arguments:
         what: What is done, and the sizes that it takes.
@@ -57,13 +57,13 @@ def asked_by(what: str) -> Iterator[None]:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Tells whether an error is a lack of memory, of numpy or a host, that mmppl has not told yet."""
+    """Tells whether an error is a lack of memory, of numpy or a host, that is not mmppl's own error yet."""
     if isinstance(error, OutOfMemoryError):
         return False
     return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and bool(SAID.search(str(error)))
 
 
 def out_of_memory(what: str, error: BaseException) -> OutOfMemoryError:
-    """The error that tells a lack of memory, with what asked for it."""
+    """The error for a lack of memory, with what asked for it."""
     reason = (str(error).splitlines() or ["no more to be had"])[0][:200].rstrip(".")
     return OutOfMemoryError(f"Out of memory in {what}: {reason}. Take fewer at a time, or smaller ones.")

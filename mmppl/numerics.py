@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-from mmppl._backend import get_backend
+from mmppl._backend import Backend, get_backend
 
 Array = Any
 
-__all__ = ["HALF_LOG_2_PI", "choose", "log_mean_exp", "normal_log_density", "systematic"]
+__all__ = ["HALF_LOG_2_PI", "choose", "log_mean_exp", "normal_log_density", "random_signs", "systematic"]
 
 HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -55,6 +55,20 @@ def choose(u: Array, weight: Array) -> Array:
     chosen = xp.astype(inside, weight.dtype)
     before = xp.cumulative_sum(chosen, axis=-1) - chosen
     return xp.where(before > 0, xp.zeros_like(chosen), chosen)
+
+
+def random_signs(backend: Backend, rng: Any, number: int, like: Array) -> Array:
+    """Rademacher variables, -1 or 1 with probability 1/2 each, ``(number, *)`` for ``like`` of shape ``(*,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmppl._backend import Backend, get_backend
+        >>> backend = get_backend(np.zeros(3))
+        >>> np.abs(random_signs(backend, backend.rng(0), 2, np.zeros(3))).tolist()
+        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+    one = backend.xp.ones_like(like)
+    return backend.xp.where(backend.uniform(rng, (number, *like.shape), like) < 0.5, one, -one)
 
 
 def systematic(log_weight: Array, points: Array) -> Array:

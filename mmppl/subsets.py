@@ -33,7 +33,10 @@ NUM_PROPOSALS = 16
 def all_subsets(num: int, limit: int = MAX_SUBSETS, seed: int = 0) -> np.ndarray:
     """Non-empty subsets of ``num`` modalities as boolean rows ``(S, num)``.
 
-    All of them up to ``limit``; beyond, the singles and the full set always, and others drawn with ``seed``.
+    Arguments:
+        num: M, the number of modalities.
+        limit: The most subsets S; where there are more, the singles and the full set always, and others at random.
+        seed: Random seed of these.
 
     Example:
         >>> all_subsets(2).astype(int).tolist()

@@ -70,8 +70,20 @@ class Option(NamedTuple):
 def make(name: str, modalities: Mapping[str, Modality], *, ppl: PPL, **options: Any) -> Program:
     """The program of a published system by name.
 
+    Arguments:
+        name: The name, as ``mmppl systems`` lists them.
+        modalities: What each modality is, by name.
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
+        options: Options of the system, see its page.
+
     Raises:
         OptionError: If the name or an option is unknown.
+
+    Example:
+        >>> import mmppl.numpyro as mm
+        >>> from mmppl import Modality
+        >>> make("mvae", {"a": Modality((3,)), "b": Modality((2,))}, ppl=mm, latent_dim=2, hidden=8).name
+        'mvae'
     """
     if name not in SYSTEMS:
         raise OptionError(f"Unknown model '{name}'; expected one of {sorted(SYSTEMS)}.")

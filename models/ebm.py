@@ -99,7 +99,7 @@ def ebm(
     if encoder != "bound" and not refine:
         raise OptionError(f"Expected refine >= 1 with encoder={encoder!r}, which learns from refined draws; got 0.")
     if reduce is not None and (schedule != "staged" or not tilt):
-        raise OptionError("Expected schedule 'staged' and tilt=True with reduce, which needs posteriors at rest.")
+        raise OptionError("Expected schedule 'staged' and tilt=True with reduce, which needs frozen encoders.")
     coders = Coders(ppl, modalities, conditions)
     specs = autoencoders(coders, latent_dim, hidden, "laplace")
     specs["energy"] = energy_spec(latent_dim, (energy_hidden, energy_hidden))

@@ -1,12 +1,13 @@
 """The masked multi-modal VAE: one learned posterior for every subset, trained on random ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
-from mmppl.batch import Modality
+from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
@@ -97,80 +98,21 @@ def masked(
     Raises:
         OptionError: If an option is unknown, or a mixture is asked of a product or a mixture of experts.
     """
-    if aggregation not in AGGREGATIONS:
-        raise OptionError(f"Expected an aggregation among {AGGREGATIONS}; got {aggregation!r}.")
-    if private < 0:
-        raise OptionError(f"Expected private >= 0; got {private}.")
-    if private_prior not in PRIVATE_PRIORS:
-        raise OptionError(f"Expected private_prior among {PRIVATE_PRIORS}; got {private_prior!r}.")
-    if family not in FAMILIES:
-        raise OptionError(f"Expected a family among {FAMILIES}; got {family!r}.")
-    if mixture > 1 and family != "normal":
-        raise OptionError(f"Expected mixture=1 with family {family!r}; got {mixture}. Mixtures are of Gaussians.")
-    if mixture > 1 and aggregation not in POOLED:
-        raise OptionError(f"Expected mixture=1 with aggregation {aggregation!r}; got {mixture}. Choose a learned one.")
-    pooled, specs, coders = aggregation in POOLED, {}, Coders(ppl, modalities, conditions)
-    for name in modalities:
-        specs |= coders.encoder_specs(name, *(hidden, hidden, None) if pooled else (latent_dim, hidden, family))
-        specs |= coders.decoder_specs(name, latent_dim + private, hidden)
-        if private and not pooled:
-            specs |= coders.encoder_specs(name, private, hidden, family, "private")
-        if private and private_prior == "conditional":
-            specs[f"{name}.private.prior"] = LocScale(MLP((latent_dim,), (2 * private,), (hidden,)), family)
-    if pooled:
-        shared, own = POOLED[aggregation]
-        specs["pool"] = shared(hidden, latent_dim, width=hidden, components=mixture)
-        if private:
-            specs["private"] = own(hidden, private, latent_dim, width=hidden)
-    coders.build(specs, seed)
-    sample, zeros, net = ppl.host.sample, ppl.host.zeros, coders.net
-
-    def posterior(batch, encoded=None):
-        encoded = coders.encode_all(batch) if encoded is None else encoded
-        if pooled:
-            return ppl.Pooled(encoded, batch.present, net("pool"), family=family, empty=empty)
-        if aggregation == "product":
-            return ppl.Product(encoded, batch.present, family=family)
-        return ppl.MixtureOfExperts(encoded, batch.present, family=family)
-
-    def prior_of(name, z):
-        """Location and scale of a private latent's prior given z."""
-        if private_prior == "conditional":
-            return net(f"{name}.private.prior")(z)
-        return zeros(private), zeros(private) + 1.0
-
-    def privates(batch, encoded, z):
-        """Posteriors of the private latents by modality, and the prior where it is hidden."""
-        absent = {m: prior_of(m, z) for m in batch.modalities}
-        if pooled:
-            return ppl.private_posteriors(encoded, batch.present, net("private"), z, family=family, absent=absent)
-        own = {
-            m: where_present(seen, coders.encode(m, batch, "private"), absent[m]) for m, seen in batch.present.items()
-        }
-        return {m: ppl.host.loc_scale(family, *pair).to_event(1) for m, pair in own.items()}
-
-    latent = latent_prior(coders, prior, latent_dim, posterior=posterior, components=components, seed=seed)
-
-    def model(batch):
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
-            for name in modalities:
-                code = z
-                if private:
-                    own = sample(f"{name}.private", ppl.host.loc_scale(family, *prior_of(name, z)).to_event(1))
-                    code = get_backend(z).xp.concat([z, own], axis=-1)
-                if name in batch.modalities:
-                    coders.observe(name, code, batch)
-
-    def guide(batch):
-        encoded = coders.encode_all(batch)
-        with ppl.plate(batch):
-            z = sample("z", posterior(batch, encoded))
-            if private:
-                for name, fn in privates(batch, encoded, z).items():
-                    sample(f"{name}.private", fn)
-
+    parts = MaskedVAE(
+        coders=Coders(ppl, modalities, conditions),
+        latent_dim=latent_dim,
+        private=private,
+        hidden=hidden,
+        aggregation=aggregation,
+        mixture=mixture,
+        family=family,
+        private_prior=private_prior,
+        empty=empty,
+        seed=seed,
+    )
+    parts.latent = latent_prior(
+        parts.coders, prior, latent_dim, posterior=parts.posterior, components=components, seed=seed
+    )
     objective = ppl.Masked(
         particles,
         subsets=subsets,
@@ -179,4 +121,133 @@ def masked(
         gradient=gradient,
         weights=weights(modalities),
     )
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(parts.model, parts.guide, objective, ppl, modalities)
+
+
+@dataclass(eq=False, kw_only=True)
+class MaskedVAE:
+    """Model and guide over networks that they share; other arguments are those of :func:`masked`.
+
+    Arguments:
+        coders: Encoders and decoders of the modalities.
+    """
+
+    coders: Coders
+    latent_dim: int
+    private: int
+    hidden: int
+    aggregation: str
+    mixture: int
+    family: str
+    private_prior: str
+    empty: str
+    seed: int
+    pooled: bool = field(init=False)
+    latent: Callable[[], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._check()
+        self.pooled = self.aggregation in POOLED
+        self.coders.build(self._specs(), self.seed)
+
+    def _check(self) -> None:
+        if self.aggregation not in AGGREGATIONS:
+            raise OptionError(f"Expected an aggregation among {AGGREGATIONS}; got {self.aggregation!r}.")
+        if self.private < 0:
+            raise OptionError(f"Expected private >= 0; got {self.private}.")
+        if self.private_prior not in PRIVATE_PRIORS:
+            raise OptionError(f"Expected private_prior among {PRIVATE_PRIORS}; got {self.private_prior!r}.")
+        if self.family not in FAMILIES:
+            raise OptionError(f"Expected a family among {FAMILIES}; got {self.family!r}.")
+        if self.mixture > 1 and self.family != "normal":
+            raise OptionError(
+                f"Expected mixture=1 with family {self.family!r}; got {self.mixture}. Mixtures are of Gaussians."
+            )
+        if self.mixture > 1 and self.aggregation not in POOLED:
+            raise OptionError(
+                f"Expected mixture=1 with aggregation {self.aggregation!r}; got {self.mixture}. Choose a learned one."
+            )
+
+    def _specs(self) -> dict[str, Any]:
+        """Specifications of the networks by name; an encoder that is pooled has features in place of a posterior."""
+        hidden, private, family = self.hidden, self.private, self.family
+        specs: dict[str, Any] = {}
+        for name in self.coders.modalities:
+            shape = (hidden, hidden, None) if self.pooled else (self.latent_dim, hidden, family)
+            specs |= self.coders.encoder_specs(name, *shape)
+            specs |= self.coders.decoder_specs(name, self.latent_dim + private, hidden)
+            if private and not self.pooled:
+                specs |= self.coders.encoder_specs(name, private, hidden, family, "private")
+            if private and self.private_prior == "conditional":
+                specs[f"{name}.private.prior"] = LocScale(MLP((self.latent_dim,), (2 * private,), (hidden,)), family)
+        if self.pooled:
+            shared, own = POOLED[self.aggregation]
+            specs["pool"] = shared(hidden, self.latent_dim, width=hidden, components=self.mixture)
+            if private:
+                specs["private"] = own(hidden, private, self.latent_dim, width=hidden)
+        return specs
+
+    def net(self, name: str) -> Any:
+        """A network, bound to its name."""
+        return self.coders.net(name)
+
+    @property
+    def ppl(self) -> PPL:
+        """The host."""
+        return self.coders.ppl
+
+    # Posteriors ---------------------------------------------------------------------------------------------------
+    def encode(self, batch: Batch) -> dict[str, Any]:
+        """Features ``(N, hidden)`` by modality, or location and scale, each ``(N, latent_dim)``, of an expert."""
+        return self.coders.encode_all(batch)
+
+    def posterior(self, batch: Batch, encoded: Mapping[str, Any] | None = None) -> Any:
+        """The density q(z | x_S)."""
+        encoded = self.encode(batch) if encoded is None else encoded
+        if self.pooled:
+            return self.ppl.Pooled(encoded, batch.present, self.net("pool"), family=self.family, empty=self.empty)
+        if self.aggregation == "product":
+            return self.ppl.Product(encoded, batch.present, family=self.family)
+        return self.ppl.MixtureOfExperts(encoded, batch.present, family=self.family)
+
+    def private_posteriors(self, batch: Batch, encoded: Mapping[str, Any], z: Any) -> dict[str, Any]:
+        """Posteriors of the private latents by modality, and the prior where it is hidden."""
+        absent = {m: self.prior_of_private(m, z) for m in batch.modalities}
+        if self.pooled:
+            private = self.net("private")
+            return self.ppl.private_posteriors(encoded, batch.present, private, z, family=self.family, absent=absent)
+        own = {
+            m: where_present(seen, self.coders.encode(m, batch, "private"), absent[m])
+            for m, seen in batch.present.items()
+        }
+        return {m: self.ppl.host.loc_scale(self.family, *pair).to_event(1) for m, pair in own.items()}
+
+    def prior_of_private(self, name: str, z: Any) -> tuple[Any, Any]:
+        """Location and scale of a private latent's prior given z, each ``(N, private)``, or ``(private,)``."""
+        if self.private_prior == "conditional":
+            return self.net(f"{name}.private.prior")(z)
+        zeros = self.ppl.host.zeros(self.private)
+        return zeros, zeros + 1.0
+
+    # The program --------------------------------------------------------------------------------------------------
+    def model(self, batch: Batch) -> None:
+        """The latent of all modalities, those of single ones, and the data."""
+        host, p = self.ppl.host, self.latent()
+        with self.ppl.plate(batch):
+            z = host.sample("z", p)
+            for name in self.coders.modalities:
+                code = z
+                if self.private:
+                    prior = host.loc_scale(self.family, *self.prior_of_private(name, z)).to_event(1)
+                    code = get_backend(z).xp.concat([z, host.sample(f"{name}.private", prior)], axis=-1)
+                if name in batch.modalities:
+                    self.coders.observe(name, code, batch)
+
+    def guide(self, batch: Batch) -> None:
+        """The posterior of z, then the private latents' given z."""
+        encoded, sample = self.encode(batch), self.ppl.host.sample
+        with self.ppl.plate(batch):
+            z = sample("z", self.posterior(batch, encoded))
+            if self.private:
+                for name, fn in self.private_posteriors(batch, encoded, z).items():
+                    sample(f"{name}.private", fn)

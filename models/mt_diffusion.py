@@ -84,7 +84,7 @@ def mt_diffusion(
             primary one's height and width are read off the output.
         head_weight: :math:`\lambda`, one for all or by name of modality.
         p_conditional: Probability that some modalities are known in training, so that the network learns conditionals
-            (the published variant X). With 0 it never is (U), and known ones pull by the gradients of their heads:
+            (the published variant X). With 0 it never is (U), and known ones guide by the gradients of their heads:
             exact for one known coordinate, and with several as the number of particles grows, at their cost and in
             place of the solver, see :class:`~mmppl.priors.MultiTaskModel`.
         p_marginal: Probability that some modalities are hidden; blocks not wanted, and data that lack some, need it.

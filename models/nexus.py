@@ -1,6 +1,7 @@
 """NEXUS: a latent of each modality, and a latent above them all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmppl._backend import get_backend
@@ -77,88 +78,152 @@ def nexus(
         raise OptionError(
             f"Expected dropout in [0, 1], gamma >= 0 and local_beta > 0; got {dropout}, {gamma} and {local_beta}."
         )
-    coders = Coders(ppl, modalities, conditions)
-    specs: dict[str, Any] = autoencoders(coders, local_dim, hidden, "normal")
-    for name in modalities:
-        specs[f"{name}.message"] = MLP((local_dim,), (message_dim,), ())
-        specs[f"{name}.nexus"] = LocScale(MLP((latent_dim,), (2 * local_dim,), (hidden, hidden)), "normal")
-    specs["nexus"] = LocScale(MLP((message_dim,), (2 * latent_dim,), (hidden, hidden)), "normal")
-    coders.build(specs, seed)
-    dist, sample, zeros, net = ppl.host.dist, ppl.host.sample, ppl.host.zeros, coders.net
+    levels = TwoLevels(
+        coders=Coders(ppl, modalities, conditions),
+        latent_dim=latent_dim,
+        local_dim=local_dim,
+        message_dim=message_dim,
+        hidden=hidden,
+        local_beta=local_beta,
+        gamma=gamma,
+        dropout=dropout,
+        prior=prior,
+        components=components,
+        seed=seed,
+    )
+    objective = ppl.ELBO(beta=beta_schedule(ppl, beta, warmup), weights=weights(modalities))
+    stages = (Stage(model=levels.training_model, guide=levels.training_guide),)
+    return Program(levels.model, levels.guide, objective, ppl, modalities, stages=stages)
 
-    def standard(dim):
-        return dist.Normal(zeros(dim), 1.0).to_event(1)
 
-    def top(locals_, present):
-        """Q(z | messages) of latents by modality, standard where there is none."""
-        xp = get_backend(locals_[next(iter(locals_))]).xp
-        messages = xp.stack([net(f"{m}.message")(z) for m, z in locals_.items()], axis=-2)
+@dataclass(eq=False, kw_only=True)
+class TwoLevels:
+    """Models and guides of the two levels, over networks that they share; other arguments are those of :func:`nexus`.
+
+    Arguments:
+        coders: Encoders and decoders of the modalities.
+    """
+
+    coders: Coders
+    latent_dim: int
+    local_dim: int
+    message_dim: int
+    hidden: int
+    local_beta: float
+    gamma: float
+    dropout: float
+    prior: str | Callable[[], Any]
+    components: int
+    seed: int
+    latent: Callable[[], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        widths = (self.hidden, self.hidden)
+        specs: dict[str, Any] = autoencoders(self.coders, self.local_dim, self.hidden, "normal")
+        for name in self.coders.modalities:
+            specs[f"{name}.message"] = MLP((self.local_dim,), (self.message_dim,), ())
+            specs[f"{name}.nexus"] = LocScale(MLP((self.latent_dim,), (2 * self.local_dim,), widths), "normal")
+        specs["nexus"] = LocScale(MLP((self.message_dim,), (2 * self.latent_dim,), widths), "normal")
+        self.coders.build(specs, self.seed)
+        self.latent = latent_prior(
+            self.coders,
+            self.prior,
+            self.latent_dim,
+            posterior=self.posterior,
+            components=self.components,
+            seed=self.seed,
+        )
+
+    def net(self, name: str) -> Any:
+        """A network, bound to its name."""
+        return self.coders.net(name)
+
+    @property
+    def ppl(self) -> PPL:
+        """The host."""
+        return self.coders.ppl
+
+    # Parts of both levels -----------------------------------------------------------------------------------------
+    def encode(self, batch: Batch) -> dict[str, tuple[Any, Any]]:
+        """Location and scale of each q(z_m | x_m), ``(N, local_dim)``."""
+        return self.coders.encode_all(batch)
+
+    def local_prior(self, name: str, z: Any) -> Any:
+        """The density p(z_m | z), ``z`` of shape ``(N, latent_dim)``."""
+        return self.ppl.host.dist.Normal(*self.net(f"{name}.nexus")(z)).to_event(1)
+
+    def aggregate(self, locals_: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
+        """The density q(z | mean of messages) of z_m by modality, standard where there is none."""
+        dist, xp = self.ppl.host.dist, get_backend(locals_[next(iter(locals_))]).xp
+        messages = xp.stack([self.net(f"{m}.message")(z) for m, z in locals_.items()], axis=-2)
         heard = xp.astype(xp.stack([present[m] for m in locals_], axis=-1), messages.dtype)[..., None]
         number = xp.sum(heard, axis=-2)
-        loc, scale = net("nexus")(xp.sum(heard * messages, axis=-2) / xp.clip(number, min=1.0))
+        loc, scale = self.net("nexus")(xp.sum(heard * messages, axis=-2) / xp.clip(number, min=1.0))
         return dist.Normal(
             xp.where(number > 0, loc, 0.0 * loc), xp.where(number > 0, scale, 0.0 * scale + 1.0)
         ).to_event(1)
 
-    def posterior(batch):
-        return above(coders.encode_all(batch), batch)
+    def posterior(self, batch: Batch) -> Any:
+        """The density q(z | x_S): messages are of the means of what is there."""
+        return self._posterior(self.encode(batch), batch)
 
-    def above(codes, batch):
-        """Q(z | x): messages are of the means."""
-        return top({m: loc for m, (loc, _) in codes.items()}, batch.present)
+    def _posterior(self, codes: Mapping[str, tuple[Any, Any]], batch: Batch) -> Any:
+        return self.aggregate({m: loc for m, (loc, _) in codes.items()}, batch.present)
 
-    latent = latent_prior(coders, prior, latent_dim, posterior=posterior, components=components, seed=seed)
-
-    def model(batch):
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
-            for name in modalities:
-                local = sample(f"{name}.z", dist.Normal(*net(f"{name}.nexus")(z)).to_event(1))
+    # The program --------------------------------------------------------------------------------------------------
+    def model(self, batch: Batch) -> None:
+        """The generative process, from z down to the data."""
+        p = self.latent()
+        with self.ppl.plate(batch):
+            z = self.ppl.host.sample("z", p)
+            for name in self.coders.modalities:
+                local = self.ppl.host.sample(f"{name}.z", self.local_prior(name, z))
                 if name in batch.modalities:
-                    coders.observe(name, local, batch)
+                    self.coders.observe(name, local, batch)
 
-    def guide(batch):
-        codes = coders.encode_all(batch)
-        with ppl.plate(batch):
-            z = sample("z", above(codes, batch))
+    def guide(self, batch: Batch) -> None:
+        """The posterior of z, and each z_m by its encoder, or by p(z_m | z) where the modality is hidden."""
+        codes, host = self.encode(batch), self.ppl.host
+        with self.ppl.plate(batch):
+            z = host.sample("z", self._posterior(codes, batch))
             for m, code in codes.items():
                 here, xp = batch.present[m][..., None], get_backend(z).xp
-                below = net(f"{m}.nexus")(z)
+                below = self.net(f"{m}.nexus")(z)
                 loc, scale = (xp.where(here, own, other) for own, other in zip(code, below, strict=True))
-                sample(f"{m}.z", dist.Normal(loc, scale).to_event(1))
+                host.sample(f"{m}.z", host.dist.Normal(loc, scale).to_event(1))
 
-    def levels(batch):
-        """The model in training: two levels that share no gradient."""
-        p = latent()
-        with ppl.plate(batch):
-            z = sample("z", p)
+    # Training: two levels that share no gradient ------------------------------------------------------------------
+    def training_model(self, batch: Batch) -> None:
+        """Each z_m under a standard prior; log p(z_m | z), without a gradient to z_m, is a factor above."""
+        host, p = self.ppl.host, self.latent()
+        standard = host.dist.Normal(host.zeros(self.local_dim), 1.0).to_event(1)
+        with self.ppl.plate(batch):
+            z = host.sample("z", p)
             for name in batch.modalities:
-                with ppl.host.scale(scale=local_beta):
-                    local = sample(f"{name}.z", standard(local_dim).mask(batch.present[name]))
-                coders.observe(name, local, batch)
+                with host.scale(scale=self.local_beta):
+                    local = host.sample(f"{name}.z", standard.mask(batch.present[name]))
+                self.coders.observe(name, local, batch)
                 backend = get_backend(local)
-                above = dist.Normal(*net(f"{name}.nexus")(z)).to_event(1).log_prob(backend.stop_gradient(local))
+                above = self.local_prior(name, z).log_prob(backend.stop_gradient(local))
                 shown = backend.xp.where(batch.present[name], above, backend.xp.zeros_like(above))
-                ppl.host.factor(f"{name}.nexus", gamma * shown)
+                host.factor(f"{name}.nexus", self.gamma * shown)
 
-    def levels_guide(batch):
-        with ppl.plate(batch):
+    def training_guide(self, batch: Batch) -> None:
+        """Each z_m by its encoder; z by messages of these draws, without their gradient, some of them dropped."""
+        host = self.ppl.host
+        with self.ppl.plate(batch):
             drawn = {}
             for m in batch.modalities:
-                q = dist.Normal(*coders.encode(m, batch)).to_event(1)
-                with ppl.host.scale(scale=local_beta):
-                    local = sample(f"{m}.z", q.mask(batch.present[m]))
+                q = host.dist.Normal(*self.coders.encode(m, batch)).to_event(1)
+                with host.scale(scale=self.local_beta):
+                    local = host.sample(f"{m}.z", q.mask(batch.present[m]))
                 drawn[m] = get_backend(local).stop_gradient(local)
-            sample("z", top(drawn, kept(batch, ppl.host.random(), dropout, drawn[m])))
-
-    objective = ppl.ELBO(beta=beta_schedule(ppl, beta, warmup), weights=weights(modalities))
-    stages = (Stage(model=levels, guide=levels_guide),)
-    return Program(model, guide, objective, ppl, modalities, stages=stages)
+            heard = drop_messages(batch, host.random(), self.dropout, drawn[m])
+            host.sample("z", self.aggregate(drawn, heard))
 
 
-def kept(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, Any]:
-    """Mask of the messages kept, by modality, ``(N,)``: what is present, less what is dropped at random.
+def drop_messages(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, Any]:
+    """Presence masks of the messages, ``(N,)``: what is present, less what is dropped at random.
 
     With probability ``rate`` a datum with n modalities loses a number of them uniform on 1, ..., n - 1.
     """

@@ -52,17 +52,17 @@ def tree(tmp_path):
     return Tree(tmp_path)
 
 
-def joined(tree, room, old, new, folder):
+def joined(tree, package, old, new, folder):
     """The name of a shared class on both hosts."""
+    line = f"from mmppl.inference.{package}.{folder} import {old}\n"
     tree.change(
-        f"inference/{room}/__init__.py",
-        (f"from mmppl.inference.{room}.{folder} import {old}\n", f"from mmppl.inference.{room}.{folder} import {old}\n"
-         f"from mmppl.inference.{room}.new import {new}\n"),
+        f"inference/{package}/__init__.py",
+        (line, f"{line}from mmppl.inference.{package}.new import {new}\n"),
         ("__all__ = [\n", f'__all__ = [\n    "{new}",\n'),
     )  # fmt: skip
     for host in HOSTS:
         tree.change(
-            f"{host}/{room}.py",
+            f"{host}/{package}.py",
             (f"{old} = joined(shared.{old})\n", f"{old} = joined(shared.{old})\n{new} = joined(shared.{new})\n"),
             (f'"{old}"', f'"{old}", "{new}"'),
         )

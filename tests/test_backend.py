@@ -1,4 +1,4 @@
-"""The seam: three backends, one set of numbers."""
+"""The backend protocol: three backends, one set of numbers."""
 
 import math
 

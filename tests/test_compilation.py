@@ -29,8 +29,8 @@ print(jax.config.jax_compilation_cache_dir, "/jax/compilation_cache/cache_hits" 
 
 
 @pytest.fixture
-def untold(monkeypatch):
-    """A process that has been told of no folder, whose settings come back."""
+def unset(monkeypatch):
+    """A process without a folder of compiled programs, whose settings come back."""
     jax = sys.modules.pop("jax", None)
     for name in SAID:
         monkeypatch.delenv(name, raising=False)
@@ -55,46 +55,46 @@ def test_the_next_process_compiles_nothing(when, tmp_path):
     assert [run.stdout.split() for run in out] == [[kept, "False"], [kept, "True"]], out
 
 
-def test_the_folder_is_the_users_of_caches(untold, tmp_path):
-    untold.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_the_folder_is_the_users_of_caches(unset, tmp_path):
+    unset.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert mmppl.cache_compilation() == tmp_path / "mmppl" / "jax"
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "mmppl" / "jax")
     assert float(os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]) == 2**30
 
 
-def test_a_folder_that_jax_knows_stays(untold, tmp_path):
-    untold.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "own"))
+def test_a_folder_that_jax_knows_stays(unset, tmp_path):
+    unset.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "own"))
     assert mmppl.cache_compilation() == tmp_path / "own"
     assert not (tmp_path / "own").exists()
     assert mmppl.cache_compilation(tmp_path / "named") == tmp_path / "named"
 
 
-def test_the_command_line_keeps_what_it_compiles_where_it_can(untold, tmp_path, capsys):
+def test_the_command_line_keeps_what_it_compiles_where_it_can(unset, tmp_path, capsys):
     """As a process of its own, that is with the words of the process; called with words it leaves JAX alone."""
-    untold.setenv("XDG_CACHE_HOME", str(tmp_path))
+    unset.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["data"]) == 0
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
-    untold.setattr(sys, "argv", ["mmppl", "data"])
+    unset.setattr(sys, "argv", ["mmppl", "data"])
     assert main() == 0
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "mmppl" / "jax")
     assert "polydigits" in capsys.readouterr().out
 
 
-def test_the_command_line_goes_on_where_nothing_can_be_kept(untold, tmp_path, capsys):
+def test_the_command_line_goes_on_where_nothing_can_be_kept(unset, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    untold.setattr(sys, "argv", ["mmppl", "data"])
+    unset.setattr(sys, "argv", ["mmppl", "data"])
     nobody = f"~{'x' * 40}"  # no user, as there is none in a container that runs under a number
-    untold.setattr("mmppl.compilation.HOME", nobody)
+    unset.setattr("mmppl.compilation.HOME", nobody)
     with pytest.raises(OptionError, match="for compiled programs; got ~x"):
         mmppl.cache_compilation()
     assert main() == 0
-    untold.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    unset.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert main() == 0
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
     assert capsys.readouterr().err == ""
 
 
-def test_a_folder_that_cannot_be_made_is_refused(untold, tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused(unset, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OptionError, match="folder that can be made for compiled programs"):
         mmppl.cache_compilation(tmp_path / "file" / "inside")

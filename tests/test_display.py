@@ -1,6 +1,5 @@
 """Objects that show themselves: short texts and pages of HTML, with no array and no address in them."""
 
-import importlib
 import re
 from html.parser import HTMLParser
 
@@ -17,12 +16,6 @@ from mmppl.sde import VP
 from mmppl.sde.solvers import Heun
 
 VOID = {"img", "br"}
-
-
-@pytest.fixture(params=["numpyro", "pyro"])
-def ppl(request):
-    """Both hosts."""
-    return importlib.import_module(f"mmppl.{request.param}")
 
 
 class Balanced(HTMLParser):

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.inference": ROOT / "inference"}
+PACKAGES = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.inference": ROOT / "inference"}
 
 
 def modules():
     """Module names of every file that has an example."""
-    for package, folder in ROOMS.items():
+    for package, folder in PACKAGES.items():
         for path in sorted(folder.rglob("*.py")):
             if ">>> " in path.read_text():
                 name = ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")

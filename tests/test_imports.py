@@ -74,7 +74,7 @@ def test_a_changed_setting_is_noticed(tmp_path):
 
 @pytest.mark.parametrize("first", ["numpyro", "pyro"])
 @pytest.mark.pyro
-def test_both_faces_live_in_one_process_with_the_same_names(first, tmp_path):
+def test_both_hosts_live_in_one_process_with_the_same_names(first, tmp_path):
     second = {"numpyro": "pyro", "pyro": "numpyro"}[first]
     code = f"""
 import mmppl.{first}, mmppl.{second}

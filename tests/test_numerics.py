@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from mmppl._backend import get_backend
-from mmppl.numerics import log_mean_exp, systematic
+from mmppl.numerics import log_mean_exp, random_signs, systematic
 
 RNG = np.random.default_rng(0)
 
@@ -16,6 +16,15 @@ def test_log_mean_exp(to, axis):
     found = log_mean_exp(to(x), axis)
     wanted = special.logsumexp(x, axis=axis) - np.log(x.shape[axis])
     np.testing.assert_allclose(get_backend(found).to_numpy(found), wanted, rtol=1e-12)
+
+
+def test_random_signs_are_even_and_independent(to):
+    like = to(np.zeros((4, 3)))
+    backend = get_backend(like)
+    found = backend.to_numpy(random_signs(backend, backend.rng(0), 2000, like)).reshape(2000, 12)
+    assert set(found.ravel()) == {-1.0, 1.0}
+    np.testing.assert_allclose(found.T @ found / 2000, np.eye(12), atol=0.11)
+    np.testing.assert_allclose(found.mean(0), 0.0, atol=0.11)
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 8, 13])

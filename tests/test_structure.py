@@ -1,4 +1,4 @@
-"""The rooms, the floors and the rules of the seam, read from the source text.
+"""Packages, layers of imports, and rules of the backend protocol, read from the source text.
 
 Every rule is a function from source text to a list of violations; ``PLANTED`` shows to each a text that breaks it.
 """
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.inference": ROOT / "inference"}
+PACKAGES = {"mmppl": ROOT / "mmppl", "mmppl.models": ROOT / "models", "mmppl.inference": ROOT / "inference"}
 
-# Lowest first; an import may go down or stay on its floor.
-FLOORS = (
+# Lowest first; an import may go down or stay in its layer.
+LAYERS = (
     (
         "errors",
         "warn",
@@ -54,7 +54,7 @@ FLOORS = (
     ("models",),
     ("metrics", "diagnostics", "testing", "cli", "demo", "__main__"),
 )
-# Upward imports that cannot be avoided: (importing module, imported room) -> why.
+# Upward imports that cannot be avoided: (importing module, imported package) -> why.
 ALLOWED_UPWARD: dict[tuple[str, str], str] = {
     ("mmppl", "models"): "mmppl.load declares a published system anew",
 }
@@ -100,7 +100,7 @@ PURE = (
 def sources() -> list[tuple[str, Path]]:
     """Module name and path of every file of the package."""
     found = []
-    for package, folder in ROOMS.items():
+    for package, folder in PACKAGES.items():
         for path in sorted(folder.rglob("*.py")):
             name = ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
             found.append((name, path))
@@ -127,14 +127,14 @@ def within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def room(module: str) -> str:
-    """The room of a module of the project; names taken from the top module itself are at its floor."""
+def part_of(module: str) -> str:
+    """The part of the project that a module is in; names taken from the top module itself are in its layer."""
     part = module.split(".")[1] if "." in module else "mmppl"
-    return part if any(part in floor for floor in FLOORS) else "mmppl"
+    return part if any(part in layer for layer in LAYERS) else "mmppl"
 
 
-def floor(name: str) -> int:
-    return next(i for i, names in enumerate(FLOORS) if name in names)
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
 
 
 def side(module: str) -> str | None:
@@ -142,17 +142,17 @@ def side(module: str) -> str | None:
 
 
 def upward_imports(source: str, module: str) -> list[str]:
-    """Imports of a room on a higher floor, also those inside functions and for type checking."""
+    """Imports of a higher layer, also those inside functions and for type checking."""
     return [
         f"{module}:{line} imports {name}, which is above it"
         for name, line, _ in imports(source, module)
-        if within(name, "mmppl") and floor(room(name)) > floor(room(module))
-        if (module, room(name)) not in ALLOWED_UPWARD
+        if within(name, "mmppl") and layer(part_of(name)) > layer(part_of(module))
+        if (module, part_of(name)) not in ALLOWED_UPWARD
     ]
 
 
 def framework_imports(source: str, module: str) -> list[str]:
-    """Frameworks imported by a shared room, or by one host's package from the other side's world.
+    """Frameworks imported by a shared package, or by one host's package from the other side's world.
 
     The project's own native modules may be imported inside functions: by then the caller has chosen a host.
     """
@@ -172,7 +172,7 @@ def framework_imports(source: str, module: str) -> list[str]:
 
 
 def backend_comparisons(source: str, module: str) -> list[str]:
-    """Branches on which backend is in use; only the seam may know."""
+    """Branches on which backend is in use; only the backend protocol may know."""
     if within(module, "mmppl._backend"):
         return []
     words = ("backend", "xp") if side(module) else ("backend", "xp", "type(")
@@ -268,7 +268,7 @@ def too_many_arguments(source: str, module: str) -> list[str]:
 RULES = {
     "summaries": questions,
     "arguments": too_many_arguments,
-    "floors": upward_imports,
+    "layers": upward_imports,
     "frameworks": framework_imports,
     "comparisons": backend_comparisons,
     "in place": in_place_writes,
@@ -278,13 +278,13 @@ RULES = {
 
 PLANTED = [
     ("summaries", "mmppl.batch", '"""What a batch is."""'),
-    ("floors", "mmppl.batch", "from mmppl.inference import fit"),
-    ("floors", "mmppl.priors.energy.tilted", "def f():\n    import mmppl.models.ebm"),
-    ("floors", "mmppl.inference.training.fit", "from mmppl import pyro"),
-    ("floors", "mmppl.inference.training.fit", "from importlib import import_module\nimport_module('mmppl.cli')"),
-    ("floors", "mmppl._backend.loop", "from mmppl import Batch"),
-    ("floors", "mmppl.models.ebm", "from ..diagnostics import psis"),
-    ("floors", "mmppl.models.ebm", "if TYPE_CHECKING:\n    from mmppl.cli import main"),
+    ("layers", "mmppl.batch", "from mmppl.inference import fit"),
+    ("layers", "mmppl.priors.energy.tilted", "def f():\n    import mmppl.models.ebm"),
+    ("layers", "mmppl.inference.training.fit", "from mmppl import pyro"),
+    ("layers", "mmppl.inference.training.fit", "from importlib import import_module\nimport_module('mmppl.cli')"),
+    ("layers", "mmppl._backend.loop", "from mmppl import Batch"),
+    ("layers", "mmppl.models.ebm", "from ..diagnostics import psis"),
+    ("layers", "mmppl.models.ebm", "if TYPE_CHECKING:\n    from mmppl.cli import main"),
     ("frameworks", "mmppl.batch", "import torch"),
     ("frameworks", "mmppl.batch", "def f():\n    from jax import numpy"),
     ("frameworks", "mmppl.models.ebm", "import numpyro.distributions as dist"),
@@ -311,7 +311,7 @@ PLANTED = [
 
 HARMLESS = [
     ("arguments", "mmppl.models.ebm", f"@system\ndef f({', '.join('abcdefghijkl')}, *, m=0): pass"),
-    ("floors", "mmppl.models.ebm", "from mmppl.inference import fit\nfrom mmppl import Batch"),
+    ("layers", "mmppl.models.ebm", "from mmppl.inference import fit\nfrom mmppl import Batch"),
     ("frameworks", "mmppl.pyro.plate", "import torch, pyro\nfrom mmppl.nets.torch import build"),
     ("frameworks", "mmppl.cli", "def f():\n    import mmppl.pyro"),
     ("comparisons", "mmppl.cli", "if modality.name == 'image' or host == 'numpyro': pass"),
@@ -343,9 +343,9 @@ def test_what_is_allowed_passes(rule, module, source):
     assert RULES[rule](source, module) == []
 
 
-def test_every_room_has_a_floor():
-    rooms = {name.split(".")[1] for name, _ in sources() if "." in name}
-    assert rooms <= {room for floor in FLOORS for room in floor}
+def test_every_part_has_a_layer():
+    parts = {name.split(".")[1] for name, _ in sources() if "." in name}
+    assert parts <= {part for layer in LAYERS for part in layer}
 
 
 def test_no_exception_is_stale(monkeypatch):

@@ -6,7 +6,7 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.checks import at_least, checked
 from mmppl.inference.kernels.base import KernelState, LogDensity
-from mmppl.inference.kernels.mala import MALA
+from mmppl.inference.kernels.langevin import AdjustedLangevin
 from mmppl.mcmc.langevin import LangevinInfo
 
 Array = Any
@@ -17,7 +17,7 @@ COOLING = 0.75
 
 
 @checked(hottest=at_least(1))
-class AnnealedLangevin(MALA):
+class AnnealedLangevin(AdjustedLangevin):
     r"""Metropolis-adjusted Langevin steps on :math:`p(z, x)^{1 / T}`, with a temperature T that falls to 1 in warm-up.
 
     .. math:: T_t = T_0^{\max(0,\; 1 - t / t_1)}, \qquad t_1 = \tfrac34 \text{ of the warm-up}

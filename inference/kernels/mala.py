@@ -1,16 +1,11 @@
 """The Metropolis-adjusted Langevin kernel."""
 
-from typing import Any
-
-from mmppl.inference.kernels.base import Kernel, LogDensity
-from mmppl.mcmc.langevin import LangevinInfo, LangevinState, mala_step
-
-Array = Any
+from mmppl.inference.kernels.langevin import AdjustedLangevin
 
 __all__ = ["MALA"]
 
 
-class MALA(Kernel):
+class MALA(AdjustedLangevin):
     r"""Metropolis-adjusted Langevin steps, accepted or rejected per datum of the plate.
 
     .. math::
@@ -45,9 +40,3 @@ class MALA(Kernel):
     Raises:
         OptionError: If an option is out of range, or a latent is discrete.
     """
-
-    def transition(
-        self, log_density: LogDensity, chains: LangevinState, noise: tuple[Array, ...], step_size: Array
-    ) -> tuple[LangevinState, LangevinInfo]:
-        normal, uniform = noise
-        return mala_step(log_density, chains, normal, uniform, step_size, self.clip)

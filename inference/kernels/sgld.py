@@ -5,7 +5,7 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.checks import above, at_least, checked
 from mmppl.inference.kernels.base import KernelState, LogDensity
-from mmppl.inference.kernels.ula import ULA
+from mmppl.inference.kernels.langevin import UnadjustedLangevin
 from mmppl.mcmc.langevin import LangevinInfo
 
 Array = Any
@@ -14,7 +14,7 @@ __all__ = ["SGLD"]
 
 
 @checked(decay=at_least(0), delay=above(0))
-class SGLD(ULA):
+class SGLD(UnadjustedLangevin):
     r"""Langevin steps whose score is that of other rows at every step, scaled to the whole data set.
 
     .. math::

@@ -2,16 +2,12 @@
 
 from typing import Any
 
-from mmppl._backend import Backend
-from mmppl.inference.kernels.base import Kernel, KernelState, LogDensity
-from mmppl.mcmc.langevin import LangevinInfo, LangevinState, ula_step
-
-Array = Any
+from mmppl.inference.kernels.langevin import UnadjustedLangevin
 
 __all__ = ["ULA"]
 
 
-class ULA(Kernel):
+class ULA(UnadjustedLangevin):
     r"""Unadjusted Langevin steps: every proposal is taken, so the draws carry a bias that grows with the step.
 
     .. math:: z' = z + \tfrac{s^2}{2} \nabla \log p(z, x) + s\,\epsilon
@@ -35,12 +31,3 @@ class ULA(Kernel):
 
     def __init__(self, model: Any, *, step_size: float = 0.1, clip: float | None = None, init_strategy: Any = None):
         super().__init__(model, step_size=step_size, adapt_step_size=False, clip=clip, init_strategy=init_strategy)
-
-    def noise(self, backend: Backend, rng: Any, state: KernelState) -> tuple[Array, ...]:
-        position = state.chains.position
-        return (backend.normal(rng, tuple(position.shape), position),)
-
-    def transition(
-        self, log_density: LogDensity, chains: LangevinState, noise: tuple[Array, ...], step_size: Array
-    ) -> tuple[LangevinState, LangevinInfo]:
-        return ula_step(log_density, chains, noise[0], step_size, self.clip)

@@ -56,13 +56,13 @@ class Ingredients(NamedTuple):
         return backend.xp.exp(backend.log_softmax(self.log_weights(beta), axis=0))
 
     def free(self, backend: Backend, bits: float) -> "Ingredients":
-        """The same, where a divergence below ``bits`` nats counts as that much: the mean log ratio is at most -bits."""
+        """The ingredients with free bits: a divergence below ``bits`` nats counts as that much."""
         xp = backend.xp
         mean = xp.mean(self.log_ratio, axis=0, keepdims=True)
         return self._replace(log_ratio=xp.broadcast_to(xp.clip(mean, max=-bits), self.log_ratio.shape))
 
     def of_the_others(self, backend: Backend, bits: float) -> "Ingredients":
-        """Means over the other particles, for each, the divergence among them as :meth:`free` has it."""
+        """Means over the other particles, for each, with the free bits of :meth:`free`."""
 
         def mean(x: Array) -> Array:
             return (backend.xp.sum(x, axis=0, keepdims=True) - x) / (x.shape[0] - 1)

@@ -187,7 +187,7 @@ class Evaluation:
         return self.score(part, (name,), prior=False)
 
     def frozen(self) -> "Evaluation":
-        """The same, with the program's parameters held fixed."""
+        """This evaluation with the program's parameters held fixed."""
         return replace(self, runs=self.runs.frozen())
 
     def plate(self, sites: Mapping[str, Site]) -> str | None:
@@ -248,7 +248,7 @@ class Evaluation:
         return _tree(lambda x: x.reshape((*shape[:2], *x.shape[1:])), found)
 
     def _same(self, shape: tuple[int, ...], f: Callable, *trees: Any) -> Any:
-        """The same, of pairs whose second part is the same for all; None where it is not."""
+        """As :meth:`_each`, of pairs whose second part has to be the same for all; None where it is not."""
         found = self.runs.same(f, *(_flat(tree) for tree in trees))
         if found is None:
             return None

@@ -96,7 +96,7 @@ class Refined(Objective):
         terms = self.objective.terms(backend, batch, rng, like)
         if terms.reference is not None or terms.joint:
             name = type(self.objective).__name__
-            raise ObjectiveError(f"Refined needs terms that stand alone and are pulled towards the prior; not {name}.")
+            raise ObjectiveError(f"Refined needs separate terms whose reference is the prior; got those of {name}.")
         return terms
 
     def evaluate(self, run: Evaluation, batch: Batch, rng: Any, step: Any = None) -> tuple[Array, dict[str, Array]]:

@@ -56,7 +56,7 @@ class Runs(Protocol):
         """``f`` along the first axis of every array of the trees, stacked."""
 
     def same(self, f: Callable[..., tuple[Any, Any]], *trees: Any) -> tuple[Any, Any] | None:
-        """The same of pairs: the first stacked, the second as it is; None where that is not the same throughout."""
+        """As :meth:`map`, of pairs: the first stacked, the second as it is, or None where it differs between runs."""
 
     def keys(self, which: int, shape: tuple[int, ...]) -> Array:
         """Random keys: 0 for the guide and 1 for the model."""
@@ -77,7 +77,7 @@ class Runs(Protocol):
         """
 
     def frozen(self) -> "Runs":
-        """The same, with the program's parameters held fixed."""
+        """These runs with the program's parameters held fixed."""
 
 
 def layout(runs: Runs, model: Program, guide: Program, batch: Batch, names: tuple[str, ...]) -> Layout:

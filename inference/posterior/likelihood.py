@@ -160,7 +160,19 @@ def log_likelihood(
 
 @checked()
 def log_normalizer(fitted: Fitted, *, seed: int = 0) -> LogNormalizer:
-    """Log Z of the program's priors, summed where there are several; 0 without error for normalised priors."""
+    r"""Log Z of the program's priors, summed where there are several; 0 without error for normalised priors.
+
+    .. math:: \log Z = \log \int e^{f(z)} p_0(z) \, dz
+
+    by annealed importance sampling from the base :math:`p_0` to the energy-tilted prior.
+
+    Arguments:
+        fitted: A fitted program.
+        seed: Random seed.
+
+    Returns:
+        The value with its standard error, in nats, and the effective sample size of its weights.
+    """
     host = fitted.program.ppl.host
     total = LogNormalizer(0.0, 0.0, np.inf)
     for prior in host.find_prior(

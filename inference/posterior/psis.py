@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmppl.inference.threads import unwarned
+from mmppl.inference.threads import ignored_warnings
 
 __all__ = ["FEWEST", "pareto_k", "smooth"]
 
@@ -34,7 +34,7 @@ def smooth(log_weight: np.ndarray) -> np.ndarray:
 
 def _psis(log_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed log weights and k of log weights ``(N, K)``."""
-    with unwarned():
+    with ignored_warnings():
         try:
             from arviz import psislw
         except ImportError:

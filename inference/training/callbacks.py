@@ -18,7 +18,7 @@ STATES = "callbacks"
 
 @dataclass(frozen=True)
 class FitEvent:
-    """A moment of a fit, which callbacks are told of.
+    """An event of a fit, with which callbacks are called.
 
     Arguments:
         stage: Name of the stage.

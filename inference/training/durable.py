@@ -67,7 +67,7 @@ def is_part(name: str) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Files that killed writers of a path have left behind; those that still write are not told from them."""
+    """Files that killed writers of a path have left behind; those of writers at work are among them."""
     return [part for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART}") if part.is_file()]
 
 

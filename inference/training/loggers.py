@@ -18,7 +18,7 @@ class TensorBoard(Callback):
     """Writes every number of the history as a scalar, by epoch.
 
     Arguments:
-        folder: The folder that ``tensorboard --logdir`` is told of.
+        folder: The folder, as for ``tensorboard --logdir``.
 
     Raises:
         PackageError: If tensorboardX, of the extra ``mmppl[tensorboard]``, is not installed.

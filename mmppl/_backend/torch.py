@@ -26,7 +26,7 @@ class _ZeroWithGradient(torch.autograd.Function):
 
 @contextmanager
 def _cut(params):
-    """Within, gradients reach the parameters and stop there, so that one made from another adds nothing to it."""
+    """Stops gradients at the parameters within, so that one made from another adds nothing to it."""
 
     def stop(output_nr):
         return lambda grads: tuple(None if i == output_nr else g for i, g in enumerate(grads))

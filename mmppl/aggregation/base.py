@@ -70,6 +70,11 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
     An expert is a tuple ``(loc, scale)`` of arrays ``(*, D)``, or a host's Normal or Laplace distribution, also when
     made an event with ``to_event``.
 
+    Arguments:
+        experts: Experts by modality name.
+        present: Boolean arrays ``(*,)`` by modality name.
+        family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
+
     Raises:
         ModalityError: If there is no expert, or ``present`` does not know one.
         OptionError: If the family is unknown.
@@ -105,6 +110,10 @@ def stack_features(features: Mapping[str, Array], present: Mapping[str, Array]) 
     """Stacks features ``(*, F)`` by modality name: ``(*, M, F)``, and who is present, ``(*, M)``.
 
     Features that no mask shows are 0, so that what they hold cannot matter.
+
+    Arguments:
+        features: Features by modality name.
+        present: Boolean arrays ``(*,)`` by modality name.
 
     Raises:
         ModalityError: If there is no feature, or ``present`` does not know one.

@@ -141,7 +141,20 @@ def private_posteriors(
 
 
 def where_present(seen: Array, own: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Location and scale ``(*, D)``: ``own`` where a modality is present, ``(*,)``, ``other`` elsewhere."""
+    """Location and scale of one thing where a modality is present, and of another elsewhere.
+
+    Arguments:
+        seen: Whether the modality is present, boolean ``(*,)``.
+        own: Location and scale where it is, ``(*, D)`` each.
+        other: Those elsewhere.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones((2, 1))
+        >>> loc, scale = where_present(np.array([True, False]), (one, one), (0 * one, 2 * one))
+        >>> loc.ravel().tolist(), scale.ravel().tolist()
+        ([1.0, 0.0], [1.0, 2.0])
+    """
     xp = get_backend(own[0]).xp
     loc, scale = (xp.where(seen[..., None], here, there) for here, there in zip(own, other, strict=True))
     return loc, scale

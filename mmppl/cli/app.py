@@ -74,7 +74,7 @@ def _keep_what_is_compiled() -> None:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Within, a request to end (SIGTERM), as a scheduler sends it, is what Ctrl-C is."""
+    """Context manager in which SIGTERM, as a scheduler sends it, ends a command as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():  # no other may have handlers of signals
         yield
         return

@@ -158,7 +158,7 @@ def _opened(path: Path) -> Any:
 
 @contextmanager
 def texts_as_objects() -> Iterator[None]:
-    """Within, pandas keeps texts as objects, which every version of anndata can write."""
+    """Context manager in which pandas keeps texts as objects, which every version of anndata can write."""
     with warnings.catch_warnings():
         # It goes in pandas 4, which anndata cannot be used with yet.
         warnings.filterwarnings("ignore", "The 'future.infer_string' option")

@@ -41,7 +41,22 @@ class Ranks(NamedTuple):
 
 @checked(num=at_least(1))
 def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, np.ndarray]]:
-    """``num`` data drawn from the program, each with a random subset of modalities, and their latents by site."""
+    r"""Data drawn from the program, each with a random subset of modalities, and their latents.
+
+    .. math:: z_n \sim p(z), \qquad x_n \sim p(x \mid z_n), \qquad n \le N
+
+    Arguments:
+        fitted: A fitted program.
+        num: N.
+        seed: Random seed.
+
+    Returns:
+        The data, of which each modality is there with probability 1/2 and one at least, and the latents by site,
+        ``(N, *event)``.
+
+    Raises:
+        OptionError: If ``num`` is below 1, or latents outside the plate of the data tie the rows together.
+    """
     fitted.rows_alone("Calibration")
     host, modalities = fitted.program.ppl.host, fitted.program.modalities
     blank = example(modalities, num)

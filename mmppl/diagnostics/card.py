@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Modality
-from mmppl.diagnostics.report.kept import DIAGNOSIS, EVALUATION, kept_record, kept_summary, readable
+from mmppl.diagnostics.report.records import DIAGNOSIS, EVALUATION, readable, record_of, summary_of_run
 from mmppl.diagnostics.report.tables import (
     JUDGED,
     PREDICTION,
@@ -55,8 +55,8 @@ def card(path: str | os.PathLike) -> Path:
     info = run.info()
     check_card(run)
     epochs = len(run.history())
-    evaluation, diagnosis = (kept_record(run.path / name, epochs) for name in (EVALUATION, DIAGNOSIS))
-    summary = kept_summary(run)
+    evaluation, diagnosis = (record_of(run.path / name, epochs) for name in (EVALUATION, DIAGNOSIS))
+    summary = summary_of_run(run)
     data = Path(str(info.more.get("data", "data of its own"))).name
     with readable(run.path / EVALUATION):
         front, metrics = _front(info, evaluation, data), _metrics(evaluation)

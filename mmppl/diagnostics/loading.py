@@ -89,9 +89,12 @@ def open_data(
 def load_data(path: str | os.PathLike) -> Dataset:
     """The data that a run folder was fitted to.
 
+    Arguments:
+        path: The run folder.
+
     Raises:
-        RunError: If the run does not say which, or they have changed since then, which can be told of runs of the
-            command line: they had the whole training part.
+        RunError: If the run does not say which, or they have changed since then, which is known of runs of the command
+            line: they had the whole training part.
         OptionError, DataError: If they cannot be loaded.
     """
     info = Run(path).info()
@@ -123,6 +126,9 @@ def _check_unchanged(info: RunInfo, dataset: Dataset) -> None:
 
 def load_run(path: str | os.PathLike) -> tuple[Fitted, Dataset]:
     """The fitted program of a run folder, and its data.
+
+    Arguments:
+        path: The run folder.
 
     Raises:
         RunError, OptionError, DataError, HostError: As :func:`mmppl.load` and :func:`load_data`.

@@ -44,6 +44,10 @@ def sample_posterior(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: i
 def write_posterior(idata: Any, path: str | os.PathLike) -> Path:
     """Writes what :func:`mmppl.inference.to_arviz` returns to a netCDF file, whole or not at all; replaces a file.
 
+    Arguments:
+        idata: The ArviZ object.
+        path: The file.
+
     Raises:
         DataError: If it cannot be written.
     """
@@ -56,6 +60,9 @@ def write_posterior(idata: Any, path: str | os.PathLike) -> Path:
 
 def read_posterior(path: str | os.PathLike) -> xr.DataTree:
     """Reads what :func:`write_posterior` wrote, into memory.
+
+    Arguments:
+        path: The file.
 
     Raises:
         RunError: If the file cannot be read or has no posterior.

@@ -64,7 +64,7 @@ class _Score:
 @checked(width=at_least(1), depth=at_least(0), waves=at_least(1), outputs=at_least(1))
 @dataclass(frozen=True)
 class ResidualScore(_Score):
-    """A residual multi-layer perceptron over all blocks.
+    """A residual multi-layer perceptron over M blocks: ``(*, D + M)`` to ``(*, D)``, D the sum of their sizes.
 
     Arguments:
         sizes: Dimensions of the blocks.
@@ -122,7 +122,7 @@ class ResidualScore(_Score):
 @checked(width=at_least(1), depth=at_least(0), heads=at_least(1), waves=at_least(1))
 @dataclass(frozen=True)
 class TokenScore(_Score):
-    """A transformer with a token for each block.
+    """A transformer with a token for each of M blocks: ``(*, D + M)`` to ``(*, D)``, D the sum of their sizes.
 
     Arguments:
         sizes: Dimensions of the blocks.
@@ -169,7 +169,7 @@ class TokenScore(_Score):
 class UnetScore(_Score):
     """The perceptron with the long shortcuts of a U-Net that Multi-modal Latent Diffusion was published with.
 
-    Times enter raw, through two linear layers.
+    From ``(*, D + M)`` to ``(*, D)``, D the sum of the sizes of M blocks. Times enter raw, through two linear layers.
 
     References:
         | Multi-modal Latent Diffusion (Bounoua et al., 2024), the authors' code
@@ -230,7 +230,8 @@ class UnetScore(_Score):
 class PairEnergy(_Score):
     """The energy of a pair of blocks at a time, for :class:`mmppl.priors.PairwiseGuidance`.
 
-    The event is the two blocks, each filled up to the widest, which blocks they are (twice M indicators), and the time.
+    The event is the two blocks, each filled up to the widest, which blocks they are (twice M indicators), and the time:
+    ``(*, 2 max(sizes) + 2 M + 1)`` to ``(*,)``.
 
     Arguments:
         sizes: Dimensions of all blocks.

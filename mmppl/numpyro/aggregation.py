@@ -75,11 +75,13 @@ class GeometricMean(_Aggregated):
 class MixtureOfExperts(_Aggregated):
     r"""Uniform mixture of the experts that are present (MMVAE).
 
-    See :class:`mmppl.aggregation.Mixture` for the formula.
+    .. math:: q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q_m(z \mid x_m)
+
+    and the standard density of the family where nothing is present.
 
     Arguments:
-        experts: ``(loc, scale)`` or a Normal or Laplace distribution by modality name.
-        present: Boolean arrays by modality name.
+        experts: ``(loc, scale)``, ``(*, D)`` each, or a Normal or Laplace distribution, by modality name.
+        present: Boolean arrays ``(*,)`` by modality name.
         family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
     """
 
@@ -87,11 +89,14 @@ class MixtureOfExperts(_Aggregated):
 class MixtureOfProducts(_Aggregated):
     r"""Uniform mixture of products of experts over the subsets of what is present (MoPoE).
 
-    See :class:`mmppl.aggregation.Mixture` for the formula.
+    .. math:: q(z \mid x_P) = \frac{1}{|\mathcal{S}|} \sum_{S \in \mathcal{S}} q_S(z), \qquad
+        q_S(z) \propto p_0(z) \prod_{m \in S} q_m(z \mid x_m)
+
+    over the non-empty subsets S of what is present, P.
 
     Arguments:
-        experts: ``(loc, scale)`` or a Normal or Laplace distribution by modality name.
-        present: Boolean arrays by modality name.
+        experts: ``(loc, scale)``, ``(*, D)`` each, or a Normal or Laplace distribution, by modality name.
+        present: Boolean arrays ``(*,)`` by modality name.
         family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
         prior_expert: Whether every product has the standard density as a factor.
         subsets: Boolean rows ``(S, M)``; every subset by default, 32 of them where there are more.

@@ -129,7 +129,7 @@ def _unconstrained(model: Any, hidden: dict, batch: Batch) -> dict:
 
 
 def _by_the_host(kernel: Any, batch: Batch, begin: dict, num_samples: int, num_warmup: int, key: jax.Array) -> Draws:
-    """The same of a kernel of NumPyro's own, by its MCMC."""
+    """As :func:`_run`, by NumPyro's MCMC, of a kernel of its own."""
     number = len(next(iter(begin.values())))
     sizes = {"num_warmup": num_warmup, "num_samples": num_samples, "num_chains": number}
     mcmc = MCMC(kernel, **sizes, chain_method="vectorized", progress_bar=False)

@@ -1,4 +1,4 @@
-"""Distributions that JAX takes apart and puts together again, and the error where one tells it too little."""
+"""Distributions as pytrees of JAX, and the error where one declares too little of itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ __all__ = ["taken_apart"]
 
 @contextmanager
 def taken_apart(base: Distribution) -> Iterator[None]:
-    """Within, a missing attribute of a distribution that JAX put together again is told with what to declare.
+    """Context manager that turns a missing attribute of an unflattened distribution into advice on what to declare.
 
     Raises:
         OptionError: If the distribution, or one within it, does not declare all that it needs.

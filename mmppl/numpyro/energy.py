@@ -226,7 +226,7 @@ def _log_density(params: Any, static: Any, base: Distribution, z: jax.Array, kep
 
 
 def _line_density(params: Any, static: Any, base: Distribution, y: jax.Array, kept: Any) -> jax.Array:
-    """The same on the real line, where chains walk."""
+    """The tilted log density on the real line, where chains run."""
     line, there = on_real_line(base, dist, biject_to)
     return _energy(params, static, there(y), kept) + line.log_prob(y)
 

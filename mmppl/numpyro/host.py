@@ -116,7 +116,7 @@ def likelihood(modality: Modality, output: Any) -> Any:
     return decoded(sys.modules[__name__], modality, output)
 
 
-@alone.anywhere
+@alone.in_programs
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
     check_size(specs)
@@ -212,7 +212,7 @@ def _at_axis(rows: jax.Array, axis: int, ndim: int) -> jax.Array:
     return rows.reshape((1,) * axis + rows.shape + (1,) * (ndim - axis - 1))
 
 
-@alone.anywhere
+@alone.in_programs
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     found: list[Places] = []

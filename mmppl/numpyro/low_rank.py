@@ -52,7 +52,7 @@ class LowRankNormal(Shown, Distribution):
         return constraints.independent(within if self.unit else constraints.real, self.event_dim)
 
     def of_elements(self, there: jax.Array) -> "LowRankNormal":
-        """The same, scored by the marginal density of the elements that are there, ``(*, *event)``."""
+        """This distribution, scored by the marginal density of the observed elements, a mask ``(*, *event)``."""
         new = copy.copy(self)
         new.there = there.reshape(*there.shape[: there.ndim - self.event_dim], -1)
         return new

@@ -75,6 +75,9 @@ def as_batch(batch: Batch) -> Batch:
 
     Labels and covariates that are numbers come along; a program is not shown others.
 
+    Arguments:
+        batch: A batch of arrays of any backend.
+
     Raises:
         DataError: If values or labels are too large for JAX, where integers go round to others and floats become
             infinite.
@@ -101,7 +104,12 @@ def _array(x: Any) -> jax.Array:
 
 @checked()
 def build(spec: Spec, seed: int = 0) -> Any:
-    """The network a spec describes, with the same initial weights on either host."""
+    """The network a spec describes, with the same initial weights on either host.
+
+    Arguments:
+        spec: A description from :mod:`mmppl.nets`.
+        seed: Random seed of the initial weights.
+    """
     return build_net(spec, seed)
 
 

@@ -73,13 +73,13 @@ class MutableState:
         return self.moved, self.drawn, self.now
 
     def with_values(self, values: tuple[dict, dict, dict]) -> "MutableState":
-        """The same with other values."""
+        """A copy with other values."""
         out = self.apart()
         out.moved, out.drawn, out.now = values
         return out
 
     def apart(self) -> "MutableState":
-        """The same from here on, for runs that are not to move anything here."""
+        """A copy, for runs that are not to move anything here."""
         return copy.copy(self)
 
 

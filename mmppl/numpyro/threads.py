@@ -2,8 +2,8 @@
 
 from numpyro.primitives import _PYRO_STACK
 
-from mmppl.inference.threads import Alone
+from mmppl.inference.threads import OneAtATime
 
 __all__ = ["alone"]
 
-alone = Alone("NumPyro", _PYRO_STACK)
+alone = OneAtATime("NumPyro", _PYRO_STACK)

@@ -21,7 +21,7 @@ from mmppl.numpyro.threads import alone
 __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 
 
-@alone.anywhere
+@alone.in_programs
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary NumPyro callables."""
     shapes = program.compiled.get(_key("shapes", program, batch), lambda: _shapes(program, batch))

@@ -64,7 +64,7 @@ class Query:
         return self.roles.diffused | self.roles.clean
 
     def with_roles(self, roles: BlockRoles) -> "Query":
-        """The same, with other roles of the blocks."""
+        """This query with other roles of the blocks."""
         return replace(self, condition=self.condition._replace(roles=roles))
 
 

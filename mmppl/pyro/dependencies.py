@@ -14,7 +14,7 @@ Edge = tuple[Any, int]
 
 
 class Dependencies(TorchFunctionMode):
-    """Within, a computation is watched; ``of(out)`` are the tensors from outside that its result depends on.
+    """Context manager that watches a computation: ``of(out)`` are the outside tensors that its result depends on.
 
     The graph of the result is followed back along every path, until the path leaves the computation: at the tensor
     that was handed in, of which autograd holds the node and the watch the tensor, or else at a leaf. So it matters
@@ -87,7 +87,7 @@ def _ends(out: torch.Tensor, stops: dict[Edge, torch.Tensor], apart_from: torch.
 
 
 def _refuse_plain(x: torch.Tensor) -> None:
-    """Within ``torch.func``, a result shows no graph, so what needs a gradient from without would be missed."""
+    """Refuses parameters under ``torch.func``, where a result has no graph to follow."""
     if x.requires_grad and not torch._C._functorch.is_functorch_wrapped_tensor(x):
         raise OptionError(
             f"Expected no parameters that require gradients under torch.func (vmap, grad, jvp); got one of shape "

@@ -172,7 +172,7 @@ class EnergyTilted(Shown, TorchDistribution):
         return self.energy(z) + self.base.log_prob(z)
 
     def _line_density(self, y: torch.Tensor) -> torch.Tensor:
-        """The same on the real line, where chains walk."""
+        """The tilted log density on the real line, where chains run."""
         line, there = on_real_line(self.base, dist, _to_support)
         return self.energy(there(y)) + line.log_prob(y)
 

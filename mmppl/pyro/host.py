@@ -112,7 +112,7 @@ def likelihood(modality: Modality, output: Any) -> Any:
     return decoded(sys.modules[__name__], modality, output)
 
 
-@alone.anywhere
+@alone.in_programs
 def build_all(specs: Mapping[str, Spec], seed: int) -> dict[str, Any]:
     """Networks by name, each with initial weights of its own from the seed."""
     check_size(specs)
@@ -220,7 +220,7 @@ def _hidden(sites: dict) -> dict:
     return {n: s["value"] for n, s in sites.items() if not s["is_observed"]}
 
 
-@alone.anywhere
+@alone.in_programs
 def places(model: Callable, batch: Batch) -> Places:
     """Places of the latents of a model."""
     batch = as_batch(batch)

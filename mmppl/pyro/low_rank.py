@@ -54,7 +54,7 @@ class LowRankNormal(Shown, TorchDistribution):
         return new
 
     def of_elements(self, there: torch.Tensor) -> "LowRankNormal":
-        """The same, scored by the marginal density of the elements that are there, ``(*, *event)``."""
+        """This distribution, scored by the marginal density of the observed elements, a mask ``(*, *event)``."""
         new = self.expand(self.batch_shape)
         new.there = there.flatten(-len(self.event_shape))
         return new

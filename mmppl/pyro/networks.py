@@ -27,7 +27,7 @@ __all__ = [
     "load_parts",
     "originals",
     "ready",
-    "resting",
+    "evaluation_mode",
     "unmoved",
 ]
 
@@ -127,7 +127,7 @@ def _exchange(module: Module, parameters: dict, buffers: dict) -> None:
 
 
 @contextmanager
-def resting(modules: Iterable[Module]) -> Iterator[None]:
+def evaluation_mode(modules: Iterable[Module]) -> Iterator[None]:
     """Puts modules in evaluation mode within the context."""
     modules = [module for module in modules if module.training]
     for module in modules:

@@ -9,7 +9,7 @@ from pyro.optim import PyroOptim
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from mmppl.errors import OptionError
-from mmppl.inference.threads import unwarned
+from mmppl.inference.threads import ignored_warnings
 from mmppl.inference.training.parameter_groups import check_groups, group_of
 from mmppl.inference.training.schedules import SCHEDULES
 from mmppl.pyro.weights import array
@@ -162,7 +162,7 @@ class StageOptimizer:
                 cast = {key: x if key == "step" or not _is_like(x, p) else x.to(p.dtype) for key, x in state.items()}
                 if cast:
                     one.state[p] = cast
-        with unwarned(UserWarning):  # torch would have a step of the optimizer before each
+        with ignored_warnings(UserWarning):  # torch would have a step of the optimizer before each
             for scheduler in self.schedulers:
                 for _ in range(taken):
                     scheduler.step()

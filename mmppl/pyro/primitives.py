@@ -47,6 +47,9 @@ def as_batch(batch: Batch) -> Batch:
     Integers come as int64, floats in torch's default precision, which its networks and distributions insist on.
     Labels and covariates that are numbers come along; a program is not shown others.
 
+    Arguments:
+        batch: A batch of arrays of any backend.
+
     Raises:
         DataError: If values or labels are too large for torch, where integers go round to others and floats become
             infinite.
@@ -76,7 +79,12 @@ def _tensor(x: Any) -> torch.Tensor:
 
 @checked()
 def build(spec: Spec, seed: int = 0) -> Any:
-    """The network a spec describes, with the same initial weights on either host."""
+    """The network a spec describes, with the same initial weights on either host.
+
+    Arguments:
+        spec: A description from :mod:`mmppl.nets`.
+        seed: Random seed of the initial weights.
+    """
     return build_net(spec, seed)
 
 

@@ -7,7 +7,7 @@ import torch
 from pyro.poutine.runtime import _PYRO_STACK
 
 from mmppl.errors import InferenceError, MMPPLError
-from mmppl.inference.threads import Alone
+from mmppl.inference.threads import OneAtATime
 from mmppl.pyro.networks import originals
 
 __all__ = ["alone", "gradients"]
@@ -15,14 +15,14 @@ __all__ = ["alone", "gradients"]
 
 @contextmanager
 def gradients() -> Iterator[None]:
-    """Within, gradients are as torch has them by default, be it in a caller's ``no_grad`` or ``inference_mode``."""
+    """Context manager with torch's default gradients, also in a caller's ``no_grad`` or ``inference_mode``."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 @contextmanager
 def running() -> Iterator[None]:
-    """The same, where a distribution that refuses its parameters, as NaN, is told in mmppl's terms.
+    """Context manager of :func:`gradients` that turns refused parameters of a distribution, as NaN, into advice.
 
     At the end modules that a program has in common with others are as they were.
 
@@ -43,4 +43,4 @@ def running() -> Iterator[None]:
             originals()
 
 
-alone = Alone("Pyro", _PYRO_STACK, running)
+alone = OneAtATime("Pyro", _PYRO_STACK, running)

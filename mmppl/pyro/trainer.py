@@ -16,7 +16,7 @@ from mmppl.inference.training.schedules import decay
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.autoguides import check_amortized
-from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, resting
+from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, evaluation_mode
 from mmppl.pyro.optimizers import StageOptimizer, checked_optimizer
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch
@@ -66,7 +66,7 @@ class Trainer:
             p.requires_grad_(name in self.moving)
         networks = self.store.networks
         # Pyro asks for evaluation mode where a network's parameters are frozen.
-        self.resting = [m for name, n in networks.items() if self._rests(name, stage) for m in n.modules()]
+        self.frozen_modules = [m for name, n in networks.items() if self._is_frozen(name, stage) for m in n.modules()]
         own = {public(name): p for name, p in self.moving.items()}
         how = {"factor": stage.learning_rate, "momentum": stage.momentum, "schedule": schedule, "steps": steps}
         self.optimiser = StageOptimizer(self.given, own, rate=self.rate, **how)
@@ -78,7 +78,7 @@ class Trainer:
         """The parameters that a stage moves, by the host's names."""
         return [name for name in self.params if stage.trains(public(name))]
 
-    def _rests(self, network: str, stage: Any) -> bool:
+    def _is_frozen(self, network: str, stage: Any) -> bool:
         """Tells whether a stage leaves a network as it is; one without parameters has a name still."""
         own = [name for name in self.params if name.startswith(f"{network}{DIVIDER}")]
         return not (any(name in self.moving for name in own) if own else stage.trains(f"{network}."))
@@ -113,7 +113,13 @@ class Trainer:
     def _training(self) -> Iterator[None]:
         known = registered_in(self.store.known)
         # Pyro's validation would raise on the first NaN; here the loss shows it.
-        with torch.random.fork_rng(), self.store.open(), known, resting(self.resting), pyro.validation_enabled(False):
+        with (
+            torch.random.fork_rng(),
+            self.store.open(),
+            known,
+            evaluation_mode(self.frozen_modules),
+            pyro.validation_enabled(False),
+        ):
             yield
 
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:

@@ -108,7 +108,7 @@ class Store:
         load_parts(self.parts, values)
 
 
-@alone.anywhere
+@alone.in_programs
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
     """The program's model and guide with these weights: ordinary Pyro callables with a store of their own."""
     store = Store()

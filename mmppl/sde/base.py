@@ -20,7 +20,17 @@ __all__ = ["SDE", "check_time"]
 
 
 class SDE(ByValue, ABC):
-    """Base of the diffusions: a subclass gives :meth:`rate`, :meth:`noise_rate`, :meth:`mean_factor`, :meth:`scale`."""
+    r"""Base of the diffusions: a subclass gives :meth:`rate`, :meth:`noise_rate`, :meth:`mean_factor`, :meth:`scale`.
+
+    .. math:: dz = f(t)\, z\, dt + g(t)\, dW, \qquad z_t \mid z_0 \sim \mathcal{N}(a(t)\, z_0,\ \sigma(t)^2 I)
+
+    Example:
+        >>> from mmppl.sde import VP
+        >>> sde = VP()
+        >>> z = sde.diffuse(np.ones((4, 2)), np.array([[0.5]]), np.zeros((4, 2)))
+        >>> z.shape, bool(np.allclose(z, sde.mean_factor(np.array(0.5))))
+        ((4, 2), True)
+    """
 
     @abstractmethod
     def rate(self, t: Array) -> Array:

@@ -8,10 +8,22 @@ from mmppl.sde import VP
 
 
 class GaussianScore:
-    """The noise that best predicts, where blocks have the joint density N(0, cov), for blocks and times side by side.
+    r"""The optimal multi-time network where blocks have the joint density N(0, C): ``(*, D + M)`` to ``(*, D)``.
 
-    A block at time t is a z + sigma noise; a clean one has no noise; an absent one is nothing but noise. Then the score
-    of what is seen is -K^-1 x, with K its covariance.
+    .. math:: \hat\epsilon(x, \tau) = \sigma_\tau K^{-1} x, \qquad K = a_\tau C a_\tau + \sigma_\tau^2 I
+
+    with :math:`a_\tau` and :math:`\sigma_\tau` those of each block's time: 1 and 0 of a clean block, 0 and 1 of an
+    absent one.
+
+    Arguments:
+        sizes: Dimensions of the M blocks by name.
+        cov: C, ``(D, D)``.
+        sde: The diffusion; :class:`~mmppl.sde.VP` by default.
+
+    Example:
+        >>> net = GaussianScore({"a": 1, "b": 1}, np.eye(2))
+        >>> net(np.array([[1.0, 2.0, 0.5, -1.0]])).shape
+        (1, 2)
     """
 
     def __init__(self, sizes, cov, sde=None):

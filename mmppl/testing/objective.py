@@ -68,7 +68,7 @@ class LinearProgram:
     def encoders(self, spoil: float = 0.0) -> Callable[[Batch], None]:
         """A guide whose encoders are networks with the exact experts' weights; ``spoil`` is added to their means."""
         d, truth = self.driver, self.truth
-        room = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
+        builder = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
         nets = {}
         for name, dim in truth.dims.items():
             weight = truth.weight[name][:, 0] / truth.noise[name]
@@ -81,7 +81,7 @@ class LinearProgram:
                 "layers.1.bias": np.array([spoil - pull @ truth.bias[name], raw]),
             }
             spec = LocScale(MLP((dim,), (2,), hidden=()), floor=0.0)
-            nets[name] = room.load(room.build(spec, 0, "float64"), state)
+            nets[name] = builder.load(builder.build(spec, 0, "float64"), state)
 
         def guide(batch: Batch) -> None:
             experts = {name: d.mm.net(f"{name}.encoder", nets[name])(*batch.inputs(name)) for name in batch.modalities}

@@ -9,7 +9,7 @@ import xarray as xr
 import mmppl.numpyro as mm
 from mmppl import Modality, models
 from mmppl.diagnostics import card
-from mmppl.diagnostics.report.kept import readable
+from mmppl.diagnostics.report.records import readable
 from mmppl.errors import DataError, RunError
 from mmppl.inference import Fitted, History
 

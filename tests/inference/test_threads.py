@@ -11,7 +11,7 @@ from mmppl import models
 from mmppl.data import load
 from mmppl.errors import OptionError, ThreadError
 from mmppl.inference import fit, generate, log_likelihood
-from mmppl.inference.threads import Alone
+from mmppl.inference.threads import OneAtATime
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64, num_test=5)
 SETTINGS = {"epochs": 1, "batch_size": 32, "progress": False}
@@ -79,17 +79,17 @@ def test_a_program_run_by_hand_beside_others_is_told(ppl, fitted):
 
 def test_handlers_left_by_others_are_noticed():
     stack = []
-    alone = Alone("a host", stack)
+    alone = OneAtATime("a host", stack)
     with pytest.raises(ThreadError, match="Another thread ran a program of a host"):
         alone(stack.append)("a handler of another thread")
     with pytest.raises(OptionError, match="outside handlers of a host; got one within str.*another thread's"):
         alone(len)(stack)
-    assert alone.anywhere(lambda: alone.within_handlers(len)(stack))() == 0
+    assert alone.in_programs(lambda: alone.within_handlers(len)(stack))() == 0
     assert stack == ["a handler of another thread"]
 
 
 def test_an_error_of_a_function_goes_through():
-    alone = Alone("a host", [])
+    alone = OneAtATime("a host", [])
     with pytest.raises(ZeroDivisionError):
         alone(lambda: 1 / 0)()
     assert alone.depth == 0

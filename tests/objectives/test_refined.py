@@ -85,5 +85,5 @@ def test_bad_input(d):
     with pytest.raises(OptionError, match="steps >= 1"):
         mm.Refined(mm.ELBO(), steps=0)
     program = LinearProgram(d, TRUTH)
-    with pytest.raises(ObjectiveError, match="pulled towards the prior; not MVTCAE"):
+    with pytest.raises(ObjectiveError, match="whose reference is the prior; got those of MVTCAE"):
         d.stepper(mm.Refined(mm.MVTCAE()), program.model, program.guide)(BATCH, 0)

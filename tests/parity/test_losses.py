@@ -105,10 +105,10 @@ def outcome(host, prior, aggregation, objective):
 
 
 def _outcome(d, prior, aggregation, objective):
-    room = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
+    builder = import_module(f"mmppl.nets.{'equinox' if d.name == 'numpyro' else 'torch'}")
 
     def build(spec, seed):
-        return room.build(spec, seed, "float64")
+        return builder.build(spec, seed, "float64")
 
     encoders = {n: build(LocScale(MLP((s,), (4,), hidden=(8,))), i) for i, (n, s) in enumerate(DIMS.items())}
     decoders = {n: build(MLP((2,), (s,), hidden=(8,)), 5 + i) for i, (n, s) in enumerate(DIMS.items())}

@@ -12,7 +12,7 @@ from mmppl.inference.objectives import ELBO, JMVAE, MMJSD, MMVAE, MVAE, MVTCAE, 
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record
 from mmppl.inference.objectives.terms import Terms
 from mmppl.mcmc import langevin
-from mmppl.models.nexus import kept
+from mmppl.models.nexus import drop_messages
 from mmppl.priors import LangevinChains, smoothed_laplace
 from mmppl.priors.energy.normalizer import annealed_importance_sampling
 from mmppl.subsets import inside, present_table, random_subsets, table
@@ -179,7 +179,7 @@ CASES = {
     "terms: mmjsd": terms(MMJSD()),
     "terms: mvtcae": terms(MVTCAE()),
     "warm-up": lambda to, rng: [WarmUp(4, start=0.2)(to(np.linspace(0.0, 8.0, 5)))],
-    "messages kept": lambda to, rng: list(kept(batch(to), rng, 0.7, to(np.zeros(()))).values()),
+    "messages kept": lambda to, rng: list(drop_messages(batch(to), rng, 0.7, to(np.zeros(()))).values()),
 }
 
 

@@ -14,18 +14,18 @@ from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
-from mmppl.diagnostics.report.kept import (
-    DIAGNOSIS,
-    EVALUATION,
-    POSTERIOR,
-    kept_record,
-    kept_summary,
-    readable,
-    summary_of,
-)
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import cells
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
+from mmppl.diagnostics.report.records import (
+    DIAGNOSIS,
+    EVALUATION,
+    POSTERIOR,
+    readable,
+    record_of,
+    summary_of,
+    summary_of_run,
+)
 from mmppl.diagnostics.report.tables import (
     JUDGED,
     PREDICTION,
@@ -108,7 +108,7 @@ def find_diagnosis(
 ) -> dict[str, Any]:
     """``diagnosis.json`` of a run, made first if it is missing or older than the last epoch."""
     file = run.path / DIAGNOSIS
-    found = kept_record(file, len(fitted.history))
+    found = record_of(file, len(fitted.history))
     if found is not None:
         return found
     result = diagnose(fitted, dataset, seed=seed, progress=progress)
@@ -118,7 +118,7 @@ def find_diagnosis(
 
 def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
     file = run.path / EVALUATION
-    found = kept_record(file, len(fitted.history))
+    found = record_of(file, len(fitted.history))
     if found is not None:
         return found
     result = evaluate(fitted, dataset, seed=seed, progress=progress)
@@ -127,7 +127,7 @@ def _evaluation(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress:
 
 
 def _summary(run: Run, fitted: Fitted, dataset: Dataset, seed: int, progress: bool) -> dict[str, Any]:
-    found = kept_summary(run)
+    found = summary_of_run(run)
     if found is None:
         drawn = sample_posterior(fitted, dataset, seed=seed, progress=progress)
         found = summary_of(write_posterior(drawn, run.path / POSTERIOR))

@@ -16,7 +16,9 @@ LEAST_ESS = 25.0
 
 
 class LogNormalizer(NamedTuple):
-    """An estimate of log Z.
+    r"""An estimate of the log normaliser of an energy-tilted density.
+
+    .. math:: \log Z = \log \int e^{f(z)} p_0(z) \, dz
 
     Arguments:
         value: log Z, in nats.

@@ -68,7 +68,9 @@ class Head(ABC):
 
 @dataclass(frozen=True)
 class NormalHead(Head):
-    """A normal with a mean and a log scale for each coordinate.
+    r"""A normal with a mean and a log scale for each coordinate.
+
+    .. math:: p(x \mid o, e) = \prod_i \mathcal{N}(x_i; o_i, (e^{e_i} + \mathrm{least})^2)
 
     Arguments:
         least: Added to every scale, so that data without noise have a density that is bounded.
@@ -107,7 +109,9 @@ class NormalHead(Head):
 
 @dataclass(frozen=True)
 class CategoricalHead(Head):
-    """Categories by logits: a label, or a text's tokens one after the other, as one-hot vectors side by side.
+    r"""Categories by logits: a label, or a text's tokens one after the other, as one-hot vectors side by side.
+
+    .. math:: \log p(x \mid o) = \sum_j \sum_k x_{jk} \Big(o_{jk} - \log \sum_l e^{o_{jl}}\Big)
 
     Arguments:
         classes: K, the number of classes of each.
@@ -159,7 +163,16 @@ class CategoricalHead(Head):
 
 @dataclass(frozen=True)
 class BernoulliHead(Head):
-    """Zeros and ones by logits, as of a mask."""
+    r"""Zeros and ones by logits, as of a mask.
+
+    .. math:: \log p(x \mid o) = \sum_i x_i o_i - \log(1 + e^{o_i})
+
+    Example:
+        >>> from mmppl._backend import get_backend
+        >>> x = np.array([1.0, 0.0])
+        >>> BernoulliHead().log_prob(get_backend(x), x, np.zeros(2), np.zeros(2)).round(3).tolist()
+        [-0.693, -0.693]
+    """
 
     def log_prob(self, backend: Backend, x: Array, out: Array, extra: Array) -> Array:
         return x * out - backend.softplus(out)
@@ -174,9 +187,17 @@ class BernoulliHead(Head):
 
 @dataclass(frozen=True)
 class PoissonHead(Head):
-    """Counts by log rates; the network sees ``log(1 + x)``.
+    r"""Counts by log rates; the network sees ``log(1 + x)``.
+
+    .. math:: \log p(x \mid o) = \sum_i x_i o_i - e^{o_i} - \log x_i!
 
     Draws of rates above 20 are normal ones, corrected for skewness and rounded.
+
+    Example:
+        >>> from mmppl._backend import get_backend
+        >>> out = np.log([2.0, 50.0])
+        >>> PoissonHead().draw(get_backend(out), np.zeros(2), out, out).tolist()
+        [2.0, 50.0]
     """
 
     def log_prob(self, backend: Backend, x: Array, out: Array, extra: Array) -> Array:

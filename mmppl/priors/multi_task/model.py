@@ -57,7 +57,7 @@ class MultiTaskModel(JointModel):
         space: Which block diffuses, and how the others join it.
         learning: How it is learned.
         guidance: w. Classifier-free guidance of a conditional network, away from the unconditional one,
-            :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate pulls by
+            :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate guides by
             :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`. With 0 draws are the conditional's; with more, those
             of no conditional, and the density is that of the flow by the same score. With -1 known blocks only join.
             Particles go to :math:`p(z_0) \prod_i p(x_i \mid z_0)^{1 + w}` instead.
@@ -128,7 +128,7 @@ class MultiTaskModel(JointModel):
         )
         exact = TwistedSMC(particles, STEPS) if isinstance(particles, int) else particles or self.particles
         if number < 2 or given.get(primary, False):
-            # Where one coordinate pulls, or the primary block stands still, particles are for who asks for them.
+            # Where one coordinate guides, or the primary block stands still, particles are for who asks for them.
             return replace(new, particles=exact if particles is not None else None)
         return replace(new, particles=exact or TwistedSMC(NUMBER, STEPS))
 

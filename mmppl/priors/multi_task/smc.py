@@ -64,9 +64,9 @@ def draw_primary(
     known = roles.clean[..., place : place + 1]
     free = space.blocks.spread(space.is_primary(roles) & ~roles.clean)
     joins = space.blocks.spread(space.others(blind).diffused)
-    pulls = space.blocks.spread(space.others(roles).clean & ~known)
+    guides = space.blocks.spread(space.others(roles).clean & ~known)
     pieces = xp.ones_like(observed) * space.pieces(backend, observed)
-    number = xp.sum(xp.where(pulls, pieces, xp.zeros_like(observed)), axis=-1)
+    number = xp.sum(xp.where(guides, pieces, xp.zeros_like(observed)), axis=-1)
     excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.blocks.sizes[place]
 
     def ask(z: Array, t: Array) -> Answer:
@@ -78,7 +78,7 @@ def draw_primary(
 
         def heads(at: Array) -> Array:
             parts = ask(at, t).log_prob(backend, observed)
-            return share * xp.sum(xp.where(pulls, parts, xp.zeros_like(parts)), axis=-1)
+            return share * xp.sum(xp.where(guides, parts, xp.zeros_like(parts)), axis=-1)
 
         answer, (value, slope) = ask(z, t), backend.value_and_grad(heads, z)
         joined = space.shift(xp.where(joins, answer.draw(backend, xi), xp.zeros_like(xi)))

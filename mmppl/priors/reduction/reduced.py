@@ -43,7 +43,7 @@ class ReducedPrior:
     subspaces: Any
 
     def _given(self, prior: Any, known: Condition) -> Any:
-        """The same subspaces with a conditional of the prior."""
+        """A distribution on these subspaces with a conditional of the prior."""
         raise NotImplementedError
 
     @staticmethod

@@ -20,6 +20,7 @@ import numpy as np
 
 from mmppl._backend import Backend
 from mmppl.errors import OptionError
+from mmppl.numerics import random_signs
 
 Array = Any
 
@@ -99,7 +100,7 @@ def directions(backend: Backend, rng: Any, x: Array, probes: int | None) -> Arra
         return xp.reshape(unit, (dim, *(1,) * (x.ndim - 1), dim))
     if probes < 1:
         raise OptionError(f"Expected probes >= 1, or None for the exact divergence; got {probes}.")
-    return xp.where(backend.uniform(rng, (probes, *x.shape), x) < 0.5, xp.ones_like(x), -xp.ones_like(x))
+    return random_signs(backend, rng, probes, x)
 
 
 def linear_ratio(x: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:

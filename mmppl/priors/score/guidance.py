@@ -11,7 +11,7 @@ the diffusion's end at every time. The energy that minimises it is
 .. math:: E^*(z_i, z_j, t) = \log \frac{\tfrac12 \big[p_t(z_i)\, p_t(z_j) + \mathcal{N}(z_i)\, \mathcal{N}(z_j)\big]}
     {p_t(z_i, z_j)}
 
-With it the score of missing blocks is pulled by :math:`-\lambda \nabla_z \sum E` over pairs of a known and a missing
+With it the score of missing blocks is shifted by :math:`-\lambda \nabla_z \sum E` over pairs of a known and a missing
 block. The gradient is each datum's own, so that :math:`\lambda` means the same whatever the size of the batch.
 
 References:

@@ -84,7 +84,13 @@ class MultiTimeNoise(NamedTuple):
 )
 @dataclass(frozen=True)
 class MultiTimeScoreMatching:
-    r"""Loss of a joint score with a time for each block.
+    r"""Loss of a joint score with a time for each block, for latents ``(*, D)`` in M blocks.
+
+    .. math:: \frac{D}{|A|} \, w(t) \, \lVert \epsilon_A - \hat\epsilon_A(z_\tau, \tau) \rVert^2
+
+    with A the diffused coordinates, :math:`\tau` the time of each block (t where it is diffused, 0 where it is a
+    condition, -1 where it is absent), w by ``time_sampling`` and :math:`\hat\epsilon` from the network by
+    ``predict``. The implicit losses have the same mean without the noise.
 
     Arguments:
         sde: The diffusion.
@@ -99,8 +105,8 @@ class MultiTimeScoreMatching:
             is narrower than the data and could let no noise through. With ``time_sampling="uniform"`` the loss is the
             squared error of just that.
         loss: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
-            or a ``"sliced"`` one (a single one, along random signs). It knows no velocity, whose implicit loss has no
-            bounded variance, and is the error of the noise under every ``time_sampling``.
+            or a ``"sliced"`` one (a single one, along random signs). Not available with ``predict="velocity"``, whose
+            implicit loss has no bounded variance; it is the error of the noise under every ``time_sampling``.
         first: The earliest time.
 
     Raises:

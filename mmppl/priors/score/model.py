@@ -27,7 +27,11 @@ __all__ = ["ScoreModel"]
 @checked()
 @dataclass(frozen=True)
 class ScoreModel(JointModel):
-    r"""Settings of a joint score: all but its network and its data, the same on every backend.
+    r"""Settings of a joint score :math:`s(z_\tau, \tau)`, ``(*, D)``: all but its network and its data.
+
+    One network gives the score of every block given any others, with a time for each block: t where it is diffused,
+    0 where it is known, -1 where it is absent; see :class:`MultiTimeScoreMatching`. The settings are the same on every
+    backend.
 
     Arguments:
         blocks: The blocks of the latent, one for each modality.

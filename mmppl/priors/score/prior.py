@@ -61,7 +61,7 @@ class ScorePrior:
     batch_shape: Any
 
     def _given(self, known: Condition, model: JointModel) -> Any:
-        """The same network under a condition, by a model."""
+        """A distribution of this network under a condition, by a model."""
         raise NotImplementedError
 
     @staticmethod

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmppl._backend import Backend
 from mmppl.checks import above, at_least, checked, within
-from mmppl.numerics import normal_log_density
+from mmppl.numerics import normal_log_density, random_signs
 from mmppl.sde import SDE
 from mmppl.sde.solvers.base import Score
 
@@ -28,7 +28,10 @@ SLACK = 10.0
 @checked(rtol=above(0), atol=above(0), probes=at_least(1), first=within(0, 1, open_ends="()"))
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    r"""Integration of the probability flow.
+    r"""Integration of the probability flow, for the log density of latents :math:`z_0`, ``(*, D)``.
+
+    .. math:: \frac{dz}{dt} = f(t) z - \tfrac12 g(t)^2 s(z, t), \qquad
+        \log p(z_0) = \log \mathcal{N}(z_1; 0, \sigma_1^2 I) + \int_0^1 \nabla \cdot \frac{dz}{dt} \, dt
 
     The divergence is exact, one derivative for each coordinate, or its trace is estimated by Rademacher probes
     (Hutchinson); probes are drawn from a fixed seed, so that a density is a function of its argument.
@@ -39,6 +42,11 @@ class ProbabilityFlow:
         probes: Number of probes; None for the exact divergence.
         first: The time that stands for 0.
         seed: Random seed, of the probes.
+
+    References:
+        | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021), section 4.3
+        | https://arxiv.org/abs/2011.13456
+        | FFJORD (Grathwohl et al., 2019), for the probes, https://arxiv.org/abs/1810.01367
 
     Raises:
         OptionError: If a number is out of range.
@@ -115,5 +123,4 @@ class ProbabilityFlow:
         if self.probes is None:
             shape = (z.shape[-1], *(1,) * (z.ndim - 1), z.shape[-1])
             return xp.reshape(xp.eye(z.shape[-1], dtype=z.dtype), shape)
-        signs = backend.uniform(backend.rng(self.seed), (self.probes, *z.shape), z) < 0.5
-        return xp.where(signs, xp.ones_like(z), -xp.ones_like(z))
+        return random_signs(backend, backend.rng(self.seed), self.probes, z)

@@ -1,7 +1,7 @@
 r"""Exact conditionals of a joint score, by twisted sequential Monte Carlo.
 
 Replacement only approximates the conditional of an unconditional score. Here P particles of all coordinates run the
-reverse diffusion, pulled by what the score already predicts of the observed coordinates,
+reverse diffusion, guided by what the score already predicts of the observed coordinates,
 
 .. math:: \tilde p_t(z) = \mathcal{N}\big(z_o;\ \hat z_{0,o}(z, t),\ \tau_t^2 I\big), \qquad
     \tau_t^2 = \frac{\sigma_t^2}{a_t^2 + \sigma_t^2}
@@ -55,13 +55,26 @@ class Twist(NamedTuple):
 @checked(number=at_least(2), steps=at_least(2), last=within(0, 1, open_ends="()"), threshold=within(0, 1))
 @dataclass(frozen=True)
 class TwistedSMC:
-    """Settings of the twisted SMC sampler.
+    r"""Settings of the twisted SMC sampler of :math:`p(z \mid z_o)`, o being the observed coordinates.
+
+    P particles run down a grid of the reverse diffusion :math:`p_t(z_t \mid z_{t + 1})`. Each step proposes from it
+    with the mean shifted by the slope of the twisting function, and weighs by
+
+    .. math:: w_t \propto \frac{p_t(z_t \mid z_{t + 1})\, \tilde p_t(z_t)}
+        {\tilde p_{t + 1}(z_{t + 1})\, q_t(z_t \mid z_{t + 1})}, \qquad
+        \tilde p_t(z) = \mathcal{N}\big(z_o;\ \hat z_{0,o}(z, t),\ \tau_t^2 I\big)
+
+    with :math:`\hat z_0` what the score predicts of the data.
 
     Arguments:
         number: P, for each draw.
         steps: Steps of the reverse diffusion.
         last: The last time before 0; observed coordinates are matched to within its noise.
         threshold: Particles are resampled where their effective number falls below this share of P.
+
+    References:
+        | Practical and Asymptotically Exact Conditional Sampling in Diffusion Models (Wu et al., 2023), algorithm 1
+        | https://arxiv.org/abs/2306.17775
 
     Raises:
         OptionError: If a number is out of range.

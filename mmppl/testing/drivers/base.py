@@ -39,7 +39,7 @@ class Driver(Protocol):
     dist: ModuleType
 
     def double(self) -> AbstractContextManager:
-        """Within, arrays are in double precision."""
+        """Context manager in which arrays are in double precision."""
 
     def array(self, x: Any) -> Array:
         """A numpy array as the host's; its dtype is kept within :meth:`double`."""

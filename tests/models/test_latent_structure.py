@@ -13,7 +13,7 @@ from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference import Fitted, fit, generate, log_likelihood, to_arviz
 from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.metrics import frechet
-from mmppl.models.nexus import kept
+from mmppl.models.nexus import drop_messages
 from mmppl.testing.replay import replay, replayed
 
 LINEAR = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=64, num_test=10)
@@ -167,7 +167,7 @@ def test_messages_are_dropped_uniformly():
     present[10_000:, 2:] = False
     names = "abcd"
     batch = Batch({n: np.zeros((20_000, 1)) for n in names}, {n: present[:, i] for i, n in enumerate(names)})
-    keep = kept(batch, rng, 0.6, np.zeros(()))
+    keep = drop_messages(batch, rng, 0.6, np.zeros(()))
     keep = np.stack([keep[n] for n in names], -1)
     assert not (keep & ~present).any()
     assert keep.any(-1).all()

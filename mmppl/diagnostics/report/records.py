@@ -10,12 +10,12 @@ from mmppl.diagnostics.summary import read_posterior, summarise_posterior, worst
 from mmppl.errors import MMPPLError, RunError
 from mmppl.inference import Run
 
-__all__ = ["DIAGNOSIS", "EVALUATION", "POSTERIOR", "kept_record", "kept_summary", "readable", "summary_of"]
+__all__ = ["DIAGNOSIS", "EVALUATION", "POSTERIOR", "record_of", "summary_of_run", "readable", "summary_of"]
 
 EVALUATION, DIAGNOSIS, POSTERIOR = "evaluation.json", "diagnosis.json", "posterior.nc"
 
 
-def kept_record(file: Path, epochs: int) -> dict[str, Any] | None:
+def record_of(file: Path, epochs: int) -> dict[str, Any] | None:
     """Content of a file about the run as it is; None where there is none, or it is of another epoch."""
     if not file.is_file():
         return None
@@ -24,7 +24,7 @@ def kept_record(file: Path, epochs: int) -> dict[str, Any] | None:
         return found if found["epochs"] == epochs else None
 
 
-def kept_summary(run: Run) -> dict[str, Any] | None:
+def summary_of_run(run: Run) -> dict[str, Any] | None:
     """Summary of the chains that a run folder holds; None where it holds none, or its weights are newer."""
     file, weights = run.path / POSTERIOR, run.path / "params.safetensors"
     if not file.is_file() or (weights.is_file() and file.stat().st_mtime < weights.stat().st_mtime):

@@ -39,11 +39,11 @@ def optimum(z, t):
 
 def test_the_third_stage_learns_the_optimum(small, ppl):
     """Alone: latents are the data, and the score plays no part in it."""
-    room = import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[ppl.host.NAME])
+    builder = import_module({"numpyro": "mmppl.nets.equinox", "pyro": "mmppl.nets.torch"}[ppl.host.NAME])
 
     def identity():
         net = ppl.host.build_all({"net": nets.MLP((1,), (1,), ())}, 0)["net"]
-        return room.load(net, {name: np.ones_like(w) * ("weight" in name) for name, w in room.state(net).items()})
+        return builder.load(net, {name: np.ones_like(w) * ("weight" in name) for name, w in builder.state(net).items()})
 
     rng = np.random.default_rng(0)
     train = rows(8000, rng).astype("float32")
@@ -55,7 +55,7 @@ def test_the_third_stage_learns_the_optimum(small, ppl):
     data = Batch({"a": train[:, :1], "b": train[:, 1:]})
     fitted = fit(program, data, epochs=12, batch_size=400, learning_rate=3e-3, progress=False)
     own = {name.removeprefix("prior.pair."): w for name, w in fitted.weights.items() if name.startswith("prior.pair.")}
-    energy = room.load(ppl.host.build_all({"net": PairEnergy((1, 1))}, 0)["net"], own)
+    energy = builder.load(ppl.host.build_all({"net": PairEnergy((1, 1))}, 0)["net"], own)
     t = rng.uniform(0.02, 0.7, 2000)
     z = VP().diffuse(rows(2000, rng), t[:, None], rng.standard_normal((2000, 2)))
     which = np.tile([1.0, 0.0, 0.0, 1.0], (2000, 1))

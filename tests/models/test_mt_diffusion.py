@@ -30,36 +30,36 @@ def learned(learn):
     return learned
 
 
-def test_learned_moments_of_a_gaussian(host, learned):
+def test_learned_moments_of_a_gaussian(ppl_driver, learned):
     """By a network that is told on one host, and by the pull of heads on the other."""
-    p_conditional = {"numpyro": 0.5, "pyro": 0.0}[host.name]
+    p_conditional = {"numpyro": 0.5, "pyro": 0.0}[ppl_driver.name]
     z = np.random.default_rng(0).standard_normal((1200, 3)) @ np.linalg.cholesky(COV).T
     prior = learned(z, 500, p_conditional=p_conditional, weight=1.0)
-    draws = host.sample(prior, (3000,), seed=1)
+    draws = ppl_driver.sample(prior, (3000,), seed=1)
     np.testing.assert_allclose(np.cov(draws.T), COV, atol=0.2)
     assert np.all(np.abs(draws.mean(0)) < 0.3)
-    given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
-    draws = host.sample(given, (), seed=2)
+    given = prior.conditional({"b": ppl_driver.array(np.full((3000, 1), 1.2, "float32"))})
+    draws = ppl_driver.sample(given, (), seed=2)
     np.testing.assert_allclose(draws[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
     wanted = COV[:2, :2] - np.outer(COV[:2, 2], COV[:2, 2])
     np.testing.assert_allclose(np.cov(draws[:, :2].T), wanted, atol=0.2)
     a = np.array([1.0, -0.5], "float32")
-    draws = host.sample(prior.conditional({"a": host.array(np.tile(a, (3000, 1)))}), (), seed=3)
+    draws = ppl_driver.sample(prior.conditional({"a": ppl_driver.array(np.tile(a, (3000, 1)))}), (), seed=3)
     gain = np.linalg.solve(COV[:2, :2], COV[:2, 2])
     assert draws[:, 2].mean() == pytest.approx(a @ gain, abs=0.2)
     assert draws[:, 2].var() == pytest.approx(1.0 - COV[:2, 2] @ gain, abs=0.15)
 
 
 @pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
-def test_learning_with_missing_blocks(host, learned):
+def test_learning_with_missing_blocks(ppl_driver, learned):
     """Rows without the primary block teach nothing, rows without the other teach it alone; what lies there is noise."""
     z = np.random.default_rng(4).standard_normal((1200, 3)) @ np.linalg.cholesky(COV).T
     missing = np.arange(1200) % 4
     present = {"a": missing != 1, "b": missing != 2}
     z[~present["a"], :2], z[~present["b"], 2] = 50.0, -50.0
     prior = learned(z, 350, present=present, weight=1.0)
-    given = prior.conditional({"b": host.array(np.full((3000, 1), 1.2, "float32"))})
-    np.testing.assert_allclose(host.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
+    given = prior.conditional({"b": ppl_driver.array(np.full((3000, 1), 1.2, "float32"))})
+    np.testing.assert_allclose(ppl_driver.sample(given, (), seed=2)[:, :2].mean(0), 1.2 * COV[:2, 2], atol=0.3)
 
 
 @pytest.mark.parametrize("options", [{"p_conditional": 0.0, "solver": "flow"}, {"primary": "b", "predict": "noise"}])
