@@ -1,4 +1,4 @@
-r"""What is known of every row and not modelled: a site, an age, a treatment, the size of a library.
+r"""Covariates, known of every row and not modelled: a site, an age, a treatment, the size of a library.
 
 A program that conditions on covariates c has :math:`p(x \mid z, c)` and :math:`q(z \mid x, c)`, and one answers for
 covariates that a row never had. A covariate is a number, a class, or a size factor s of counts, of which the rate is
@@ -170,7 +170,7 @@ def infer_covariates(
 
 
 def check_covariates(covariates: Any, modalities: Iterable[str] | None = None) -> dict[str, Covariate]:
-    """What a program conditions on, by name, of covariates or their fields.
+    """Checked covariates by name, of covariates or their fields.
 
     Arguments:
         covariates: What each is, by name.

@@ -26,12 +26,7 @@ def _gelu(x):
     return 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
 
-ACTIVATIONS = {
-    "gelu": _gelu,
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
+ACTIVATIONS = {"gelu": _gelu, "relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh}
 
 
 class Net(eqx.Module):

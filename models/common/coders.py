@@ -37,7 +37,7 @@ class Conditions:
 
     @cached_property
     def known(self) -> dict[str, Covariate]:
-        """What the covariates are, by name."""
+        """Kinds of the covariates, by name."""
         return check_covariates(self.covariates or {})
 
     @property
