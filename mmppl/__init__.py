@@ -8,8 +8,9 @@ from typing import Any
 
 from mmppl.batch import Batch, Modality
 from mmppl.compilation import cache_compilation
+from mmppl.covariates import Covariate
 
-__all__ = ["Batch", "Modality", "__version__", "cache_compilation", "citation", "load"]
+__all__ = ["Batch", "Covariate", "Modality", "__version__", "cache_compilation", "citation", "load"]
 __version__ = "0.1.0"
 
 

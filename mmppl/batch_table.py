@@ -1,4 +1,4 @@
-"""What a batch holds, as a table that it shows itself by."""
+"""Contents of a batch as a table, by which it shows itself."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-r"""What is known of every row and not modelled: a site, an age, a treatment, the size of a library.
+r"""Covariates, known of every row and not modelled: a site, an age, a treatment, the size of a library.
 
 A program that conditions on covariates c has :math:`p(x \mid z, c)` and :math:`q(z \mid x, c)`, and one answers for
 covariates that a row never had. A covariate is a number, a class, or a size factor s of counts, of which the rate is
@@ -169,8 +169,12 @@ def infer_covariates(
     return values, known
 
 
-def check_covariates(covariates: Any, modalities: Iterable[str]) -> dict[str, Covariate]:
-    """What a program conditions on, by name, of covariates or their fields.
+def check_covariates(covariates: Any, modalities: Iterable[str] | None = None) -> dict[str, Covariate]:
+    """Checked covariates by name, of covariates or their fields.
+
+    Arguments:
+        covariates: What each is, by name.
+        modalities: Names of the modalities, where they are known.
 
     Raises:
         OptionError: If it is no mapping to covariates.
@@ -186,6 +190,8 @@ def check_covariates(covariates: Any, modalities: Iterable[str]) -> dict[str, Co
         if not fits:
             raise OptionError(f"Expected covariate '{name}' to be a Covariate(...); got {what!r}.")
         out[name] = what if isinstance(what, Covariate) else Covariate(**what)
+    if modalities is None:
+        return out
     names = list(modalities)
     both = [name for name in out if name in names]
     if both:

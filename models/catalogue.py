@@ -125,6 +125,8 @@ def _option(name: str, default: Any, annotation: Any, text: str) -> Option:
     by_name = {"likelihood": "image:laplace", "scale": "image:0.75", "weight": "image:0.5"}
     if name in by_name:
         return Option(name, "by modality", "as modalities say", text, f"--set {name}={by_name[name]}")
+    if name == "covariates":
+        return Option(name, "by name, or none", "none", text, "--covariates site:category,age")
     said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     words = [word for key, word in WORDS.items() if key in said]
     one, by_modality = said.partition("Mapping")[::2]

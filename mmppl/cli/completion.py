@@ -40,5 +40,6 @@ def complete_settings(ctx: typer.Context, incomplete: str) -> list[str]:
     from mmppl.models.catalogue import SYSTEMS, settings
 
     model = ctx.params.get("model")
-    keys = [*(settings(model) if model in SYSTEMS else ()), *FIT_SETTINGS]
+    own = [key for key in settings(model) if key != "covariates"] if model in SYSTEMS else []
+    keys = [*own, *FIT_SETTINGS]
     return [f"{key}=" for key in keys if key.startswith(incomplete)]

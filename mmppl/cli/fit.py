@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mmppl.cli.completion import complete_data, complete_hosts, complete_models, complete_settings
-from mmppl.cli.options import Force, Seed, parse_kinds, parse_settings, path_of
+from mmppl.cli.options import Force, Seed, parse_covariates, parse_kinds, parse_settings, path_of
 from mmppl.errors import OptionError
 
 __all__ = ["fit"]
@@ -47,6 +47,14 @@ def fit(
     early_stopping: Annotated[
         int | None,
         typer.Option(metavar="EPOCHS", help="End a stage after so many epochs without a better held-out loss.", min=1),
+    ] = None,
+    covariates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:KIND],...",
+            help="Columns of a file, of obs too, or arrays that the model conditions on in place of modelling them; "
+            "kinds are number, category and size_factor.",
+        ),
     ] = None,
     schedule: Annotated[
         str | None, typer.Option(metavar="cosine|constant", help="How the learning rate goes over a stage.")
@@ -90,7 +98,10 @@ def fit(
     ppl = ppl_of(backend)
     if schedule is not None:
         fit_settings["schedule"] = schedule
-    dataset = open_data(data, data_root, kinds, max_bytes)
+    said = parse_covariates(covariates)
+    dataset = open_data(data, data_root, kinds, max_bytes, said)
+    if said:
+        options["covariates"] = dataset.covariates
     modalities = dataset.published if published else dataset.modalities
     program = models.make(model, modalities, ppl=ppl, seed=seed, **options)
     if dataset.rows is not None:
@@ -98,7 +109,7 @@ def fit(
         dataset.train.validate(program.modalities)
         _check_out(out, resume, force)
         print(kinds_table(program.modalities, dataset.rows))
-    info = run_info(data, data_root, kinds, max_bytes) | TRAINED
+    info = run_info(data, data_root, kinds, max_bytes, said) | TRAINED
     fitted = inference.fit(
         program,
         dataset.train,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmppl.cli.options import Force, RunFolder, Seed, new_file, path_of
+from mmppl.cli.options import Force, RunFolder, Seed, new_file, parse_values, path_of
 from mmppl.errors import OptionError
 
 __all__ = ["generate"]
@@ -26,6 +26,13 @@ def generate(
             metavar="FILE", help="What is observed, as in 'mmppl fit'; rows may lack modalities.", parser=path_of
         ),
     ] = None,
+    covariates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=VALUE,...",
+            help="Covariates to draw under, of a model that conditions on any; with --given in place of the rows' own.",
+        ),
+    ] = None,
     want: Annotated[str | None, typer.Option(metavar="a,b", help="Modalities to write; all by default.")] = None,
     num: Annotated[int, typer.Option(help="Draws K: for each row of --given, or in all.", min=1)] = 1,
     sampler: Annotated[
@@ -38,8 +45,9 @@ def generate(
     """Draw modalities given others, or from the prior.
 
     Writes for each wanted modality an array of shape (K, N, *event) with --given, and (K, *event) without.
-    Observed modalities of a row come back unchanged. A table, AnnData, MuData or zarr is written as it was given,
-    with values in its columns or layers; of several draws their means and the ends of central 80% intervals.
+    Observed modalities of a row come back unchanged, but for --covariates. A table, AnnData, MuData or zarr is
+    written as it was given, with values in its columns or layers; of several draws their means and the ends of
+    central 80% intervals.
     """
     from mmppl import inference
     from mmppl.data import write_npz
@@ -56,18 +64,24 @@ def generate(
         raise OptionError(f"Expected --out to be another file than --given, which is kept; got {out} for both.")
     if like and given is None:
         raise OptionError(f"Expected a file to write that ends in .npz, without --given; got {out}.")
+    if like and covariates is not None:
+        raise OptionError(f"Expected a file to write that ends in .npz with --covariates; got {out}.")
     if not like:
         check_free(out, force)
     fitted = load(run)
-    dataset = None if given is None else load_file(given, modalities=fitted.program.modalities)
+    known = fitted.program.covariates
+    under = parse_values(covariates, known)
+    dataset = None if given is None else load_file(given, modalities=fitted.program.modalities, covariates=known)
     observed = None if dataset is None else dataset.rows
     if want is None and dataset is not None and like:
         want = ",".join(dataset.modalities)
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
     rows = None if observed is None else single(observed)
     draws: Mapping[str, Any]
-    draws = inference.generate(fitted, rows, num, want=names, mean=mean, sampler=sampler, seed=seed, progress=True)
-    if observed is not None:  # as it stood in the file, in its own precision
+    draws = inference.generate(
+        fitted, rows, num, want=names, mean=mean, sampler=sampler, covariates=under, seed=seed, progress=True
+    )
+    if observed is not None and under is None:  # as it stood in the file, in its own precision
         draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}
     if dataset is None or given is None or not like:
         write_npz(out, named(draws, fitted.program.modalities), force=force)

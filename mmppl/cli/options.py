@@ -1,6 +1,6 @@
 """Options that several commands have, and `--set key=value`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +8,18 @@ import typer
 
 from mmppl.errors import OptionError, RunError
 
-__all__ = ["FIT_SETTINGS", "Force", "RunFolder", "Seed", "new_file", "parse_kinds", "parse_settings", "path_of"]
+__all__ = [
+    "FIT_SETTINGS",
+    "Force",
+    "RunFolder",
+    "Seed",
+    "new_file",
+    "parse_covariates",
+    "parse_kinds",
+    "parse_settings",
+    "parse_values",
+    "path_of",
+]
 
 
 def path_of(text: str) -> Path:
@@ -65,6 +76,8 @@ def parse_settings(pairs: Sequence[str], model: str, defaults: dict[str, Any]) -
         key, found, text = pair.partition("=")
         if not found:
             raise OptionError(f"Expected --set key=value; got '{pair}'.")
+        if key == "covariates":
+            raise OptionError("Expected covariates by --covariates name,name:kind; got --set covariates=.")
         # An option of the model goes first: `ebm` has a schedule of its stages.
         if key in FIT_SETTINGS and key not in defaults:
             kind, optional = FIT_SETTINGS[key]
@@ -96,6 +109,53 @@ def parse_kinds(pairs: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             raise OptionError(f"Expected option 'kind' as modality:kind,modality:kind; got '{text}'.")
         kinds |= {name: str(kind) for name, kind in values.items()}
     return [pair for pair in pairs if not pair.startswith("kind=")], kinds
+
+
+def parse_covariates(text: str | None) -> dict[str, str | None]:
+    """Covariates by name, with their kinds where one is said.
+
+    Raises:
+        OptionError: If a name is empty or stands twice.
+
+    Example:
+        >>> parse_covariates("site:category,age")
+        {'site': 'category', 'age': None}
+    """
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    pairs = [(name, kind or None) for name, _, kind in (part.partition(":") for part in parts)]
+    if any(not name for name, _ in pairs) or len(dict(pairs)) < len(pairs):
+        raise OptionError(f"Expected --covariates as name,name:kind, each once; got '{text}'.")
+    return dict(pairs)
+
+
+def parse_values(text: str | None, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Values of covariates by name, numbers where they are.
+
+    Arguments:
+        text: ``name=value,name=value``.
+        known: The covariates of the program.
+
+    Raises:
+        OptionError: If it is not of that form, or a value of a number is none.
+
+    Example:
+        >>> from mmppl.covariates import Covariate
+        >>> parse_values("site=2,age=4.5", {"site": Covariate("category", names=("1", "2")), "age": Covariate()})
+        {'site': '2', 'age': 4.5}
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and found for name, found, _ in pairs):
+        raise OptionError(f"Expected --covariates as name=value,name=value; got '{text}'.")
+    out: dict[str, Any] = {}
+    for name, _, value in pairs:
+        name = name.strip()
+        of_number = name in known and known[name].names is None
+        out[name] = _number(value) if of_number else value
+        if of_number and isinstance(out[name], str):
+            raise OptionError(f"Expected a number for covariate '{name}'; got '{value}'.")
+    return out
 
 
 def _value(key: str, text: str, kind: type) -> Any:

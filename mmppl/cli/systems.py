@@ -31,6 +31,9 @@ def systems(
         for line in references(text):
             print(f"    {line}")
         for key, value in settings(each).items():
+            if key == "covariates":
+                print("    --covariates NAME,NAME:KIND")
+                continue
             print(f"    --set {key}={str(value).lower() if isinstance(value, bool) else value}")
         print()
 

@@ -10,6 +10,7 @@ from mmppl.nets.images import ImageTransformer, ImageUNet
 from mmppl.nets.init import initial_weights
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.observed import (
+    Among,
     Classes,
     Heteroscedastic,
     LogCounts,
@@ -25,6 +26,7 @@ from mmppl.nets.spec import MLP, Energy, LocScale, Spec
 
 __all__ = [
     "MLP",
+    "Among",
     "Classes",
     "DeepSets",
     "Energy",

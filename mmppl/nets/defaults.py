@@ -4,8 +4,10 @@ from math import prod
 
 from mmppl.checks import at_least, checked
 from mmppl.modality import Modality
+from mmppl.nets.flat import Flat
 from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEncoder
 from mmppl.nets.observed import (
+    Among,
     Classes,
     Heteroscedastic,
     LogCounts,
@@ -23,8 +25,10 @@ SMALL = 1024
 MOST_PATCHES = 64
 
 
-@checked(latent_dim=at_least(1), hidden=at_least(1))
-def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str | None = "normal") -> Spec:
+@checked(latent_dim=at_least(1), hidden=at_least(1), beside=at_least(0))
+def encoder(
+    modality: Modality, latent_dim: int, hidden: int = 256, family: str | None = "normal", beside: int = 0
+) -> Spec:
     """An encoder of a modality: ``(*, *modality.shape)`` to a location and a scale, each ``(*, latent_dim)``.
 
     Without a family it is deterministic, to a code ``(*, latent_dim)``.
@@ -40,6 +44,8 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
         latent_dim: Dimension D of the latent.
         hidden: Width of the hidden layers of an MLP; a quarter of it is the width of a patch or token.
         family: ``"normal"`` or ``"laplace"``, kept on the spec; None for a code alone.
+        beside: Number of features of the row that the net is given too, such as covariates, see
+            :class:`~mmppl.nets.Among`; 0 for none.
 
     Raises:
         OptionError: If the family is unknown.
@@ -54,12 +60,20 @@ def encoder(modality: Modality, latent_dim: int, hidden: int = 256, family: str 
     # Who is there stands behind the values, on the first axis of the event.
     shape = (2 * modality.shape[0], *modality.shape[1:]) if modality.partial else modality.shape
     if modality.vocabulary:
-        body = TokenEncoder(modality.shape[0], modality.vocabulary + modality.partial, out, width=_width(hidden))
+        ids, last = modality.vocabulary + modality.partial, (hidden,) if beside else out
+        body = TokenEncoder(modality.shape[0], ids, last, width=_width(hidden))
+        body = Among(body, beside, MLP((hidden + beside,), out, (hidden,))) if beside else body
         body = PartialIds(body, modality.vocabulary) if modality.partial else body
     elif modality.categories:
-        body = Classes(modality.categories, MLP((hidden,), out, (hidden,)))
+        among = Among(Flat((hidden,), (hidden,)), beside, MLP((hidden + beside,), out, (hidden,)))
+        body = Classes(modality.categories, among if beside else MLP((hidden,), out, (hidden,)))
     elif size:
-        body = PatchEncoder(shape, out, size, _width(hidden))  # type: ignore[arg-type]
+        last = (hidden,) if beside else out
+        body = PatchEncoder(shape, last, size, _width(hidden))  # type: ignore[arg-type]
+        body = Among(body, beside, MLP((hidden + beside,), out, (hidden,))) if beside else body
+    elif beside:
+        number = prod(shape)
+        body = Among(Flat(shape, (number,)), beside, MLP((number + beside,), out, (hidden, hidden)))
     else:
         body = MLP(shape, out, (hidden, hidden))
     body = Partial(body, modality.shape) if modality.partial and not modality.ids else body

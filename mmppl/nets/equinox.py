@@ -26,12 +26,7 @@ def _gelu(x):
     return 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
 
-ACTIVATIONS = {
-    "gelu": _gelu,
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
+ACTIVATIONS = {"gelu": _gelu, "relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh}
 
 
 class Net(eqx.Module):
@@ -225,8 +220,14 @@ class _Log1p(Fixed):
         return jnp.log1p(x)
 
 
+class _Beside(Fixed):
+    def __call__(self, x, context=None):
+        return jnp.concatenate([x, jnp.broadcast_to(context[1], (*x.shape[:-1], self.layer.size)).astype(x.dtype)], -1)
+
+
 class _WithMask(Fixed):
     def __call__(self, x, context=None):
+        context = context[0] if isinstance(context, tuple) else context
         there = jnp.ones_like(x) if context is None else jnp.broadcast_to(context, x.shape).astype(x.dtype)
         seen = x if context is None else jnp.where(context, x, 0.0)
         return jnp.concatenate([seen, there], -len(self.layer.shape))
@@ -234,6 +235,7 @@ class _WithMask(Fixed):
 
 class _MissingId(Fixed):
     def __call__(self, x, context=None):
+        context = context[0] if isinstance(context, tuple) else context
         return x if context is None else jnp.where(context, x, self.layer.number)
 
 
@@ -335,6 +337,7 @@ _SHAPED = {
 _FIXED = {
     L.Activation: _Activation,
     L.Attention: _Attention,
+    L.Beside: _Beside,
     L.Log1p: _Log1p,
     L.MissingId: _MissingId,
     L.Reshape: _Reshape,

@@ -3,7 +3,8 @@
 Leading axes are any number of batch axes ``*``, also none; a layer acts on the event axes behind them. A net may have a
 context beside its event: the times of a score, which :class:`Condition` makes and :class:`Shift` reads, or, given with
 the event, who is present in a set, which :class:`Pool` and a masked :class:`Attention` read, or which elements of the
-event are there, which :class:`WithMask` and :class:`MissingId` read.
+event are there, which :class:`WithMask` and :class:`MissingId` read, or a pair of that mask, or None, and features of
+the row, which :class:`Beside` reads.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = [
     "SCALE_RATE",
     "Activation",
     "Attention",
+    "Beside",
     "BlockEmbed",
     "BlockHead",
     "Condition",
@@ -90,6 +92,13 @@ class WithMask(Layer):
     """
 
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Beside(Layer):
+    """``x`` and the features that the context's second part is, ``(*, size)``, behind each other on the last axis."""
+
+    size: int
 
 
 @dataclass(frozen=True)

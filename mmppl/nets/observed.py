@@ -6,6 +6,7 @@ from mmppl.errors import OptionError
 from mmppl.nets.layers import (
     SCALE_FLOOR,
     Activation,
+    Beside,
     Embed,
     Layer,
     Log1p,
@@ -18,6 +19,7 @@ from mmppl.nets.layers import (
 from mmppl.nets.spec import Spec
 
 __all__ = [
+    "Among",
     "Classes",
     "Heteroscedastic",
     "LogCounts",
@@ -27,6 +29,47 @@ __all__ = [
     "Standardized",
     "Unstandardized",
 ]
+
+
+@dataclass(frozen=True)
+class Among:
+    """A net that sees features of the row beside what a first net makes of the event: ``net(x, (mask, features))``.
+
+    The mask is of the elements that are there, or None.
+
+    Arguments:
+        first: The net of the event, to a vector.
+        size: Number C of the features, ``(*, C)``.
+        rest: The net of both, of C inputs more than the first has outputs.
+
+    Raises:
+        OptionError: If it has others.
+
+    Example:
+        >>> from mmppl.nets import MLP, Flat
+        >>> Among(Flat((2, 3), (6,)), 4, MLP((10,), (8,))).out_shape
+        (8,)
+    """
+
+    first: Spec
+    size: int
+    rest: Spec
+
+    def __post_init__(self) -> None:
+        wanted = (self.first.out_shape[0] + self.size,)
+        if tuple(self.rest.in_shape) != wanted:
+            raise OptionError(f"Expected a rest with in_shape {wanted}; got {self.rest.in_shape}.")
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.first.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.rest.out_shape
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (*self.first.layers(), Beside(self.size), *self.rest.layers())
 
 
 @dataclass(frozen=True)

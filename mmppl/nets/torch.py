@@ -243,14 +243,21 @@ class _Log1p(Fixed):
         return torch.log1p(x)
 
 
+class _Beside(Fixed):
+    def forward(self, x, context=None):
+        return torch.cat([x, context[1].to(x.dtype).expand(*x.shape[:-1], self.layer.size)], -1)
+
+
 class _WithMask(Fixed):
     def forward(self, x, context=None):
+        context = context[0] if isinstance(context, tuple) else context
         there = torch.ones_like(x) if context is None else context.to(x.dtype).expand(x.shape)
         return torch.cat([x if context is None else torch.where(context, x, 0.0), there], -len(self.layer.shape))
 
 
 class _MissingId(Fixed):
     def forward(self, x, context=None):
+        context = context[0] if isinstance(context, tuple) else context
         return x if context is None else torch.where(context, x, self.layer.number)
 
 
@@ -346,6 +353,7 @@ _MODULES = {
     L.TimeFeatures: _TimeFeatures,
     L.Attention: _Attention,
     L.Log1p: _Log1p,
+    L.Beside: _Beside,
     L.MissingId: _MissingId,
     L.WithMask: _WithMask,
     L.Scale: _Scale,

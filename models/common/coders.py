@@ -1,7 +1,7 @@
 r"""Encoders and decoders of modalities, given covariates where a system is to condition on them.
 
-A decoder takes the latent and the covariates c side by side, :math:`p(x \mid z, c)`; an encoder reads the datum first,
-and a further network makes of its features and the covariates :math:`q(z \mid x, c)`. Size factors s go to encoders as
+A decoder takes the latent and the covariates c side by side, :math:`p(x \mid z, c)`, and an encoder the datum, or what
+it makes of an image or a text, and the covariates, :math:`q(z \mid x, c)`. Size factors s go to encoders as
 :math:`\log s`, and multiply the rates of counts in place of going to decoders.
 """
 
@@ -14,13 +14,13 @@ from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.covariates import Covariate, check_covariates
 from mmppl.inference.host import PPL
-from mmppl.nets import MLP, Flat, LocScale, Standardized, decoder, encoder
+from mmppl.nets import Flat, Standardized, decoder, encoder
 from mmppl.nets.spec import Spec
 
 __all__ = ["UNCONDITIONAL", "Coders", "Conditions"]
 
 Array = Any
-NUMBERS, BESIDE = "covariates", "given"
+NUMBERS = "covariates"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Conditions:
 
     @cached_property
     def known(self) -> dict[str, Covariate]:
-        """What the covariates are, by name."""
-        return check_covariates(self.covariates or {}, ())
+        """Kinds of the covariates, by name."""
+        return check_covariates(self.covariates or {})
 
     @property
     def numbers(self) -> list[str]:
@@ -79,14 +79,7 @@ class Coders:
     # Networks -----------------------------------------------------------------------------------------------------
     def encoder_specs(self, name: str, dim: int, hidden: int, family: str | None, part: str = "encoder") -> dict:
         """Specs of an encoder of a modality to a location and a scale, or to a code where there is no family."""
-        modality, extra = self.modalities[name], self.given.encoded
-        if not extra:
-            return {f"{name}.{part}": encoder(modality, dim, hidden, family)}
-        body = MLP((hidden + extra,), (dim if family is None else 2 * dim,), (hidden,))
-        return {
-            f"{name}.{part}": encoder(modality, hidden, hidden, None),
-            f"{name}.{part}.{BESIDE}": body if family is None else LocScale(body, family),
-        }
+        return {f"{name}.{part}": encoder(self.modalities[name], dim, hidden, family, self.given.encoded)}
 
     def decoder_specs(self, name: str, dim: int, hidden: int) -> dict[str, Spec]:
         """Specs of the decoder of a modality from latents of a dimension."""
@@ -106,10 +99,10 @@ class Coders:
     # Programs -----------------------------------------------------------------------------------------------------
     def encode(self, name: str, batch: Batch, part: str = "encoder") -> Any:
         """Output of an encoder of a modality."""
-        found = self.net(f"{name}.{part}")(*batch.inputs(name))
+        net = self.net(f"{name}.{part}")
         if not self.given.encoded:
-            return found
-        return self.net(f"{name}.{part}.{BESIDE}")(beside(found, self.features(batch)))
+            return net(*batch.inputs(name))
+        return net(batch[name], (batch.elements.get(name), self.features(batch)))
 
     def encode_all(self, batch: Batch, part: str = "encoder") -> dict[str, Any]:
         """Outputs of the encoders of what the batch has, by modality."""

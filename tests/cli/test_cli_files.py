@@ -97,3 +97,53 @@ def test_what_does_not_fit_is_one_line(tmp_path, birds, capsys):
         assert said.count("\n") == 1
     with pytest.raises(MMPPLError, match="Expected no options with a .csv file"):
         load(birds, size=3)
+
+
+@HOSTS
+def test_covariates_of_a_table_are_conditioned_on(tmp_path, birds, host, capsys):
+    frame = pandas.read_csv(birds).assign(site=["n", "s"] * 30, year=np.arange(60) % 7 + 2000)
+    frame.to_csv(birds, index=False)
+    assert fit(tmp_path, birds, host, "--covariates", "site,year:number") == 0
+    run, out = tmp_path / "run", tmp_path / "drawn.npz"
+    saved = json.loads((run / "run.json").read_text())
+    assert "site" not in saved["modalities"]
+    assert saved["options"]["covariates"]["site"] == {"kind": "category", "names": ["n", "s"], "modality": None}
+    fitted, data = load_run(run)
+    assert list(data.covariates) == ["site", "year"]
+    assert fitted.program.covariates == data.covariates
+    assert command("generate", run, "--covariates", "site=s,year=2003", "--num", 5, "--out", out) == 0
+    assert np.load(out)["mass"].shape == (5,)
+    more = ("--num", 2, "--force", "--out", out)
+    assert command("generate", run, "--given", birds, *more) == 0
+    kept = np.load(out)["mass"]
+    here = frame["mass"].notna()
+    np.testing.assert_array_equal(kept[0][here], frame["mass"][here])
+    assert command("generate", run, "--given", birds, "--covariates", "site=n", *more) == 0
+    assert (np.load(out)["mass"][0] != kept[0]).all()  # drawn, what is observed too
+    assert command("generate", run, "--given", birds, "--num", 3, "--out", tmp_path / "full.csv") == 0
+    assert pandas.read_csv(tmp_path / "full.csv")["site"].tolist() == frame["site"].tolist()
+    cases = {
+        "Expected covariates ['site', 'year'], which the program conditions on": ("generate", run, *more),
+        "expected a class among n, s; got 'w'": ("generate", run, "--covariates", "site=w,year=1", *more),
+        "Expected covariates among ['site', 'year'], values by name": ("generate", run, "--covariates", "a=1", *more),
+        "Expected a number for covariate 'year'; got 'x'": ("generate", run, "--covariates", "site=n,year=x", *more),
+        "Expected --covariates as name=value": ("generate", run, "--covariates", "site", *more),
+        "ends in .npz with --covariates": (
+            *("generate", run, "--given", birds, "--covariates", "site=n", "--out", tmp_path / "b.csv"),
+        ),
+    }
+    for message, args in cases.items():
+        capsys.readouterr()
+        assert command(*args) == 2
+        assert message in capsys.readouterr().err
+    make = ("fit", "--model", "mvae", "--backend", host, "--out", tmp_path / "x", "--data", birds)
+    for message, options in {
+        "expected columns among": ["--covariates", "wing"],
+        "Expected the kind of a covariate among": ["--covariates", "year:real"],
+        "Expected --covariates as name,name:kind": ["--covariates", "site,site"],
+        "Expected covariates by --covariates": ["--set", "covariates=site"],
+        "Unknown options ['covariates'] of 'mt_diffusion'": ["--covariates", "site", "--model", "mt_diffusion"],
+    }.items():
+        capsys.readouterr()
+        assert command(*make, *options) == 2
+        assert message in capsys.readouterr().err

@@ -204,3 +204,32 @@ def test_an_absent_package_is_named(tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, package, None)
         with pytest.raises(PackageError, match=rf"Expected the package '{package}', .* pip install 'mmppl\[omics\]'"):
             make(None)
+
+
+def test_columns_of_obs_are_covariates(adata):
+    data = from_anndata(adata, {"rna": "X"}, covariates={"type": None, "depth": "size_factor"})
+    assert {n: (c.kind, c.names) for n, c in data.covariates.items()} == {
+        "type": ("category", ("a", "b")),
+        "depth": ("size_factor", None),
+    }
+    assert data.rows.covariates["type"].tolist() == ["b", "a", "b"] * 3
+    np.testing.assert_array_equal(data.rows.covariates["depth"], np.arange(N) + 0.5)
+    again = from_anndata(adata, {"rna": "X"}, modalities=data.modalities, covariates=data.covariates)
+    assert again.covariates == data.covariates
+    with pytest.raises(DataError, match="Expected covariates among the columns .* of obs; got \\['batch'\\]"):
+        from_anndata(adata, covariates=["batch"])
+
+
+def test_columns_of_the_whole_are_covariates_of_mudata():
+    mudata = needed("mudata")
+    first, second = cells(["c0", "c1", "c2"]), cells(["c1", "c2", "c3"])
+    mdata = mudata.MuData({"rna": first, "adt": second})
+    mdata.obs["donor"] = ["p", "q", "p", "q"]
+    data = from_mudata(mdata, covariates=["donor"])
+    assert data.covariates["donor"].names == ("p", "q")
+    order = mdata.obs_names.tolist()
+    assert data.rows.covariates["donor"].tolist() == mdata.obs["donor"].tolist()
+    assert len(order) == len(data.rows)
+    mdata.obs["donor"] = ["p", None, "p", "q"]
+    with pytest.raises(DataError, match="Covariate 'donor': expected a value|Expected a class in every row"):
+        from_mudata(mdata, covariates=["donor"])
