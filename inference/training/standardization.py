@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmppl.batch import Batch, Modality
+from mmppl.inference.training.moments import Statistics
 from mmppl.warn import warn
 
 __all__ = ["standardization"]
@@ -12,9 +12,7 @@ __all__ = ["standardization"]
 CENTRE, SPREAD = "centre", "spread"
 
 
-def standardization(
-    data: Batch, modalities: Mapping[str, Modality], weights: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def standardization(statistics: Statistics, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     r"""Values of the arrays of a program's networks that standardise data, of what is observed.
 
     Of a network ``<modality>.<part>``, centre and spread are mean and standard deviation of each coordinate of a
@@ -23,10 +21,10 @@ def standardization(
     been given other values than 0 and 1, as those that come fitted, keep them.
 
     Arguments:
-        data: The training data.
-        modalities: What each modality is, by name.
+        statistics: Those of the training data.
         weights: The program's weights by public name.
     """
+    modalities = statistics.modalities
     out: dict[str, np.ndarray] = {}
     constant: dict[str, list[int]] = {}
     lacking: dict[str, list[int]] = {}
@@ -36,33 +34,29 @@ def standardization(
         if kind not in (CENTRE, SPREAD) or not owners or _is_set(network, weights):
             continue
         owner = max(owners, key=len)
-        rows = np.flatnonzero(np.asarray(data.present[owner]))
-        x = np.asarray(data[owner], np.float64)[rows]
-        if owner in data.elements:
-            x = np.ma.array(x, mask=~np.asarray(data.there(owner))[rows])  # missing elements are left out of means
-        modality = modalities[owner]
-        if not len(x):
+        counts = modalities[owner].scoring.values == "counts"
+        found = statistics.values(owner)
+        if not found.number.any():
             continue
-        if modality.scoring.values == "counts" and network.removeprefix(f"{owner}.").startswith("decoder."):
+        if counts and network.removeprefix(f"{owner}.").startswith("decoder."):
             if kind == CENTRE:
                 # Half a count over all rows where there is none at all.
-                log_mean = np.log(np.maximum(np.ma.filled(x.mean(0), 0.0), 0.5 / len(x)))
+                log_mean = np.log(np.maximum(found.mean, 0.5 / found.number.max()))
                 rest = value.size - log_mean.size
                 out[name] = np.concatenate([log_mean.reshape(-1), np.zeros(rest)]).reshape(value.shape)
             continue
-        x = np.log1p(x) if modality.scoring.values == "counts" else x
-        axes = (0, *range(2, x.ndim)) if modality.kind == "image" else (0,)
-        nowhere = np.ma.getmaskarray(x).all(axes)
-        mean, spread = np.ma.filled(x.mean(axes), 0.0), np.ma.filled(x.std(axes), 1.0)
+        found = statistics.logs(owner) if counts else found
+        nowhere = found.number == 0
+        mean, spread = found.mean, np.where(nowhere, 1.0, found.deviation)
         flat = (spread <= 1e-7 * np.abs(mean)) & ~nowhere
         constant |= {owner: np.flatnonzero(flat).tolist()} if flat.any() else {}
         lacking |= {owner: np.flatnonzero(nowhere).tolist()} if nowhere.any() else {}
         out[name] = (mean if kind == CENTRE else np.where(flat, 1.0, spread)).reshape(value.shape)
-    for found, what in ((constant, "is constant"), (lacking, "has no value")):
-        for owner, places in found.items():
+    for places, what in ((constant, "is constant"), (lacking, "has no value")):
+        for owner, where in places.items():
             warn(
-                f"Modality '{owner}' {what} in the training data at {places[:5]}"
-                f"{' and others' if len(places) > 5 else ''}: nothing can be learned there. Leave these out.",
+                f"Modality '{owner}' {what} in the training data at {where[:5]}"
+                f"{' and others' if len(where) > 5 else ''}: nothing can be learned there. Leave these out.",
             )
     return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
