@@ -45,7 +45,7 @@ class Scratch:
                 yield Batch.trusted(found.values, found.present, found.numbers, len(found))
 
         if self.folder is None:
-            where = tempfile.TemporaryDirectory(prefix="mmppl-") if self.run is None else self.run.scratch()
+            where: Any = tempfile.TemporaryDirectory(prefix="mmppl-") if self.run is None else self.run.scratch()
             self.folder = Path(self.stack.enter_context(where))
         self.number += 1
         return Rows(_Encoded(write_rows(self.folder / str(self.number), parts())), None)
