@@ -102,15 +102,15 @@ def fit(
     Raises:
         ModalityError, DataError: If the data do not fit the program, or a source fails: the error has the row's place.
         OptionError: If a setting is unknown or out of range, an optimizer, schedule or callback is none, early stopping
-            has no validation data, a stage would train no parameter, or the process is one of several that torchrun
-            started.
+            has no validation data, a stage would train no parameter, there are fewer devices, or they do not divide
+            the rows of a step, or the process is one of several that torchrun started and devices are not as many.
         ObjectiveError: If an objective needs more modalities, or the guide of a user-defined program looks at what an
             objective of several terms hides.
         RunError: If ``out`` exists, is not this run or is being written by another process, if the data are others, or
             if a save fails, as on a full disk; then its ``fitted`` holds what could not be saved.
         OutOfMemoryError: If memory does not suffice.
         TrainingError: If a loss, gradient or weight is not finite; its ``fitted`` holds the last good state, which is
-            also what the run folder keeps.
+            also what the run folder keeps. If one of several processes ends before its time.
 
     Warns:
         TrainingWarning: If a warm-up of beta is longer than its stage; if units of the data differ by more than 100 and
@@ -131,10 +131,11 @@ def fit(
     how, calls = Settings.of(settings), Callbacks(callbacks)
     if how.early_stopping is not None and validation is None:
         raise OptionError("Expected validation= with early_stopping=, such as validation=0.1; got none.")
-    check_one_process()
+    check_one_process(how.devices, program.ppl.host.TRAINS_IN_PLACE)
     program, ready = prepared(program, data, validation, how.seed)
     data = ready.data
     batch_size = min(how.batch_size, len(data))
+    how.check_divides(batch_size)
     how = how.with_epochs(len(data) // batch_size)
     plan = _plan(program.stages, epochs := how.epochs or 0)
     host, label = program.ppl.host, ready.label
@@ -156,18 +157,26 @@ def fit(
         raise OptionError("resume needs out=, the run folder.")
     with host.fitting(), ExitStack() as stack:
         snapshot, done, history = None, 0, History()
+        first_process = True
+        if how.devices > 1:
+            first_process = stack.enter_context(host.processes(how.devices)) == 0
+        if not first_process:  # it writes nothing, and is not seen
+            calls, progress = Callbacks(()), False
         if run and about and resume:
             found = run.info()
             check_same(found, about)
-            stack.enter_context(run.writing())
+            if first_process:
+                stack.enter_context(run.writing())
             snapshot, progress_made = run.state() or (None, None)
             done = 0 if progress_made is None else progress_made.epoch
-        elif run:
+        elif run and first_process:
             run.check_free(force=force)
         program = _within(program.fresh(how.seed), epochs * (len(data) // batch_size))
         plan = [(program.own(stage), number) for stage, number in plan]
         stack.enter_context(asked_by(f"a step of '{program.name}' with {batch_size} rows (batch_size)"))
         own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
+        if how.devices > 1:
+            own["devices"] = how.devices
         trainer = host.Trainer(program, data[:batch_size], **own, optimizer=how.optimizer)
         first = trainer.weights()
         for stage, _ in plan:
@@ -180,17 +189,22 @@ def fit(
                 trainer.begin(stage, 1, how.schedule)  # refuses what the host cannot run, before a folder is made
         if program.rebuild is None and not resume:
             check_no_leakage(Fitted(program, first, label=label), data)
-        if run and about and digest:
+        if run and found and not first_process:
+            history = History(run.history(progress_made) if progress_made else ())
+        elif run and about and digest:
             about = replace(about, data_digest=digest())
             if found:
                 check_data(found, digest())
                 history = History(run.go_back(progress_made))
         if snapshot is not None:
-            calls.load(snapshot, str(out))
+            if first_process:
+                calls.load(snapshot, str(out))
         elif done == 0:
             statistics = Statistics(data, program.modalities)
             _warn_before(program, plan, statistics, batch_size, first)
             trainer.assign(standardization(statistics, first))
+        if not first_process:
+            run = None
         if run and about and not resume:
             stack.enter_context(run.writing())
             run.create(about, force=force)
