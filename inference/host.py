@@ -106,6 +106,9 @@ class Runtime(Protocol):
     def fitting(self) -> AbstractContextManager:
         """A context for a fit, whatever the caller's own settings of gradients are."""
 
+    def processes(self, number: int) -> AbstractContextManager[int]:
+        """The processes of a fit on so many devices, each of which runs what is within; the rank of this one."""
+
     def check_numbers(self, batch: Batch) -> None:
         """Refuses values and labels that the host's arrays would turn into others."""
 

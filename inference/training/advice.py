@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mmppl.batch import Batch, Modality
+from mmppl.batch import Modality
 from mmppl.errors import TrainingWarning
 from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.objectives.stratified import Stratified
+from mmppl.inference.training.moments import Statistics
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.standardization import CENTRE, SPREAD
 from mmppl.warn import warn
@@ -50,16 +51,15 @@ def warn_of_cost(objective: Any, stage: str, modalities: int) -> None:
         )
 
 
-def warn_of_units(data: Batch, modalities: Mapping[str, Modality], weights: Iterable[str]) -> None:
+def warn_of_units(statistics: Statistics, weights: Iterable[str]) -> None:
     """Warns where vectors are in very different units and no network of theirs standardises them."""
     weights = list(weights)
     deviations: dict[str, np.ndarray] = {}
-    for name, modality in modalities.items():
+    for name, modality in statistics.modalities.items():
         own = [w for w in weights if w.startswith(f"{name}.") and w.rpartition(".")[2] in (CENTRE, SPREAD)]
         if modality.kind != "vector" or modality.scoring.values == "counts" or own:
             continue
-        x = np.asarray(data[name], np.float64)[np.asarray(data.present[name])]
-        spread = x.reshape(len(x), -1).std(0) if len(x) else np.zeros(0)
+        spread = statistics.values(name).deviation.reshape(-1)
         if (spread > 0).any():
             deviations[name] = spread[spread > 0]
     if not deviations:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 
-__all__ = ["checksum", "data_digest", "digesting", "of_arrays", "of_json"]
+__all__ = ["Running", "checksum", "data_digest", "digesting", "of_arrays", "of_json"]
 
 
 def checksum(data: Any, start: int = 0) -> int:
@@ -86,6 +86,35 @@ def digesting(data: Batch) -> Callable[[], dict[str, Any]]:
         return digest | {"label": None if of_label is None else of_label.result()}
 
     return wait
+
+
+class Running:
+    """The digest of an array that is given in blocks of rows, equal to that of the whole.
+
+    Arguments:
+        rows: Rows of the whole.
+
+    Example:
+        >>> whole, parts = np.arange(12.0).reshape(4, 3), Running(4)
+        >>> parts.add(whole[:1])
+        >>> parts.add(whole[1:])
+        >>> parts.digest() == data_digest(Batch({"a": whole}))["values"]["a"]
+        True
+    """
+
+    def __init__(self, rows: int):
+        self.rows, self.crc, self.begun = rows, 0, False
+
+    def add(self, block: np.ndarray) -> None:
+        """Takes the next rows."""
+        block = np.ascontiguousarray(block.astype(str) if block.dtype.hasobject else block)
+        if not self.begun:
+            self.crc, self.begun = checksum(f" {block.dtype} {(self.rows, *block.shape[1:])}".encode()), True
+        self.crc = checksum(block.tobytes(), self.crc)
+
+    def digest(self) -> str:
+        """The digest, once all rows are taken."""
+        return f"{self.crc:08x}"
 
 
 def _one(array: Any) -> str:

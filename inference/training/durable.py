@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,17 @@ from typing import IO
 
 from mmppl.errors import RunError
 
-__all__ = ["add_line", "is_part", "make_folder", "parts_of", "remove", "write_whole"]
+__all__ = [
+    "add_line",
+    "folders_of",
+    "is_part",
+    "make_folder",
+    "part_of",
+    "parts_of",
+    "remove",
+    "remove_folder",
+    "write_whole",
+]
 
 PART = ".part"
 
@@ -20,7 +31,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         RunError: If it cannot be written, as on a full disk. What was there before is there still.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    part = part_of(path)
     with _told(path):
         try:
             with open(part, "wb") as file:
@@ -59,6 +70,27 @@ def remove(path: Path) -> None:
     """
     with _told(path):
         path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder and what is in it, if it is there.
+
+    Raises:
+        RunError: If it cannot be removed.
+    """
+    with _told(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def part_of(path: Path) -> Path:
+    """Place beside a path for what this process writes there before it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}{PART}")
+
+
+def folders_of(path: Path) -> list[Path]:
+    """Folders that writers of a path have made for themselves."""
+    return [part for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART}") if part.is_dir()]
 
 
 def is_part(name: str) -> bool:

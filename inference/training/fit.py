@@ -12,22 +12,25 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, checked
+from mmppl.data.dataset import Dataset
+from mmppl.data.row_source import RowSource
 from mmppl.errors import OptionError
 from mmppl.inference.objectives.schedules import WarmUp
 from mmppl.inference.training.advice import warn_of_cost, warn_of_scales, warn_of_units, warn_of_warm_up
 from mmppl.inference.training.callbacks import Callbacks
 from mmppl.inference.training.checkpoints import check_weights
-from mmppl.inference.training.checksums import digesting
 from mmppl.inference.training.fitted import Fitted
-from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.history import History
 from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.inference.training.loop import Loop
+from mmppl.inference.training.moments import Statistics
+from mmppl.inference.training.prepared import prepared
 from mmppl.inference.training.processes import check_one_process
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.resuming import check_data, check_same, losses_of
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
+from mmppl.inference.training.scratch import Scratch
 from mmppl.inference.training.settings import Settings, TrainingSettings
 from mmppl.inference.training.short_run import warn_of_biased_chains
 from mmppl.inference.training.standardization import standardization
@@ -40,7 +43,7 @@ __all__ = ["fit"]
 @checked(data=ANYTHING, validation=ANYTHING, callbacks=ANYTHING)
 def fit(
     program: Program,
-    data: Batch | Mapping[str, Any],
+    data: Batch | Mapping[str, Any] | Dataset | RowSource,
     *,
     validation: Any = None,
     callbacks: Iterable[Any] = (),
@@ -61,12 +64,14 @@ def fit(
     Arguments:
         program: What to fit. A published system starts from weights drawn from ``seed``; a user-defined program from
             the weights its networks have.
-        data: The training data, a batch or arrays by name, of numpy or any host; modalities may be missing, but not all
-            of a row.
+        data: The training data: a batch or arrays by name, of numpy or any host; a data set, whose training part is
+            taken; or a source of rows, see :class:`~mmppl.data.RowSource`, that need not fit into memory: it is read
+            once before the first step, to be checked, and read ahead by a thread in each epoch. Modalities may be
+            missing, but not all of a row.
         validation: Data held out, on which the objective is evaluated after each epoch: a batch or arrays by name, a
-            data set, whose test part is taken, or the share of the rows to hold out, in (0, 1), drawn by the seed.
-            Networks of torch are in evaluation mode, the noise is the same in every epoch, and a beta that warms up is
-            what it ends at. The history has it behind ``validation.``.
+            data set, whose test part is taken, a source of rows, or the share of the rows to hold out, in (0, 1), drawn
+            by the seed. Networks of torch are in evaluation mode, the noise is the same in every epoch, and a beta that
+            warms up is what it ends at. The history has it behind ``validation.``.
         callbacks: Objects with some of the methods of :class:`~mmppl.inference.Callback`.
         out: Run folder, saved after every epoch; while the fit goes on no other can write there.
         resume: Whether to go on with the run in ``out``, bit for bit on the same machine: with the same data, which the
@@ -95,17 +100,17 @@ def fit(
             watched: its loss lacks the normalizer.
 
     Raises:
-        ModalityError, DataError: If the data do not fit the program.
+        ModalityError, DataError: If the data do not fit the program, or a source fails: the error has the row's place.
         OptionError: If a setting is unknown or out of range, an optimizer, schedule or callback is none, early stopping
-            has no validation data, a stage would train no parameter, or the process is one of several that torchrun
-            started.
+            has no validation data, a stage would train no parameter, there are fewer devices, or they do not divide
+            the rows of a step, or the process is one of several that torchrun started and devices are not as many.
         ObjectiveError: If an objective needs more modalities, or the guide of a user-defined program looks at what an
             objective of several terms hides.
         RunError: If ``out`` exists, is not this run or is being written by another process, if the data are others, or
             if a save fails, as on a full disk; then its ``fitted`` holds what could not be saved.
         OutOfMemoryError: If memory does not suffice.
         TrainingError: If a loss, gradient or weight is not finite; its ``fitted`` holds the last good state, which is
-            also what the run folder keeps.
+            also what the run folder keeps. If one of several processes ends before its time.
 
     Warns:
         TrainingWarning: If a warm-up of beta is longer than its stage; if units of the data differ by more than 100 and
@@ -126,31 +131,25 @@ def fit(
     how, calls = Settings.of(settings), Callbacks(callbacks)
     if how.early_stopping is not None and validation is None:
         raise OptionError("Expected validation= with early_stopping=, such as validation=0.1; got none.")
-    check_one_process()
-    data = program.taken(data)
-    program = program.for_elements_of(data)
-    data = data.validate(program.modalities)
-    data, held, about_held = hold_out(validation, data, program.modalities, how.seed, program.covariates)
-    for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
-        objective.check(data.modalities)
+    check_one_process(how.devices, program.ppl.host.TRAINS_IN_PLACE)
+    program, ready = prepared(program, data, validation, how.seed)
+    data = ready.data
     batch_size = min(how.batch_size, len(data))
+    how.check_divides(batch_size)
     how = how.with_epochs(len(data) // batch_size)
     plan = _plan(program.stages, epochs := how.epochs or 0)
-    host, label = program.ppl.host, _label(data)
-    for part in (data, held):
-        if part is not None:
-            host.check_numbers(part)
+    host, label = program.ppl.host, ready.label
     run = about = found = digest = progress_made = None
     if out is not None:
         run = Run(out)
         program.check_options_can_be_saved()
         calls.state()
-        digest = digesting(data)
+        digest = ready.digesting()
         about = RunInfo(
             **program.about(),
             objectives=[repr(stage.objective or program.objective) for stage in program.stages],
             label=None if label is None else label.tolist(),
-            validation=about_held,
+            validation=ready.about_held,
             more=dict(info or {}),
             **how.record(batch_size),
         )
@@ -158,18 +157,26 @@ def fit(
         raise OptionError("resume needs out=, the run folder.")
     with host.fitting(), ExitStack() as stack:
         snapshot, done, history = None, 0, History()
+        first_process = True
+        if how.devices > 1:
+            first_process = stack.enter_context(host.processes(how.devices)) == 0
+        if not first_process:  # it writes nothing, and is not seen
+            calls, progress = Callbacks(()), False
         if run and about and resume:
             found = run.info()
             check_same(found, about)
-            stack.enter_context(run.writing())
+            if first_process:
+                stack.enter_context(run.writing())
             snapshot, progress_made = run.state() or (None, None)
             done = 0 if progress_made is None else progress_made.epoch
-        elif run:
+        elif run and first_process:
             run.check_free(force=force)
         program = _within(program.fresh(how.seed), epochs * (len(data) // batch_size))
         plan = [(program.own(stage), number) for stage, number in plan]
         stack.enter_context(asked_by(f"a step of '{program.name}' with {batch_size} rows (batch_size)"))
         own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
+        if how.devices > 1:
+            own["devices"] = how.devices
         trainer = host.Trainer(program, data[:batch_size], **own, optimizer=how.optimizer)
         first = trainer.weights()
         for stage, _ in plan:
@@ -182,21 +189,27 @@ def fit(
                 trainer.begin(stage, 1, how.schedule)  # refuses what the host cannot run, before a folder is made
         if program.rebuild is None and not resume:
             check_no_leakage(Fitted(program, first, label=label), data)
-        if run and about and digest:
+        if run and found and not first_process:
+            history = History(run.history(progress_made) if progress_made else ())
+        elif run and about and digest:
             about = replace(about, data_digest=digest())
             if found:
                 check_data(found, digest())
                 history = History(run.go_back(progress_made))
         if snapshot is not None:
-            calls.load(snapshot, str(out))
+            if first_process:
+                calls.load(snapshot, str(out))
         elif done == 0:
-            _warn_before(program, plan, data, batch_size, first)
-            trainer.assign(standardization(data, program.modalities, first, program.covariates))
+            statistics = Statistics(data, program.modalities, program.covariates)
+            _warn_before(program, plan, statistics, batch_size, first)
+            trainer.assign(standardization(statistics, first))
+        if not first_process:
+            run = None
         if run and about and not resume:
             stack.enter_context(run.writing())
             run.create(about, force=force)
         bar = stack.enter_context(tqdm(total=epochs, initial=done, disable=not progress, unit="epoch"))
-        loop = Loop(program, trainer, data, held, batch_size, how, history, calls, run, bar, label)
+        loop = Loop(program, trainer, ready, batch_size, how, history, calls, run, bar, Scratch(run, stack))
         stack.callback(loop.end)
         for stage, number in plan:
             rule = loop.rule_of(stage)
@@ -225,15 +238,16 @@ fit.__signature__ = _signature(fit)  # type: ignore[attr-defined]
 
 
 def _warn_before(
-    program: Program, plan: list[tuple[Stage, int]], data: Batch, size: int, weights: Iterable[str]
+    program: Program, plan: list[tuple[Stage, int]], statistics: Statistics, size: int, weights: Iterable[str]
 ) -> None:
     """Warns of what the settings will not do, before the first step."""
+    data = statistics.data
     for stage, number in plan:
         objective = stage.objective or program.objective
         warn_of_warm_up(objective, stage.name, number * (len(data) // size))
         warn_of_cost(objective, stage.name, len(data.modalities))
     if program.rebuild is None:
-        warn_of_units(data, program.modalities, weights)
+        warn_of_units(statistics, weights)
 
 
 def _within(program: Program, steps: int) -> Program:
@@ -244,10 +258,6 @@ def _within(program: Program, steps: int) -> Program:
     objective = copy.copy(program.objective)
     objective.beta = beta.within(steps)
     return replace(program, objective=objective)
-
-
-def _label(data: Batch) -> np.ndarray | None:
-    return None if data.label is None else np.asarray(data.label[:1])
 
 
 def _plan(stages: tuple[Stage, ...], epochs: int) -> list[tuple[Stage, int]]:

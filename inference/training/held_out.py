@@ -7,28 +7,31 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch, Modality
-from mmppl.covariates import Covariate, as_known
-from mmppl.data.arrays import taken
+from mmppl.covariates import Covariate
 from mmppl.data.dataset import Dataset, split_rows
+from mmppl.data.rows import Rows, rows_or_batch
 from mmppl.errors import OptionError
 from mmppl.inference.training.checksums import data_digest
+from mmppl.inference.training.moments import in_blocks
 
-__all__ = ["even_blocks", "hold_out", "weighted_mean"]
+__all__ = ["even_blocks", "hold_out", "weighted_mean", "weights_of"]
 
 
 def hold_out(
     validation: Any,
-    data: Batch,
+    data: Any,
     modalities: Mapping[str, Modality],
     seed: int,
     covariates: Mapping[str, Covariate] | None = None,
-) -> tuple[Batch, Batch | None, dict[str, Any] | None]:
+) -> tuple[Any, Any, dict[str, Any] | None]:
     """The rows to train on, those that are held out, and the latter in the words of a run folder.
+
+    Rows of a source are not read: those held out have no digest yet.
 
     Arguments:
         validation: None; a share of the rows in (0, 1), which are drawn by the seed; or other data: a batch, arrays by
-            name, or a data set, whose test part is taken.
-        data: The data of the fit.
+            name, a data set, whose test part is taken, or a source of rows.
+        data: The data of the fit, a batch or rows of a source.
         modalities: What the modalities are.
         seed: Random seed.
         covariates: What the covariates are.
@@ -57,15 +60,19 @@ def hold_out(
         if not len(train):
             raise OptionError(f"Expected validation={share!r} to leave rows to train on; it takes all {len(data)}.")
         # In the order that they had.
-        return data[np.sort(train)], data[np.sort(held)], {"share": float(share)}
-    own = validation.test if isinstance(validation, Dataset) else validation
-    held_out = as_known(taken(own, modalities), covariates or {}).validate(modalities)
+        parts = (np.sort(train), np.sort(held))
+        first, second = (data.part(rows) if isinstance(data, Rows) else data[rows] for rows in parts)
+        return first, second, {"share": float(share)}
+    own = rows_or_batch(validation.test if isinstance(validation, Dataset) else validation, modalities, covariates)
+    if isinstance(own, Rows):
+        return data, own, None
+    held_out = own.validate(modalities)
     if not len(held_out):
         raise OptionError("Expected validation data with rows; got none.")
     return data, held_out, data_digest(held_out)
 
 
-def even_blocks(data: Batch, size: int) -> Iterator[Batch]:
+def even_blocks(data: Batch | Rows, size: int) -> Iterator[Batch]:
     """All rows in their order, each once, in blocks of at most ``size`` and, if there is a way, of one shape.
 
     A host compiles a program for every shape. Where no number of blocks up to twice the least one divides the rows, the
@@ -78,16 +85,29 @@ def even_blocks(data: Batch, size: int) -> Iterator[Batch]:
     least = -(-len(data) // size)
     number = next((n for n in range(least, 2 * least + 1) if len(data) % n == 0), None)
     step = size if number is None else len(data) // number
-    return (data[start : start + step] for start in range(0, len(data), step))
+    return in_blocks(data, step)
 
 
-def weighted_mean(records: Sequence[Mapping[str, float]], blocks: Sequence[Batch]) -> dict[str, float]:
-    """Means over all rows of records of blocks: of a modality's log likelihood, over the rows that have it."""
+def weights_of(record: Mapping[str, float], block: Batch) -> dict[str, float]:
+    """Rows that each number of a block's record is a mean over: of a modality's log likelihood those that have it."""
+    out = {}
+    for name in record:
+        modality = name.removeprefix("log_lik.")
+        has = name != modality and modality in block.values
+        out[name] = float(np.sum(block.present[modality]) if has else len(block))
+    return out
+
+
+def weighted_mean(records: Sequence[Mapping[str, float]], weights: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over all rows of records of blocks, by their weights.
+
+    Example:
+        >>> weighted_mean([{"loss": 1.0}, {"loss": 4.0}], [{"loss": 2.0}, {"loss": 1.0}])
+        {'loss': 2.0}
+    """
     out = {}
     for name in records[0]:
-        modality = name.removeprefix("log_lik.")
-        has = name != modality and modality in blocks[0].values
-        weight = [float(np.sum(b.present[modality]) if has else len(b)) for b in blocks]
+        weight = [of_block[name] for of_block in weights]
         total = sum(weight)
         out[name] = sum(w * r[name] for w, r in zip(weight, records, strict=True) if w) / total if total else 0.0
     return out

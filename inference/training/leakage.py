@@ -4,6 +4,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
+from mmppl.data.rows import Rows
 from mmppl.errors import ObjectiveError
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
@@ -11,7 +12,7 @@ from mmppl.inference.training.program import Program
 __all__ = ["check_no_leakage"]
 
 
-def check_no_leakage(fitted: Fitted, data: Batch) -> None:
+def check_no_leakage(fitted: Fitted, data: Batch | Rows) -> None:
     """Raises if the guide's draws change with values that are not present.
 
     An objective of several terms shows the guide one array of values under several masks, so that each network runs
@@ -47,7 +48,7 @@ def check_no_leakage(fitted: Fitted, data: Batch) -> None:
             )
 
 
-def _several_terms(program: Program, data: Batch) -> bool:
+def _several_terms(program: Program, data: Batch | Rows) -> bool:
     """Tells whether any stage's objective asks the guide about more than one subset."""
     objectives = [program.objective, *(stage.objective for stage in program.stages if stage.objective)]
     rng, like = np.random.default_rng(0), np.zeros(())

@@ -9,16 +9,19 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.data import minibatches
+from mmppl.data.rows import Rows
 from mmppl.errors import TrainingError, TrainingWarning
 from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
 from mmppl.inference.training.checkpoints import check_weights, save
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
-from mmppl.inference.training.held_out import even_blocks, weighted_mean
+from mmppl.inference.training.held_out import even_blocks, weighted_mean, weights_of
 from mmppl.inference.training.history import History
+from mmppl.inference.training.prepared import Prepared
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.resuming import BEST, LOSS, restore
 from mmppl.inference.training.run_folder import Run
+from mmppl.inference.training.scratch import Scratch, some_of
 from mmppl.inference.training.settings import Settings
 from mmppl.warn import warn
 
@@ -34,18 +37,18 @@ class Loop:
         self,
         program: Program,
         trainer: Any,
-        data: Batch,
-        held: Batch | None,
+        data: Prepared,
         size: int,
         how: Settings,
         history: History,
         calls: Callbacks,
         run: Run | None,
         bar: Any,
-        label: np.ndarray | None,
+        scratch: Scratch,
     ):
-        self.program, self.trainer, self.data, self.held, self.size = program, trainer, data, held, size
-        self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, label
+        self.program, self.trainer, self.data, self.held, self.size = program, trainer, data.data, data.held, size
+        self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, data.label
+        self.scratch = scratch
         self.first = self.good = trainer.weights()
         self.waiting = False  # for the first step of a stage, which is compiled
         self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
@@ -74,19 +77,17 @@ class Loop:
             self._call("on_stage", {})
         seen, held = self.data, self.held
         if stage.encode is not None:
-            seen = trainer.encode(stage.encode, self.data, self.size)
-            held = None if held is None else trainer.encode(stage.encode, held, self.size)
+            seen = self.scratch.encoded(trainer, stage, self.data, self.size)
+            held = None if held is None else self.scratch.encoded(trainer, stage, held, self.size)
         if stage.initialize is not None:
-            trainer.assign(stage.initialize(seen))
+            trainer.assign(stage.initialize(some_of(seen)))
         if not stage.cache:
             seen, held = self.data, self.held
-        blocks = [] if held is None else list(even_blocks(held, self.size))
         over = len(losses) == number or bool(rule and rule.ended(losses))
         while not over:
             record = self._epoch(seen)
-            if blocks:
-                parts = [trainer.held_out(rows, n) for n, rows in enumerate(blocks)]
-                record |= {f"validation.{name}": value for name, value in weighted_mean(parts, blocks).items()}
+            if held is not None:
+                record |= self._held_out(held)
             if stage.measure is not None:
                 record |= trainer.measure(stage.measure, seen[:MEASURED], 0)
             self.epoch += 1
@@ -124,7 +125,15 @@ class Loop:
         )
         return None
 
-    def _epoch(self, data: Batch) -> dict[str, Any]:
+    def _held_out(self, data: Batch | Rows) -> dict[str, float]:
+        """Means over the rows held out of what the objective records of them."""
+        records, weights = [], []
+        for number, rows in enumerate(even_blocks(data, self.size)):
+            records.append(self.trainer.held_out(rows, number))
+            weights.append(weights_of(records[-1], rows))
+        return {f"validation.{name}": value for name, value in weighted_mean(records, weights).items()}
+
+    def _epoch(self, data: Batch | Rows) -> dict[str, Any]:
         """Takes the steps of an epoch; means of what they record."""
         start, records = time.perf_counter(), []
         listen = self.calls.listen("on_step")

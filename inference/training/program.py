@@ -1,7 +1,7 @@
 """A program: a model and a guide that take a batch, and what it takes to fit them."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -226,7 +226,11 @@ class Program:
 
     def for_elements_of(self, data: Batch) -> "Program":
         """The same program for data that lack single elements, if it is known how to make it: encoders see which."""
-        partly = [n for n, m in self.modalities.items() if n in data.values and not m.partial and _lacks(data, n)]
+        return self.for_partial([n for n, m in self.modalities.items() if n in data.values and _lacks(data, n)])
+
+    def for_partial(self, names: Iterable[str]) -> "Program":
+        """The same program for modalities of which single elements are missing, if it is known how to make it."""
+        partly = [n for n in names if not self.modalities[n].partial]
         if self.rebuild is None or not partly:
             return self
         modalities = {n: replace(m, partial=True) if n in partly else m for n, m in self.modalities.items()}

@@ -18,7 +18,17 @@ from safetensors.numpy import save
 
 from mmppl.errors import RunError
 from mmppl.inference.training import checksums
-from mmppl.inference.training.durable import add_line, is_part, make_folder, parts_of, remove, write_whole
+from mmppl.inference.training.durable import (
+    add_line,
+    folders_of,
+    is_part,
+    make_folder,
+    part_of,
+    parts_of,
+    remove,
+    remove_folder,
+    write_whole,
+)
 from mmppl.inference.training.run_info import FORMAT, Progress, RunInfo
 from mmppl.inference.training.writer_lock import LOCK, writer
 
@@ -27,6 +37,7 @@ __all__ = ["CARD", "FORMAT", "Run", "is_card"]
 INFO, WEIGHTS, STATE, METRICS = "run.json", "params.safetensors", "state/state.safetensors", "metrics.jsonl"
 # What commands put beside them; all that --force may remove.
 CARD = "README.md"
+SCRATCH = "scratch"  # large arrays of a fit that goes on, never resumed from
 OWN = (WEIGHTS, STATE, METRICS, "evaluation.json", "diagnosis.json", "posterior.nc", "report.html", CARD, INFO)
 CARD_BEGINS = "---\nlibrary_name: mmppl\n"
 HEADER = ("format", "run", "progress")
@@ -56,7 +67,19 @@ class Run:
             for name in (INFO, WEIGHTS, STATE, METRICS):
                 for part in parts_of(self.path / name):
                     remove(part)
+            for folder in folders_of(self.path / SCRATCH):
+                remove_folder(folder)
             yield
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder beside the run's files for what only this writer needs, within; one that is killed leaves it."""
+        folder = part_of(self.path / SCRATCH)
+        make_folder(folder)
+        try:
+            yield folder
+        finally:
+            remove_folder(folder)
 
     def check_free(self, *, force: bool = False) -> None:
         """Raises if :meth:`create` would."""

@@ -18,6 +18,7 @@ NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "batch_size": (Integral, "to be a whole number, batch_size >= 1", lambda x: x >= 1),
     "learning_rate": (Real, "to be a finite number, learning_rate > 0 and at most 1e30", lambda x: 0 < x <= 1e30),
     "seed": (Integral, "to be a whole number, seed >= 0", lambda x: x >= 0),
+    "devices": (Integral, "(--devices) to be a whole number, devices >= 1", lambda x: x >= 1),
     "ema": (Real, "to be a number, 0 <= ema < 1", lambda x: 0 <= x < 1),
     "clip": (Real, "to be None or a finite number, clip > 0", lambda x: x > 0),
 }
@@ -39,6 +40,7 @@ class TrainingSettings(TypedDict, total=False):
     optimizer: Any
     schedule: Any
     early_stopping: int | EarlyStopping | None
+    devices: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Settings:
     optimizer: Any = None
     schedule: Any = None
     early_stopping: int | EarlyStopping | None = None
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for name, (kind, wanted, holds) in NUMBERS.items():
@@ -102,6 +105,13 @@ class Settings:
         """
         return self if self.epochs else replace(self, epochs=min(max(EPOCHS, -(-STEPS // steps)), MOST))
 
+    def check_divides(self, batch_size: int) -> None:
+        """Raises :class:`OptionError` if the rows of a step cannot be divided among the devices."""
+        if batch_size % self.devices:
+            raise OptionError(
+                f"Expected a batch_size that devices={self.devices} (--devices) divide; got batch_size={batch_size}."
+            )
+
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Settings":
         """Settings of keywords.
@@ -118,7 +128,8 @@ class Settings:
     def record(self, batch_size: int) -> dict[str, Any]:
         """Values for a run folder: what is no number or text, by its description."""
         stop = self.early_stopping
-        out = {field.name: getattr(self, field.name) for field in fields(self)} | {"batch_size": batch_size}
+        own = (field.name for field in fields(self) if field.name != "devices")  # a run is the same on any number
+        out = {name: getattr(self, name) for name in own} | {"batch_size": batch_size}
         named = out["schedule"] if isinstance(out["schedule"], str) else described(out["schedule"])
         optimizer = None if out["optimizer"] is None else described(out["optimizer"])
         stopping = stop.as_dict() if isinstance(stop, EarlyStopping) else None

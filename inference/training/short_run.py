@@ -1,6 +1,7 @@
 """Check that short-run chains of an energy-tilted prior reach it."""
 
 from mmppl.batch import Batch
+from mmppl.data.rows import Rows
 from mmppl.errors import TrainingWarning
 from mmppl.inference.training.fitted import Fitted
 from mmppl.warn import warn
@@ -8,7 +9,7 @@ from mmppl.warn import warn
 __all__ = ["warn_of_biased_chains"]
 
 
-def warn_of_biased_chains(fitted: Fitted, data: Batch) -> None:
+def warn_of_biased_chains(fitted: Fitted, data: Batch | Rows) -> None:
     """Warns where the chains by which an energy-tilted prior has learned end before they reach it.
 
     Chains kept in a buffer are not looked at: they go on from gradient to gradient. The check is by importance weights

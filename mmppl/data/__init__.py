@@ -13,6 +13,8 @@ from mmppl.data.mudata_objects import from_mudata, to_mudata
 from mmppl.data.npz import read_npz, write_npz
 from mmppl.data.pandas_frames import from_pandas, to_pandas
 from mmppl.data.patch_masks import patch_masks, restored, with_labels, with_masks
+from mmppl.data.row_files import RowFiles, open_rows, write_rows
+from mmppl.data.row_source import RowSource
 from mmppl.data.xarray_datasets import from_xarray, to_xarray
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "LabelledMixture",
     "LinearGaussian",
     "MixtureViews",
+    "RowFiles",
+    "RowSource",
     "Vocabulary",
     "blocks",
     "from_anndata",
@@ -29,6 +33,7 @@ __all__ = [
     "hide",
     "load",
     "minibatches",
+    "open_rows",
     "patch_masks",
     "read_npz",
     "restored",
@@ -39,4 +44,5 @@ __all__ = [
     "with_labels",
     "with_masks",
     "write_npz",
+    "write_rows",
 ]

@@ -5,18 +5,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.checks import at_least, checked
+from mmppl.checks import ANYTHING, at_least, checked
+from mmppl.data.reading_ahead import read_ahead
+from mmppl.data.rows import Rows
 from mmppl.errors import OptionError
 
 __all__ = ["blocks", "minibatches"]
 
 
-@checked(size=at_least(1), epoch=at_least(0))
-def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bool = True) -> Iterator[Batch]:
+@checked(batch=ANYTHING, size=at_least(1), epoch=at_least(0))
+def minibatches(batch: Batch | Rows, size: int, *, seed: int, epoch: int, drop_last: bool = True) -> Iterator[Batch]:
     """The rows of a batch in a random order, ``size`` at a time.
 
     The order depends on ``(seed, epoch)`` and the number of rows alone, so that training resumed at an epoch sees
-    what the uninterrupted run would have seen.
+    what the uninterrupted run would have seen. Rows of a source are read ahead by a thread.
 
     Arguments:
         batch: Data of N rows.
@@ -37,9 +39,11 @@ def minibatches(batch: Batch, size: int, *, seed: int, epoch: int, drop_last: bo
         raise OptionError(f"Expected a minibatch size in [1, {len(batch)}], the number of rows; got {size}.")
     if seed < 0 or epoch < 0:
         raise OptionError(f"Expected a seed and an epoch that are not negative; got seed={seed}, epoch={epoch}.")
-    order = np.random.default_rng([seed, epoch]).permutation(len(batch))
+    places = np.arange(len(batch), dtype=np.int32 if len(batch) < 2**31 else np.int64)
+    order = np.random.default_rng([seed, epoch]).permutation(places)
     stop = len(order) - len(order) % size if drop_last else len(order)
-    return (batch[order[start : start + size]] for start in range(0, stop, size))
+    found = (batch[order[start : start + size]] for start in range(0, stop, size))
+    return read_ahead(found) if isinstance(batch, Rows) else found
 
 
 @checked(size=at_least(1))

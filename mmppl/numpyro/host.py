@@ -22,6 +22,7 @@ from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.chains import JOINT, chains
 from mmppl.numpyro.compiling import compiled, random_key
+from mmppl.numpyro.devices import Devices
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
@@ -67,6 +68,7 @@ __all__ = [
     "outside",
     "param",
     "places",
+    "processes",
     "log_densities",
     "random",
     "refine",
@@ -84,6 +86,16 @@ sample, param, factor, scale = numpyro.sample, numpyro.param, numpyro.factor, ha
 def fitting() -> AbstractContextManager[None]:
     """A context for a fit; JAX has no settings of gradients."""
     return nullcontext()
+
+
+def processes(number: int) -> AbstractContextManager[int]:
+    """The one process that has all devices, the first.
+
+    Raises:
+        OptionError: If JAX has fewer devices.
+    """
+    Devices(number)
+    return nullcontext(0)
 
 
 def random() -> Any:

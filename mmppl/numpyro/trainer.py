@@ -16,6 +16,7 @@ from mmppl.inference.training.schedules import decay
 from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
+from mmppl.numpyro.devices import Devices
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.seeded import seeded, threefry
@@ -120,8 +121,9 @@ class Trainer:
         clip: float | None,
         ema: float,
         optimizer: Any = None,
+        devices: int = 1,
     ):
-        self.program, self.rate, self.clip = program, learning_rate, clip
+        self.program, self.rate, self.clip, self.devices = program, learning_rate, clip, Devices(devices)
         self.ema = self.own_ema = ema
         check_amortized(program.guide, as_batch(batch))
         key, first = jax.random.split(random_key(seed))
@@ -140,7 +142,8 @@ class Trainer:
     @state.setter
     def state(self, new: _State) -> None:
         leaves, self._structure = jax.tree.flatten(new)
-        self._leaves = [jnp.array(leaf, copy=True) for leaf in leaves]  # a step destroys what it is given
+        # A step destroys what it is given.
+        self._leaves = self.devices.copied([jnp.array(leaf, copy=True) for leaf in leaves])
 
     def moved(self, stage: Any) -> list[str]:
         """The parameters that a stage moves, by the host's names."""
@@ -181,8 +184,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        plain = batch.for_hosts()
-        self._leaves, record, finite = self._step(self._leaves, plain)
+        self._leaves, record, finite = self._step(self._leaves, self.devices.rows(batch.for_hosts()))
         return bool(finite), {name: float(value) for name, value in record.items()}
 
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:
@@ -196,8 +198,8 @@ class Trainer:
 
         key = "held out", objective, *pair, structure, jnp.result_type(float)
         run = _reused(self.program, key, lambda: compiled(record))
-        plain = batch.for_hosts()
-        return {n: float(x) for n, x in run(self._leaves, random_key(number), plain).items()}
+        key, rows = self.devices.copied(random_key(number)), self.devices.rows(batch.for_hosts())
+        return {n: float(x) for n, x in run(self._leaves, key, rows).items()}
 
     def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
         """Means over the rows of what ``fn`` tells of them, with the weights that are kept."""
@@ -208,7 +210,8 @@ class Trainer:
             return jax.tree.map(jnp.mean, given(seeded(fn, key), data=v)(batch))
 
         run = _reused(self.program, ("measure", fn), lambda: compiled(measured))
-        return {n: float(x) for n, x in run(values, random_key(number), as_batch(batch)).items()}
+        key, rows = self.devices.copied(random_key(number)), self.devices.rows(as_batch(batch))
+        return {n: float(x) for n, x in run(values, key, rows).items()}
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
@@ -220,7 +223,10 @@ class Trainer:
 
         run = _reused(self.program, ("encode", fn), lambda: compiled(encoded))
         key = wrapped_key(state.key)
-        parts = [jax.tree.map(np.array, dict(run(values, key, as_batch(rows)))) for rows in blocks(data, size)]
+        parts = [
+            jax.tree.map(np.array, dict(run(values, key, self.devices.rows(as_batch(rows)))))
+            for rows in blocks(data, size)
+        ]
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
         return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
@@ -249,7 +255,7 @@ class Trainer:
         """Goes back to a snapshot of the same program and stage."""
         check_arrays(self.snapshot(), snapshot, "the state")
         pairs = zip(sorted(snapshot), self._leaves, strict=True)
-        self._leaves = [like(leaf, snapshot[name]) for name, leaf in pairs]
+        self._leaves = self.devices.copied([like(leaf, snapshot[name]) for name, leaf in pairs])
 
 
 def _stays_finite(new: Any, old: Any) -> jax.Array:

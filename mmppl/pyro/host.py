@@ -38,6 +38,7 @@ from mmppl.pyro.posterior import (
     unconstrained,
 )
 from mmppl.pyro.primitives import as_batch, build, check_numbers
+from mmppl.pyro.processes import processes
 from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
@@ -68,6 +69,7 @@ __all__ = [
     "outside",
     "param",
     "places",
+    "processes",
     "log_densities",
     "random",
     "refine",

@@ -1,5 +1,6 @@
 """Training of programs on Pyro, for :mod:`mmppl.inference`."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
+from mmppl.errors import OptionError
+from mmppl.inference.training.held_out import weights_of
 from mmppl.inference.training.schedules import decay
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
@@ -20,10 +23,15 @@ from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, evaluation
 from mmppl.pyro.optimizers import StageOptimizer, checked_optimizer
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch
+from mmppl.pyro.processes import Together
+from mmppl.pyro.shares import Share
 from mmppl.pyro.threads import alone
 from mmppl.pyro.weights import Store, array, public
 
 __all__ = ["Trainer"]
+
+# Difference of a loss and the sum of its parts, relative to it or to the number of rows, that rounding may make.
+DIVIDED = 1e-4
 
 
 @alone.methods
@@ -44,8 +52,9 @@ class Trainer:
         clip: float | None,
         ema: float,
         optimizer: Any = None,
+        devices: int = 1,
     ):
-        self.program, self.rate, self.clip = program, learning_rate, clip
+        self.program, self.rate, self.clip, self.together = program, learning_rate, clip, Together(devices)
         self.ema = self.own_ema = ema
         self.store = Store()
         check_amortized(program.guide, as_batch(batch))
@@ -85,29 +94,73 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        batch = as_batch(batch)
         networks = [m for network in self.store.networks.values() for m in network.modules()]
         before = Buffers([*networks, *(part for _, part in self.store.parts)])
+        moving = list(self.moving.values())
         with self._training():
+            if not self.taken and self.together.number > 1:
+                self._check_divided(batch, before)
             torch.set_rng_state(self.rng)
             self.optimiser.zero_grad()
-            loss = self.objective.differentiable_loss(*self.pair, batch, step=float(self.taken)) / len(batch)
-            loss.backward()
-            grads = [p.grad for p in self.moving.values() if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(grads)
-            record = {name: float(value) for name, value in self.objective.record.items()}
-            if not (torch.isfinite(loss) and torch.isfinite(norm) and before.stay_finite()):
+            loss, record = self._backward(batch)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
+            if not (math.isfinite(loss) and torch.isfinite(norm) and self._all(before.stay_finite())):
                 before.give_back()
                 return False, record
             if self.clip is not None:
-                torch.nn.utils.clip_grads_with_norm_(list(self.moving.values()), self.clip, norm)
+                torch.nn.utils.clip_grads_with_norm_(moving, self.clip, norm)
             self.optimiser.step(self.taken)
             self.rng = torch.get_rng_state()
         if self.ema:
             average = get_ema_multi_avg_fn(float(decay(self.ema, np.array(float(self.taken)))))
-            average([self.average[name] for name in self.moving], list(self.moving.values()), None)
+            average([self.average[name] for name in self.moving], moving, None)
         self.taken += 1
         return True, record
+
+    def _backward(self, batch: Batch) -> tuple[float, dict[str, float]]:
+        """The loss of each datum, whose gradient parameters then have, and the record."""
+        if self.together.number == 1:
+            loss = self.objective.differentiable_loss(*self.pair, as_batch(batch), step=float(self.taken)) / len(batch)
+            loss.backward()
+            return float(loss.detach()), {name: float(x) for name, x in self.objective.record.items()}
+        own, loss = self._share_of_loss(batch)
+        (loss / len(batch)).backward()  # draws of chains are the same in all processes
+        self.together.add_gradients(list(self.moving.values()))
+        record = {name: float(value) for name, value in self.objective.record.items()}
+        weights = weights_of(record, own)
+        products = [record[name] * weight if weight else 0.0 for name, weight in weights.items()]
+        total, *sums = self.together.add([float(loss.detach()), *products, *weights.values()])
+        parts = zip(record, sums[: len(record)], sums[len(record) :], strict=True)
+        return total / len(batch), {name: float(x / weight) if weight else 0.0 for name, x, weight in parts}
+
+    def _share_of_loss(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
+        """This process's rows, and their part of the loss, with the noise that they have in the whole batch."""
+        rows = self.together.share(len(batch))
+        own = batch[rows]
+        with Share(rows.start, len(own), len(batch)):
+            return own, self.objective.differentiable_loss(*self.pair, as_batch(own), step=float(self.taken))
+
+    def _check_divided(self, batch: Batch, before: Buffers) -> None:
+        """Refuses a program whose rows are not each by themselves: the parts of its loss would not sum up to it."""
+        with torch.no_grad():
+            torch.set_rng_state(self.rng)
+            part = float(self._share_of_loss(batch)[1])
+            before.give_back()
+            torch.set_rng_state(self.rng)
+            whole = float(self.objective.differentiable_loss(*self.pair, as_batch(batch), step=float(self.taken)))
+            before.give_back()
+        total = float(self.together.add([part])[0])
+        if math.isfinite(whole) and abs(total - whole) > DIVIDED * max(abs(whole), len(batch)):
+            raise OptionError(
+                f"Expected a program whose rows are each by themselves, so that they can be divided among devices; got "
+                f"a loss of {whole / len(batch):.6g} for a batch, of {total / len(batch):.6g} for its parts. Latents "
+                "outside the plate of the data, batch normalisation and the like need devices=1; where a number of "
+                "particles or terms is that of the rows of each device, take another batch_size."
+            )
+
+    def _all(self, true: bool) -> bool:
+        """Tells whether it is so in all processes."""
+        return true if self.together.number == 1 else self.together.add([float(not true)])[0] == 0.0
 
     @contextmanager
     def _training(self) -> Iterator[None]:

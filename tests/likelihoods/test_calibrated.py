@@ -8,6 +8,7 @@ from mmppl import Batch, Modality, models, nets
 from mmppl.data.linear_gaussian import LinearGaussian
 from mmppl.errors import ModalityError
 from mmppl.inference import Fitted, Program, fit, generate, log_likelihood
+from mmppl.inference.training.moments import Statistics
 from mmppl.inference.training.standardization import standardization
 from mmppl.likelihoods import discretized_logistic
 
@@ -108,7 +109,7 @@ def test_networks_that_come_fitted_keep_their_units(ppl):
     assert len(centres) == 2
     for value in centres.values():
         np.testing.assert_allclose(value, x["a"].mean(0), rtol=1e-5)
-    again = standardization(other, modalities, fitted.weights)
+    again = standardization(Statistics(other, modalities), fitted.weights)
     assert again == {}
 
 

@@ -10,6 +10,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError, PackageError, TrainingWarning
 from mmppl.inference import Callback, EarlyStopping, History, MLflow, TensorBoard, WeightsAndBiases, fit, objectives
 from mmppl.inference.training.advice import warn_of_cost, warn_of_scales, warn_of_units, warn_of_warm_up
+from mmppl.inference.training.moments import Statistics
 from mmppl.inference.training.settings import Settings, TrainingSettings
 
 
@@ -198,8 +199,8 @@ def test_very_different_units_are_said_where_nothing_standardises():
     data = Batch({"a": rng.normal(size=(50, 2)), "b": 500 * rng.normal(size=(50, 1))})
     modalities = {"a": Modality((2,)), "b": Modality((1,))}
     with pytest.warns(TrainingWarning, match=r"standard deviations from .* \('a'\) to 4\d\d \('b'\)"):
-        warn_of_units(data, modalities, ["a.net.weight"])
-    warn_of_units(data, modalities, ["a.net.weight", "b.encoder.0.centre"])
+        warn_of_units(Statistics(data, modalities), ["a.net.weight"])
+    warn_of_units(Statistics(data, modalities), ["a.net.weight", "b.encoder.0.centre"])
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "laplace"])

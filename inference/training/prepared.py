@@ -1,0 +1,96 @@
+"""Data as a fit takes them: checked, with rows held out, in memory or read as they are needed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from mmppl.batch import Batch
+from mmppl.data.dataset import Dataset
+from mmppl.data.rows import Rows, rows_or_batch
+from mmppl.inference.training.checksums import digesting
+from mmppl.inference.training.held_out import hold_out
+from mmppl.inference.training.program import Program
+from mmppl.inference.training.survey import survey
+
+__all__ = ["Prepared", "prepared"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a fit.
+
+    Arguments:
+        data: The rows to train on.
+        held: The rows held out, if any.
+        about_held: The latter in the words of a run folder.
+        digest: The digest of the rows to train on, where it is known already.
+    """
+
+    data: Batch | Rows
+    held: Batch | Rows | None
+    about_held: dict[str, Any] | None
+    digest: dict[str, Any] | None = None
+
+    @property
+    def label(self) -> np.ndarray | None:
+        """A label of the data, ``(1,)``."""
+        label = self.data.label if isinstance(self.data, Batch) else self.data[:1].label
+        return None if label is None else np.asarray(label[:1])
+
+    def digesting(self) -> Callable[[], dict[str, Any]]:
+        """Begins the digest, where it is not known, and returns what waits for it."""
+        if isinstance(self.data, Batch):
+            return digesting(self.data)
+        return lambda: self.digest or {}
+
+
+def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[Program, Prepared]:
+    """The data of a fit, and the program for what they lack; see :func:`~mmppl.inference.fit`.
+
+    Raises:
+        ModalityError, DataError: If the data do not fit the program.
+        ObjectiveError: If an objective needs more modalities.
+        OptionError: If no such rows can be held out.
+    """
+    found = rows_or_batch(data.train if isinstance(data, Dataset) else data, program.modalities, program.covariates)
+    if isinstance(found, Rows):
+        return _of_source(program, found, validation, seed)
+    program = program.for_elements_of(found)
+    batch = found.validate(program.modalities)
+    batch, held, about = hold_out(validation, batch, program.modalities, seed, program.covariates)
+    check = program.ppl.host.check_numbers
+    _check_objectives(program, batch.modalities)
+    check(batch)
+    if isinstance(held, Rows):
+        about = survey(held, check, partly=False).digest
+    elif held is not None:
+        check(held)
+    return program, Prepared(batch, held, about)
+
+
+def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tuple[Program, Prepared]:
+    """The same of a source, whose rows are read once, those held out too."""
+    check, partly = program.ppl.host.check_numbers, program.rebuild is not None
+    _check_objectives(program, rows.modalities)
+    is_share = isinstance(validation, Real | str | bytes)
+    known = program.covariates
+    train, held, about = hold_out(validation if is_share else None, rows, program.modalities, seed, known)
+    first = survey(train, check, partly=partly)
+    program = program.for_partial(first.partial)
+    if not is_share:
+        _, held, about = hold_out(validation, train, program.modalities, seed, known)
+    if isinstance(held, Rows):
+        second = survey(held, check, partly=partly)
+        program = program.for_partial(second.partial)
+        held, about = held.declared_as(program.modalities), about or second.digest
+    elif held is not None:
+        check(held)
+    return program, Prepared(train.declared_as(program.modalities), held, about, first.digest)
+
+
+def _check_objectives(program: Program, names: tuple[str, ...]) -> None:
+    for objective in (program.objective, *(stage.objective for stage in program.stages if stage.objective)):
+        objective.check(names)

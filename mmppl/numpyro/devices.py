@@ -1,0 +1,51 @@
+"""Placement of a fit on several devices of JAX: rows are divided among them, all else is on each."""
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mmppl.batch import Batch
+from mmppl.errors import OptionError
+
+__all__ = ["Devices"]
+
+ROWS = "rows"
+
+
+class Devices:
+    """A mesh over the rows of a batch; with one device everything is as JAX places it.
+
+    Arguments:
+        number: Number of devices, the first that JAX has.
+
+    Raises:
+        OptionError: If JAX has fewer.
+
+    References:
+        Distributed arrays and automatic parallelization, https://docs.jax.dev/en/latest/notebooks/
+        Distributed_arrays_and_automatic_parallelization.html
+    """
+
+    def __init__(self, number: int):
+        self.number = number
+        if number == 1:
+            return
+        found = jax.local_devices()
+        if number > len(found):
+            raise OptionError(
+                f"Expected devices (--devices) of at most {len(found)}, as JAX has here; got {number}. On a CPU set "
+                f"XLA_FLAGS=--xla_force_host_platform_device_count={number} before JAX starts."
+            )
+        mesh = Mesh(found[:number], (ROWS,))
+        self.divided, self.everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((ROWS,), ()))
+
+    def copied(self, tree: Any) -> Any:
+        """The arrays on every device."""
+        return tree if self.number == 1 else jax.device_put(tree, self.everywhere)
+
+    def rows(self, batch: Batch) -> Batch:
+        """A batch whose rows are divided; on every device where their number does not divide, as of a last block."""
+        if self.number == 1:
+            return batch
+        return jax.device_put(batch, self.everywhere if len(batch) % self.number else self.divided)
