@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from mmppl.errors import OptionError, TrainingError
-from mmppl.inference.threads import unwarned
+from mmppl.inference.threads import ignored_warnings
 
 __all__ = ["Together", "processes"]
 
@@ -138,7 +138,7 @@ class _Forked:
         sys.stderr.flush()
         for rank in range(1, number):
             read, write = os.pipe()
-            with unwarned():  # of threads in this process: of ours none runs, of others none is needed
+            with ignored_warnings():  # of threads in this process: of ours none runs, of others none is needed
                 child = os.fork()
             if not child:
                 os.close(read)
