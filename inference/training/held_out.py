@@ -11,9 +11,10 @@ from mmppl.covariates import Covariate, as_known
 from mmppl.data.arrays import taken
 from mmppl.data.dataset import Dataset, split_rows
 from mmppl.errors import OptionError
+from mmppl.inference.objectives.leave_one_out import CONDITIONAL
 from mmppl.inference.training.checksums import data_digest
 
-__all__ = ["even_blocks", "hold_out", "weighted_mean"]
+__all__ = ["conditional_mean", "even_blocks", "hold_out", "weighted_mean"]
 
 
 def hold_out(
@@ -79,6 +80,20 @@ def even_blocks(data: Batch, size: int) -> Iterator[Batch]:
     number = next((n for n in range(least, 2 * least + 1) if len(data) % n == 0), None)
     step = size if number is None else len(data) // number
     return (data[start : start + step] for start in range(0, len(data), step))
+
+
+def conditional_mean(records: Sequence[Mapping[str, float]], blocks: Sequence[Batch]) -> dict[str, float]:
+    """Means over all rows of bounds of a modality given the others, over the rows that have it and another one."""
+    out = {}
+    for name in records[0]:
+        own = name.removeprefix(CONDITIONAL)
+        weight = []
+        for block in blocks:
+            others = [np.asarray(mask) for other, mask in block.present.items() if other != own]
+            weight.append(float((np.asarray(block.present[own]) & np.any(others, axis=0)).sum()))
+        if sum(weight):
+            out[name] = sum(w * r[name] for w, r in zip(weight, records, strict=True) if w) / sum(weight)
+    return out
 
 
 def weighted_mean(records: Sequence[Mapping[str, float]], blocks: Sequence[Batch]) -> dict[str, float]:

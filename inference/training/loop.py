@@ -9,12 +9,12 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.data import minibatches
-from mmppl.errors import TrainingError, TrainingWarning
+from mmppl.errors import ModalityError, ObjectiveError, TrainingError, TrainingWarning
 from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
 from mmppl.inference.training.checkpoints import check_weights, save
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
-from mmppl.inference.training.held_out import even_blocks, weighted_mean
+from mmppl.inference.training.held_out import conditional_mean, even_blocks, weighted_mean
 from mmppl.inference.training.history import History
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.resuming import BEST, LOSS, restore
@@ -47,6 +47,7 @@ class Loop:
         self.program, self.trainer, self.data, self.held, self.size = program, trainer, data, held, size
         self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, label
         self.first = self.good = trainer.weights()
+        self.bounds_others = True
         self.waiting = False  # for the first step of a stage, which is compiled
         self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
 
@@ -86,7 +87,8 @@ class Loop:
             record = self._epoch(seen)
             if blocks:
                 parts = [trainer.held_out(rows, n) for n, rows in enumerate(blocks)]
-                record |= {f"validation.{name}": value for name, value in weighted_mean(parts, blocks).items()}
+                found = weighted_mean(parts, blocks) | self._conditional()
+                record |= {f"validation.{name}": value for name, value in found.items()}
             if stage.measure is not None:
                 record |= trainer.measure(stage.measure, seen[:MEASURED], 0)
             self.epoch += 1
@@ -99,6 +101,20 @@ class Loop:
                     restore(trainer, best, self.run)
                 trainer.finish()
             self._end_epoch(stage, record, {} if over or not best else best)
+
+    def _conditional(self) -> dict[str, float]:
+        """Bounds of held-out modalities given the others, where the guide has a density that takes no integration."""
+        program = self.program
+        several = self.held is not None and len(self.held.modalities) > 1
+        if not several or not program.density or program.ode_density or not self.bounds_others:
+            return {}
+        blocks = list(even_blocks(self.held, self.size))  # type: ignore[arg-type]
+        try:
+            return conditional_mean([self.trainer.conditional(rows, n) for n, rows in enumerate(blocks)], blocks)
+        except (ObjectiveError, ModalityError) as error:
+            self.bounds_others = False
+            warn(f"Held-out bounds of modalities given the others are left out. {error}", TrainingWarning)
+            return {}
 
     def end(self) -> None:
         """Tells callbacks that the fit ends."""
