@@ -24,7 +24,7 @@ from mmppl.inference import fit, generate
 RATE, DRAWS = 0.25, 200
 BODY = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 CLASSES = ("species", "island", "sex")
-SYSTEMS = ("mopoe", "mvae", "masked")
+SYSTEMS = ("mopoe", "mvae")
 KEPT, PATH = Path("benchmarks/results/penguins"), Path("docs/results/penguins.md")
 
 

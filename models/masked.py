@@ -109,7 +109,8 @@ def masked(
         raise OptionError(f"Expected mixture=1 with family {family!r}; got {mixture}. Mixtures are of Gaussians.")
     if mixture > 1 and aggregation not in POOLED:
         raise OptionError(f"Expected mixture=1 with aggregation {aggregation!r}; got {mixture}. Choose a learned one.")
-    pooled, specs, coders = aggregation in POOLED, {}, Coders(ppl, modalities, conditions)
+    pooled, coders = aggregation in POOLED, Coders(ppl, modalities, conditions)
+    specs: dict[str, Any] = {}
     for name in modalities:
         specs |= coders.encoder_specs(name, *(hidden, hidden, None) if pooled else (latent_dim, hidden, family))
         specs |= coders.decoder_specs(name, latent_dim + private, hidden)
