@@ -72,7 +72,7 @@ def checked_covariates(given: Any, num: int) -> dict[str, Any]:
     for name, value in given.items():
         check_no_mask(f"covariate '{name}'", value)
         value = np.asarray(value) if isinstance(value, list | tuple) else value
-        shape = getattr(value, "shape", ())
+        shape = tuple(getattr(value, "shape", ()))
         if len(shape) not in (1, 2) or shape[0] != num:
             raise DataError(f"Covariate '{name}': expected an array ({num},), one value for each row; got {shape}.")
         missing = _missing(value)

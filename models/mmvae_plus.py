@@ -68,8 +68,16 @@ def mmvae_plus(
     Raises:
         OptionError: If an option is unknown.
     """
-    sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
-    parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, conditions=conditions, **sizes)
+    parts = SharedPrivate(
+        modalities,
+        ppl,
+        latent_dim=latent_dim,
+        private_dim=private_dim,
+        hidden=hidden,
+        seed=seed,
+        scales=scales,
+        conditions=conditions,
+    )
     latent = latent_prior(parts.coders, prior, latent_dim, posterior=parts.posterior, components=components, seed=seed)
     model = parts.model(latent)
     objective = ppl.MMVAEPlus(particles, strata=strata, beta=beta, gradient=gradient, weights=weights(modalities))

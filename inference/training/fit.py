@@ -71,7 +71,9 @@ def fit(
         validation: Data held out, on which the objective is evaluated after each epoch: a batch or arrays by name, a
             data set, whose test part is taken, a source of rows, or the share of the rows to hold out, in (0, 1), drawn
             by the seed. Networks of torch are in evaluation mode, the noise is the same in every epoch, and a beta that
-            warms up is what it ends at. The history has it behind ``validation.``.
+            warms up is what it ends at. The history has it behind ``validation.``, and beside it
+            ``validation.conditional.<m>``, a bound of log p(x_m | the others) of each modality, where the guide has a
+            density.
         callbacks: Objects with some of the methods of :class:`~mmppl.inference.Callback`.
         out: Run folder, saved after every epoch; while the fit goes on no other can write there.
         resume: Whether to go on with the run in ``out``, bit for bit on the same machine: with the same data, which the

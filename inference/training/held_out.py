@@ -11,10 +11,11 @@ from mmppl.covariates import Covariate
 from mmppl.data.dataset import Dataset, split_rows
 from mmppl.data.rows import Rows, rows_or_batch
 from mmppl.errors import OptionError
+from mmppl.inference.objectives.leave_one_out import CONDITIONAL
 from mmppl.inference.training.checksums import data_digest
 from mmppl.inference.training.moments import in_blocks
 
-__all__ = ["even_blocks", "hold_out", "weighted_mean", "weights_of"]
+__all__ = ["conditional_weights", "even_blocks", "hold_out", "weighted_mean", "weights_of"]
 
 
 def hold_out(
@@ -98,8 +99,18 @@ def weights_of(record: Mapping[str, float], block: Batch) -> dict[str, float]:
     return out
 
 
+def conditional_weights(record: Mapping[str, float], block: Batch) -> dict[str, float]:
+    """Rows that bounds of a modality given the others are means over: those that have it and another one."""
+    out = {}
+    for name in record:
+        own = name.removeprefix(CONDITIONAL)
+        others = [np.asarray(mask) for other, mask in block.present.items() if other != own]
+        out[name] = float((np.asarray(block.present[own]) & np.any(others, axis=0)).sum())
+    return out
+
+
 def weighted_mean(records: Sequence[Mapping[str, float]], weights: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over all rows of records of blocks, by their weights.
+    """Means over all rows of records of blocks, by their weights; 0 where there is no row.
 
     Example:
         >>> weighted_mean([{"loss": 1.0}, {"loss": 4.0}], [{"loss": 2.0}, {"loss": 1.0}])

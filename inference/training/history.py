@@ -17,8 +17,9 @@ class History(list[dict[str, Any]]):
 
     A record has ``epoch``, ``stage``, ``steps`` and ``seconds``, the means of the objective's terms over the epoch's
     steps (``loss`` in nats a datum, ``kl``, ``log_lik.<modality>``), and the same of held-out data behind
-    ``validation.``, where there are any. ``mt_diffusion`` adds estimates of its bound's terms, ``L0`` to ``L3``, on the
-    first 256 rows, by the averaged weights.
+    ``validation.``, where there are any; of those ``conditional.<modality>`` is a bound of its log density given the
+    others of its row, see :class:`~mmppl.inference.objectives.leave_one_out.LeaveOneOut`. ``mt_diffusion`` adds
+    estimates of its bound's terms, ``L0`` to ``L3``, on the first 256 rows, by the averaged weights.
 
     Example:
         >>> history = History([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "validation.loss": 2.5}])

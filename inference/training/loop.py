@@ -10,12 +10,12 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.data import minibatches
 from mmppl.data.rows import Rows
-from mmppl.errors import TrainingError, TrainingWarning
+from mmppl.errors import ModalityError, ObjectiveError, TrainingError, TrainingWarning
 from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
 from mmppl.inference.training.checkpoints import check_weights, save
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
-from mmppl.inference.training.held_out import even_blocks, weighted_mean, weights_of
+from mmppl.inference.training.held_out import conditional_weights, even_blocks, weighted_mean, weights_of
 from mmppl.inference.training.history import History
 from mmppl.inference.training.prepared import Prepared
 from mmppl.inference.training.program import Program, Stage
@@ -50,6 +50,7 @@ class Loop:
         self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, data.label
         self.scratch = scratch
         self.first = self.good = trainer.weights()
+        self.bounds_others = True
         self.waiting = False  # for the first step of a stage, which is compiled
         self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
 
@@ -87,7 +88,7 @@ class Loop:
         while not over:
             record = self._epoch(seen)
             if held is not None:
-                record |= self._held_out(held)
+                record |= self._held_out(held) | self._conditional()
             if stage.measure is not None:
                 record |= trainer.measure(stage.measure, seen[:MEASURED], 0)
             self.epoch += 1
@@ -100,6 +101,29 @@ class Loop:
                     restore(trainer, best, self.run)
                 trainer.finish()
             self._end_epoch(stage, record, {} if over or not best else best)
+
+    def _conditional(self) -> dict[str, float]:
+        """Bounds of held-out modalities given the others, where the guide has a density that takes no integration."""
+        program, held = self.program, self.held
+        if (
+            held is None
+            or len(held.modalities) == 1
+            or not program.density
+            or program.ode_density
+            or not self.bounds_others
+        ):
+            return {}
+        records, weights = [], []
+        try:
+            for number, rows in enumerate(even_blocks(held, self.size)):
+                records.append(self.trainer.conditional(rows, number))
+                weights.append(conditional_weights(records[-1], rows))
+        except (ObjectiveError, ModalityError) as error:
+            self.bounds_others = False
+            warn(f"Held-out bounds of modalities given the others are left out. {error}", TrainingWarning)
+            return {}
+        mean = weighted_mean(records, weights)
+        return {f"validation.{name}": x for name, x in mean.items() if any(weight[name] for weight in weights)}
 
     def end(self) -> None:
         """Tells callbacks that the fit ends."""

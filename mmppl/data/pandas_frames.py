@@ -9,7 +9,7 @@ from mmppl.batch import Batch
 from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
-from mmppl.data.source import Imputation, Source, imputations
+from mmppl.data.source import Imputation, Source, imputations, latent_means
 from mmppl.errors import DataError
 from mmppl.modality import Modality
 
@@ -95,22 +95,32 @@ def from_pandas(
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
     dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
-    source = Source("pandas", frame.index, columns, dtypes)
+    source = Source("pandas", frame.index, columns, dtypes, beside={name: frame[name] for name in said})
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
-def to_pandas(values: Batch | Mapping[str, Any], data: Dataset, *, interval: float | None = None) -> Any:
+def to_pandas(
+    values: Batch | Mapping[str, Any],
+    data: Dataset,
+    *,
+    latents: Mapping[str, Any] | None = None,
+    interval: float | None = None,
+) -> Any:
     """Values as a data frame with the names, types and rows of the one that the data were read from.
 
     Arguments:
-        values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`.
+        values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`; ``{}`` for latents alone.
         data: The data set that :func:`from_pandas` made.
+        latents: Latents by site, ``(..., N, D)``, such as ``infer(...).draws``; means over draws stand in columns
+            ``<site> 0``, ``<site> 1``, ...
         interval: Level of central intervals of draws: columns ``<column> low`` and ``<column> high`` beside each.
 
     Returns:
-        A ``pandas.DataFrame``; whole-number columns are rounded, categories are under their names.
+        A ``pandas.DataFrame``; whole-number columns are rounded, categories are under their names, covariates as they
+        were.
 
     Raises:
+        DataError: Also if a latent has the name of a column.
         DataError, ModalityError, OptionError: As :func:`~mmppl.data.source.imputations`.
 
     Example:
@@ -136,6 +146,14 @@ def to_pandas(values: Batch | Mapping[str, Any], data: Dataset, *, interval: flo
                     key = column if not end else (*column, end) if isinstance(column, tuple) else f"{column} {end}"
                     kept = dtype if not end or modality.ids else np.dtype(float)
                     out[key] = _series(pandas, cells, there, kept, modality, source.index)
+    out |= source.beside
+    pairs = any(isinstance(column, tuple) for column in out)
+    for site, z in latent_means(latents or {}, len(source.index)).items():
+        for i in range(z.shape[1]):
+            key = (site, str(i)) if pairs else f"{site} {i}"
+            if key in out:
+                raise DataError(f"Expected latents that no column is called as; got '{key}'. Rename the column.")
+            out[key] = pandas.Series(z[:, i], index=source.index)
     return pandas.DataFrame(out, index=source.index)
 
 

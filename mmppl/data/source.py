@@ -25,6 +25,7 @@ class Source:
         dtypes: Their types, by modality.
         places: Where a modality lies in an object that has several places, such as ``"layers/raw"``.
         template: Dimensions and coordinates of an xarray data set.
+        beside: Columns of covariates of a frame, as they were.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Source:
     dtypes: Mapping[str, tuple]
     places: Mapping[str, str] = field(default_factory=dict)
     template: Any = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Imputation(NamedTuple):
@@ -105,17 +107,24 @@ def imputations(
 
 
 def latent_means(latents: Mapping[str, Any], num: int) -> dict[str, np.ndarray]:
-    """Means over draws of latents by site, ``(N, D)``, from ``(..., N, D)``, as in ``infer(...).draws``.
+    """Means over draws of latents by site, ``(N, D)``, from ``(..., N, D)`` or ``(..., N)``, as of ``infer(...)``.
 
     Raises:
         DataError: If they are not of so many rows.
+
+    Example:
+        >>> latent_means({"z": np.arange(12.0).reshape(2, 3, 2), "w": np.ones((4, 5, 3))}, 3)["z"].tolist()
+        [[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]
     """
     out = {}
     for name, z in latents.items():
         z = np.asarray(z)
+        if z.ndim and z.shape[-1] == num and (z.ndim < 2 or z.shape[-2] != num):
+            z = z[..., None]
         if z.ndim < 2 or z.shape[-2] != num:
             raise DataError(
-                f"Latent '{name}': expected an array (..., {num}, D), one row for each datum; got {z.shape}."
+                f"Latent '{name}': expected an array (..., {num}, D), one row for each datum; got {z.shape}. Leave out "
+                "what all rows share."
             )
         out[name] = z.reshape(-1, *z.shape[-2:]).mean(0)
     return out

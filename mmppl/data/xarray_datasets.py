@@ -9,7 +9,7 @@ from mmppl.batch import Batch
 from mmppl.data.arrays import KIND, LABEL, PRESENT, batch_of
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
-from mmppl.data.source import Source, as_read, imputations
+from mmppl.data.source import Source, as_read, imputations, latent_means
 from mmppl.errors import DataError
 from mmppl.modality import Modality
 
@@ -72,12 +72,20 @@ def from_xarray(
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
 
 
-def to_xarray(values: Batch | Mapping[str, Any], data: Dataset, *, interval: float | None = None) -> Any:
+def to_xarray(
+    values: Batch | Mapping[str, Any],
+    data: Dataset,
+    *,
+    latents: Mapping[str, Any] | None = None,
+    interval: float | None = None,
+) -> Any:
     """Values as an xarray data set with the variables, dimensions and coordinates that the data were read from.
 
     Arguments:
-        values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`.
+        values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`; ``{}`` for latents alone.
         data: The data set that :func:`from_xarray` made.
+        latents: Latents by site, ``(..., N, D)``, such as ``infer(...).draws``; means over draws are variables
+            ``mmppl_<site>``.
         interval: Level of central intervals of draws: variables ``<name>_low`` and ``<name>_high`` beside each.
 
     Raises:
@@ -106,6 +114,8 @@ def to_xarray(values: Batch | Mapping[str, Any], data: Dataset, *, interval: flo
         if dtype.kind in "iub" and not found.there.all():
             there = found.there if found.there.ndim == 1 else found.there.reshape(shape)
             out[f"{name}{PRESENT}"] = (dims[: there.ndim], there)
+    for site, z in latent_means(latents or {}, source.template.sizes[source.index]).items():
+        out[f"mmppl_{site}"] = ((source.index, f"mmppl_{site}_latent"), z)
     return out
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from mmppl.batch import Batch
+from mmppl.batch import Batch, Modality
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate
@@ -26,22 +26,28 @@ class Ranks(NamedTuple):
         ranks: By site, ``(N, D)``, from 0 to ``draws``.
         draws: L, draws that each truth is ranked among.
         p_value: Of a chi-square test that ranks are uniform, by site, ``(D,)``.
+        missing: The same test of what is missing of each modality, element by element, among draws of it given the rest
+            of its row, ``(D,)``; NaN where too few rows lack an element.
     """
 
     ranks: dict[str, np.ndarray]
     draws: int
     p_value: dict[str, np.ndarray]
+    missing: dict[str, np.ndarray] = {}
 
     @property
     def worst(self) -> float:
         """The smallest p-value, times their number: small where some coordinate is not calibrated."""
-        every = np.concatenate(list(self.p_value.values()))
+        every = np.concatenate([*self.p_value.values(), *self.missing.values()])
+        every = every[np.isfinite(every)]
         return float(min(1.0, every.min() * len(every)))
 
 
 @checked(num=at_least(1))
-def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, np.ndarray]]:
-    r"""Data drawn from the program, each with a random subset of modalities, and their latents.
+def simulate(
+    fitted: Fitted, num: int, seed: int = 0, *, like: Batch | None = None
+) -> tuple[Batch, dict[str, np.ndarray]]:
+    r"""Data drawn from the program, each with a random subset of what it might have, and their latents.
 
     .. math:: z_n \sim p(z), \qquad x_n \sim p(x \mid z_n), \qquad n \le N
 
@@ -49,24 +55,54 @@ def simulate(fitted: Fitted, num: int, seed: int = 0) -> tuple[Batch, dict[str, 
         fitted: A fitted program.
         num: N.
         seed: Random seed.
+        like: Data whose gaps and covariates they take, those of a random row each. None for modalities that are there
+            with probability 1/2, one at least, and, of those that may lack single elements, elements too.
 
     Returns:
-        The data, of which each modality is there with probability 1/2 and one at least, and the latents by site,
-        ``(N, *event)``.
+        The data, and the latents by site, ``(N, *event)``.
 
     Raises:
-        OptionError: If ``num`` is below 1, or latents outside the plate of the data tie the rows together.
+        OptionError: If ``num`` is below 1, latents outside the plate of the data tie the rows together, or a program
+            that conditions on covariates has none to simulate under.
     """
+    data, truth, _ = _simulated(fitted, num, seed, like)
+    return data, truth
+
+
+def _simulated(fitted: Fitted, num: int, seed: int, like: Batch | None) -> tuple[Batch, dict, dict]:
+    """Simulated data, their latents, and their values with what is hidden."""
     fitted.rows_alone("Calibration")
-    host, modalities = fitted.program.ppl.host, fitted.program.modalities
-    blank = example(modalities, num)
-    hidden, values = host.simulate(fitted.model, fitted.guide, blank, 1, seed, False, np.ones(num, bool))
-    values = {n: modalities[n].typed(x[0]) for n, x in values.items()}
+    host, modalities, known = fitted.program.ppl.host, fitted.program.modalities, fitted.program.covariates
+    if known and like is None:
+        raise OptionError(f"Expected like=, data whose covariates {list(known)} simulated data take; got none.")
     rng = np.random.default_rng(seed)
+    blank = example(modalities, num)
+    if like is None:
+        masks = _gaps(modalities, num, rng)
+    else:
+        rows = fitted.program.observed(like)
+        rows = rows[rng.choice(np.flatnonzero(np.asarray(rows.observed())), num)]
+        masks = {name: np.asarray(rows.masks[name]) for name in modalities}
+        blank = blank.with_covariates(rows.covariates)
+    hidden, values = host.simulate(fitted.model, fitted.guide, blank, 1, seed, False, np.ones(num, bool))
+    values = {n: modalities[n].typed(values[n][0]) for n in modalities}
+    data = Batch(values, masks, covariates=blank.covariates)
+    return data, {name: z[0] for name, z in hidden.items()}, values
+
+
+def _gaps(modalities: Mapping[str, Modality], num: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Random masks of modalities and of the elements of those that may lack some; one modality of each row is whole."""
     mask = rng.random((len(modalities), num)) < 0.5
-    mask[rng.integers(len(modalities), size=num), np.arange(num)] = True
-    data = Batch({n: values[n] for n in modalities}, dict(zip(modalities, mask, strict=True)))
-    return data, {name: z[0] for name, z in hidden.items()}
+    whole = rng.integers(len(modalities), size=num)
+    mask[whole, np.arange(num)] = True
+    out = {}
+    for i, (name, modality) in enumerate(modalities.items()):
+        out[name] = mask[i]
+        if modality.partial:
+            some = rng.random((num, *modality.shape)) < 0.5
+            some[whole == i] = True
+            out[name] = some & mask[i].reshape(-1, *[1] * len(modality.shape))
+    return out
 
 
 @checked(num=at_least(1), draws=at_least(1), thin=at_least(1), num_warmup=at_least(0))
@@ -78,6 +114,7 @@ def calibrate(
     draws: int = 19,
     thin: int = 4,
     num_warmup: int = 200,
+    like: Batch | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Ranks:
@@ -85,7 +122,8 @@ def calibrate(
 
     For :math:`z \sim p(z), x \sim p(x \mid z)` and exact draws :math:`z_1, \dots, z_L` of :math:`p(z \mid x_S)`, the
     rank of z among them is uniform on 0, ..., L. Every datum has a random subset S. U-shaped ranks are a sign of
-    posteriors too narrow, in the middle of ones too wide, to one side of ones shifted.
+    posteriors too narrow, in the middle of ones too wide, to one side of ones shifted. What a datum lacks, whole
+    modalities and single elements, is ranked among draws of it given the rest in the same way.
 
     Arguments:
         fitted: A fitted program.
@@ -94,6 +132,7 @@ def calibrate(
         draws: L; L + 1 bins are tested, so N should be many times that.
         thin: Steps of a chain for each draw, so that draws are nearly independent.
         num_warmup: Warm-up steps, with a kernel.
+        like: Data whose gaps and covariates the simulated data take, as in :func:`simulate`.
         seed: Random seed.
         options: Of the kernel.
 
@@ -106,7 +145,7 @@ def calibrate(
     """
     if num < 5 * (draws + 1):
         raise OptionError(f"Expected num >= {5 * (draws + 1)} data for {draws} draws; got {num}.")
-    data, truth = simulate(fitted, num, seed)
+    data, truth, values = _simulated(fitted, num, seed, like)
     independent = method in ("guide", "importance", "psis", "refine")
     posterior = draw_posterior(  # whose problems the ranks tell
         fitted,
@@ -119,13 +158,32 @@ def calibrate(
         options=options,
     )
     ranks, p_value = {}, {}
-    for name, z in posterior.draws.items():
-        each = z[0] if independent else z[0, thin - 1 :: thin]
+    kept = {name: z[0] if independent else z[0, thin - 1 :: thin] for name, z in posterior.draws.items()}
+    for name, each in kept.items():
         rank = (each < truth[name]).sum(0).reshape(num, -1)
         ranks[name] = rank
         counts = np.stack([(rank == r).sum(0) for r in range(draws + 1)])
         p_value[name] = stats.chisquare(counts, axis=0).pvalue
-    return Ranks(ranks, draws, p_value)
+    drawn = fitted.program.ppl.host.decode(fitted.model, kept, data, seed + 2, False)
+    return Ranks(ranks, draws, p_value, _missing(drawn, values, data, draws, np.random.default_rng(seed + 3)))
+
+
+def _missing(
+    drawn: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], data: Batch, draws: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """P-values that ranks of what is missing are uniform, by modality, ``(D,)``; NaN where there are too few."""
+    out = {}
+    for name, value in values.items():
+        given = drawn[name]
+        below, ties = (given < value).sum(0), (given == value).sum(0)
+        rank = (below + rng.integers(ties + 1)).reshape(len(value), -1)
+        gone = ~np.asarray(data.there(name)).reshape(len(value), -1)
+        out[name] = np.full(rank.shape[1], np.nan)
+        for place in range(rank.shape[1]):
+            own = rank[gone[:, place], place]
+            if len(own) >= 5 * (draws + 1):
+                out[name][place] = stats.chisquare(np.bincount(own, minlength=draws + 1)).pvalue
+    return out
 
 
 class Coverage(NamedTuple):

@@ -78,7 +78,13 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
             "worst": [["+".join(given), name, miss] for given, name, miss in every.worst()],
         }
         say("calibration on simulated data")
-        ranks = calibrate(fitted, method="guide", num=200, draws=19, seed=seed) if weights and chains else None
+        how: dict[str, Any] = {
+            "method": "guide",
+            "num": 200,
+            "draws": 19,
+            "like": test if fitted.program.covariates else None,
+        }
+        ranks = calibrate(fitted, **how, seed=seed) if weights and chains else None
         out["calibration"] = ranks and {
             "method": "guide",
             "draws": ranks.draws,

@@ -82,7 +82,8 @@ def open_data(
     if max_bytes is not None and not is_file(data):
         raise OptionError(f"Expected a file with max_bytes={max_bytes}; got data '{data}', which are no file.")
     more: dict[str, Any] = {} if max_bytes is None else {"max_bytes": max_bytes}
-    dataset = load(data, root=root, kinds=kinds, **more, **({"covariates": covariates} if covariates else {}))
+    more |= {"covariates": covariates} if covariates else {}
+    dataset = load(data, root=root, kinds=kinds, **more)
     return replace(dataset, train=single(dataset.train), test=single(dataset.test))
 
 

@@ -35,7 +35,9 @@ def train_classifiers(dataset: Dataset, seed: int = 0) -> Classifiers:
     without it) under a name that depends on the data, the recipe and the seed.
 
     Arguments:
-        dataset: Data with labels in both splits; rows without a modality are left out of its classifier's data.
+        dataset: Data with labels in both splits; rows without a modality are left out of its classifier's data. Single
+            numbers that are missing stand at their mean over the training rows that have them; rows that lack single
+            tokens are left out.
         seed: Seed of the initial weights, the order and the shifts.
 
     Raises:
@@ -75,7 +77,8 @@ def _train(dataset: Dataset, seed: int) -> Classifiers:
         )
     classifiers, accuracy = {}, {}
     for name, modality in dataset.modalities.items():
-        (x, y), (x_test, y_test) = (_rows(part, name) for part in (dataset.train, dataset.test))
+        centre = _centre(dataset.train, name, modality)
+        (x, y), (x_test, y_test) = (_rows(part, name, centre) for part in (dataset.train, dataset.test))
         # The matrices are small: more threads than one only wait for each other.
         with threadpool_limits(1):
             classifiers[name] = _fit(modality, x, y, classes, seed)
@@ -83,11 +86,24 @@ def _train(dataset: Dataset, seed: int) -> Classifiers:
     return Classifiers(classifiers, classes, accuracy)
 
 
-def _rows(batch: Batch, name: str) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.flatnonzero(batch.present[name])
+def _rows(batch: Batch, name: str, centre: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Values and labels of the rows that have a modality; where an element is missing stands the centre."""
+    rows = np.flatnonzero(batch.present[name] if centre is not None else batch.whole(name))
     if not rows.size:
         raise DataError(f"Modality '{name}' is present nowhere in a split, so it cannot be judged.")
-    return np.asarray(batch[name])[rows], np.asarray(batch.label)[rows]
+    value = np.asarray(batch[name])[rows]
+    if centre is not None and name in batch.elements:
+        value = np.where(np.asarray(batch.there(name))[rows], value, centre)
+    return value, np.asarray(batch.label)[rows]
+
+
+def _centre(batch: Batch, name: str, modality: Modality) -> np.ndarray | None:
+    """Mean of each element over the rows that have it, ``(*event)``; None of ids."""
+    if modality.ids:
+        return None
+    there, value = np.asarray(batch.there(name)), np.asarray(batch[name], np.float64)
+    mean = np.where(there, value, 0.0).sum(0) / np.maximum(there.sum(0), 1)
+    return np.asarray(mean, np.float32)
 
 
 def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int) -> Classifier:
@@ -144,5 +160,5 @@ def _key(dataset: Dataset, seed: int) -> str:
         digest.update(np.ascontiguousarray(split.label).data)
         for name in dataset.modalities:
             digest.update(np.ascontiguousarray(split[name]).data)
-            digest.update(np.ascontiguousarray(split.present[name]).data)
+            digest.update(np.ascontiguousarray(split.masks[name]).data)
     return digest.hexdigest()

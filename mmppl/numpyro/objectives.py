@@ -6,6 +6,7 @@ import jax
 from numpyro.infer import elbo as host_elbo
 
 from mmppl.inference import objectives as shared
+from mmppl.inference.objectives import leave_one_out
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.nets.bound import evaluated_once
 from mmppl.numpyro.primitives import as_batch
@@ -56,3 +57,4 @@ MVTCAE = joined(shared.MVTCAE)
 Masked = joined(shared.Masked)
 MoPoE = joined(shared.MoPoE)
 Refined = joined(shared.Refined)
+LeaveOneOut = joined(leave_one_out.LeaveOneOut)

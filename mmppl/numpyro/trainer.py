@@ -17,6 +17,7 @@ from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
 from mmppl.numpyro.devices import Devices
+from mmppl.numpyro.objectives import LeaveOneOut
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.seeded import seeded, threefry
@@ -189,7 +190,16 @@ class Trainer:
 
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:
         """The objective's record of other rows, with the weights as they are, which nothing moves."""
-        structure, constrain, objective, pair = self._structure, self.constrain, self.objective, self.pair
+        return self._record_of(self.objective, self.pair, batch, number)
+
+    def conditional(self, batch: Batch, number: int) -> dict[str, float]:
+        """Bounds of each modality of other rows given the others, by the program itself."""
+        pair = self.program.model, self.program.guide
+        return self._record_of(LeaveOneOut(average=True), pair, batch, number)
+
+    def _record_of(self, objective: Any, pair: tuple, batch: Batch, number: int) -> dict[str, float]:
+        """An objective's record, which moves nothing."""
+        structure, constrain = self._structure, self.constrain
 
         def record(leaves: list[jax.Array], key: jax.Array, batch: Batch) -> dict:
             state: _State = jax.tree.unflatten(structure, leaves)

@@ -8,6 +8,7 @@ from pyro.infer.enum import get_importance_trace
 
 from mmppl.batch import Batch
 from mmppl.inference import objectives as shared
+from mmppl.inference.objectives import leave_one_out
 from mmppl.inference.objectives.evaluation import Evaluation
 from mmppl.nets.bound import evaluated_once
 from mmppl.pyro.primitives import as_batch
@@ -62,3 +63,4 @@ MVTCAE = joined(shared.MVTCAE)
 Masked = joined(shared.Masked)
 MoPoE = joined(shared.MoPoE)
 Refined = joined(shared.Refined)
+LeaveOneOut = joined(leave_one_out.LeaveOneOut)

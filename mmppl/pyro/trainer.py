@@ -20,6 +20,7 @@ from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.autoguides import check_amortized
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, evaluation_mode
+from mmppl.pyro.objectives import LeaveOneOut
 from mmppl.pyro.optimizers import StageOptimizer, checked_optimizer
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch
@@ -177,13 +178,22 @@ class Trainer:
 
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:
         """The objective's record of other rows, with the weights as they are, which nothing moves."""
+        return self._record_of(self.objective, self.pair, batch, number)
+
+    def conditional(self, batch: Batch, number: int) -> dict[str, float]:
+        """Bounds of each modality of other rows given the others, by the program itself."""
+        pair = self.program.model, self.program.guide
+        return self._record_of(LeaveOneOut(average=True), pair, batch, number)
+
+    def _record_of(self, objective: Any, pair: tuple, batch: Batch, number: int) -> dict[str, float]:
+        """An objective's record, which moves nothing."""
         known, unchecked = registered_in(self.store.known), pyro.validation_enabled(False)
         evaluating = evaluated(restore_buffers=True)
         with seeded(number), torch.no_grad(), self.store.open(), known, evaluating, unchecked, self._averaged():
             for network in self.store.networks.values():
                 entered(network)
-            self.objective.differentiable_loss(*self.pair, batch, step=float(self.steps))
-        return {name: float(value) for name, value in self.objective.record.items()}
+            objective.differentiable_loss(*pair, batch, step=float(self.steps))
+        return {name: float(value) for name, value in objective.record.items()}
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import pytest
 from mmppl import citation
 from mmppl.batch import Modality
 from mmppl.cli import main
-from mmppl.cli.options import parse_settings
+from mmppl.cli.options import parse_covariates, parse_settings
 from mmppl.data import load, write_npz
 from mmppl.errors import OptionError
 from mmppl.inference import Run
@@ -81,6 +81,12 @@ def test_a_system_is_explained_option_by_option(capsys):
             assert option.name in inspect.getdoc(SYSTEMS[name]).partition("Arguments:")[2]
             if not option.example:
                 assert option.name in ("coders", "taps", "encoders")
+                continue
+            if option.name == "covariates":
+                assert parse_covariates(option.example.removeprefix("--covariates ")) == {
+                    "site": "category",
+                    "age": None,
+                }
                 continue
             parsed = parse_settings(option.example.removeprefix("--set ").split(" --set "), name, defaults)[0]
             only = name == "mt_diffusion" and option.name in ("net", "reduce")

@@ -276,3 +276,40 @@ def test_a_grid_in_zarr(tmp_path, grid):
     assert isinstance(back.rows, Batch)
     assert back.rows["mass"].tolist() == [1.5, 7.0, 1.5] * 4
     np.testing.assert_array_equal(back.rows["ink"], data.rows["ink"])
+
+
+def test_latents_and_covariates_stand_beside_what_comes_back():
+    frame = pandas.DataFrame(
+        {
+            "x": [0.5, None, 2.5],
+            "site": pandas.Categorical(["n", "s", "n"], categories=["s", "n"]),
+            "age": pandas.array([3, 4, 5], dtype="Int64"),
+        },
+        index=pandas.Index(["r1", "r2", "r3"], name="row"),
+    )
+    data = from_pandas(frame, covariates=["site", "age"])
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame)
+    draws = np.random.default_rng(0).normal(size=(2, 50, 3, 2))
+    made = to_pandas({"x": np.zeros((4, 3))}, data, latents={"z": draws, "w": draws[..., 0]}, interval=0.5)
+    assert made.columns.tolist() == ["x", "x low", "x high", "site", "age", "z 0", "z 1", "w 0"]
+    np.testing.assert_allclose(made[["z 0", "z 1"]].to_numpy(), draws.mean((0, 1)))
+    np.testing.assert_allclose(made["w 0"], draws.mean((0, 1))[:, 0])
+    assert made.index.equals(frame.index)
+    again = from_pandas(to_pandas(data.rows, data), covariates=["site", "age"])
+    assert again.covariates == data.covariates
+    np.testing.assert_array_equal(again.rows["x"], data.rows["x"])
+    with pytest.raises(DataError, match=r"Latent 'z': expected an array \(..., 3, D\).*Leave out"):
+        to_pandas({}, data, latents={"z": np.ones((2, 5))})
+    clash = from_pandas(frame.rename(columns={"x": "z 0"}))
+    with pytest.raises(DataError, match="Expected latents that no column is called as; got 'z 0'"):
+        to_pandas(clash.rows, clash, latents={"z": np.ones((3, 1))})
+
+
+def test_latents_are_variables_of_xarray():
+    grid = xarray.Dataset({"age": ("row", [3.5, 4.5])}, coords={"row": ["a", "b"]})
+    data = from_xarray(grid)
+    z = np.random.default_rng(0).normal(size=(5, 2, 3))
+    made = to_xarray(data.rows, data, latents={"z": z})
+    np.testing.assert_allclose(made["mmppl_z"], z.mean(0))
+    assert made["mmppl_z"].dims == ("row", "mmppl_z_latent")
+    assert made["row"].values.tolist() == ["a", "b"]

@@ -92,7 +92,8 @@ def test_evidence_and_posterior_given_covariates(ppl):
 
 
 def test_counterfactuals_of_closed_form(ppl):
-    rows, fitted = drawn(6), exact(ppl)
+    rows, fitted = drawn(12, seed=4), exact(ppl)
+    assert set(rows.covariates["site"]) == {"north", "south"}
     means, mean, _ = truth(rows)
     precision = 1.0 + 2.0 / NOISE**2
     z = ((rows["a"] - mean[:, :2]).sum(1) / NOISE**2 / precision)[:, None]

@@ -9,6 +9,7 @@ from scipy import stats
 from mmppl import Batch, Modality
 from mmppl.errors import ObjectiveError, OptionError
 from mmppl.inference import generate, infer, log_likelihood, to_arviz
+from mmppl.inference.posterior.infer import METHODS
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.program import Program
 from mmppl.testing import driver
@@ -69,9 +70,9 @@ def test_independent_draws_of_the_posterior(d, method):
     assert abs(cov - DEVIATION**2 / 4) < 0.03
 
 
-@pytest.mark.parametrize("method", ["hmc", "nuts"])
+@pytest.mark.parametrize("method", ["hmc", "nuts", "joint_hmc"])
 def test_chains_move_all_data_together(d, method):
-    options = {"num_steps": 12} if method == "hmc" else {}
+    options = {"hmc": {"num_steps": 12}, "joint_hmc": {"trajectory_length": 2.0}}.get(method, {})
     posterior = infer(shared_mean(d), ROWS, method=method, num_chains=2, num_samples=200, num_warmup=150, **options)
     assert posterior["mu"].shape == (2, 200)
     assert abs(posterior["mu"].mean() - MEAN) < 0.35 * DEVIATION
@@ -80,6 +81,28 @@ def test_chains_move_all_data_together(d, method):
     assert idata["posterior"]["mu"].dims == ("chain", "draw")
     assert idata["posterior"]["z"].dims == ("chain", "draw", "datum")
     assert idata["prior"]["mu"].shape == (1, 5)
+
+
+# Largest distances of mean and deviation, in deviations: kernels without a correction are off by their step sizes.
+CLOSE = {
+    **dict.fromkeys(("mala", "random_walk", "underdamped", "annealed", "tempered"), (0.5, 0.3)),
+    "ula": (0.9, 0.4),
+    "sgld": (0.9, 0.7),
+}
+
+
+@pytest.mark.parametrize("method", CLOSE)
+@pytest.mark.filterwarnings("ignore::mmppl.errors.PosteriorWarning")
+def test_every_kernel_draws_what_all_rows_share(d, method):
+    posterior = infer(shared_mean(d), ROWS, method=method, num_chains=4, num_samples=300, num_warmup=200)
+    assert posterior["mu"].shape == (4, 300)
+    mean, deviation = CLOSE[method]
+    assert abs(posterior["mu"].mean() - MEAN) < mean * DEVIATION
+    assert abs(posterior["mu"].std() / DEVIATION - 1) < deviation
+
+
+def test_every_method_is_tried():
+    assert {*CLOSE, "guide", "importance", "psis", "refine", "hmc", "nuts", "joint_hmc"} == set(METHODS)
 
 
 def test_draws_of_the_prior_have_values_of_their_own(d):

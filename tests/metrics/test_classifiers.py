@@ -10,7 +10,7 @@ from mmppl.data.polydigits import polydigits
 from mmppl.errors import DataError, ModalityError
 from mmppl.metrics import Classifiers, train_classifiers
 from mmppl.metrics.classifiers import Classifier, flatten
-from mmppl.metrics.training import _shifted
+from mmppl.metrics.training import _centre, _rows, _shifted
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +187,30 @@ def test_ink_and_word_of_polydigits():
     classifiers = train_classifiers(small)
     assert classifiers.accuracy["ink"] > 0.97
     assert classifiers.accuracy["word"] == 1
+
+
+def test_single_elements_that_are_missing_stand_at_their_mean():
+    """Values lie about 50: a zero where one is missing would be further off than any class."""
+    data, rng = _dataset(num=600), np.random.default_rng(1)
+
+    def holed(batch):
+        masks = {"vector": rng.random((len(batch), 2)) < 0.6, "text": rng.random((len(batch), 3)) < 0.9}
+        return Batch(batch.values, masks, batch.label)
+
+    partial = Dataset("holed", data.modalities, holed(data.train), holed(data.test))
+    found = train_classifiers(partial)
+    assert found.accuracy["vector"] > 0.6  # of three classes, of rows of which half lack one of two values
+    assert found.accuracy["text"] > 0.98
+    vector, there = partial.train["vector"], partial.train.there("vector")
+    mean = [vector[there[:, i], i].mean() for i in range(2)]
+    values, labels = _rows(partial.test, "vector", _centre(partial.train, "vector", data.modalities["vector"]))
+    kept = partial.test.present["vector"]
+    seen = partial.test.there("vector")[kept]
+    np.testing.assert_array_equal(labels, data.test.label[kept])
+    np.testing.assert_allclose(values[seen], data.test["vector"][kept][seen], rtol=1e-6)
+    np.testing.assert_allclose(values[~seen], np.broadcast_to(mean, values.shape)[~seen], rtol=1e-5)
+    texts, _ = _rows(partial.test, "text", None)
+    np.testing.assert_array_equal(texts, data.test["text"][partial.test.whole("text")])
+    # Other gaps are other data in the cache.
+    again = Dataset("holed", data.modalities, holed(data.train), partial.test)
+    assert train_classifiers(again).accuracy != found.accuracy

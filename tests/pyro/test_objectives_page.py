@@ -14,7 +14,7 @@ from mmppl import Batch
 from mmppl.errors import MMPPLError
 from mmppl.pyro import objectives
 
-PAGE = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text().partition("## Beside the latents")[0]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]
 TOLD = {name: dict(zip(("least", "private", "outside", "discrete"), row[1:], strict=True))
         for row in ROWS for name in re.findall(r"`(\w+)`", row[0])}  # fmt: skip

@@ -92,7 +92,7 @@ def test_a_fit_with_validation_takes_the_same_steps(small):
         fit(program, data.train, validation=data, **settings)
         made = program.fresh(0).compiled.made
         kept = [f for key, f in made.items() if key[0] == "held out"]
-        assert len(kept) == 1
+        assert len(kept) == 2  # the objective, and bounds of each modality given the others
 
 
 def test_early_stopping_goes_back_to_the_best_weights(program):
