@@ -86,7 +86,7 @@ def _train(dataset: Dataset, seed: int) -> Classifiers:
 def _rows(batch: Batch, name: str) -> tuple[np.ndarray, np.ndarray]:
     rows = np.flatnonzero(batch.present[name])
     if not rows.size:
-        raise DataError(f"Modality '{name}' is present nowhere in a split, so it cannot be judged.")
+        raise DataError(f"Modality '{name}' is present nowhere in a split, so it cannot be evaluated.")
     return np.asarray(batch[name])[rows], np.asarray(batch.label)[rows]
 
 
