@@ -49,7 +49,7 @@ def of_json(content: Mapping[str, Any]) -> str:
 
 
 def data_digest(data: Batch) -> dict[str, Any]:
-    """A digest of a batch, by which other data are recognised: rows, and checksums of all values, presence and labels.
+    """A digest of a batch by which another is told from it: rows, and checksums of all values, presence and labels.
 
     Example:
         >>> data_digest(Batch({"a": np.zeros((3, 1))}))["rows"]
