@@ -5,7 +5,7 @@ from mmppl.inference.generate import generate
 from mmppl.inference.posterior.infer import infer
 from mmppl.inference.posterior.likelihood import LogLikelihood, log_likelihood, log_normalizer
 from mmppl.inference.posterior.posterior import Posterior
-from mmppl.inference.posterior.short_chains import refine
+from mmppl.inference.posterior.refine import refine
 from mmppl.inference.posterior.to_arviz import to_arviz
 from mmppl.inference.reduction.find_subspaces import find_subspaces
 from mmppl.inference.reduction.ratio_learning import RatioLearning

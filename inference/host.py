@@ -186,7 +186,7 @@ class Runtime(Protocol):
         num_samples: int,
         num_warmup: int,
         seed: int,
-        rows: Sequence[int] | None = None,
+        row_seeds: Sequence[int] | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Runs a kernel: latents and statistics by ArviZ's names, ``(chains, draws, *)``.
 
@@ -198,7 +198,7 @@ class Runtime(Protocol):
             num_samples: Draws of each chain.
             num_warmup: Warm-up steps.
             seed: Random seed.
-            rows: A seed for each datum, in place of the one.
+            row_seeds: A seed for each datum, in place of the one.
         """
 
     def find_prior(self, model: Callable, batch: Batch) -> dict[str, Any]:

@@ -100,13 +100,7 @@ class Modality:
             raise ModalityError(f"Expected a kind among {KINDS}; got {self.kind!r}.")
         object.__setattr__(self, "shape", _shape(self.shape, self.kind))
         _name_classes(self)
-        if self.kind == "tokens" and not (_whole(self.vocabulary) and self.vocabulary >= 1):  # type: ignore[operator]
-            raise ModalityError(
-                "A modality of kind 'tokens' needs vocabulary=, the number of token ids, a whole number >= 1; got "
-                f"{self.vocabulary!r}."
-            )
-        if self.kind != "tokens" and self.vocabulary is not None:
-            raise ModalityError(f"Expected kind 'tokens' with vocabulary={self.vocabulary!r}; got '{self.kind}'.")
+        _check_vocabulary(self)
         usual, scale = CALIBRATED[self.kind]
         # Nobody has said how the pixels of this image are scored, and a program may have a likelihood of its own.
         object.__setattr__(self, "_unsaid", self.kind == "image" and self.likelihood is None)
@@ -117,42 +111,9 @@ class Modality:
         if self.scale is None:
             own = "heteroscedastic" if self.scoring.factors else "learned"
             object.__setattr__(self, "scale", scale if self.likelihood == usual else own)
-        if self.likelihood == "categorical" and not self.ids:
-            raise ModalityError(
-                f"Expected kind 'tokens' or 'category' for a categorical likelihood; got '{self.kind}'."
-            )
-        if self.kind == "category" and self.likelihood != "categorical":
-            raise ModalityError(f"Expected likelihood 'categorical' for kind 'category'; got '{self.likelihood}'.")
-        if self.kind == "counts" and self.scoring.values != "counts":
-            raise ModalityError(
-                f"Expected a likelihood of counts for kind 'counts', such as 'poisson'; got '{self.likelihood}'. Take "
-                "kind 'vector' to score counts as numbers."
-            )
-        named = isinstance(self.scale, str) and self.scale in SCALES
-        if not (named or (_number(self.scale) and 0 < self.scale < float("inf"))):  # type: ignore[operator]
-            raise ModalityError(f"Expected a scale > 0, 'learned' or 'heteroscedastic'; got {self.scale!r}.")
-        if self.heteroscedastic and (self.scoring.outputs > 1 or not self.shape):
-            raise ModalityError(
-                f"Expected scale='learned' or a number for '{self.likelihood}' of shape {self.shape}; got "
-                "'heteroscedastic', which takes one output for each value and an event with an axis."
-            )
+        _check_likelihood(self)
         _check_factors(self)
-        if not (_number(self.weight) and 0 <= self.weight < float("inf")):
-            raise ModalityError(f"Expected a weight >= 0; got {self.weight!r}.")
-        if self.padding is not None and not (_whole(self.padding) and 0 <= self.padding < (self.vocabulary or 0)):
-            raise ModalityError(
-                f"Expected padding to be a token id in [0, {self.vocabulary or 0}), of a modality of kind 'tokens'; "
-                f"got {self.padding!r}."
-            )
-        if self.padding is not None and self.vocabulary == 1:
-            raise ModalityError("Expected a vocabulary of at least 2 with padding; got 1, so that nothing is scored.")
-        if self.scoring.outputs > 1 and not self.shape:
-            raise ModalityError(f"Expected an event shape with an axis for '{self.likelihood}'; got (). Use (1,).")
-        if not isinstance(self.partial, bool) or self.partial and not self.shape:
-            raise ModalityError(
-                f"Expected partial True or False, and False for a single number or category; got {self.partial!r} for "
-                f"shape {self.shape}. What lacks its only element is missing."
-            )
+        _check_elements(self)
         # As Python's own numbers, which a run folder can hold.
         plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int, "rank": int}
         for name, kind in plain.items():
@@ -224,6 +185,63 @@ class Modality:
     def units(self) -> tuple[int, ...]:
         """Shape of what is measured once for each coordinate of a vector and each channel of an image."""
         return (self.shape[0], 1, 1) if self.kind == "image" else self.shape
+
+
+def _check_vocabulary(modality: Modality) -> None:
+    """Checks that tokens have a number of ids, and nothing else has one."""
+    number = modality.vocabulary
+    if modality.kind == "tokens" and not (_whole(number) and number >= 1):  # type: ignore[operator]
+        raise ModalityError(
+            "A modality of kind 'tokens' needs vocabulary=, the number of token ids, a whole number >= 1; got "
+            f"{number!r}."
+        )
+    if modality.kind != "tokens" and number is not None:
+        raise ModalityError(f"Expected kind 'tokens' with vocabulary={number!r}; got '{modality.kind}'.")
+
+
+def _check_likelihood(modality: Modality) -> None:
+    """Checks that the kind can be scored by the likelihood and its scale."""
+    if modality.likelihood == "categorical" and not modality.ids:
+        raise ModalityError(
+            f"Expected kind 'tokens' or 'category' for a categorical likelihood; got '{modality.kind}'."
+        )
+    if modality.kind == "category" and modality.likelihood != "categorical":
+        raise ModalityError(f"Expected likelihood 'categorical' for kind 'category'; got '{modality.likelihood}'.")
+    if modality.kind == "counts" and modality.scoring.values != "counts":
+        raise ModalityError(
+            f"Expected a likelihood of counts for kind 'counts', such as 'poisson'; got '{modality.likelihood}'. Take "
+            "kind 'vector' to score counts as numbers."
+        )
+    named = isinstance(modality.scale, str) and modality.scale in SCALES
+    if not (named or (_number(modality.scale) and 0 < modality.scale < float("inf"))):  # type: ignore[operator]
+        raise ModalityError(f"Expected a scale > 0, 'learned' or 'heteroscedastic'; got {modality.scale!r}.")
+    if modality.heteroscedastic and (modality.scoring.outputs > 1 or not modality.shape):
+        raise ModalityError(
+            f"Expected scale='learned' or a number for '{modality.likelihood}' of shape {modality.shape}; got "
+            "'heteroscedastic', which takes one output for each value and an event with an axis."
+        )
+
+
+def _check_elements(modality: Modality) -> None:
+    """Checks the weight, the padding, and whether an event can have such outputs or lack single elements."""
+    if not (_number(modality.weight) and 0 <= modality.weight < float("inf")):
+        raise ModalityError(f"Expected a weight >= 0; got {modality.weight!r}.")
+    if modality.padding is not None and not (
+        _whole(modality.padding) and 0 <= modality.padding < (modality.vocabulary or 0)
+    ):
+        raise ModalityError(
+            f"Expected padding to be a token id in [0, {modality.vocabulary or 0}), of a modality of kind 'tokens'; "
+            f"got {modality.padding!r}."
+        )
+    if modality.padding is not None and modality.vocabulary == 1:
+        raise ModalityError("Expected a vocabulary of at least 2 with padding; got 1, so that nothing is scored.")
+    if modality.scoring.outputs > 1 and not modality.shape:
+        raise ModalityError(f"Expected an event shape with an axis for '{modality.likelihood}'; got (). Use (1,).")
+    if not isinstance(modality.partial, bool) or modality.partial and not modality.shape:
+        raise ModalityError(
+            f"Expected partial True or False, and False for a single number or category; got {modality.partial!r} for "
+            f"shape {modality.shape}. What lacks its only element is missing."
+        )
 
 
 def _check_factors(modality: Modality) -> None:

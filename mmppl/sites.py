@@ -157,7 +157,7 @@ def factors_of(sites: Mapping[str, Site], plate: str | None, scale: float) -> di
 
 
 def refuse_astray(names: Iterable[str]) -> None:
-    """Refuses modalities outside the plate of the data, where each datum is judged by itself.
+    """Refuses modalities outside the plate of the data, where each datum is evaluated by itself.
 
     Arguments:
         names: Those modalities.

@@ -7,7 +7,7 @@ With acceptance probability :math:`a_t` at step t, target :math:`\delta` and fir
     \log s_{t+1} &= \log 10 s_0 - \frac{\sqrt{t}}{\gamma} H_t \\
     \log \bar s_t &= t^{-\kappa} \log s_{t+1} + (1 - t^{-\kappa}) \log \bar s_{t-1}
 
-with :math:`t_0 = 10, \gamma = 0.05, \kappa = 0.75`. Warm-up walks with :math:`s_t`; sampling uses the last
+with :math:`t_0 = 10, \gamma = 0.05, \kappa = 0.75`. Warm-up steps by :math:`s_t`; sampling uses the last
 :math:`\bar s_t`.
 
 References:

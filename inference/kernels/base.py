@@ -57,7 +57,7 @@ class Kernel:
         model: A host program, whose posterior is the target.
         step_size: First step size, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up.
-        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
+        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and steps in units of it.
         dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together. None
             for where D is at most 128.
         target_accept_prob: The acceptance probability that adaptation aims at.

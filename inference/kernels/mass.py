@@ -1,6 +1,6 @@
 r"""Preconditioning that learns in warm-up: the scale of every coordinate of every chain, or of all together.
 
-A kernel that walks in :math:`y = z / c`, where :math:`c^2` is the inverse of a diagonal mass matrix, sees coordinates
+A kernel that runs in :math:`y = z / c`, where :math:`c^2` is the inverse of a diagonal mass matrix, sees coordinates
 of unit scale. The variance of a window of n steps of warm-up gives
 
 .. math:: c^2 = \frac{n}{n + 5} \operatorname{var}(z) + \frac{5}{n + 5} 10^{-3}
@@ -8,7 +8,7 @@ of unit scale. The variance of a window of n steps of warm-up gives
 Windows double in length, between a first stretch in which the chain finds its way and a last one in which the step
 size settles, as in Stan and in both hosts.
 
-Dense, the kernel walks in :math:`y = C^{-1} z`. A window of a slow chain tells little of how far its latents go, but
+Dense, the kernel runs in :math:`y = C^{-1} z`. A window of a slow chain tells little of how far its latents go, but
 how steep the density is all the same, since the covariance of scores g is the mean of minus the Hessian. So the scores
 give a first frame, and the covariance in it, shrunk towards the identity, corrects it:
 
@@ -64,11 +64,11 @@ class Mass(NamedTuple):
         return self.scale.ndim > self.mean.ndim
 
     def out(self, y: Array) -> Array:
-        """From where the kernel walks to where the chains are: C y."""
+        """Maps the coordinates of the kernel to those of the chains: C y."""
         return _times(self.scale, y) if self.dense else self.scale * y
 
     def scale_score(self, score: Array) -> Array:
-        """The score where the kernel walks, from that of the chains: C^T g."""
+        """The score in the coordinates of the kernel, from that of the chains: C^T g."""
         return _times(_turned(self.scale), score) if self.dense else self.scale * score
 
     def unscale_score(self, score: Array) -> Array:

@@ -29,7 +29,7 @@ class RandomWalk(Kernel):
         model: A host program, whose posterior is the target.
         step_size: First step size s, in units of the unconstrained latent.
         adapt_step_size: Whether each chain learns its step size in warm-up, by dual averaging.
-        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
+        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and steps in units of it.
         target_accept_prob: The acceptance probability that adaptation aims at.
         init_strategy: The host's, for example its ``init_to_sample``; by default its ``init_to_uniform``.
 

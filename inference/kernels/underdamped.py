@@ -53,7 +53,7 @@ class UnderdampedLangevin(Kernel):
         step_size: First step size s, in units of the unconstrained latent.
         integrator: ``"leapfrog"``, or ``"fourth_order"``, which takes four gradients a step and much longer steps.
         adapt_step_size: Whether each chain learns its step size in warm-up, by dual averaging.
-        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and walks in units of it.
+        adapt_mass_matrix: Whether each chain learns the scale of its coordinates in warm-up, and steps in units of it.
         dense_mass: Whether it learns their covariance too, ``(D, D)`` a chain: worth it where they go together.
         target_accept_prob: The acceptance probability that adaptation aims at; a refusal turns the chain round, so it
             should be rare.

@@ -123,55 +123,7 @@ class Evaluation:
             if alone(sites.values(), self.layout.plate):
                 parts = _sorted(self._local(sites, draws.shape, scale), sites, prior)
                 return Scores(*parts, 0.0, draws.beside, scale)
-
-        xp = self.backend.xp
-        own, common = draws.by_particle()
-        beside, scale = draws.beside, draws.scale
-        astray: tuple[str, ...] = ()
-
-        def one(values: dict) -> tuple[dict, dict, Array]:
-            nonlocal beside, scale, astray
-            sites = self.runs.run(self.model, batch, {**common, **values}, **how)
-            plate, scale = self._check(sites, draws)
-            wanted = sites if prior else {n: site for n, site in sites.items() if site.observed}
-            outside = [site for site in wanted.values() if in_plate(site, plate) is None]
-            beside = beside or bool(outside)
-            astray = tuple(site.name for site in outside if site.name in batch.modalities)
-            if astray and not draws.linear:
-                raise ObjectiveError(
-                    f"Expected modalities in the plate of the data; got {list(astray)} outside it. Several particles "
-                    "or terms weigh each datum by itself: observe all modalities in one mm.plate(batch)."
-                )
-            sums = sum((total(site) for site in outside), start=xp.zeros_like(self.like))
-            return *_sorted(self._rows(wanted, plate, scale), wanted, prior), sums
-
-        if draws.single:
-            log_lik, log_prior, outside = one({n: z[0, 0, ...] for n, z in own.items()})
-            return Scores(_widen(log_lik), _widen(log_prior), outside, beside, scale, astray)
-        if draws.linear:
-            log_lik, log_prior, outside = self._each(draws.shape, one, own)
-            return Scores(log_lik, log_prior, xp.mean(outside), beside, scale, astray)
-
-        if not own:
-            # Without latents in the plate of the data all particles and terms are one.
-            log_lik, log_prior, outside = one({})
-            log_lik = {n: xp.broadcast_to(x, draws.shape) for n, x in log_lik.items()}
-            log_prior = {n: xp.broadcast_to(x, draws.shape) for n, x in log_prior.items()}
-            return Scores(log_lik, log_prior, outside, beside, scale)
-
-        def apart(values: dict) -> tuple[tuple, Array]:
-            *parts, outside = one(values)
-            return tuple(parts), outside
-
-        found = self._same(draws.shape, apart, own)
-        if found is None:
-            raise ObjectiveError(
-                f"Expected sites outside the plate of the data, '{self.layout.plate}', that do not depend on latents "
-                "inside it: with several particles or terms each datum is weighted by itself. Put these sites into the "
-                "plate; an objective may also take one particle and one term, or average=True."
-            )
-        (log_lik, log_prior), outside = found
-        return Scores(log_lik, log_prior, outside, beside, scale)
+        return self._scored_one_by_one(draws, batch, prior, how)
 
     def score_terms(self, draws: Draws, name: str, which: tuple[int, ...]) -> Scores:
         """Log likelihood of one modality under the draws of some terms, by number: ``(K, len(which), N)``."""
@@ -241,6 +193,57 @@ class Evaluation:
             log_q_outside=xp.mean(sums) if log_q is None else log_q,
             looped=True,
         )
+
+    def _scored_one_by_one(self, draws: Draws, batch: Batch, prior: bool, how: Mapping[str, Any]) -> Scores:
+        """One run of the model for each particle and term; what lies outside the plate of the data is summed beside."""
+        xp = self.backend.xp
+        own, common = draws.by_particle()
+        beside, scale = draws.beside, draws.scale
+        astray: tuple[str, ...] = ()
+
+        def one(values: dict) -> tuple[dict, dict, Array]:
+            nonlocal beside, scale, astray
+            sites = self.runs.run(self.model, batch, {**common, **values}, **how)
+            plate, scale = self._check(sites, draws)
+            wanted = sites if prior else {n: site for n, site in sites.items() if site.observed}
+            outside = [site for site in wanted.values() if in_plate(site, plate) is None]
+            beside = beside or bool(outside)
+            astray = tuple(site.name for site in outside if site.name in batch.modalities)
+            if astray and not draws.linear:
+                raise ObjectiveError(
+                    f"Expected modalities in the plate of the data; got {list(astray)} outside it. Several particles "
+                    "or terms weigh each datum by itself: observe all modalities in one mm.plate(batch)."
+                )
+            sums = sum((total(site) for site in outside), start=xp.zeros_like(self.like))
+            return *_sorted(self._rows(wanted, plate, scale), wanted, prior), sums
+
+        if draws.single:
+            log_lik, log_prior, outside = one({n: z[0, 0, ...] for n, z in own.items()})
+            return Scores(_widen(log_lik), _widen(log_prior), outside, beside, scale, astray)
+        if draws.linear:
+            log_lik, log_prior, outside = self._each(draws.shape, one, own)
+            return Scores(log_lik, log_prior, xp.mean(outside), beside, scale, astray)
+
+        if not own:
+            # Without latents in the plate of the data all particles and terms are one.
+            log_lik, log_prior, outside = one({})
+            log_lik = {n: xp.broadcast_to(x, draws.shape) for n, x in log_lik.items()}
+            log_prior = {n: xp.broadcast_to(x, draws.shape) for n, x in log_prior.items()}
+            return Scores(log_lik, log_prior, outside, beside, scale)
+
+        def apart(values: dict) -> tuple[tuple, Array]:
+            *parts, outside = one(values)
+            return tuple(parts), outside
+
+        found = self._same(draws.shape, apart, own)
+        if found is None:
+            raise ObjectiveError(
+                f"Expected sites outside the plate of the data, '{self.layout.plate}', that do not depend on latents "
+                "inside it: with several particles or terms each datum is weighted by itself. Put these sites into the "
+                "plate; an objective may also take one particle and one term, or average=True."
+            )
+        (log_lik, log_prior), outside = found
+        return Scores(log_lik, log_prior, outside, beside, scale)
 
     def _each(self, shape: tuple[int, ...], f: Callable, *trees: Any) -> Any:
         """``f`` of every particle and term."""

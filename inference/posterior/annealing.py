@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,6 +91,45 @@ def explore(
     return position, score, size
 
 
+class DefensiveMixture(NamedTuple):
+    r"""Normals at the modes of a target, and a broad one that meets what they do not cover; densities of N data.
+
+    .. math:: q(y) = \frac{1 - \alpha}{C} \sum_{c=1}^{C} N(y; \mu_c, I) + \alpha\, |W|\, N(W (y - b); 0, I)
+
+    Arguments:
+        backend: The backend of the arrays.
+        centers: :math:`\mu_c`, ``(C, N, D)``.
+        center: b, ``(N, D)``.
+        whiten: W, lower triangular, ``(N, D, D)``.
+        share: :math:`\alpha`.
+    """
+
+    backend: Backend
+    centers: Array
+    center: Array
+    whiten: Array
+    share: float
+
+    def log_near(self, y: Array) -> Array:
+        """Log density of the normals at the modes alone, of y ``(K, N, D)``, ``(K, N)``."""
+        xp = self.backend.xp
+
+        # One mode after the other, so that no array has C times the draws' coordinates; |y - mu|^2 as a sum of products
+        # would lose what distances between modes have above their widths.
+        def one(carry: Array, center: Array) -> tuple[Array, Array]:
+            return carry, xp.sum(normal_log_density(y - center, 0.0), axis=-1)
+
+        return log_mean_exp(self.backend.scan(one, xp.zeros_like(y[..., 0]), self.centers)[1])
+
+    def log_prob(self, y: Array) -> Array:
+        """Log density of the mixture, of y ``(K, N, D)``, ``(K, N)``."""
+        xp = self.backend.xp
+        log_share, log_rest = math.log(self.share), math.log1p(-self.share) if self.share < 1.0 else -math.inf
+        log_whiten = xp.sum(xp.log(xp.linalg.diagonal(self.whiten)), axis=-1)
+        broad = xp.sum(normal_log_density(_turned(xp, y - self.center, self.whiten), 0.0), axis=-1) + log_whiten
+        return xp.logaddexp(self.log_near(y) + log_rest, broad + log_share)
+
+
 def annealed_log_weights(
     backend: Backend,
     kernel: Kernel,
@@ -111,10 +150,8 @@ def annealed_log_weights(
         \log w = \sum_{j=1}^{J} (\beta_j - \beta_{j-1}) \log \frac{p(z_{j-1})}{q(z_{j-1})}
 
     with a transition that leaves :math:`p_j` as it is between the terms; the mean of w is the integral of p. Without
-    transitions, J = 1, it is importance sampling. In coordinates y, :math:`z = m + L y`, q is a defensive mixture of
-    normals at the target's modes and a share :math:`\alpha` of a broad one, whose draws meet what these do not cover:
-
-    .. math:: q(y) = \frac{1 - \alpha}{C} \sum_{c=1}^{C} N(y; \mu_c, I) + \alpha\, |W|\, N(W (y - b); 0, I)
+    transitions, J = 1, it is importance sampling. In coordinates y, :math:`z = m + L y`, q is a
+    :class:`DefensiveMixture` of normals at the target's modes and a broad one.
 
     References:
         | Annealed importance sampling (Neal, 2001)
@@ -141,29 +178,14 @@ def annealed_log_weights(
     xp = backend.xp
     log_volume = xp.sum(xp.log(xp.linalg.diagonal(scale)), axis=-1)
     zero = xp.zeros_like(start[..., 0])
-
-    share = broad_draws(start.shape[0]) / start.shape[0]
-    log_share, log_rest = math.log(share), math.log1p(-share) if share < 1.0 else -math.inf
+    q = DefensiveMixture(backend, centers, center, whiten, broad_draws(start.shape[0]) / start.shape[0])
     betas, increments = path[1:-1], path[1:] - path[:-1]
-    log_whiten = xp.sum(xp.log(xp.linalg.diagonal(whiten)), axis=-1)
-
-    def log_near(y: Array) -> Array:
-        # One mode after the other, so that no array has C times the draws' coordinates; |y - mu|^2 as a sum of products
-        # would lose what distances between modes have above their widths.
-        def one(carry: Array, center: Array) -> tuple[Array, Array]:
-            return carry, xp.sum(normal_log_density(y - center, 0.0), axis=-1)
-
-        return log_mean_exp(backend.scan(one, zero, centers)[1])
-
-    def log_start(y: Array) -> Array:
-        broad = xp.sum(normal_log_density(_turned(xp, y - center, whiten), 0.0), axis=-1) + log_whiten
-        return xp.logaddexp(log_near(y) + log_rest, broad + log_share)
 
     def log_end(y: Array) -> Array:
         return log_target(_out(xp, y, mean, scale)) + log_volume
 
     def weigh(position: Array, increment: Array) -> Array:
-        return backend.stop_gradient(increment * (log_end(position) - log_start(position)))
+        return backend.stop_gradient(increment * (log_end(position) - q.log_prob(position)))
 
     def step(carry: tuple, xs: tuple) -> tuple[tuple, None]:
         position, log_weight = carry
@@ -171,7 +193,7 @@ def annealed_log_weights(
         log_weight = log_weight + weigh(position, increment)
 
         def density(y: Array) -> Array:
-            return (1.0 - beta) * log_start(y) + beta * log_end(y)
+            return (1.0 - beta) * q.log_prob(y) + beta * log_end(y)
 
         chains, _ = kernel.transition(density, kernel.place(density, position), eps, zero + step_size)
         return (backend.stop_gradient(chains.position), log_weight), None
@@ -181,7 +203,7 @@ def annealed_log_weights(
         eps = noise(kernel.init_chains(log_end, start))
         carry, _ = backend.scan(step, carry, (betas, increments[:-1], eps))
     position, log_weight = carry
-    return log_weight + weigh(position, increments[-1]), backend.stop_gradient(log_near(start) - log_start(start))
+    return log_weight + weigh(position, increments[-1]), backend.stop_gradient(q.log_near(start) - q.log_prob(start))
 
 
 def _out(xp: Any, y: Array, mean: Array, scale: Array) -> Array:

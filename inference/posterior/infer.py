@@ -104,23 +104,23 @@ def draw_posterior(
     options: Mapping[str, Any],
     init: str | Mapping[str, np.ndarray] = "guide",
 ) -> Posterior:
-    """Draws as of :func:`infer`, for callers that tell its problems in their own way: without a warning."""
+    """Draws of :func:`infer` without its warnings, for callers that report problems in their own way."""
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
     data = fitted.program.taken(data).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)
-    rows = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+    seeds = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
     one = int(seed) if isinstance(seed, int | np.integer) else 0
-    if rows is not None and len(rows) != len(data):
-        raise OptionError(f"Expected one seed, or one for each of {len(data)} data; got {len(rows)}.")
+    if seeds is not None and len(seeds) != len(data):
+        raise OptionError(f"Expected one seed, or one for each of {len(data)} data; got {len(seeds)}.")
     if name in INDEPENDENT:
-        if rows is None:
+        if seeds is None:
             posterior = _independent(fitted, data, name, num_samples, one, options)
         else:
             fitted.rows_alone("A seed for each datum")
-            parts = [_independent(fitted, data[n : n + 1], name, num_samples, s, options) for n, s in enumerate(rows)]
-            posterior = _together(parts, data, rows)
+            parts = [_independent(fitted, data[n : n + 1], name, num_samples, s, options) for n, s in enumerate(seeds)]
+            posterior = _together(parts, data, seeds)
     else:
-        start = _start(fitted, data, init, num_chains, one if rows is None else rows)
+        start = _start(fitted, data, init, num_chains, one if seeds is None else seeds)
         _check_start(fitted, data, start, make(None) if name in KERNELS else None, name)
         draws, stats = fitted.program.ppl.host.chains(
             fitted,
@@ -130,7 +130,7 @@ def draw_posterior(
             num_samples=num_samples,
             num_warmup=num_warmup,
             seed=one,
-            rows=rows,
+            row_seeds=seeds,
         )
         settings = {"num_warmup": num_warmup, "init": init if isinstance(init, str) else "values", **options}
         posterior = Posterior(fitted, data, name, draws, stats, True, None, seed, settings)
@@ -144,7 +144,7 @@ def draw_posterior(
 
 
 def _method(fitted: Fitted, method: Any, options: Mapping) -> tuple[str, Callable[[Any], Any]]:
-    """Its name, and what makes the kernel for a model."""
+    """The name of a method, and a function that makes its kernel for a model."""
     ppl = fitted.program.ppl
     if callable(method):
         name = getattr(method, "__name__", None) or getattr(getattr(method, "func", None), "__name__", "kernel")

@@ -42,7 +42,7 @@ def fit(
     seed: Seed = 0,
     validation: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Share of the training rows to hold out, on which each epoch is judged."),
+        typer.Option(metavar="SHARE", help="Share of the training rows to hold out, on which each epoch is evaluated."),
     ] = None,
     early_stopping: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""The best diagonal normal of each datum's posterior, found as a kernel walks."""
+"""The best diagonal normal of each datum's posterior, found by a search that runs as a kernel."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

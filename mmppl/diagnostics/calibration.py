@@ -233,10 +233,10 @@ def coverage(
 
     Arguments:
         fitted: A fitted program.
-        data: Data; a modality is judged on rows that have it and what is given.
+        data: Data; a modality is evaluated on rows that have it and what is given.
         num: K.
         levels: :math:`\alpha`.
-        given: S, the modalities that are given, none of them for draws of the prior; then each other one is judged.
+        given: S, the modalities that are given, none of them for draws of the prior; then each other one is evaluated.
             None for whatever else a row has.
         seed: Random seed.
 

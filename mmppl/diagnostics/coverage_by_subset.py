@@ -18,7 +18,7 @@ __all__ = ["CoverageBySubset", "coverage_by_subset", "subsets_to_measure"]
 # Levels that its table shows.
 SHOWN = (0.5, 0.8, 0.95)
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-MOST = 4  # modalities of which every subset is judged
+MOST = 4  # modalities of which every subset is evaluated
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +114,7 @@ def coverage_by_subset(
 
     Arguments:
         fitted: A fitted program.
-        data: Data that were held out; a modality is judged on rows that have it and all of S.
+        data: Data that were held out; a modality is evaluated on rows that have it and all of S.
         subsets: Each S; None for those of :func:`subsets_to_measure`.
         num: Draws for each datum.
         levels: Levels of the central sets.

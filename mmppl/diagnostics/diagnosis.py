@@ -71,8 +71,8 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
         }
         say("coverage given every subset")
         # A score's draws take tens of evaluations each.
-        judged, times = (rows[: 4 * num], 50) if chains else (few, 40)
-        every = coverage_by_subset(fitted, judged, num=times, seed=seed) if len(rows.modalities) > 1 else None
+        evaluated, times = (rows[: 4 * num], 50) if chains else (few, 40)
+        every = coverage_by_subset(fitted, evaluated, num=times, seed=seed) if len(rows.modalities) > 1 else None
         out["coverage_by_subset"] = every and {
             **every.as_dict(),
             "worst": [["+".join(given), name, miss] for given, name, miss in every.worst()],

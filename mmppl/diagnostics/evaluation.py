@@ -50,7 +50,7 @@ def evaluate(
 ) -> dict[str, Any]:
     r"""Coherence, Frechet distances, latent probe, prediction and log likelihood of a fitted program, ready for JSON.
 
-    What is generated is judged as draws, which is what the program says of data, and beside them as means of the
+    What is generated is evaluated as draws, which is what the program says of data, and beside them as means of the
     likelihood, as most published protocols do. Without labels there are no classifiers; what needs them is then None
     (Frechet distances only where ``features`` are given), and ``skipped`` says why. So is the log likelihood of a
     program with deterministic encoders, whose guide has no density, and ``no_likelihood`` says why.
@@ -105,19 +105,19 @@ def evaluate(
     out |= dict.fromkeys(("classifiers", "coherence", "cross_coherence", "leave_one_out_coherence", "frechet"))
     out |= {"two_sample": None, "latent_probe": None}
     try:
-        judged = None
+        trained = None
         if skipped is None:
             say("classifiers")
-            judged = classifiers or train_classifiers(dataset)
-            out["classifiers"] = {name: judged.accuracy.get(name) for name in rows.modalities}
-        see = {name: partial(judged.features, name) for name in rows.modalities} if judged else {}
+            trained = classifiers or train_classifiers(dataset)
+            out["classifiers"] = {name: trained.accuracy.get(name) for name in rows.modalities}
+        see = {name: partial(trained.features, name) for name in rows.modalities} if trained else {}
         # The two-sample test needs no labels.
         for kind, mean in (("draws", False), ("means", True)):
             if see or features or not mean:
-                found = _generated(fitted, rows, judged, {**see, **(features or {})}, num, seed, mean, say, kind)
+                found = _generated(fitted, rows, trained, {**see, **(features or {})}, num, seed, mean, say, kind)
                 for name, value in found.items():
                     out[name] = {**(out[name] or {}), kind: value}
-        if judged:
+        if trained:
             say("latent probe")
             out["latent_probe"] = _probe(fitted, dataset.train, rows, num, seed)
         say("prediction")
@@ -137,7 +137,7 @@ def evaluate(
 def _generated(
     fitted: Fitted,
     rows: Batch,
-    judged: Classifiers | None,
+    trained: Classifiers | None,
     features: Features,
     num: int,
     seed: int,
@@ -154,9 +154,9 @@ def _generated(
     if not mean:
         say("classifier two-sample test")
         out["two_sample"] = _two_samples(samples, rows, fitted, seed)
-    if judged is None:
+    if trained is None:
         return out
-    out["coherence"] = _joint(samples, judged)
+    out["coherence"] = _joint(samples, trained)
     if len(rows.modalities) == 1:
         return out
 
@@ -164,7 +164,7 @@ def _generated(
         return generate(fitted, given, want=want, mean=mean, seed=seed)
 
     say(f"one modality from another, {kind}")
-    cross = cross_coherence(draw, rows, judged)
+    cross = cross_coherence(draw, rows, trained)
     out["cross_coherence"] = {
         "mean": _plain(cross.mean),
         "names": list(cross.names),
@@ -172,7 +172,7 @@ def _generated(
         "error": _matrix(cross.error),
     }
     say(f"one modality from all others, {kind}")
-    left = leave_one_out_coherence(draw, rows, judged)
+    left = leave_one_out_coherence(draw, rows, trained)
     accuracy = {name: _plain(estimate) for name, estimate in left.accuracy.items()}
     out["leave_one_out_coherence"] = {"mean": _plain(left.mean), "accuracy": accuracy}
     return out

@@ -63,7 +63,7 @@ def prediction_by_subset(
 
     Arguments:
         fitted: A fitted program.
-        data: Data that were held out; a modality is judged on rows that have it and all of S.
+        data: Data that were held out; a modality is evaluated on rows that have it and all of S.
         subsets: Each S; None for each modality alone and all but one.
         num: Draws K for each datum.
         level: Level of the central sets.

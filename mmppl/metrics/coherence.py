@@ -27,7 +27,7 @@ class Coherence:
 
     Arguments:
         joint: Share of samples on which all classifiers agree.
-        names: The modalities judged.
+        names: The modalities evaluated.
         pairs: Share on which two classifiers agree, of shape ``(M, M)``, rows and columns as in ``names``.
         at_least: Share on which k classifiers or more read what the first one reads, itself among them, by
             k = 2, ..., M.

@@ -52,7 +52,7 @@ def mutual_information_divergence(
 
     Arguments:
         real: Features of real pairs, ``(N, D_a)`` and ``(N, D_b)``; their means and covariances are used.
-        made: Features of the pairs to be judged, ``(K, D_a)`` and ``(K, D_b)``.
+        made: Features of the pairs to be evaluated, ``(K, D_a)`` and ``(K, D_b)``.
         eps: Added to the variances, in squared units of the features.
 
     Raises:

@@ -90,7 +90,7 @@ def _rows(batch: Batch, name: str, centre: np.ndarray | None) -> tuple[np.ndarra
     """Values and labels of the rows that have a modality; where an element is missing stands the centre."""
     rows = np.flatnonzero(batch.present[name] if centre is not None else batch.whole(name))
     if not rows.size:
-        raise DataError(f"Modality '{name}' is present nowhere in a split, so it cannot be judged.")
+        raise DataError(f"Modality '{name}' is present nowhere in a split, so it cannot be evaluated.")
     value = np.asarray(batch[name])[rows]
     if centre is not None and name in batch.elements:
         value = np.where(np.asarray(batch.there(name))[rows], value, centre)

@@ -105,7 +105,7 @@ class _ImageScore:
         start = shift + sum(self.sizes[:i])
         return start, start + self.sizes[i]
 
-    def _given(self, vector: int, token: int) -> Given:
+    def _entry(self, vector: int, token: int) -> Given:
         """The way in: a map ``(H, W, C)``, a vector, and a token for each block that is no image."""
         (_, h, w), channels, number = self.image, self._channels, len(self.sizes)
         features, dim = TimeFeatures(self.waves), sum(self.sizes)
@@ -214,7 +214,7 @@ class ImageUNet(_ImageScore):
         last = (*_normed(widths[0]), Convolution(widths[0], 2 * self._channels, zero=True))
         perceptron = {i: _perceptron(taps[self.taps[i]], vector, 2 * self.sizes[i]) for i in self._others}
         return (
-            self._given(vector, vector),
+            self._entry(vector, vector),
             Convolution(self._channels, widths[0]),
             *inner,
             Tap("output"),
@@ -282,7 +282,7 @@ class ImageTransformer(_ImageScore):
             i: (Rows(k, k + 1), *_perceptron((1, width), width, 2 * self.sizes[i])) for k, i in enumerate(self._others)
         }
         return (
-            self._given(width, width),
+            self._entry(width, width),
             Fold(p),
             Reshape((*grid, values), (tokens, values)),
             Linear(values, width),

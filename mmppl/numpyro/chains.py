@@ -58,12 +58,12 @@ def chains(
     num_samples: int,
     num_warmup: int,
     seed: int,
-    rows: Sequence[int] | None = None,
+    row_seeds: Sequence[int] | None = None,
 ) -> Draws:
     """Latents and statistics of chains; see :meth:`mmppl.inference.host.Runtime.chains`."""
     made = kernel(fitted.model)
     ours = isinstance(made, HostKernel)
-    if rows is not None and not ours:
+    if row_seeds is not None and not ours:
         raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
     pad = padding(fitted.model, len(batch), MANY) if ours else Padding(len(batch), 0)
     begin, batch = pad.latents(start), as_batch(pad.batch(batch))
@@ -71,8 +71,8 @@ def chains(
     if not ours:
         return _by_the_host(made, batch, begin, num_samples, num_warmup, jax.random.key(seed))
     # Draws that are a datum's own, whatever stands beside it, need keys that may be mapped over.
-    key = random_key(seed) if rows is None else jax.random.key(seed)
-    own = None if rows is None else jnp.asarray(np.asarray(rows, np.uint32))
+    key = random_key(seed) if row_seeds is None else jax.random.key(seed)
+    own = None if row_seeds is None else jnp.asarray(np.asarray(row_seeds, np.uint32))
     draws, stats = _run(fitted.model, Recipe(made), begin, batch, key, own, num_samples, num_warmup)
     parts = draws, {OURS[n]: x for n, x in stats.items()}
     latents, info = ({n: np.swapaxes(np.asarray(x), 0, 1) for n, x in part.items()} for part in parts)
@@ -86,14 +86,14 @@ def _run(
     begin: dict,
     batch: Batch,
     key: jax.Array,
-    rows: jax.Array | None,
+    row_seeds: jax.Array | None,
     num_samples: int,
     num_warmup: int,
 ) -> tuple[dict, dict]:
     """Latents, constrained, and fields of the state, ``(draws, chains, *)``."""
     # 1. The kernel learns the places of the latents from one run of the program, of which only shapes are computed.
     kernel, args = recipe.of(model), (batch,)
-    kernel.row_seeds = rows
+    kernel.row_seeds = row_seeds
     kernel.learn(handlers.trace(seeded(model, random_key(0))).get_trace(batch), num_warmup)
     # 2. Every chain is evaluated where it starts.
     number = len(next(iter(begin.values())))

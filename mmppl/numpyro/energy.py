@@ -38,7 +38,7 @@ class EnergyTilted(Shown, Distribution):
     the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
     for a gradient. Those are all that the base and the energy rest on, wherever they are kept: in a list of
     transforms, in a module, or in the closure of a function. Without an energy it is the base, bit for bit.
-    Chains of a base with bounds walk on the real line, by the host's map to its support, so that bounds may be learned.
+    Chains of a base with bounds run on the real line, by the host's map to its support, so that bounds may be learned.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -65,7 +65,7 @@ class EnergyTilted(Shown, Distribution):
     """
 
     arg_constraints: dict = {}
-    pytree_data_fields = ("base", "energy_params", "log_z", "aux", "kept")
+    pytree_data_fields = ("base", "energy_params", "log_z", "chain_key", "persistent", "kept")
     pytree_aux_fields = ("energy_static", "chains")
 
     def __init__(
@@ -90,11 +90,11 @@ class EnergyTilted(Shown, Distribution):
         self.chains = LangevinChains() if chains is None else chains
         module = energy.module if isinstance(energy, BoundNet) else energy
         self.energy_params, self.energy_static = eqx.partition(module, eqx.is_inexact_array)
-        self.aux = None
+        self.chain_key = self.persistent = None
         super().__init__((), base.event_shape, validate_args=validate_args)
         if energy is not None:
-            key = ambient_key() if rng_key is None else rng_key
-            self.aux = (key,) if not self.chains.buffer else (key, self._persist(energy, key))
+            self.chain_key = ambient_key() if rng_key is None else rng_key
+            self.persistent = self._persist(energy, self.chain_key) if self.chains.buffer else None
 
     @property
     def support(self) -> Any:
@@ -126,23 +126,22 @@ class EnergyTilted(Shown, Distribution):
 
     def _learning(self) -> jax.Array:
         """Zero, with the gradient of -log Z: what that is taken in is read off the computations themselves."""
-        chains, aux = self.chains, self.aux
-        key, *kept = aux  # type: ignore[misc]
+        chains, key = self.chains, self.chain_key
         start = eqx.filter_closure_convert(
             lambda key: on_real_line(self.base, dist, biject_to)[0].sample(key, (chains.number,)), key
         )
         density = eqx.filter_closure_convert(self._line_density, start.out_struct)
         params, rest = eqx.partition(density, eqx.is_inexact_array)
-        aux, static = eqx.partition((rest, start, key, kept), eqx.is_array)
+        aux, static = eqx.partition((rest, start, key, self.persistent), eqx.is_array)
 
         def log_density(params: Any, aux: Any, z: jax.Array) -> jax.Array:
             rest, *_ = eqx.combine(aux, static)
             return eqx.combine(params, rest)(z)
 
         def negatives(params: Any, aux: Any) -> jax.Array:
-            _, start, key, kept = eqx.combine(aux, static)
-            if kept:
-                return kept[0]
+            _, start, key, persistent = eqx.combine(aux, static)
+            if persistent is not None:
+                return persistent
             first, second = jax.random.split(key)
             return chains.run(BACKEND, second, lambda z: log_density(params, aux, z), start(first))[0]
 

@@ -187,19 +187,21 @@ def _log_weights(program: tuple, objective: Static, batch: Batch, key: jax.Array
 def latents(model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray) -> dict:
     """Draws of the latents, ``(num, N, *event)``: from the guide, or from the prior in ``prior_rows``."""
     pad = padding(model, len(batch), num)
-    rows = None if not prior_rows.any() else bool(prior_rows.all()) or jnp.asarray(pad.rows(prior_rows))
-    return pad.cut(_latents((model, guide), as_batch(pad.batch(batch)), num, random_key(seed), rows))
+    source = "guide" if not prior_rows.any() else "prior" if prior_rows.all() else "both"
+    rows = jnp.asarray(pad.rows(prior_rows)) if source == "both" else None
+    return pad.cut(_latents((model, guide), as_batch(pad.batch(batch)), num, random_key(seed), source, rows))
 
 
 @compiled
-def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) -> dict:
+def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, source: str, prior_rows: jax.Array | None) -> dict:
+    """Draws from the ``"guide"``, the ``"prior"``, or ``"both"``: then from the prior in ``prior_rows``, ``(N,)``."""
     model, guide = program
     first, second = jax.random.split(key)
     out: dict = {}
-    if rows is not True:
+    if source != "prior":
         draw = jax.vmap(lambda k: _hidden(handlers.trace(seeded(guide, k)).get_trace(batch)))
         out = draw(jax.random.split(first, num))
-    if rows is None:
+    if source == "guide":
         return out
     nothing = batch.only()
     where = _places(model, nothing)
@@ -213,10 +215,10 @@ def _latents(program: tuple, batch: Batch, num: int, key: jax.Array, rows: Any) 
             return _hidden(handlers.trace(followed).get_trace(nothing))
 
         drawn = jax.vmap(one)(jax.random.split(second, num), {n: out[n] for n in where.outside if n in out})
-    if rows is True:
+    if prior_rows is None:
         return drawn
     local = {n: z for n, z in out.items() if n in where.rows}
-    return out | {n: jnp.where(_at_axis(rows, where.rows[n] + 1, z.ndim), drawn[n], z) for n, z in local.items()}
+    return out | {n: jnp.where(_at_axis(prior_rows, where.rows[n] + 1, z.ndim), drawn[n], z) for n, z in local.items()}
 
 
 def _at_axis(rows: jax.Array, axis: int, ndim: int) -> jax.Array:

@@ -32,7 +32,7 @@ class JointScore(Shown, ScorePrior, Distribution):
 
     arg_constraints: dict = {}
     support = constraints.real_vector
-    pytree_data_fields = ("net_params", "energy_params", "coordinates", "known", "aux")
+    pytree_data_fields = ("net_params", "energy_params", "coordinates", "known", "noise_key")
     pytree_aux_fields = ("net_static", "energy_static", "model", "density")
 
     def __init__(
@@ -52,7 +52,7 @@ class JointScore(Shown, ScorePrior, Distribution):
         self.check(model, density, coordinates)
         self.net_params, self.net_static = eqx.partition(_modules(net), eqx.is_inexact_array)
         self.energy_params, self.energy_static = eqx.partition(_modules(energy), eqx.is_inexact_array)
-        self.aux = ambient_key() if rng_key is None and density != "flow" else rng_key
+        self.noise_key = ambient_key() if rng_key is None and density != "flow" else rng_key
         self.model, self.density, self.known = model, density, None
         width = (model.blocks.dim,)
         if coordinates is None:
@@ -60,7 +60,7 @@ class JointScore(Shown, ScorePrior, Distribution):
         self.coordinates = jax.lax.stop_gradient(jax.tree.map(lambda x: jnp.asarray(x, float), coordinates))
         super().__init__((), width, validate_args=validate_args)
 
-    def _given(self, known: Condition, model: JointModel) -> "JointScore":
+    def _conditioned(self, known: Condition, model: JointModel) -> "JointScore":
         new = copy.copy(self)
         new.model, new.known = model, known
         new._batch_shape = jnp.broadcast_shapes(known.loc.shape[:-1], known.roles.clean.shape[:-1])
@@ -68,9 +68,9 @@ class JointScore(Shown, ScorePrior, Distribution):
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         if self.density == "denoising":
-            return self.model.bound(self.aux, self._query(self._net()), value)
+            return self.model.bound(self.noise_key, self._query(self._net()), value)
         if self.density == "bound":
-            return self.model.lower_bound(self.aux, self._query(self._net()), value)
+            return self.model.lower_bound(self.noise_key, self._query(self._net()), value)
         self._check_roles()
         return _log_density(self, value, False)[0]
 

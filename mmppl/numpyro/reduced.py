@@ -51,7 +51,7 @@ class Reduced(Shown, ReducedPrior, Distribution):
     def subspaces(self) -> Any:
         return self.space if self.coordinates is None else self.coordinates
 
-    def _given(self, prior: Distribution, known: Condition) -> "Reduced":
+    def _conditioned(self, prior: Distribution, known: Condition) -> "Reduced":
         complement = eqx.combine(self.complement_params, self.complement_static)
         new = Reduced(prior, self.subspaces, complement=complement)
         new.known = known

@@ -35,7 +35,7 @@ class EnergyTilted(Shown, TorchDistribution):
     the backward pass from Langevin chains whose number ``chains`` sets; nothing is sampled unless the parameters ask
     for a gradient. Those are all that the base and the energy rest on, wherever they are kept: in a list of
     transforms, in a module, or in the closure of a function. Without an energy it is the base, bit for bit.
-    Chains of a base with bounds walk on the real line, by the host's map to its support, so that bounds may be learned.
+    Chains of a base with bounds run on the real line, by the host's map to its support, so that bounds may be learned.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)

@@ -54,7 +54,7 @@ class JointScore(Shown, ScorePrior, TorchDistribution):
         self.coordinates = coordinates
         super().__init__(torch.Size(), torch.Size(width), validate_args=validate_args)
 
-    def _given(self, known: Condition, model: JointModel) -> "JointScore":
+    def _conditioned(self, known: Condition, model: JointModel) -> "JointScore":
         new = copy.copy(self)
         new.model, new.known = model, known
         new._batch_shape = torch.broadcast_shapes(known.loc.shape[:-1], known.roles.clean.shape[:-1])

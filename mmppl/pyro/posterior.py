@@ -217,7 +217,7 @@ def chains(
     num_samples: int,
     num_warmup: int,
     seed: int,
-    rows: Sequence[int] | None = None,
+    row_seeds: Sequence[int] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Latents and statistics of chains; see :meth:`mmppl.inference.host.Runtime.chains`."""
     batch, own = as_batch(batch), _tensors(start)
@@ -227,18 +227,18 @@ def chains(
         if _side_by_side_chains(fitted.model, own, batch, made):
             # Every datum is a chain of its own, so chains of a datum are rows more: one run of the program moves all.
             batch = batch[np.tile(np.arange(size), number)]
-            if rows is not None:
-                made.row_seeds = [_row_seed(s, chain) for chain in range(number) for s in rows]
+            if row_seeds is not None:
+                made.row_seeds = [_row_seed(s, chain) for chain in range(number) for s in row_seeds]
             flat = {name: z.reshape(1, -1, *z.shape[2:]) for name, z in own.items()}
             found = _chain(made, fitted.model, batch, flat, num_samples, num_warmup, seed)
             return tuple({k: _by_chain(x, number, size) for k, x in part.items()} for part in found)  # type: ignore[return-value]
-    elif rows is not None:
+    elif row_seeds is not None:
         raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
     every = []
     for chain in range(number):
         made = kernel(fitted.model)
-        if rows is not None:
-            made.row_seeds = [_row_seed(s, chain) for s in rows]
+        if row_seeds is not None:
+            made.row_seeds = [_row_seed(s, chain) for s in row_seeds]
         one = {name: z[chain : chain + 1] for name, z in own.items()}
         every.append(_chain(made, fitted.model, batch, one, num_samples, num_warmup, seed + chain))
     together = [{k: np.stack([d[k] for d in dicts]) for k in dicts[0]} for dicts in zip(*every, strict=True)]

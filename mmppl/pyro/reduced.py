@@ -39,7 +39,7 @@ class Reduced(Shown, ReducedPrior, TorchDistribution):
         self.known: Condition | None = None
         super().__init__(prior.batch_shape, torch.Size((subspaces.loc.shape[-1],)), validate_args=validate_args)
 
-    def _given(self, prior: TorchDistribution, known: Condition) -> "Reduced":
+    def _conditioned(self, prior: TorchDistribution, known: Condition) -> "Reduced":
         new = Reduced(prior, self.subspaces, complement=self.complement)
         new.known = known
         return new

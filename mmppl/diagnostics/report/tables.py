@@ -22,7 +22,7 @@ __all__ = [
     "prediction_rows",
 ]
 
-# What is judged, the program's own claim first.
+# What is evaluated, the program's own claim first.
 JUDGED = ("draws", "means")
 PREDICTION = ("predicted", "RMSE", "R2", "accuracy", "nats a datum", "80% sets hold")
 MEASURES = ("coherence", "cross_coherence", "leave_one_out_coherence", "frechet")

@@ -1,4 +1,4 @@
-"""A distribution over the whole real space, where Langevin chains may walk, and the way back to its support."""
+"""A distribution over the whole real space, where Langevin chains may run, and the way back to its support."""
 
 from collections.abc import Callable
 from types import ModuleType

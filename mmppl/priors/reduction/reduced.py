@@ -42,7 +42,7 @@ class ReducedPrior:
     prior: Any
     subspaces: Any
 
-    def _given(self, prior: Any, known: Condition) -> Any:
+    def _conditioned(self, prior: Any, known: Condition) -> Any:
         """A distribution on these subspaces with a conditional of the prior."""
         raise NotImplementedError
 
@@ -78,4 +78,4 @@ class ReducedPrior:
         known = parse_condition(self.backend, space.blocks, values, present, None)
         y = dict(space.reduced.split(space.reduce(self.backend, known.loc)[0]))
         masks = {n: known.roles.clean[..., i] for i, n in enumerate(space.blocks.names) if n in y}
-        return self._given(self.prior.conditional(y, masks, **options), known)
+        return self._conditioned(self.prior.conditional(y, masks, **options), known)

@@ -60,7 +60,7 @@ class ScorePrior:
     known: Condition | None
     batch_shape: Any
 
-    def _given(self, known: Condition, model: JointModel) -> Any:
+    def _conditioned(self, known: Condition, model: JointModel) -> Any:
         """A distribution of this network under a condition, by a model."""
         raise NotImplementedError
 
@@ -136,7 +136,7 @@ class ScorePrior:
         """
         known = parse_condition(self.backend, self.model.blocks, values, present, want)
         everywhere = {name: not present or name not in present for name in values}
-        return self._given(known, self.model.guided(Overrides(guidance, solver, particles), everywhere))
+        return self._conditioned(known, self.model.guided(Overrides(guidance, solver, particles), everywhere))
 
     def marginal(self, present: Mapping[str, Array]) -> Any:
         """The distribution of the blocks that are present in each row, without the others.
@@ -147,7 +147,7 @@ class ScorePrior:
         there = self.model.blocks.stack(present)
         xp = self.backend.xp
         loc = xp.zeros_like(xp.broadcast_to(self.coordinates.loc, (*there.shape[:-1], self.model.blocks.dim)))
-        return self._given(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
+        return self._conditioned(Condition(loc, None, BlockRoles(there, xp.zeros_like(there))), self.model)
 
 
 class DiffusionPrior(ScorePrior):
