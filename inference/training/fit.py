@@ -144,7 +144,6 @@ def fit(
         run = Run(out)
         program.check_options_can_be_saved()
         calls.state()
-        digest = ready.digesting()
         about = RunInfo(
             **program.about(),
             objectives=[repr(stage.objective or program.objective) for stage in program.stages],
@@ -162,6 +161,8 @@ def fit(
             first_process = stack.enter_context(host.processes(how.devices)) == 0
         if not first_process:  # it writes nothing, and is not seen
             calls, progress = Callbacks(()), False
+        elif run:
+            digest = ready.digesting()
         if run and about and resume:
             found = run.info()
             check_same(found, about)
