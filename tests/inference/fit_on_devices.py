@@ -68,7 +68,7 @@ def main(host: str, numbers: str, systems: str, folder: str) -> None:
                 "system": out.name,
                 "devices": number,
                 "what": what,
-                "record": max(abs(a[name] - b[name]) for a, b in pairs for name in names if name in b),
+                "record": max(abs(a[n] - b[n]) / max(abs(b[n]), 1.0) for a, b in pairs for n in names if n in b),
                 "weights": max(float(np.abs(found.weights[name] - w).max()) for name, w in one.weights.items()),
                 "files": sorted(p.name for p in run.iterdir()) == sorted(p.name for p in (out / "one").iterdir()),
                 "digest": Run(run).info().data_digest == Run(out / "one").info().data_digest,
