@@ -77,6 +77,8 @@ def main(host: str, numbers: str, systems: str, folder: str) -> None:
 
         for number in more:
             say(number, "fit", fit(made, data, devices=number, out=out / str(number), **HOW), out / str(number))
+        both = fit(made, data, devices=more[0], accumulate=4, out=out / "both", **HOW)
+        say(more[0], "in parts too", both, out / "both")
         # Begun on several devices, and gone on with on one, and the other way round.
         for before, after in ((more[0], first), (first, more[0])):
             run = out / f"{before} then {after}"

@@ -51,6 +51,7 @@ def test_four_devices_give_what_one_gives(system, tmp_path):
     assert [(one["devices"], one["what"]) for one in found] == [
         (2, "fit"),
         (4, "fit"),
+        (2, "in parts too"),
         (1, "resumed from 2"),
         (2, "resumed from 1"),
         (2, "source"),

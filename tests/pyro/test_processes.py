@@ -102,6 +102,7 @@ def test_two_and_four_processes_give_what_one_gives(system, tmp_path):
     assert [(one["devices"], one["what"]) for one in found] == [
         (2, "fit"),
         (4, "fit"),
+        (2, "in parts too"),
         (1, "resumed from 2"),
         (2, "resumed from 1"),
         (2, "source"),
@@ -157,7 +158,7 @@ def test_programs_whose_rows_are_not_each_by_themselves_are_refused():
     assert [line.split()[0] for line in lines] == ["global", "norm", "gamma", "plain"], done.stderr[-3000:]
     for line in lines[:2]:
         assert "OptionError Expected a program whose rows are each by themselves" in line
-    assert "OptionError Expected draws that can be divided among devices; got _standard_gamma" in lines[2]
+    assert "OptionError Expected draws that can be divided (devices=, accumulate=); got _standard_gamma" in lines[2]
     assert lines[3] == "plain fitted"
 
 
