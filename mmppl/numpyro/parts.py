@@ -65,7 +65,7 @@ def with_part(key: jax.Array, of: jax.Array) -> jax.Array:
 
 
 def in_parts(gradient: Callable, parts: int, params: Any, key: jax.Array, batch: Batch) -> Any:
-    """What a gradient of a loss of rows, and what goes with it, is for a batch, gone through part by part.
+    """Sums the gradients of a loss, and what goes with them, over the parts of a batch, one after another.
 
     Arguments:
         gradient: Of parameters, a key and a batch: a loss, which sums over rows, with a record and mutable state; and
@@ -77,9 +77,9 @@ def in_parts(gradient: Callable, parts: int, params: Any, key: jax.Array, batch:
     """
 
     def one(place: Any) -> Any:
-        arrays = jax.tree.map(lambda x: part_of(x, place, parts), (batch.values, batch.present, batch.label))
-        elements = {name: part_of(mask, place, parts) for name, mask in batch.elements.items()}
-        rows = Batch.trusted(*arrays, len(batch) // parts, elements=elements)
+        arrays = batch.values, batch.present, batch.label, batch.elements
+        values, present, label, elements = jax.tree.map(lambda x: part_of(x, place, parts), arrays)
+        rows = Batch.trusted(values, present, label, len(batch) // parts, elements=elements)
         (value, (record, changed)), grads = gradient(params, part_key(key, place, parts, len(batch)), rows)
         here = {name: _weight(name, rows) for name in record}
         products = {name: jnp.where(here[name] > 0, x * here[name], 0.0) for name, x in record.items()}
