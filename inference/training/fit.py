@@ -31,7 +31,7 @@ from mmppl.inference.training.resuming import check_data, check_same, losses_of
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.inference.training.scratch import Scratch
-from mmppl.inference.training.settings import Settings, TrainingSettings
+from mmppl.inference.training.settings import DIVIDING, Settings, TrainingSettings
 from mmppl.inference.training.short_run import warn_of_biased_chains
 from mmppl.inference.training.standardization import standardization
 from mmppl.memory import asked_by
@@ -146,7 +146,6 @@ def fit(
         run = Run(out)
         program.check_options_can_be_saved()
         calls.state()
-        digest = ready.digesting()
         about = RunInfo(
             **program.about(),
             objectives=[repr(stage.objective or program.objective) for stage in program.stages],
@@ -164,6 +163,8 @@ def fit(
             first_process = stack.enter_context(host.processes(how.devices)) == 0
         if not first_process:  # it writes nothing, and is not seen
             calls, progress = Callbacks(()), False
+        elif run:
+            digest = ready.digesting()
         if run and about and resume:
             found = run.info()
             check_same(found, about)
@@ -177,8 +178,7 @@ def fit(
         plan = [(program.own(stage), number) for stage, number in plan]
         stack.enter_context(asked_by(f"a step of '{program.name}' with {batch_size} rows (batch_size)"))
         own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
-        if how.devices > 1:
-            own["devices"] = how.devices
+        own |= {name: getattr(how, name) for name in DIVIDING if getattr(how, name) > 1}
         trainer = host.Trainer(program, data[:batch_size], **own, optimizer=how.optimizer)
         first = trainer.weights()
         for stage, _ in plan:

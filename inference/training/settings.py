@@ -18,12 +18,15 @@ NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "batch_size": (Integral, "to be a whole number, batch_size >= 1", lambda x: x >= 1),
     "learning_rate": (Real, "to be a finite number, learning_rate > 0 and at most 1e30", lambda x: 0 < x <= 1e30),
     "seed": (Integral, "to be a whole number, seed >= 0", lambda x: x >= 0),
+    "accumulate": (Integral, "to be a whole number, accumulate >= 1", lambda x: x >= 1),
     "devices": (Integral, "(--devices) to be a whole number, devices >= 1", lambda x: x >= 1),
     "ema": (Real, "to be a number, 0 <= ema < 1", lambda x: 0 <= x < 1),
     "clip": (Real, "to be None or a finite number, clip > 0", lambda x: x > 0),
 }
 MAY_BE_NONE = ("epochs", "learning_rate", "clip")
 LEARNING_RATE = 1e-3
+# Numbers of parts that a step is divided into: a run is the same whatever they are.
+DIVIDING = ("accumulate", "devices")
 # Epochs where nothing is said: few data take more, since their epochs have few steps.
 EPOCHS, STEPS, MOST = 30, 2000, 300
 
@@ -40,6 +43,7 @@ class TrainingSettings(TypedDict, total=False):
     optimizer: Any
     schedule: Any
     early_stopping: int | EarlyStopping | None
+    accumulate: int
     devices: int
 
 
@@ -64,6 +68,7 @@ class Settings:
     optimizer: Any = None
     schedule: Any = None
     early_stopping: int | EarlyStopping | None = None
+    accumulate: int = 1
     devices: int = 1
 
     def __post_init__(self) -> None:
@@ -106,10 +111,11 @@ class Settings:
         return self if self.epochs else replace(self, epochs=min(max(EPOCHS, -(-STEPS // steps)), MOST))
 
     def check_divides(self, batch_size: int) -> None:
-        """Raises :class:`OptionError` if the rows of a step cannot be divided among the devices."""
-        if batch_size % self.devices:
+        """Raises :class:`OptionError` if the rows of a step cannot be divided into parts."""
+        if batch_size % (self.devices * self.accumulate):
             raise OptionError(
-                f"Expected a batch_size that devices={self.devices} (--devices) divide; got batch_size={batch_size}."
+                f"Expected a batch_size that devices={self.devices} (--devices) times accumulate={self.accumulate} "
+                f"divide; got batch_size={batch_size}."
             )
 
     @classmethod
@@ -128,7 +134,7 @@ class Settings:
     def record(self, batch_size: int) -> dict[str, Any]:
         """Values for a run folder: what is no number or text, by its description."""
         stop = self.early_stopping
-        own = (field.name for field in fields(self) if field.name != "devices")  # a run is the same on any number
+        own = (field.name for field in fields(self) if field.name not in DIVIDING)
         out = {name: getattr(self, name) for name in own} | {"batch_size": batch_size}
         named = out["schedule"] if isinstance(out["schedule"], str) else described(out["schedule"])
         optimizer = None if out["optimizer"] is None else described(out["optimizer"])

@@ -76,7 +76,14 @@ def fit(
         bool,
         typer.Option("--published", help="Score modalities as the data's publications do, with fixed scales."),
     ] = False,
-    devices: Annotated[int, typer.Option(help="Number of devices; more than one is not there yet.", min=1)] = 1,
+    devices: Annotated[
+        int,
+        typer.Option(
+            help="Number of devices among which the rows of a step are divided: JAX's on NumPyro; on Pyro processes of "
+            "this machine, or those of torchrun.",
+            min=1,
+        ),
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with the same options.")] = False,
     force: Force = False,
 ) -> None:
@@ -87,8 +94,7 @@ def fit(
     from mmppl.models.catalogue import SYSTEMS, settings
     from mmppl.models.loading import ppl_of
 
-    if devices > 1:
-        raise OptionError(f"Expected --devices 1; got {devices}. Fitting on several devices is not there yet.")
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
     if resume and force:
         raise OptionError("Expected --resume or --force; got both.")
     if model not in SYSTEMS:
@@ -107,8 +113,9 @@ def fit(
     if dataset.rows is not None:
         # What cannot be fitted or written is refused without a table.
         dataset.train.validate(program.modalities)
-        _check_out(out, resume, force)
-        print(kinds_table(program.modalities, dataset.rows))
+        if first:
+            _check_out(out, resume, force)
+            print(kinds_table(program.modalities, dataset.rows))
     info = run_info(data, data_root, kinds, max_bytes, said) | TRAINED
     fitted = inference.fit(
         program,
@@ -121,8 +128,11 @@ def fit(
         resume=resume,
         force=force,
         info=info,
+        devices=devices,
         **fit_settings,
     )
+    if not first:
+        return
     last = fitted.history[-1]
     print(f"Fitted {model} to {dataset.name} ({len(dataset.train)} tuples) with {backend}: epoch {last['epoch']}.")
     print("  ".join(f"{k}={v:.4g}" for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")))

@@ -18,6 +18,7 @@ from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
 from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.declared import taken_apart
+from mmppl.numpyro.parts import whole_key
 from mmppl.numpyro.seeded import program_key
 from mmppl.priors.energy.chain_bias import ChainBias, chain_bias
 from mmppl.priors.energy.chains import LangevinChains
@@ -93,7 +94,7 @@ class EnergyTilted(Shown, Distribution):
         self.chain_key = self.persistent = None
         super().__init__((), base.event_shape, validate_args=validate_args)
         if energy is not None:
-            self.chain_key = ambient_key() if rng_key is None else rng_key
+            self.chain_key = whole_key(ambient_key()) if rng_key is None else rng_key
             self.persistent = self._persist(energy, self.chain_key) if self.chains.buffer else None
 
     @property

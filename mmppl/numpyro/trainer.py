@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped
 from mmppl.numpyro.devices import Devices
 from mmppl.numpyro.objectives import LeaveOneOut
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
+from mmppl.numpyro.parts import in_parts
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.seeded import seeded, threefry
 from mmppl.numpyro.state import given
@@ -56,6 +58,7 @@ class _Update:
     pair: tuple[Callable, Callable]
     structure: Any
     moving: tuple[str, ...]
+    parts: int
 
     def __call__(self, leaves: list[jax.Array], batch: Batch) -> tuple[list[jax.Array], dict, jax.Array]:
         state: _State = jax.tree.unflatten(self.structure, leaves)
@@ -63,13 +66,15 @@ class _Update:
         fixed = {name: value for name, value in state.params.items() if name not in self.moving}
         step = state.taken
 
-        def loss(train):
+        def loss(train, key, rows):
             everything = {**self.constrain({**fixed, **train}), **state.mutable}
-            total, (record, changed) = self.objective.loss_and_record(now, everything, *self.pair, batch, step=step)
+            total, (record, changed) = self.objective.loss_and_record(key, everything, *self.pair, rows, step=step)
             return total / len(batch), (record, changed)
 
         train = {name: state.params[name] for name in self.moving}
-        (value, (record, changed)), grads = jax.value_and_grad(loss, has_aux=True)(train)
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        run = gradient if self.parts == 1 else partial(in_parts, gradient, self.parts)
+        (value, (record, changed)), grads = run(train, now, batch)
         updates, optimiser = updated(self.optimiser, grads, state.optimiser, train, value)
         rate = self.rate * scheduled(self.schedule, step, state.steps)
         params = {**fixed, **optax.apply_updates(train, jax.tree.map(lambda u: rate * u, updates))}
@@ -123,8 +128,10 @@ class Trainer:
         ema: float,
         optimizer: Any = None,
         devices: int = 1,
+        accumulate: int = 1,
     ):
         self.program, self.rate, self.clip, self.devices = program, learning_rate, clip, Devices(devices)
+        self.parts = accumulate
         self.ema = self.own_ema = ema
         check_amortized(program.guide, as_batch(batch))
         key, first = jax.random.split(random_key(seed))
@@ -178,8 +185,10 @@ class Trainer:
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
         how = rate, schedule, self.ema
-        what = _Update(self.constrain, optimiser, *how, self.objective, self.pair, self._structure, tuple(moving))
-        settings = *how, self.clip, stage.momentum, self.given, jnp.result_type(float)
+        what = _Update(
+            self.constrain, optimiser, *how, self.objective, self.pair, self._structure, tuple(moving), self.parts
+        )
+        settings = *how, self.parts, self.clip, stage.momentum, self.given, jnp.result_type(float)
         key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
         self._step = _reused(self.program, key, lambda: step_compiled(what))
 

@@ -34,10 +34,10 @@ class Together:
         self.number = number
         self.rank = dist.get_rank() if number > 1 else 0
 
-    def share(self, rows: int) -> slice:
-        """This process's rows of a batch."""
-        own = rows // self.number
-        return slice(self.rank * own, (self.rank + 1) * own)
+    def shares(self, rows: int, parts: int) -> list[slice]:
+        """This process's rows of a batch, in so many parts."""
+        size, first = rows // self.number // parts, self.rank * parts
+        return [slice(start * size, (start + 1) * size) for start in range(first, first + parts)]
 
     def add(self, numbers: Sequence[float]) -> np.ndarray:
         """Sums of numbers over all processes, in double precision."""
@@ -53,7 +53,7 @@ class Together:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         for dtype in dict.fromkeys(p.dtype for p in own):
             some = [p for p in own if p.dtype == dtype]
-            flat = torch.cat([p.grad.reshape(-1) for p in some])  # type: ignore[union-attr]
+            flat = torch.cat([p.grad.reshape(-1) for p in some])
             _all_reduce(flat)
             for p, grad in zip(some, flat.split([p.numel() for p in some]), strict=True):
                 p.grad = grad.reshape(p.shape)
@@ -133,7 +133,8 @@ class _Forked:
     """Processes that were forked from this one, which is the first of them."""
 
     def __init__(self, number: int):
-        self.rank, self.children, self.parent = 0, {}, os.getpid()
+        self.rank = 0
+        self.children: dict[int, tuple[int, int]] = {}  # process and pipe, by rank
         sys.stdout.flush()
         sys.stderr.flush()
         for rank in range(1, number):
@@ -143,7 +144,7 @@ class _Forked:
             if not child:
                 os.close(read)
                 self.rank, self.told = rank, write
-                self.children: dict[int, tuple[int, int]] = {}
+                self.children = {}
                 torch.set_num_threads(1)  # threads of the first process are not in this one
                 warnings.simplefilter("ignore")  # the first process says them
                 return

@@ -132,6 +132,7 @@ class Share(TorchDispatchMode):
         if not any(self.number in shape or math.prod(shape) % self.number == 0 for shape in shapes):
             return func(*args, **kwargs)
         raise OptionError(
-            f"Expected draws that can be divided among devices; got {func._schema.name.removeprefix('aten::')}, which "
-            "takes more random numbers for some values than for others. Fit with devices=1."
+            "Expected draws that can be divided (devices=, accumulate=); got "
+            f"{func._schema.name.removeprefix('aten::')}, which takes more random numbers for some values than others. "
+            "Fit with devices=1 and accumulate=1."
         )

@@ -14,7 +14,7 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.errors import OptionError
-from mmppl.inference.training.held_out import weights_of
+from mmppl.inference.training.held_out import weighted_mean, weights_of
 from mmppl.inference.training.schedules import decay
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
@@ -54,8 +54,10 @@ class Trainer:
         ema: float,
         optimizer: Any = None,
         devices: int = 1,
+        accumulate: int = 1,
     ):
         self.program, self.rate, self.clip, self.together = program, learning_rate, clip, Together(devices)
+        self.parts = accumulate
         self.ema = self.own_ema = ema
         self.store = Store()
         check_amortized(program.guide, as_batch(batch))
@@ -99,11 +101,11 @@ class Trainer:
         before = Buffers([*networks, *(part for _, part in self.store.parts)])
         moving = list(self.moving.values())
         with self._training():
-            if not self.taken and self.together.number > 1:
+            divided = self.together.number * self.parts > 1
+            if divided and not self.taken:
                 self._check_divided(batch, before)
-            torch.set_rng_state(self.rng)
             self.optimiser.zero_grad()
-            loss, record = self._backward(batch)
+            loss, record = self._in_parts(batch, before) if divided else self._backward(batch)
             norm = torch.nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
             if not (math.isfinite(loss) and torch.isfinite(norm) and self._all(before.stay_finite())):
                 before.give_back()
@@ -120,23 +122,35 @@ class Trainer:
 
     def _backward(self, batch: Batch) -> tuple[float, dict[str, float]]:
         """The loss of each datum, whose gradient parameters then have, and the record."""
-        if self.together.number == 1:
-            loss = self.objective.differentiable_loss(*self.pair, as_batch(batch), step=float(self.taken)) / len(batch)
-            loss.backward()
-            return float(loss.detach()), {name: float(x) for name, x in self.objective.record.items()}
-        own, loss = self._share_of_loss(batch)
-        (loss / len(batch)).backward()  # draws of chains are the same in all processes
-        self.together.add_gradients(list(self.moving.values()))
-        record = {name: float(value) for name, value in self.objective.record.items()}
-        weights = weights_of(record, own)
-        products = [record[name] * weight if weight else 0.0 for name, weight in weights.items()]
-        total, *sums = self.together.add([float(loss.detach()), *products, *weights.values()])
-        parts = zip(record, sums[: len(record)], sums[len(record) :], strict=True)
-        return total / len(batch), {name: float(x / weight) if weight else 0.0 for name, x, weight in parts}
+        torch.set_rng_state(self.rng)
+        loss = self.objective.differentiable_loss(*self.pair, as_batch(batch), step=float(self.taken)) / len(batch)
+        loss.backward()
+        return float(loss.detach()), {name: float(value) for name, value in self.objective.record.items()}
 
-    def _share_of_loss(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
-        """This process's rows, and their part of the loss, with the noise that they have in the whole batch."""
-        rows = self.together.share(len(batch))
+    def _in_parts(self, batch: Batch, before: Buffers) -> tuple[float, dict[str, float]]:
+        """The same, of parts that are gone through one after another, and by several processes."""
+        total, records, weights = 0.0, [], []
+        for number, rows in enumerate(self.together.shares(len(batch), self.parts)):
+            if number:
+                before.give_back()  # chains begin in each part where they do in the whole
+            own, loss = self._share_of_loss(batch, rows)
+            (loss / len(batch)).backward()  # draws of chains are the same in all parts
+            total += float(loss.detach())
+            records.append({name: float(value) for name, value in self.objective.record.items()})
+            weights.append(weights_of(records[-1], own))
+        own_record = weighted_mean(records, weights)
+        own_weight = {name: sum(weight[name] for weight in weights) for name in weights[0]}
+        if self.together.number == 1:
+            return total / len(batch), own_record
+        self.together.add_gradients(list(self.moving.values()))
+        products = [own_record[name] * weight for name, weight in own_weight.items()]
+        total, *sums = self.together.add([total, *products, *own_weight.values()])
+        found = zip(own_record, sums[: len(products)], sums[len(products) :], strict=True)
+        return total / len(batch), {name: float(x / weight) if weight else 0.0 for name, x, weight in found}
+
+    def _share_of_loss(self, batch: Batch, rows: slice) -> tuple[Batch, torch.Tensor]:
+        """Some rows, and their part of the loss, with the noise that they have in the whole batch."""
+        torch.set_rng_state(self.rng)
         own = batch[rows]
         with Share(rows.start, len(own), len(batch)):
             return own, self.objective.differentiable_loss(*self.pair, as_batch(own), step=float(self.taken))
@@ -144,19 +158,20 @@ class Trainer:
     def _check_divided(self, batch: Batch, before: Buffers) -> None:
         """Refuses a program whose rows are not each by themselves: the parts of its loss would not sum up to it."""
         with torch.no_grad():
-            torch.set_rng_state(self.rng)
-            part = float(self._share_of_loss(batch)[1])
-            before.give_back()
+            part = 0.0
+            for rows in self.together.shares(len(batch), self.parts):
+                part += float(self._share_of_loss(batch, rows)[1])
+                before.give_back()
             torch.set_rng_state(self.rng)
             whole = float(self.objective.differentiable_loss(*self.pair, as_batch(batch), step=float(self.taken)))
             before.give_back()
-        total = float(self.together.add([part])[0])
+        total = part if self.together.number == 1 else float(self.together.add([part])[0])
         if math.isfinite(whole) and abs(total - whole) > DIVIDED * max(abs(whole), len(batch)):
             raise OptionError(
-                f"Expected a program whose rows are each by themselves, so that they can be divided among devices; got "
-                f"a loss of {whole / len(batch):.6g} for a batch, of {total / len(batch):.6g} for its parts. Latents "
-                "outside the plate of the data, batch normalisation and the like need devices=1; where a number of "
-                "particles or terms is that of the rows of each device, take another batch_size."
+                "Expected a program whose rows are each by themselves, so that they can be divided (devices=, "
+                f"accumulate=); got a loss of {whole / len(batch):.6g} for a batch, {total / len(batch):.6g} for its "
+                "parts. Latents outside the plate of the data, batch normalisation and the like cannot be; where a "
+                "number of particles or terms is that of the rows of a part, take another batch_size."
             )
 
     def _all(self, true: bool) -> bool:

@@ -186,7 +186,11 @@ def test_a_truth_value_must_be_one():
         ({"data_root": "."}, "needs no root"),
         ({"data": "polymnist"}, "Pass root (--data-root)"),
         ({"data": "polymnist", "data_root": "nowhere"}, "nowhere"),
-        ({"devices": "2"}, "several devices is not there yet"),
+        ({"devices": "128"}, "Expected devices (--devices) of at most "),
+        (
+            {"devices": "3"},
+            "Expected a batch_size that devices=3 (--devices) times accumulate=1 divide; got batch_size=",
+        ),
         ({"devices": "0"}, "--devices"),
         ({"epochs": "0"}, "--epochs"),
         ({"epochs": "many"}, "--epochs"),

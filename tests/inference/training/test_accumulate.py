@@ -1,0 +1,42 @@
+"""Steps in parts: losses, records and weights are those of the whole step."""
+
+import numpy as np
+import pytest
+
+from mmppl.batch import Batch, Modality
+from mmppl.data import LinearGaussian
+from mmppl.errors import OptionError
+from mmppl.inference import fit
+
+MODALITIES = {"a": Modality((3,)), "b": Modality((2,))}
+HOW = {"epochs": 4, "batch_size": 20, "progress": False, "validation": 0.2, "seed": 1, "clip": 2.0, "ema": 0.5}
+
+
+@pytest.fixture
+def rows():
+    values = LinearGaussian(2, {"a": 3, "b": 2}, seed=1).sample(70, seed=0).values
+    return Batch(values, {"a": np.arange(70) % 5 != 1, "b": np.arange(70) % 5 != 2})
+
+
+@pytest.mark.parametrize("name", ["mopoe", "mmvae", "ebm", "mld"])
+def test_parts_give_what_the_whole_step_gives(small, rows, name):
+    program = small(name, MODALITIES)
+    whole, parts = fit(program, rows, **HOW), fit(program, rows, accumulate=4, **HOW)
+    other = fit(program, rows, **HOW | {"seed": 2})
+    moved = max(np.abs(other.weights[n] - value).max() for n, value in whole.weights.items())
+    for key, value in whole.weights.items():
+        np.testing.assert_allclose(parts.weights[key], value, atol=min(1e-5, moved / 10), err_msg=key)
+    for own, one in zip(parts.history, whole.history, strict=True):
+        assert set(own) == set(one)
+        for key in set(one) - {"seconds", "stage"}:
+            np.testing.assert_allclose(own[key], one[key], rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+def test_parts_that_do_not_divide_are_refused(small, rows):
+    program = small("mopoe", MODALITIES)
+    with pytest.raises(OptionError, match="devices=1 .* times accumulate=3 divide; got batch_size=20"):
+        fit(program, rows, accumulate=3, **HOW)
+    with pytest.raises(
+        OptionError, match="Expected accumulate to be a whole number, accumulate >= 1; got accumulate=0"
+    ):
+        fit(program, rows, accumulate=0, **HOW)

@@ -1,0 +1,88 @@
+"""Fits on several devices of JAX: losses, weights and run folders are those of one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import mmppl.numpyro as mm
+from mmppl import models
+from mmppl.data import load
+from mmppl.errors import OptionError
+from mmppl.inference import fit
+from mmppl.numpyro.devices import Devices
+
+SCRIPT = Path(__file__).parents[1] / "inference" / "fit_on_devices.py"
+FOUR = "--xla_force_host_platform_device_count=4"
+PLACED = """
+import jax, numpy as np
+import mmppl.numpyro as mm
+from mmppl.batch import Batch
+from mmppl.numpyro.devices import Devices
+
+devices = Devices(4)
+rows = devices.rows(Batch({"a": np.ones((8, 3), np.float32)}))
+print(sorted((s.device.id, s.data.shape) for s in rows["a"].addressable_shards))
+print({s.data.shape for s in devices.rows(Batch({"a": np.ones((6, 3), np.float32)}))["a"].addressable_shards})
+w = devices.copied(np.ones((3, 2), np.float32))
+step = jax.jit(jax.grad(lambda w, x: (x @ w).sum()))
+print("all-reduce" in step.lower(w, rows["a"]).compile().as_text())
+"""
+
+
+def run(*args):
+    """Runs Python with four devices on the CPU."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FOUR}"
+    done = subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, env={**os.environ, "XLA_FLAGS": flags}, check=False
+    )
+    assert not done.returncode, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("system", ["mopoe", "ebm", "mld"])
+def test_four_devices_give_what_one_gives(system, tmp_path):
+    found = [json.loads(line) for line in run(str(SCRIPT), "numpyro", "1,2,4", system, str(tmp_path))]
+    assert [(one["devices"], one["what"]) for one in found] == [
+        (2, "fit"),
+        (4, "fit"),
+        (2, "in parts too"),
+        (1, "resumed from 2"),
+        (2, "resumed from 1"),
+        (2, "source"),
+    ]
+    for one in found:
+        assert max(one["record"], one["weights"]) < 1e-5, one
+        assert one["files"], one
+        assert one["digest"], one
+
+
+def test_rows_are_divided_and_weights_copied():
+    assert run("-c", PLACED) == [str([(i, (2, 3)) for i in range(4)]), "{(6, 3)}", "True"]
+
+
+def test_more_devices_than_there_are_or_than_divide_are_refused(tmp_path):
+    data = load("linear_gaussian")
+    program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=4)
+    number = len(jax.local_devices()) + 1
+    how = {"epochs": 1, "progress": False, "out": tmp_path / "run"}
+    with pytest.raises(
+        OptionError, match=rf"devices \(--devices\) of at most {number - 1}, as JAX has .*; got {number}"
+    ):
+        fit(program, data.train[:20], devices=number, batch_size=number, **how)
+    with pytest.raises(OptionError, match="Expected a batch_size that devices=3 .*divide; got batch_size=20"):
+        fit(program, data.train[:20], devices=3, **how)
+    with pytest.raises(OptionError, match=r"Expected devices \(--devices\) to be a whole number, devices >= 1; got"):
+        fit(program, data.train[:20], devices=0, **how)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_device_places_nothing():
+    data = load("linear_gaussian").train[:4]
+    assert Devices(1).rows(data) is data
+    assert isinstance(Devices(1).copied(np.ones(2)), np.ndarray)
