@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from mmppl._backend import get_backend
+from mmppl.aggregation.families import CORRELATED
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
-from mmppl.nets import MLP, LocScale, encoder
+from mmppl.nets import MLP, LocFactor, LocScale, encoder
+from mmppl.nets.spec import factor_outputs
 
 __all__ = ["jmvae"]
 
@@ -24,6 +27,7 @@ def jmvae(
     beta: float = 1.0,
     alpha: float = 0.1,
     particles: int = 1,
+    family: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
     seed: int = 0,
@@ -47,14 +51,20 @@ def jmvae(
         beta: Factor on the KL terms.
         alpha: Factor on the divergences of the joint posterior from the single ones.
         particles: K.
+        family: Of the posteriors: ``"normal"``, or ``"multivariate_normal"``, which have correlations. None for these up
+            to 32 latents.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Random seed of the initial weights.
     """
-    specs = autoencoders(modalities, latent_dim, hidden, "normal")
+    family = own_family(family, latent_dim)
+    specs = autoencoders(modalities, latent_dim, hidden, family)
     specs |= {f"{m}.features": encoder(modality, hidden, hidden, None) for m, modality in modalities.items()}
-    specs["encoder"] = LocScale(MLP((len(modalities) * hidden,), (2 * latent_dim,), (hidden,)), "normal")
+    correlated = family == CORRELATED
+    outputs = factor_outputs(latent_dim) if correlated else 2 * latent_dim
+    together = MLP((len(modalities) * hidden,), (outputs,), (hidden,))
+    specs["encoder"] = LocFactor(together) if correlated else LocScale(together)
     nets = ppl.host.build_all(specs, seed)
 
     def posterior(batch):

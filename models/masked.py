@@ -6,11 +6,13 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
+from mmppl.aggregation.families import CORRELATED
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import beta_schedule, system, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
     MLP,
@@ -43,7 +45,7 @@ def masked(
     hidden: int = 256,
     aggregation: str = "sum_pooling",
     mixture: int = 1,
-    family: str = "normal",
+    family: str | None = None,
     private_prior: str = "standard",
     empty: str = "learned",
     bound: str = "masked",
@@ -102,6 +104,7 @@ def masked(
         raise OptionError(f"Expected private >= 0; got {private}.")
     if private_prior not in PRIVATE_PRIORS:
         raise OptionError(f"Expected private_prior among {PRIVATE_PRIORS}; got {private_prior!r}.")
+    family = "normal" if family is None and mixture > 1 else own_family(family, latent_dim)
     if family not in FAMILIES:
         raise OptionError(f"Expected a family among {FAMILIES}; got {family!r}.")
     if mixture > 1 and family != "normal":
@@ -109,18 +112,19 @@ def masked(
     if mixture > 1 and aggregation not in POOLED:
         raise OptionError(f"Expected mixture=1 with aggregation {aggregation!r}; got {mixture}. Choose a learned one.")
     pooled, specs = aggregation in POOLED, {}
+    correlated, own_kind = family == CORRELATED, "normal" if family == CORRELATED else family
     for name, modality in modalities.items():
         specs[f"{name}.encoder"] = encoder(
             modality, *(hidden, hidden, None) if pooled else (latent_dim, hidden, family)
         )
         specs[f"{name}.decoder"] = decoder(modality, latent_dim + private, hidden)
         if private and not pooled:
-            specs[f"{name}.private"] = encoder(modality, private, hidden, family)
+            specs[f"{name}.private"] = encoder(modality, private, hidden, own_kind)
         if private and private_prior == "conditional":
-            specs[f"{name}.private.prior"] = LocScale(MLP((latent_dim,), (2 * private,), (hidden,)), family)
+            specs[f"{name}.private.prior"] = LocScale(MLP((latent_dim,), (2 * private,), (hidden,)), own_kind)
     if pooled:
         shared, own = POOLED[aggregation]
-        specs["pool"] = shared(hidden, latent_dim, width=hidden, components=mixture)
+        specs["pool"] = shared(hidden, latent_dim, width=hidden, components=mixture, correlated=correlated)
         if private:
             specs["private"] = own(hidden, private, latent_dim, width=hidden)
     nets = ppl.host.build_all(specs, seed)
@@ -150,12 +154,12 @@ def masked(
         """Posteriors of the private latents by modality, and the prior where it is hidden."""
         absent = {m: prior_of(m, z) for m in batch.modalities}
         if pooled:
-            return ppl.private_posteriors(encoded, batch.present, net("private"), z, family=family, absent=absent)
+            return ppl.private_posteriors(encoded, batch.present, net("private"), z, family=own_kind, absent=absent)
         own = {
             m: where_present(seen, net(f"{m}.private")(*batch.inputs(m)), absent[m])
             for m, seen in batch.present.items()
         }
-        return {m: ppl.host.loc_scale(family, *pair).to_event(1) for m, pair in own.items()}
+        return {m: ppl.host.loc_scale(own_kind, *pair).to_event(1) for m, pair in own.items()}
 
     latent = latent_prior(
         ppl, prior, latent_dim, modalities=modalities, posterior=posterior, components=components, seed=seed
@@ -168,7 +172,7 @@ def masked(
             for name, modality in modalities.items():
                 code = z
                 if private:
-                    own = sample(f"{name}.private", ppl.host.loc_scale(family, *prior_of(name, z)).to_event(1))
+                    own = sample(f"{name}.private", ppl.host.loc_scale(own_kind, *prior_of(name, z)).to_event(1))
                     code = get_backend(z).xp.concat([z, own], axis=-1)
                 if name in batch.modalities:
                     ppl.observe(name, ppl.likelihood(modality, net(f"{name}.decoder")(code)), batch)

@@ -7,6 +7,7 @@ from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
 __all__ = ["mopoe"]
@@ -25,6 +26,7 @@ def mopoe(
     particles: int = 1,
     density: str = "own",
     strata: str | None = None,
+    family: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
     seed: int = 0,
@@ -51,12 +53,14 @@ def mopoe(
         density: ``"own"``: mean of the KLs; ``"mixture"``: density of the mixture over subsets.
         strata: ``"all"`` subsets in each step, or ``"one"`` drawn for each datum, as in the published code: many times
             quicker. None for all of them up to four modalities, and one for more.
+        family: Of the posteriors: ``"normal"``, or ``"multivariate_normal"``, which have correlations. None for these up
+            to 32 latents.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Random seed of the initial weights.
     """
-    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
+    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, own_family(family, latent_dim)), seed)
 
     def posterior(batch):
         experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}

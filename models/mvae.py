@@ -7,6 +7,7 @@ from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
 __all__ = ["mvae"]
@@ -22,6 +23,7 @@ def mvae(
     beta: float = 1.0,
     particles: int = 1,
     random: int = 1,
+    family: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
     seed: int = 0,
@@ -45,12 +47,14 @@ def mvae(
         beta: Factor on the KL term.
         particles: K.
         random: Number of random subsets in each step.
+        family: Of the posteriors: ``"normal"``, or ``"multivariate_normal"``, which have correlations. None for these up
+            to 32 latents.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         seed: Random seed of the initial weights.
     """
-    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, "normal"), seed)
+    nets = ppl.host.build_all(autoencoders(modalities, latent_dim, hidden, own_family(family, latent_dim)), seed)
 
     def posterior(batch):
         experts = {m: ppl.net(f"{m}.encoder", nets[f"{m}.encoder"])(*batch.inputs(m)) for m in batch.modalities}
