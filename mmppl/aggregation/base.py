@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl._backend import Backend, get_backend
-from mmppl.aggregation.triangular import cholesky
+from mmppl.aggregation.triangular import factor
 from mmppl.errors import ModalityError, OptionError
 
 Array = Any
@@ -94,7 +94,7 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
                 base = base.base_dist
             own = type(base).__name__.lower()
             families.add({"multivariatenormal": "multivariate_normal"}.get(own, own))
-            pairs.append((base.loc, cholesky(base.precision_matrix) if own == "multivariatenormal" else base.scale))
+            pairs.append((base.loc, factor(base.precision_matrix)[0] if own == "multivariatenormal" else base.scale))
     factors = [pair[1].ndim > pair[0].ndim for pair in pairs if pair[1].ndim]
     told = "multivariate_normal" if factors and all(factors) else "normal"
     family = family or (families.pop() if len(families) == 1 else told if not families else "mixed")

@@ -12,7 +12,8 @@ it is not, however long one trains.
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
-from mmppl.aggregation.triangular import cholesky, identity, solve, solve_transposed
+from mmppl.aggregation.triangular import factor as factor_of
+from mmppl.aggregation.triangular import identity, inverse
 from mmppl.numerics import HALF_LOG_2_PI
 
 Array = Any
@@ -26,10 +27,12 @@ class Correlated(NamedTuple):
     Arguments:
         loc: :math:`\mu`, ``(*, D)``.
         factor: C, lower triangular with a positive diagonal, ``(*, D, D)``.
+        unfactor: Its inverse; None where it is not known yet.
     """
 
     loc: Array
     factor: Array
+    unfactor: Array | None = None
 
     def log_prob(self, z: Array) -> Array:
         """The log density of ``z``, ``(*, D)`` to ``(*,)``."""
@@ -45,7 +48,9 @@ class Correlated(NamedTuple):
 
     def sample(self, noise: Array) -> Array:
         """A reparametrised sample from noise of shape ``(*, D)``."""
-        return self.loc + solve_transposed(self.factor, noise)
+        xp = get_backend(noise).xp
+        unfactor = inverse(self.factor) if self.unfactor is None else self.unfactor
+        return self.loc + xp.sum(unfactor * noise[..., :, None], axis=-2)
 
 
 def correlated_product(loc: Array, factor: Array, weight: Array, prior_expert: bool) -> Correlated:
@@ -72,5 +77,6 @@ def correlated_product(loc: Array, factor: Array, weight: Array, prior_expert: b
     parts = xp.concat([xp.reshape(precision, (*loc.shape[:-1], dim * dim)), shift], axis=-1)
     total = xp.matmul(weight[..., None, :], parts)[..., 0, :]
     summed = xp.reshape(total[..., : dim * dim], (*total.shape[:-1], dim, dim))
-    root = cholesky(summed + standard[..., None, None] * identity(loc))
-    return Correlated(solve_transposed(root, solve(root, total[..., dim * dim :])), root)
+    root, unroot = factor_of(summed + standard[..., None, None] * identity(loc))
+    half = xp.sum(unroot * total[..., None, dim * dim :], axis=-1)
+    return Correlated(xp.sum(unroot * half[..., :, None], axis=-2), root, unroot)

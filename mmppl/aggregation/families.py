@@ -150,7 +150,8 @@ def picked(parts: Component, weight: Array) -> Component:
     if isinstance(parts, LaplaceProduct):
         return LaplaceProduct(_pick(parts.knots, weight, 2), _pick(parts.rates, weight, 2))
     if isinstance(parts, Correlated):
-        return Correlated(_pick(parts.loc, weight), _pick(parts.factor, weight, 2))
+        unfactor = None if parts.unfactor is None else _pick(parts.unfactor, weight, 2)
+        return Correlated(_pick(parts.loc, weight), _pick(parts.factor, weight, 2), unfactor)
     return Factorised(_pick(parts.loc, weight), _pick(parts.scale, weight), parts.family)
 
 
