@@ -43,7 +43,7 @@ def masked(
     latent_dim: int = 16,
     private: int = 0,
     hidden: int = 256,
-    aggregation: str = "sum_pooling",
+    aggregation: str | None = None,
     mixture: int = 1,
     family: str | None = None,
     private_prior: str = "standard",
@@ -77,9 +77,14 @@ def masked(
         latent_dim: Dimension of z.
         private: Dimension of each private latent; 0 for none.
         hidden: Width of the nets.
-        aggregation: ``"sum_pooling"``, ``"self_attention"``, ``"product"`` or ``"mixture"``.
+        aggregation: ``"sum_pooling"``, ``"self_attention"``, ``"product"`` or ``"mixture"``. None for the product of
+            normal experts with correlations where the family may be theirs, and for sum pooling otherwise: such a
+            product is what a posterior of several modalities is where decoders are linear, while networks that pool
+            were seen to leave a latent unused for a whole fit.
         mixture: Gaussians in the posterior of z, for the two learned aggregations.
-        family: ``"normal"`` or ``"laplace"``: the family of posteriors and of the private latents' prior.
+        family: ``"normal"``, ``"laplace"``, or ``"multivariate_normal"``, whose posteriors have correlations: the family
+            of posteriors and, without correlations, of the private latents' prior. None for multivariate normals up to
+            32 latents.
         private_prior: ``"standard"``, or ``"conditional"``: location and scale from z by a network.
         empty: What they answer given nothing: ``"learned"``, or the ``"prior"``, standard.
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
@@ -98,13 +103,15 @@ def masked(
     Raises:
         OptionError: If an option is unknown, or a mixture is asked of a product or a mixture of experts.
     """
+    family = "normal" if family is None and mixture > 1 else own_family(family, latent_dim)
+    if aggregation is None:
+        aggregation = "product" if family == CORRELATED else "sum_pooling"
     if aggregation not in AGGREGATIONS:
         raise OptionError(f"Expected an aggregation among {AGGREGATIONS}; got {aggregation!r}.")
     if private < 0:
         raise OptionError(f"Expected private >= 0; got {private}.")
     if private_prior not in PRIVATE_PRIORS:
         raise OptionError(f"Expected private_prior among {PRIVATE_PRIORS}; got {private_prior!r}.")
-    family = "normal" if family is None and mixture > 1 else own_family(family, latent_dim)
     if family not in FAMILIES:
         raise OptionError(f"Expected a family among {FAMILIES}; got {family!r}.")
     if mixture > 1 and family != "normal":
