@@ -8,7 +8,7 @@ from mmppl.aggregation.families import CORRELATED
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
 from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 from mmppl.nets import MLP, LocFactor, LocScale, encoder
@@ -51,8 +51,7 @@ def jmvae(
         beta: Factor on the KL terms.
         alpha: Factor on the divergences of the joint posterior from the single ones.
         particles: K.
-        family: Of the posteriors: ``"normal"``, or ``"multivariate_normal"``, which have correlations. None for these up
-            to 32 latents.
+        family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter up to 32 latents.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
@@ -82,4 +81,4 @@ def jmvae(
         ppl, modalities, nets, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed
     )
     objective = ppl.JMVAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

@@ -11,7 +11,7 @@ from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import beta_schedule, system, weights
+from mmppl.models.common.declare import beta_schedule, system, usual_rate, weights
 from mmppl.models.common.families import own_family
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
@@ -82,9 +82,8 @@ def masked(
             product is what a posterior of several modalities is where decoders are linear, while networks that pool
             were seen to leave a latent unused for a whole fit.
         mixture: Gaussians in the posterior of z, for the two learned aggregations.
-        family: ``"normal"``, ``"laplace"``, or ``"multivariate_normal"``, whose posteriors have correlations: the family
-            of posteriors and, without correlations, of the private latents' prior. None for multivariate normals up to
-            32 latents.
+        family: ``"normal"``, ``"laplace"``, or ``"multivariate_normal"``, with correlations: the family of posteriors
+            and, without correlations, of the private latents' prior. None for multivariate normals up to 32 latents.
         private_prior: ``"standard"``, or ``"conditional"``: location and scale from z by a network.
         empty: What they answer given nothing: ``"learned"``, or the ``"prior"``, standard.
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
@@ -200,4 +199,4 @@ def masked(
         gradient=gradient,
         weights=weights(modalities),
     )
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

@@ -6,7 +6,7 @@ from typing import Any
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
 from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
@@ -53,8 +53,7 @@ def mopoe(
         density: ``"own"``: mean of the KLs; ``"mixture"``: density of the mixture over subsets.
         strata: ``"all"`` subsets in each step, or ``"one"`` drawn for each datum, as in the published code: many times
             quicker. None for all of them up to four modalities, and one for more.
-        family: Of the posteriors: ``"normal"``, or ``"multivariate_normal"``, which have correlations. None for these up
-            to 32 latents.
+        family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter up to 32 latents.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
@@ -71,4 +70,4 @@ def mopoe(
     )
     strata = ("all" if len(modalities) <= MOST else "one") if strata is None else strata
     objective = ppl.MoPoE(particles, beta=beta, density=density, strata=strata, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

@@ -6,7 +6,7 @@ from typing import Any
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
-from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
 from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
@@ -47,8 +47,7 @@ def mvae(
         beta: Factor on the KL term.
         particles: K.
         random: Number of random subsets in each step.
-        family: Of the posteriors: ``"normal"``, or ``"multivariate_normal"``, which have correlations. None for these up
-            to 32 latents.
+        family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter up to 32 latents.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
@@ -64,4 +63,4 @@ def mvae(
         ppl, modalities, nets, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed
     )
     objective = ppl.MVAE(particles, random=random, beta=beta, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

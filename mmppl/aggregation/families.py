@@ -14,8 +14,17 @@ from mmppl.numerics import normal_log_density
 
 Array = Any
 
-__all__ = ["CORRELATED", "Component", "Factorised", "LaplaceProduct", "component", "picked", "product", "shown",
-    "unit_scale"]
+__all__ = [
+    "CORRELATED",
+    "Component",
+    "Factorised",
+    "LaplaceProduct",
+    "component",
+    "picked",
+    "product",
+    "shown",
+    "unit_scale",
+]
 
 CORRELATED = "multivariate_normal"
 

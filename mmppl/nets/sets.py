@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Activation, Attention, Layer, Linear, MixtureSplit, Norm, Pool, Residual, Split, SplitFactor
+from mmppl.nets.layers import (
+    Activation,
+    Attention,
+    Layer,
+    Linear,
+    MixtureSplit,
+    Norm,
+    Pool,
+    Residual,
+    Split,
+    SplitFactor,
+)
 from mmppl.nets.spec import factor_outputs
 
 __all__ = ["DeepSets", "EquivariantDeepSets", "EquivariantTransformer", "SetTransformer"]
