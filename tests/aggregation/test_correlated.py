@@ -202,7 +202,7 @@ class Correlated(AggregationContract):
             xp, like = get_backend(loc).xp, loc
             eye = get_backend(loc).asarray(np.eye(loc.shape[-1]), like=like)
             tril = get_backend(loc).asarray(0.4 * np.tril(np.ones((loc.shape[-1],) * 2), -1), like=like)
-            out[name] = loc, (eye + tril) / xp.expand_dims(scale, axis=-1)
+            out[name] = loc, (eye + tril) * xp.expand_dims(scale, axis=-1)
         return out
 
 
