@@ -316,8 +316,7 @@ class _Split(Fixed):
 
 class _SplitFactor(Fixed):
     def __call__(self, x, context=None):
-        dim = self.layer.dim
-        loc, raw, below = jnp.split(x, (dim, 2 * dim), axis=-1)
+        loc, raw, below = jnp.split(x, (self.layer.dim, 2 * self.layer.dim), axis=-1)
         ends = jnp.broadcast_to(jnp.asarray([0.0, 1.0], x.dtype), (*x.shape[:-1], 2))
         unit = jnp.concatenate([below, ends], axis=-1)[..., np.array(self.layer.places)]
         return loc, unit / _scale(raw, self.layer.floor)[..., None]

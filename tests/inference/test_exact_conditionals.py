@@ -17,22 +17,15 @@ def wrong(ppl, system, noise, *, missing=0.0, **options):
     train = float32(truth.sample(2000, 1))
     train = hide(train, missing, seed=0) if missing else train
     program = getattr(models, system)({n: Modality((k,)) for n, k in DIMS.items()}, ppl=ppl, **SMALL, **options)
-    found = against_the_truth(truth, fit(program, train, progress=False), 0, rows=100, num=400).values()
+    fitted = fit(program, train, epochs=100, progress=False)  # a third of what they take by default
+    found = against_the_truth(truth, fitted, 0, rows=100, num=400).values()
     cover = [abs(e[f"inside {level:.0%}"] - level) for e in found for level in (0.5, 0.8, 0.95)]
     return max(e["mean"] for e in found), max(e["covariance"] for e in found), np.mean(cover)
 
 
-@pytest.mark.parametrize(("noise", "missing"), [(0.5, 0.0), (0.5, 0.3), (5.0, 0.0)])
-def test_every_subset_by_default(ppl, noise, missing):
-    mean, covariance, cover = wrong(ppl, "mvae", noise, missing=missing)
-    assert mean < 0.15
-    assert covariance < 0.15
-    assert cover < 0.02
-
-
-@pytest.mark.parametrize("system", ["masked"])
-def test_every_subset_by_default_of_a_masked_program(ppl, system):
-    mean, covariance, cover = wrong(ppl, system, 0.5)
+@pytest.mark.parametrize(("system", "noise", "missing"), [("mvae", 0.5, 0.3), ("mvae", 5.0, 0.0), ("masked", 0.5, 0.0)])
+def test_every_subset_by_default(ppl, system, noise, missing):
+    mean, covariance, cover = wrong(ppl, system, noise, missing=missing)
     assert mean < 0.15
     assert covariance < 0.15
     assert cover < 0.02
@@ -46,7 +39,8 @@ def test_independent_coordinates_cannot(ppl):
 
 @pytest.mark.parametrize(("latent_dim", "family"), [(32, "multivariate_normal"), (33, "normal")])
 def test_the_family_goes_by_the_size_of_the_latent(ppl, latent_dim, family):
-    batch = Batch({"a": np.ones((2, 3), np.float32), "b": np.zeros((2, 2), np.float32)})
+    rng = np.random.default_rng(0)
+    batch = Batch({n: rng.standard_normal((4, k)).astype(np.float32) for n, k in (("a", 3), ("b", 2))})
     for system in ("mvae", "mopoe", "mvtcae", "jmvae", "masked"):
         modalities = {"a": Modality((3,)), "b": Modality((2,))}
         program = getattr(models, system)(modalities, ppl=ppl, latent_dim=latent_dim, hidden=4)
