@@ -4,13 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from mmppl._backend import get_backend
+from mmppl.aggregation.families import CORRELATED
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
-from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
-from mmppl.nets import MLP, LocScale
+from mmppl.nets import MLP, LocFactor, LocScale
+from mmppl.nets.spec import factor_outputs
 
 __all__ = ["jmvae"]
 
@@ -25,6 +28,7 @@ def jmvae(
     beta: float = 1.0,
     alpha: float = 0.1,
     particles: int = 1,
+    family: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
     conditions: Conditions = UNCONDITIONAL,
@@ -49,17 +53,22 @@ def jmvae(
         beta: Factor on the KL terms.
         alpha: Factor on the divergences of the joint posterior from the single ones.
         particles: K.
+        family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
+            at most 32 latents stand for vectors, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
     """
-    coders = Coders(ppl, modalities, conditions)
-    specs = autoencoders(coders, latent_dim, hidden, "normal")
+    coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
+    specs = autoencoders(coders, latent_dim, hidden, family)
     for name in modalities:
         specs |= coders.encoder_specs(name, hidden, hidden, None, "features")
-    specs["encoder"] = LocScale(MLP((len(modalities) * hidden,), (2 * latent_dim,), (hidden,)), "normal")
+    correlated = family == CORRELATED
+    outputs = factor_outputs(latent_dim) if correlated else 2 * latent_dim
+    together = MLP((len(modalities) * hidden,), (outputs,), (hidden,))
+    specs["encoder"] = LocFactor(together) if correlated else LocScale(together)
     coders.build(specs, seed)
 
     def posterior(batch):
@@ -75,4 +84,4 @@ def jmvae(
 
     model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
     objective = ppl.JMVAE(particles, alpha=alpha, beta=beta, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

@@ -7,12 +7,14 @@ from typing import Any
 from mmppl._backend import get_backend
 from mmppl.aggregation import where_present
 from mmppl.aggregation.base import FAMILIES
+from mmppl.aggregation.families import CORRELATED
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
-from mmppl.models.common.declare import beta_schedule, system, weights
+from mmppl.models.common.declare import beta_schedule, system, usual_rate, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.latent_priors import latent_prior
 from mmppl.nets import (
     MLP,
@@ -41,9 +43,9 @@ def masked(
     latent_dim: int = 16,
     private: int = 0,
     hidden: int = 256,
-    aggregation: str = "sum_pooling",
+    aggregation: str | None = None,
     mixture: int = 1,
-    family: str = "normal",
+    family: str | None = None,
     private_prior: str = "standard",
     empty: str = "learned",
     bound: str = "masked",
@@ -76,9 +78,14 @@ def masked(
         latent_dim: Dimension of z.
         private: Dimension of each private latent; 0 for none.
         hidden: Width of the nets.
-        aggregation: ``"sum_pooling"``, ``"self_attention"``, ``"product"`` or ``"mixture"``.
+        aggregation: ``"sum_pooling"``, ``"self_attention"``, ``"product"`` or ``"mixture"``. None for the product of
+            normal experts with correlations where the family may be theirs, and for sum pooling otherwise: such a
+            product is what a posterior of several modalities is where decoders are linear, while networks that pool
+            were seen to leave a latent unused for a whole fit.
         mixture: Gaussians in the posterior of z, for the two learned aggregations.
-        family: ``"normal"`` or ``"laplace"``: the family of posteriors and of the private latents' prior.
+        family: ``"normal"``, ``"laplace"``, or ``"multivariate_normal"``, with correlations: the family of posteriors
+            and, without correlations, of the private latents' prior. None for multivariate normals where at most 32
+            latents stand for vectors.
         private_prior: ``"standard"``, or ``"conditional"``: location and scale from z by a network.
         empty: What they answer given nothing: ``"learned"``, or the ``"prior"``, standard.
         bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
@@ -98,6 +105,9 @@ def masked(
     Raises:
         OptionError: If an option is unknown, or a mixture is asked of a product or a mixture of experts.
     """
+    family = "normal" if family is None and mixture > 1 else own_family(family, latent_dim, modalities)
+    if aggregation is None:
+        aggregation = "product" if family == CORRELATED else "sum_pooling"
     parts = MaskedVAE(
         coders=Coders(ppl, modalities, conditions),
         latent_dim=latent_dim,
@@ -121,7 +131,7 @@ def masked(
         gradient=gradient,
         weights=weights(modalities),
     )
-    return Program(parts.model, parts.guide, objective, ppl, modalities)
+    return Program(parts.model, parts.guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -170,10 +180,10 @@ class MaskedVAE:
 
     def _specs(self) -> dict[str, Any]:
         """Specifications of the networks by name; an encoder that is pooled has features in place of a posterior."""
-        hidden, private, family = self.hidden, self.private, self.family
+        hidden, private, family = self.hidden, self.private, self.private_family
         specs: dict[str, Any] = {}
         for name in self.coders.modalities:
-            shape = (hidden, hidden, None) if self.pooled else (self.latent_dim, hidden, family)
+            shape = (hidden, hidden, None) if self.pooled else (self.latent_dim, hidden, self.family)
             specs |= self.coders.encoder_specs(name, *shape)
             specs |= self.coders.decoder_specs(name, self.latent_dim + private, hidden)
             if private and not self.pooled:
@@ -182,7 +192,9 @@ class MaskedVAE:
                 specs[f"{name}.private.prior"] = LocScale(MLP((self.latent_dim,), (2 * private,), (hidden,)), family)
         if self.pooled:
             shared, own = POOLED[self.aggregation]
-            specs["pool"] = shared(hidden, self.latent_dim, width=hidden, components=self.mixture)
+            specs["pool"] = shared(
+                hidden, self.latent_dim, width=hidden, components=self.mixture, correlated=self.family == CORRELATED
+            )
             if private:
                 specs["private"] = own(hidden, private, self.latent_dim, width=hidden)
         return specs
@@ -190,6 +202,11 @@ class MaskedVAE:
     def net(self, name: str) -> Any:
         """A network, bound to its name."""
         return self.coders.net(name)
+
+    @property
+    def private_family(self) -> str:
+        """The family of private latents, which have no correlations."""
+        return "normal" if self.family == CORRELATED else self.family
 
     @property
     def ppl(self) -> PPL:
@@ -215,12 +232,14 @@ class MaskedVAE:
         absent = {m: self.prior_of_private(m, z) for m in batch.modalities}
         if self.pooled:
             private = self.net("private")
-            return self.ppl.private_posteriors(encoded, batch.present, private, z, family=self.family, absent=absent)
+            return self.ppl.private_posteriors(
+                encoded, batch.present, private, z, family=self.private_family, absent=absent
+            )
         own = {
             m: where_present(seen, self.coders.encode(m, batch, "private"), absent[m])
             for m, seen in batch.present.items()
         }
-        return {m: self.ppl.host.loc_scale(self.family, *pair).to_event(1) for m, pair in own.items()}
+        return {m: self.ppl.host.loc_scale(self.private_family, *pair).to_event(1) for m, pair in own.items()}
 
     def prior_of_private(self, name: str, z: Any) -> tuple[Any, Any]:
         """Location and scale of a private latent's prior given z, each ``(N, private)``, or ``(private,)``."""
@@ -238,7 +257,7 @@ class MaskedVAE:
             for name in self.coders.modalities:
                 code = z
                 if self.private:
-                    prior = host.loc_scale(self.family, *self.prior_of_private(name, z)).to_event(1)
+                    prior = host.loc_scale(self.private_family, *self.prior_of_private(name, z)).to_event(1)
                     code = get_backend(z).xp.concat([z, host.sample(f"{name}.private", prior)], axis=-1)
                 if name in batch.modalities:
                     self.coders.observe(name, code, batch)

@@ -7,7 +7,8 @@ from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
-from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
 __all__ = ["mopoe"]
@@ -26,6 +27,7 @@ def mopoe(
     particles: int = 1,
     density: str = "own",
     strata: str | None = None,
+    family: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
     conditions: Conditions = UNCONDITIONAL,
@@ -53,14 +55,16 @@ def mopoe(
         density: ``"own"``: mean of the KLs; ``"mixture"``: density of the mixture over subsets.
         strata: ``"all"`` subsets in each step, or ``"one"`` drawn for each datum, as in the published code: many times
             quicker. None for all of them up to four modalities, and one for more.
+        family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
+            at most 32 latents stand for vectors, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
     """
-    coders = Coders(ppl, modalities, conditions)
-    coders.build(autoencoders(coders, latent_dim, hidden, "normal"), seed)
+    coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
+    coders.build(autoencoders(coders, latent_dim, hidden, family), seed)
 
     def posterior(batch):
         experts = coders.encode_all(batch)
@@ -69,4 +73,4 @@ def mopoe(
     model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
     strata = ("all" if len(modalities) <= MOST else "one") if strata is None else strata
     objective = ppl.MoPoE(particles, beta=beta, density=density, strata=strata, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

@@ -7,7 +7,8 @@ from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
-from mmppl.models.common.declare import autoencoders, system, weights
+from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
+from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
 __all__ = ["mvae"]
@@ -23,6 +24,7 @@ def mvae(
     beta: float = 1.0,
     particles: int = 1,
     random: int = 1,
+    family: str | None = None,
     prior: str | Callable[[], Any] = "normal",
     components: int = 50,
     conditions: Conditions = UNCONDITIONAL,
@@ -47,14 +49,16 @@ def mvae(
         beta: Factor on the KL term.
         particles: K.
         random: Number of random subsets in each step.
+        family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
+            at most 32 latents stand for vectors, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
     """
-    coders = Coders(ppl, modalities, conditions)
-    coders.build(autoencoders(coders, latent_dim, hidden, "normal"), seed)
+    coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
+    coders.build(autoencoders(coders, latent_dim, hidden, family), seed)
 
     def posterior(batch):
         experts = coders.encode_all(batch)
@@ -62,4 +66,4 @@ def mvae(
 
     model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
     objective = ppl.MVAE(particles, random=random, beta=beta, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities)
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))

@@ -82,9 +82,10 @@ def fit(
         info: What else ``run.json`` should say, such as the data's name.
         progress: Whether to show a progress bar.
         epochs: Passes over the data, all stages together, and at most where they stop early. None for 30, and for few
-            data as many as make 2,000 steps, but not more than 300.
+            data as many as make 4,000 steps, but not more than 300.
         batch_size: Rows in a step.
-        learning_rate: Adam's, times the stage's factor; 1e-3 by default.
+        learning_rate: Adam's, times the stage's factor. None for the program's: 1e-3, or 3e-3 for systems of vectors
+            alone whose objective is a bound of one latent, such as :func:`~mmppl.models.mvae`.
         seed: Random seed.
         ema: Decay of the averaged weights; 0 for none. A stage ends on its averaged weights. At its step t = 0, 1, ...
             the decay is at most (1 + t) / (10 + t), so that a short stage keeps little of what it started from.
@@ -138,7 +139,7 @@ def fit(
     data = ready.data
     batch_size = min(how.batch_size, len(data))
     how.check_divides(batch_size)
-    how = how.with_epochs(len(data) // batch_size)
+    how = how.with_epochs(len(data) // batch_size).with_learning_rate(program.learning_rate)
     plan = _plan(program.stages, epochs := how.epochs or 0)
     host, label = program.ppl.host, ready.label
     run = about = found = digest = progress_made = None

@@ -92,6 +92,7 @@ class Program:
         name: Name of the system; "custom" for a user-defined program.
         stages: How it is trained.
         options: The options it was made with, for the run folder.
+        learning_rate: Adam's, where a fit is given none.
         kernel: How :func:`~mmppl.inference.to_arviz` samples posteriors by default; None for the guide's draws.
         density: Whether the guide has a density; one that draws encoders' exact codes has none.
         ode_density: Whether the model's density takes an integration for every draw, as a diffusion's does.
@@ -123,6 +124,7 @@ class Program:
     name: str = "custom"
     stages: tuple[Stage, ...] = (Stage(),)
     options: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float = 1e-3
     kernel: str | None = "hmc"
     density: bool = True
     ode_density: bool = False

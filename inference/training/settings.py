@@ -24,11 +24,10 @@ NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "clip": (Real, "to be None or a finite number, clip > 0", lambda x: x > 0),
 }
 MAY_BE_NONE = ("epochs", "learning_rate", "clip")
-LEARNING_RATE = 1e-3
 # Numbers of parts that a step is divided into: a run is the same whatever they are.
 DIVIDING = ("accumulate", "devices")
 # Epochs where nothing is said: few data take more, since their epochs have few steps.
-EPOCHS, STEPS, MOST = 30, 2000, 300
+EPOCHS, STEPS, MOST = 30, 4000, 300
 
 
 class TrainingSettings(TypedDict, total=False):
@@ -94,8 +93,6 @@ class Settings:
             raise OptionError(
                 f"Expected a schedule among {list(SCHEDULES)}, or one of the host; got {self.schedule!r}."
             )
-        if own and self.learning_rate is None and not callable(self.schedule):
-            object.__setattr__(self, "learning_rate", LEARNING_RATE)
         if self.early_stopping is not None and not isinstance(self.early_stopping, EarlyStopping):
             object.__setattr__(self, "early_stopping", EarlyStopping(self.early_stopping))
 
@@ -104,7 +101,7 @@ class Settings:
 
         Example:
             >>> [Settings().with_epochs(steps).epochs for steps in (1, 20, 1000)]
-            [300, 100, 30]
+            [300, 200, 30]
             >>> Settings(epochs=2).with_epochs(1).epochs
             2
         """
@@ -117,6 +114,18 @@ class Settings:
                 f"Expected a batch_size that devices={self.devices} (--devices) times accumulate={self.accumulate} "
                 f"divide; got batch_size={batch_size}."
             )
+
+    def with_learning_rate(self, rate: float) -> "Settings":
+        """The same with a learning rate of Adam, if it has none and neither an optimizer nor a schedule has it.
+
+        Example:
+            >>> Settings().with_learning_rate(3e-3).learning_rate
+            0.003
+            >>> Settings(learning_rate=0.1).with_learning_rate(3e-3).learning_rate
+            0.1
+        """
+        given = self.learning_rate is not None or self.optimizer is not None or callable(self.schedule)
+        return self if given else replace(self, learning_rate=rate)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Settings":

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmppl._backend import Backend, get_backend
+from mmppl.aggregation.triangular import factor
 from mmppl.errors import ModalityError, OptionError
 
 Array = Any
 
 __all__ = ["FAMILIES", "Experts", "OneComponent", "stack_experts", "stack_features"]
 
-FAMILIES = ("normal", "laplace")
+FAMILIES = ("normal", "laplace", "multivariate_normal")
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,10 @@ class Experts:
 
     Arguments:
         loc: Locations :math:`\mu_m`, shape ``(*, M, D)``.
-        scale: Scales :math:`\sigma_m > 0`, shape ``(*, M, D)``.
+        scale: Scales :math:`\sigma_m > 0`, shape ``(*, M, D)``; of ``"multivariate_normal"`` experts lower triangular
+            factors :math:`C_m` of precisions :math:`C_m C_m^\top`, ``(*, M, D, D)``.
         present: Which experts speak, boolean, shape ``(*, M)``; may have more leading axes than ``loc``.
-        family: ``"normal"`` or ``"laplace"``.
+        family: ``"normal"``, ``"laplace"`` or ``"multivariate_normal"``.
     """
 
     loc: Array
@@ -68,7 +70,8 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
     """Stacks experts given by modality name.
 
     An expert is a tuple ``(loc, scale)`` of arrays ``(*, D)``, or a host's Normal or Laplace distribution, also when
-    made an event with ``to_event``.
+    made an event with ``to_event``. Or all are multivariate normal: the host's, or tuples of locations ``(*, D)`` and
+    lower triangular factors of precisions, ``(*, D, D)``.
 
     Arguments:
         experts: Experts by modality name.
@@ -94,13 +97,21 @@ def stack_experts(experts: Mapping[str, Any], present: Mapping[str, Array], fami
             base = expert
             while hasattr(base, "base_dist"):
                 base = base.base_dist
-            families.add(type(base).__name__.lower())
-            pairs.append((base.loc, base.scale))
-    family = family or (families.pop() if len(families) == 1 else "normal" if not families else "mixed")
+            own = type(base).__name__.lower()
+            families.add({"multivariatenormal": "multivariate_normal"}.get(own, own))
+            pairs.append((base.loc, factor(base.precision_matrix)[0] if own == "multivariatenormal" else base.scale))
+    factors = [pair[1].ndim > pair[0].ndim for pair in pairs if pair[1].ndim]
+    told = "multivariate_normal" if factors and all(factors) else "normal"
+    family = family or (families.pop() if len(families) == 1 else told if not families else "mixed")
     if family not in FAMILIES:
         raise OptionError(f"Expected experts of one family among {FAMILIES}; got {family!r}.")
     backend = get_backend(pairs[0][0])
     xp = backend.xp
+    if family == "multivariate_normal":
+        if not all(factors):
+            raise OptionError("Expected the factor of a precision, (*, D, D), of every expert; got scales of some.")
+        loc, scale = (xp.stack(side, axis=axis) for side, axis in zip(zip(*pairs, strict=True), (-2, -3), strict=True))
+        return Experts(loc, scale, _stack_present(backend, experts, present), family)
     pairs = [pair if pair[0].shape == pair[1].shape else xp.broadcast_arrays(*pair) for pair in pairs]
     loc, scale = (xp.stack(side, axis=-2) for side in zip(*pairs, strict=True))
     return Experts(loc, scale, _stack_present(backend, experts, present), family)

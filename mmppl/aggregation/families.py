@@ -1,17 +1,32 @@
 r"""Families of experts and the exact product of each.
 
-A normal product is normal (precisions add). A Laplace product is not Laplace: its log density is concave and
+A normal product is normal (precisions add), also of experts with correlations, see
+:mod:`mmppl.aggregation.correlated`. A Laplace product is not Laplace: its log density is concave and
 piecewise linear, so its normaliser, its distribution function and the inverse of it are closed forms, used here.
 """
 
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend, get_backend
+from mmppl.aggregation.correlated import Correlated, correlated_product
+from mmppl.aggregation.triangular import identity
 from mmppl.numerics import normal_log_density
 
 Array = Any
 
-__all__ = ["Factorised", "LaplaceProduct", "product"]
+__all__ = [
+    "CORRELATED",
+    "Component",
+    "Factorised",
+    "LaplaceProduct",
+    "component",
+    "picked",
+    "product",
+    "shown",
+    "unit_scale",
+]
+
+CORRELATED = "multivariate_normal"
 
 
 class Factorised(NamedTuple):
@@ -43,10 +58,6 @@ class Factorised(NamedTuple):
             centred = _open(noise, xp) - 0.5
             noise = -xp.sign(centred) * xp.log1p(-2.0 * xp.abs(centred))
         return self.loc + self.scale * noise
-
-    def pick(self, weight: Array) -> "Factorised":
-        """The component selected by a one-hot ``weight`` of shape ``(*, S)`` along the axis -2."""
-        return Factorised(_pick(self.loc, weight), _pick(self.scale, weight), self.family)
 
 
 class LaplaceProduct(NamedTuple):
@@ -118,21 +129,53 @@ class LaplaceProduct(NamedTuple):
         inner = _inverse_segment(v[..., 1:-1], slopes[..., 1:-1], self.knots[..., :-1], self.knots[..., 1:], width, xp)
         return xp.sum(chosen * xp.concat([left, inner, right], axis=-1), axis=-1)
 
-    def pick(self, weight: Array) -> "LaplaceProduct":
-        """The component selected by a one-hot ``weight`` of shape ``(*, S)`` along the axis -3."""
-        return LaplaceProduct(_pick(self.knots, weight, 2), _pick(self.rates, weight, 2))
+
+Component = Factorised | LaplaceProduct | Correlated
 
 
-def product(loc: Array, scale: Array, weight: Array, family: str, prior_expert: bool) -> Factorised | LaplaceProduct:
+def component(loc: Array, scale: Array, family: str) -> Factorised | Correlated:
+    """One distribution of a family: a scale is ``(*, D)``, or the factor ``(*, D, D)`` of a precision."""
+    return Correlated(loc, scale) if family == CORRELATED else Factorised(loc, scale, family)
+
+
+def unit_scale(loc: Array, family: str) -> Array:
+    """The scale of the standard density of a family, for locations ``(*, D)``."""
+    xp = get_backend(loc).xp
+    if family != CORRELATED:
+        return xp.ones_like(loc)
+    return xp.zeros_like(loc)[..., None] + identity(loc)
+
+
+def shown(loc: Array, scale: Array, live: Array, family: str) -> Factorised | Correlated:
+    """Components side by side, ``(*, S, D)``, standard where they are not ``live``, ``(*, S)``."""
+    xp = get_backend(loc).xp
+    more = live[..., None, None] if family == CORRELATED else live[..., None]
+    scale = xp.where(more, scale, unit_scale(loc, family))
+    return component(xp.where(live[..., None], loc, xp.zeros_like(loc)), scale, family)
+
+
+def picked(parts: Component, weight: Array) -> Component:
+    """The component that a one-hot ``weight``, ``(*, S)``, selects of components side by side."""
+    if isinstance(parts, LaplaceProduct):
+        return LaplaceProduct(_pick(parts.knots, weight, 2), _pick(parts.rates, weight, 2))
+    if isinstance(parts, Correlated):
+        unfactor = None if parts.unfactor is None else _pick(parts.unfactor, weight, 2)
+        return Correlated(_pick(parts.loc, weight), _pick(parts.factor, weight, 2), unfactor)
+    return Factorised(_pick(parts.loc, weight), _pick(parts.scale, weight), parts.family)
+
+
+def product(loc: Array, scale: Array, weight: Array, family: str, prior_expert: bool) -> Component:
     r"""The product of the experts that ``weight`` selects, with a standard expert where wanted or where none is left.
 
     Arguments:
         loc: :math:`\mu_m`, shape ``(*, M, D)``.
-        scale: :math:`\sigma_m`, shape ``(*, M, D)``.
+        scale: :math:`\sigma_m`, shape ``(*, M, D)``, or the factors of precisions, ``(*, M, D, D)``.
         weight: 1.0 for experts in the product, 0.0 for others, shape ``(*, M)``.
-        family: ``"normal"`` or ``"laplace"``.
+        family: ``"normal"``, ``"multivariate_normal"`` or ``"laplace"``.
         prior_expert: Whether the standard density of the family is always a factor.
     """
+    if family == CORRELATED:
+        return correlated_product(loc, scale, weight, prior_expert)
     xp = get_backend(loc).xp
     count = xp.sum(weight, axis=-1, keepdims=True)
     standard = xp.ones_like(count) if prior_expert else xp.where(count > 0, xp.zeros_like(count), xp.ones_like(count))

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.aggregation.base import Experts
-from mmppl.aggregation.families import Factorised, LaplaceProduct, product
+from mmppl.aggregation.families import Component, Factorised, picked, product, shown
 from mmppl.errors import OptionError
 from mmppl.numerics import choose
 
@@ -63,22 +63,22 @@ class Mixture:
             order = [int(i) for i in rows.argmax(1)]
             self.singles: tuple[Array, Array] | None = (experts.loc, experts.scale)
             if order != list(range(num)):
-                loc, scale = (xp.stack([x[..., i, :] for i in order], axis=-2) for x in self.singles)
+                axis, index = experts.loc.ndim - 2, backend.asarray(np.array(order))
+                loc, scale = (xp.take(x, index, axis=axis) for x in self.singles)
                 self.singles = (loc, scale)
         else:
             self.singles = None
             # A subset that is not there has no members, so that what its experts hold cannot matter.
             members = table * valid[..., None]
-            self.products = product(
-                experts.loc[..., None, :, :], experts.scale[..., None, :, :], members, experts.family, prior_expert
-            )
+            loc, scale = (xp.expand_dims(x, axis=experts.loc.ndim - 2) for x in (experts.loc, experts.scale))
+            self.products = product(loc, scale, members, experts.family, prior_expert)
         self.live, self.family = valid > 0.5, experts.family
         self.batch_shape, self.dim = experts.batch_shape, experts.dim
 
     @property
-    def components(self) -> Factorised | LaplaceProduct:
+    def components(self) -> Component:
         """The components side by side; one of weight zero is standard, so that what it holds cannot matter."""
-        return self.products if self.singles is None else _shown(*self.singles, self.live, self.family)
+        return self.products if self.singles is None else shown(*self.singles, self.live, self.family)
 
     def log_prob(self, z: Array) -> Array:
         """The mixture's log density of ``z``, shape ``(*, D)`` to ``(*,)``."""
@@ -89,7 +89,7 @@ class Mixture:
         else:
             # Under many masks at once each expert is scored once, where any mask shows it.
             anywhere = backend.xp.any(self.live, axis=tuple(range(masks_only)))
-            unmasked = _shown(*self.singles, anywhere, self.family)
+            unmasked = shown(*self.singles, anywhere, self.family)
             standard = _standard(z, self.family).log_prob(z)[..., None]
             parts = backend.xp.where(self.live, unmasked.log_prob(z[..., None, :]), standard)
         return backend.logsumexp(self.log_weight + parts, axis=-1)
@@ -119,16 +119,10 @@ class Mixture:
 
     def _sample(self, u: Array, rng: Any, sample_shape: tuple[int, ...]) -> Array:
         backend = get_backend(self.weight)
-        picked = self.components.pick(choose(u, self.weight))
-        return picked.sample(picked.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
-
-
-def _shown(loc: Array, scale: Array, live: Array, family: str) -> Factorised:
-    """Components side by side, ``(*, S, D)``, standard where they are not ``live``, ``(*, S)``."""
-    xp, live = get_backend(loc).xp, live[..., None]
-    return Factorised(xp.where(live, loc, xp.zeros_like(loc)), xp.where(live, scale, xp.ones_like(scale)), family)
+        one = picked(self.components, choose(u, self.weight))
+        return one.sample(one.draw(backend, rng, (*sample_shape, *self.batch_shape, self.dim)))
 
 
 def _standard(like: Array, family: str) -> Factorised:
     xp = get_backend(like).xp
-    return Factorised(xp.zeros_like(like), xp.ones_like(like), family)
+    return Factorised(xp.zeros_like(like), xp.ones_like(like), "laplace" if family == "laplace" else "normal")

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmppl._backend import get_backend
 from mmppl.aggregation.base import FAMILIES, stack_features
-from mmppl.aggregation.families import Factorised
+from mmppl.aggregation.families import CORRELATED, Factorised, component, picked, unit_scale
 from mmppl.aggregation.implicit import implicit
 from mmppl.aggregation.mixture import choose
 from mmppl.errors import OptionError
@@ -23,7 +23,8 @@ class Pooled:
     .. math:: q(z \mid x_S) = \sum_{k=1}^{K} \pi_k\, N\big(z; \mu_k, \mathrm{diag}\, \sigma_k^2\big), \qquad
         (\pi, \mu, \sigma) = f\big(\{h_s : s \in S\}\big)
 
-    with K = 1, or Laplace densities with K = 1. Draws of a mixture carry implicit gradients.
+    with K = 1, or Laplace densities, or normal ones with correlations, with K = 1. Draws of a mixture carry implicit
+    gradients.
 
     References:
         | Learning multi-modal generative models with permutation-invariant encoders and tighter variational objectives
@@ -31,9 +32,9 @@ class Pooled:
 
     Arguments:
         loc: Locations, ``(*, D)``, or ``(*, K, D)`` with logits.
-        scale: Scales, as ``loc``.
+        scale: Scales, as ``loc``; of a ``"multivariate_normal"`` the factors of precisions, ``(*, D, D)``.
         logits: Logits of :math:`\pi`, ``(*, K)``; None for one component.
-        family: ``"normal"`` or ``"laplace"``.
+        family: ``"normal"``, ``"multivariate_normal"`` or ``"laplace"``.
 
     Raises:
         OptionError: If the family is unknown, or several components are not normal.
@@ -49,7 +50,7 @@ class Pooled:
             raise OptionError(f"Expected a family among {FAMILIES}; got {family!r}.")
         if logits is not None and family != "normal":
             raise OptionError(f"Expected the family 'normal' with several components; got {family!r}.")
-        self.components = Factorised(loc, scale, family)
+        self.components = component(loc, scale, family)
         self.log_weight = None if logits is None else get_backend(logits).log_softmax(logits, axis=-1)
         self.dim = loc.shape[-1]
         self.batch_shape = tuple(loc.shape[:-1] if logits is None else loc.shape[:-2])
@@ -62,16 +63,15 @@ class Pooled:
 
     def sample(self, rng: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Reparametrised samples of shape ``(*sample_shape, *batch_shape, D)``."""
-        loc, scale, _ = self.components
-        backend = get_backend(loc)
+        backend = get_backend(self.components.loc)
         shape = (*sample_shape, *self.batch_shape)
-        if self.log_weight is None:
+        if self.log_weight is None or not isinstance(self.components, Factorised):
             return self.components.sample(self.components.draw(backend, rng, (*shape, self.dim)))
         first, second = [None, None] if rng is None else backend.split(rng, 2)
         u = backend.uniform(first, shape, self.log_weight)
-        picked = self.components.pick(choose(u, backend.xp.exp(self.log_weight)))
-        z = picked.sample(picked.draw(backend, second, (*shape, self.dim)))
-        return implicit(z, loc, scale, self.log_weight)
+        one = picked(self.components, choose(u, backend.xp.exp(self.log_weight)))
+        z = one.sample(one.draw(backend, second, (*shape, self.dim)))
+        return implicit(z, self.components.loc, self.components.scale, self.log_weight)
 
     stratified = sample
 
@@ -97,8 +97,12 @@ def pool(features: Mapping[str, Array], present: Mapping[str, Array], net: Calla
     if empty == "prior":
         xp = get_backend(loc).xp
         some = xp.any(mask, axis=-1)
-        some = xp.reshape(some, some.shape + (1,) * (loc.ndim - some.ndim))
-        loc, scale = xp.where(some, loc, xp.zeros_like(loc)), xp.where(some, scale, xp.ones_like(scale))
+        correlated = scale.ndim > loc.ndim
+        standard = xp.zeros_like(loc), unit_scale(loc, CORRELATED if correlated else "normal")
+        loc, scale = (
+            xp.where(xp.reshape(some, some.shape + (1,) * (x.ndim - some.ndim)), x, other)
+            for x, other in zip((loc, scale), standard, strict=True)
+        )
     return (loc, scale, *logits)
 
 

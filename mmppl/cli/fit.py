@@ -35,7 +35,7 @@ def fit(
         int | None,
         typer.Option(
             help="Passes over the training data, all stages together; by default 30, and for few data as many as make "
-            "2,000 steps, but not more than 300.",
+            "4,000 steps, but not more than 300.",
             min=1,
         ),
     ] = None,

@@ -175,7 +175,7 @@ def _plain(batch: Batch, modalities: Mapping[str, Modality]) -> Batch:
     same = all(values[n] is x for n, x in batch.values.items()) and label is batch.label
     if same:
         return batch
-    parts = {"covariates": batch.covariates, "places": batch.places}
+    parts: dict[str, Any] = {"covariates": batch.covariates, "places": batch.places}
     return Batch(values, masks, label, batch.num, batch.scored, **parts)
 
 

@@ -22,7 +22,7 @@ from mmppl.nets.observed import (
 )
 from mmppl.nets.scores import PairEnergy, ResidualScore, TokenScore, UnetScore
 from mmppl.nets.sets import DeepSets, EquivariantDeepSets, EquivariantTransformer, SetTransformer
-from mmppl.nets.spec import MLP, Energy, LocScale, Spec
+from mmppl.nets.spec import MLP, Energy, LocFactor, LocScale, Spec
 
 __all__ = [
     "MLP",
@@ -36,6 +36,7 @@ __all__ = [
     "ImageTransformer",
     "ImageUNet",
     "Heteroscedastic",
+    "LocFactor",
     "LocScale",
     "LogCounts",
     "PairEnergy",

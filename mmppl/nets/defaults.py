@@ -17,7 +17,7 @@ from mmppl.nets.observed import (
     Standardized,
     Unstandardized,
 )
-from mmppl.nets.spec import MLP, Energy, LocScale, Spec
+from mmppl.nets.spec import MLP, Energy, LocFactor, LocScale, Spec, factor_outputs
 
 __all__ = ["decoder", "encoder", "energy"]
 
@@ -43,7 +43,8 @@ def encoder(
         modality: The modality.
         latent_dim: Dimension D of the latent.
         hidden: Width of the hidden layers of an MLP; a quarter of it is the width of a patch or token.
-        family: ``"normal"`` or ``"laplace"``, kept on the spec; None for a code alone.
+        family: ``"normal"`` or ``"laplace"``, kept on the spec; ``"multivariate_normal"``, whose scale is the factor of
+            a precision, ``(*, latent_dim, latent_dim)``; None for a code alone.
         beside: Number of features of the row that the net is given too, such as covariates, see
             :class:`~mmppl.nets.Among`; 0 for none.
 
@@ -54,7 +55,8 @@ def encoder(
         >>> encoder(Modality((1, 16, 16), kind="image"), 8).body.body
         MLP(in_shape=(1, 16, 16), out_shape=(16,), hidden=(256, 256), activation='gelu', norm=False, zero_last=False)
     """
-    out = (latent_dim,) if family is None else (2 * latent_dim,)
+    correlated = family == "multivariate_normal"
+    out = (latent_dim,) if family is None else (factor_outputs(latent_dim) if correlated else 2 * latent_dim,)
     size = _patch(modality)
     body: Spec
     # Who is there stands behind the values, on the first axis of the event.
@@ -80,7 +82,9 @@ def encoder(
     counts = modality.scoring.values == "counts"
     body = Standardized(body, modality.units) if counts or modality.scoring.is_location else body
     body = LogCounts(body) if counts else body
-    return body if family is None else LocScale(body, family)
+    if family is None:
+        return body
+    return LocFactor(body) if correlated else LocScale(body, family)
 
 
 @checked(latent_dim=at_least(1), hidden=at_least(1))

@@ -316,6 +316,14 @@ class _Split(Fixed):
         return loc, _scale(raw, self.layer.floor)
 
 
+class _SplitFactor(Fixed):
+    def __call__(self, x, context=None):
+        loc, raw, below = jnp.split(x, (self.layer.dim, 2 * self.layer.dim), axis=-1)
+        ends = jnp.broadcast_to(jnp.asarray([0.0, 1.0], x.dtype), (*x.shape[:-1], 2))
+        unit = jnp.concatenate([below, ends], axis=-1)[..., np.array(self.layer.places)]
+        return loc, unit / _scale(raw, self.layer.floor)[..., None]
+
+
 class _MixtureSplit(Fixed):
     def __call__(self, x, context=None):
         number, dim = self.layer.components, self.layer.dim
@@ -347,6 +355,7 @@ _FIXED = {
     L.TimeFeatures: _TimeFeatures,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
+    L.SplitFactor: _SplitFactor,
     L.SplitScale: _SplitScale,
     L.MixtureSplit: _MixtureSplit,
     L.WithMask: _WithMask,

@@ -39,6 +39,7 @@ __all__ = [
     "Shift",
     "Skip",
     "Split",
+    "SplitFactor",
     "SplitScale",
     "Standardize",
     "Swap",
@@ -308,6 +309,30 @@ class Split(Layer):
 
     dim: int
     floor: float
+
+
+@dataclass(frozen=True)
+class SplitFactor(Layer):
+    r"""``(*, D (D + 3) / 2)`` to a location ``(*, D)`` and the factor of a precision, lower triangular, ``(*, D, D)``.
+
+    Parts a, b and c, of which c are the entries below the diagonal of a unit triangular U, row after row, give
+
+    .. math:: \mu = a, \qquad C = \mathrm{diag}(\sigma)^{-1} U, \qquad
+        \sigma = \mathrm{softplus}(b + \log(e - 1)) + \mathrm{floor}
+
+    so that U holds correlations whatever the scales, and c = 0 is :class:`Split`.
+    """
+
+    dim: int
+    floor: float
+
+    @property
+    def places(self) -> tuple[tuple[int, ...], ...]:
+        """Places of the entries of U, ``(D, D)``, in c with 0 and 1 behind it."""
+        below = self.dim * (self.dim - 1) // 2
+        return tuple(
+            tuple(i * (i - 1) // 2 + j if j < i else below + (i == j) for j in range(self.dim)) for i in range(self.dim)
+        )
 
 
 @dataclass(frozen=True)

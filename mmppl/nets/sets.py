@@ -9,7 +9,19 @@ from dataclasses import dataclass
 
 from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Activation, Attention, Layer, Linear, MixtureSplit, Norm, Pool, Residual, Split
+from mmppl.nets.layers import (
+    Activation,
+    Attention,
+    Layer,
+    Linear,
+    MixtureSplit,
+    Norm,
+    Pool,
+    Residual,
+    Split,
+    SplitFactor,
+)
+from mmppl.nets.spec import factor_outputs
 
 __all__ = ["DeepSets", "EquivariantDeepSets", "EquivariantTransformer", "SetTransformer"]
 
@@ -20,8 +32,10 @@ class _Set:
     latent_dim: int
 
     def __post_init__(self) -> None:
+        if getattr(self, "correlated", False) and self.components > 1:  # type: ignore[attr-defined]
+            raise OptionError("Expected components=1 of a normal with correlations; got more. Leave correlated=False.")
         for name, value in vars(self).items():
-            if name not in ("activation", "floor") and value < (0 if name == "shared_dim" else 1):
+            if name not in ("activation", "floor", "correlated") and value < (0 if name == "shared_dim" else 1):
                 raise OptionError(f"Expected {name} >= 1; got {value}.")
         self.layers()
 
@@ -60,6 +74,8 @@ class DeepSets(_Set):
         components: K.
         activation: As in :class:`mmppl.nets.MLP`.
         floor: The smallest scale, as in :class:`mmppl.nets.LocScale`.
+        correlated: Whether, in place of scales, it gives factors of precisions, ``(*, D, D)``, as
+            :class:`mmppl.nets.LocFactor`; for one component.
 
     Raises:
         OptionError: If a size is less than 1, or the activation is unknown.
@@ -74,6 +90,7 @@ class DeepSets(_Set):
     components: int = 1
     activation: str = "gelu"
     floor: float = 1e-4
+    correlated: bool = False
 
     def layers(self) -> tuple[Layer, ...]:
         chi = _perceptron(self.features, self.width, self.depth, self.width, self.activation)
@@ -111,6 +128,8 @@ class SetTransformer(_Set):
         components: K.
         activation: As in :class:`mmppl.nets.MLP`.
         floor: The smallest scale.
+        correlated: Whether, in place of scales, it gives factors of precisions, ``(*, D, D)``, as
+            :class:`mmppl.nets.LocFactor`; for one component.
 
     Raises:
         OptionError: If a size is less than 1, the heads do not divide the width, or the activation is unknown.
@@ -127,6 +146,7 @@ class SetTransformer(_Set):
     components: int = 1
     activation: str = "gelu"
     floor: float = 1e-4
+    correlated: bool = False
 
     def layers(self) -> tuple[Layer, ...]:
         return (*_attended(self, self.features), Pool(), *_head(self))
@@ -245,5 +265,7 @@ def _attended(spec: SetTransformer | EquivariantTransformer, inputs: int) -> tup
 def _head(spec: DeepSets | SetTransformer) -> tuple[Layer, ...]:
     number, dim = spec.components, spec.latent_dim
     outputs = 2 * dim if number == 1 else number * (2 * dim + 1)
-    split = Split(dim, spec.floor) if number == 1 else MixtureSplit(dim, number, spec.floor)
+    split: Layer = Split(dim, spec.floor) if number == 1 else MixtureSplit(dim, number, spec.floor)
+    if spec.correlated:
+        outputs, split = factor_outputs(dim), SplitFactor(dim, spec.floor)
     return (*_perceptron(spec.width, spec.width, spec.depth, outputs, spec.activation), split)

@@ -4,14 +4,14 @@ Pinned for both hosts: exact GELU, LayerNorm epsilon 1e-5, and the initial weigh
 """
 
 from dataclasses import dataclass
-from math import prod
+from math import isqrt, prod
 from typing import Protocol
 
 from mmppl.checks import at_least, checked
 from mmppl.errors import OptionError
-from mmppl.nets.layers import Activation, Layer, Linear, Norm, Reshape, Split
+from mmppl.nets.layers import Activation, Layer, Linear, Norm, Reshape, Split, SplitFactor
 
-__all__ = ["MLP", "Energy", "LocScale", "Spec"]
+__all__ = ["MLP", "Energy", "LocFactor", "LocScale", "Spec"]
 
 FAMILIES = ("normal", "laplace")
 
@@ -165,3 +165,50 @@ class LocScale:
 
     def layers(self) -> tuple[Layer, ...]:
         return (*self.body.layers(), Split(self.out_shape[0], self.floor))
+
+
+@checked(floor=at_least(0))
+@dataclass(frozen=True)
+class LocFactor:
+    r"""The head of an encoder whose normal has correlations: ``D (D + 3) / 2`` outputs become location and factor.
+
+    .. math:: q = N\big(\mu, (C C^\top)^{-1}\big), \qquad C = \mathrm{diag}(\sigma)^{-1} U
+
+    with a lower triangular C ``(*, D, D)``, :math:`\mu` and :math:`\sigma` as in :class:`LocScale`, and a U whose
+    diagonal is 1.
+
+    Arguments:
+        body: A spec with ``out_shape == (D (D + 3) / 2,)``.
+        floor: The smallest scale, in units of the latent.
+
+    Raises:
+        OptionError: If the body has another number of outputs for every D.
+
+    Example:
+        >>> LocFactor(MLP((3,), (14,))).out_shape
+        (4,)
+    """
+
+    body: Spec
+    floor: float = 1e-4
+
+    def __post_init__(self) -> None:
+        out = self.body.out_shape
+        if len(out) != 1 or factor_outputs(self.out_shape[0]) != out[0]:
+            raise OptionError(f"Expected a body with out_shape (D (D + 3) / 2,); got {out}. Give it as many outputs.")
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return ((isqrt(9 + 8 * self.body.out_shape[0]) - 3) // 2,)
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (*self.body.layers(), SplitFactor(self.out_shape[0], self.floor))
+
+
+def factor_outputs(dim: int) -> int:
+    """Outputs that the head of a normal with correlations takes: D locations, D scales, and those of pairs."""
+    return dim * (dim + 3) // 2

@@ -326,6 +326,19 @@ class _Split(Fixed):
         return loc, _scale(raw, self.layer.floor)
 
 
+class _SplitFactor(Fixed):
+    def __init__(self, layer):
+        super().__init__(layer)
+        self.places = torch.tensor(layer.places).reshape(-1)
+
+    def forward(self, x, context=None):
+        dim = self.layer.dim
+        loc, raw, below = x[..., :dim], x[..., dim : 2 * dim], x[..., 2 * dim :]
+        ends = torch.stack([torch.zeros_like(x[..., 0]), torch.ones_like(x[..., 0])], dim=-1)
+        flat = torch.cat([below, ends], dim=-1).index_select(-1, self.places.to(x.device))
+        return loc, flat.unflatten(-1, (dim, dim)) / _scale(raw, self.layer.floor)[..., None]
+
+
 class _MixtureSplit(Fixed):
     def forward(self, x, context=None):
         number, dim = self.layer.components, self.layer.dim
@@ -364,6 +377,7 @@ _MODULES = {
     L.Pool: _Pool,
     L.Unpatch: _Unpatch,
     L.Split: _Split,
+    L.SplitFactor: _SplitFactor,
     L.SplitScale: _SplitScale,
     L.Standardize: _Standardize,
     L.MixtureSplit: _MixtureSplit,

@@ -41,7 +41,7 @@ def test_contract_of_a_system(small, ppl, name):
     # The names of the run folder: a net for each modality and role, and an energy where there is one.
     heads = {weight.split(".layers")[0] for weight in fitted.weights} - {"energy.chains"}
     expected = {f"{m}.{role}" for m in "ab" for role in ("encoder", "decoder")}
-    more = {"ebm": {"energy"}, "masked": {"pool"}} | dict.fromkeys(SCORES, {"prior.score", "prior.loc", "prior.scale"})
+    more = {"ebm": {"energy"}} | dict.fromkeys(SCORES, {"prior.score", "prior.loc", "prior.scale"})
     private = {f"{m}.{part}" for m in "ab" for part in ("private", "auxiliary")}
     more |= {"jmvae": {"encoder", "a.features", "b.features"}, "mmvae_plus": private, "ebm_plus": private | {"energy"}}
     more |= {"nexus": {"nexus"} | {f"{m}.{part}" for m in "ab" for part in ("message", "nexus")}}

@@ -1,0 +1,65 @@
+"""Conditionals of linear-Gaussian data, by the defaults of systems and fits, against exact ones."""
+
+import numpy as np
+import pytest
+
+from benchmarks.linear_gaussian import DIMS, against_the_truth, float32
+from mmppl import Batch, Modality, models
+from mmppl.data import LinearGaussian, hide
+from mmppl.inference import fit
+
+SMALL = {"latent_dim": 3, "hidden": 32}
+
+
+def wrong(ppl, system, noise, *, missing=0.0, **options):
+    """The largest errors over subsets: of means in deviations, of covariances, and the mean one of coverage."""
+    truth = LinearGaussian(2, DIMS, 0, noise)
+    train = float32(truth.sample(2000, 1))
+    train = hide(train, missing, seed=0) if missing else train
+    program = getattr(models, system)({n: Modality((k,)) for n, k in DIMS.items()}, ppl=ppl, **SMALL, **options)
+    fitted = fit(program, train, epochs=100, progress=False)  # a third of what they take by default
+    found = against_the_truth(truth, fitted, 0, rows=100, num=400).values()
+    cover = [abs(e[f"inside {level:.0%}"] - level) for e in found for level in (0.5, 0.8, 0.95)]
+    return max(e["mean"] for e in found), max(e["covariance"] for e in found), np.mean(cover)
+
+
+@pytest.mark.parametrize(("system", "noise", "missing"), [("mvae", 0.5, 0.3), ("mvae", 5.0, 0.0), ("masked", 0.5, 0.0)])
+def test_every_subset_by_default(ppl, system, noise, missing):
+    mean, covariance, cover = wrong(ppl, system, noise, missing=missing)
+    assert mean < 0.15
+    assert covariance < 0.15
+    assert cover < 0.02
+
+
+def test_independent_coordinates_cannot(ppl):
+    """So that the tests above are of correlations, and not of a problem that needs none."""
+    mean, covariance, _ = wrong(ppl, "mvae", 0.5, family="normal")
+    assert mean > 0.15 or covariance > 0.15
+
+
+@pytest.mark.parametrize(("latent_dim", "family"), [(32, "multivariate_normal"), (33, "normal")])
+def test_the_family_goes_by_the_size_of_the_latent(ppl, latent_dim, family):
+    rng = np.random.default_rng(0)
+    batch = Batch({n: rng.standard_normal((4, k)).astype(np.float32) for n, k in (("a", 3), ("b", 2))})
+    for system in ("mvae", "mopoe", "mvtcae", "jmvae", "masked"):
+        modalities = {"a": Modality((3,)), "b": Modality((2,))}
+        program = getattr(models, system)(modalities, ppl=ppl, latent_dim=latent_dim, hidden=4)
+        fitted = fit(program, batch, epochs=1, progress=False)
+        last = max(w.shape[0] for n, w in fitted.weights.items() if n.startswith("a.encoder") and n.endswith("bias"))
+        pooled = system == "masked" and family == "normal"
+        wanted = latent_dim * (latent_dim + 3) // 2 if family != "normal" else 4 if pooled else 2 * latent_dim
+        assert last == wanted, system
+
+
+def test_the_learning_rate_goes_by_the_system_and_is_what_is_given(ppl):
+    vectors, picture = {"a": Modality((3,))}, {"a": Modality((1, 4, 4), kind="image")}
+    assert models.mvae(vectors, ppl=ppl).learning_rate == 3e-3
+    assert models.mvae(picture, ppl=ppl).learning_rate == 1e-3
+    assert models.mld(vectors, ppl=ppl).learning_rate == 1e-3
+    rows, out = Batch({"a": np.ones((8, 3), np.float32) * np.arange(8)[:, None]}), {}
+    for given in (None, 3e-3, 1e-3):
+        program = models.mvae(vectors, ppl=ppl, latent_dim=1, hidden=4)
+        fitted = fit(program, rows, epochs=2, learning_rate=given, progress=False)
+        out[given] = np.concatenate([w.reshape(-1) for _, w in sorted(fitted.weights.items())])
+    assert (out[None] == out[3e-3]).all()
+    assert (out[None] != out[1e-3]).any()
