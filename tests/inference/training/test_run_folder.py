@@ -331,7 +331,7 @@ def test_numbers_of_numpy_are_numbers(run):
 def test_several_processes_are_told(run, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(OptionError, match="Expected one process; this is rank 1 of 2 .*Start it without torchrun"):
+    with pytest.raises(OptionError, match="Expected one process; this is rank 1 of 2 .*tart it without torchrun"):
         run()
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("WORLD_SIZE", "1")
