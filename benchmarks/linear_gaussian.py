@@ -29,9 +29,10 @@ KEPT, PATH = Path("benchmarks/results/linear_gaussian"), Path("docs/results/line
 
 AFTER = (
     "",
-    "What is asked for is out of reach of `mopoe`: each of its terms encodes a subset and scores everything, so that it is",
-    "greatest where the posterior of a subset is as sharp as that of all, and a learned scale takes what it cannot know of",
-    "the rest for noise; and its products count the prior once for every expert. `jmvae` has no encoder of pairs.",
+    "What is asked for is out of reach of `mopoe`: each of its terms encodes a subset and scores everything, so that it",
+    "is greatest where the posterior of a subset is as sharp as that of all, and a learned scale takes what it cannot",
+    "know of the rest for noise; and its products count the prior once for every expert. `jmvae` has no encoder of",
+    "pairs.",
     "",
     "Few rows and short fits may leave a latent unused: `mvae` with `latent_dim=3, hidden=32` and 2,000 rows, noise 0.5,",
     "30% missing, was 0.57 deviations off after 1,500 steps on NumPyro, and 0.30 with a warm-up of beta.",
