@@ -29,13 +29,13 @@ KEPT, PATH = Path("benchmarks/results/linear_gaussian"), Path("docs/results/line
 
 AFTER = (
     "",
-    "What is asked for is out of reach of `mopoe`: each of its terms encodes a subset and scores everything, so that it",
+    "What is asked for is out of reach of `mopoe`: each of its terms encodes a subset and scores everything, so it",
     "is greatest where the posterior of a subset is as sharp as that of all, and a learned scale takes what it cannot",
     "know of the rest for noise; and its products count the prior once for every expert. `jmvae` has no encoder of",
     "pairs.",
     "",
-    "Few rows and short fits may leave a latent unused: `mvae` with `latent_dim=3, hidden=32` and 2,000 rows, noise 0.5,",
-    "30% missing, was 0.57 deviations off after 1,500 steps on NumPyro, and 0.30 with a warm-up of beta.",
+    "Few rows and short fits may leave latents unused: `mvae` with `latent_dim=3, hidden=32` and 2,000 rows, noise of 0.5",
+    "and 30% missing, was 0.57 deviations off after 1,500 steps on NumPyro, and 0.30 with a warm-up of beta.",
 )
 
 
