@@ -337,11 +337,8 @@ def _scale(raw, floor):
 
 
 _WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift, L.Scale: _Scale}
-_SHAPED = {
-    L.BlockEmbed: (_BlockEmbed, "sizes"),
-    L.BlockHead: (_BlockHead, "sizes"),
-    L.GroupNorm: (_GroupNorm, "groups"),
-}
+_BLOCKS = {L.BlockEmbed: (_BlockEmbed, "sizes"), L.BlockHead: (_BlockHead, "sizes")}
+_SHAPED = _BLOCKS | {L.GroupNorm: (_GroupNorm, "groups")}
 _FIXED = {
     L.Activation: _Activation,
     L.Attention: _Attention,

@@ -23,7 +23,7 @@ def wrong(ppl, system, noise, *, missing=0.0, **options):
     return max(e["mean"] for e in found), max(e["covariance"] for e in found), np.mean(cover)
 
 
-@pytest.mark.parametrize(("system", "noise", "missing"), [("mvae", 0.5, 0.3), ("mvae", 5.0, 0.0), ("masked", 0.5, 0.0)])
+@pytest.mark.parametrize(("system", "noise", "missing"), [("mvae", 5.0, 0.0), ("masked", 0.5, 0.0)])
 def test_every_subset_by_default(ppl, system, noise, missing):
     mean, covariance, cover = wrong(ppl, system, noise, missing=missing)
     assert mean < 0.15
