@@ -11,14 +11,13 @@ import numpy as np
 from mmppl.errors import OptionError
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
+from mmppl.nets.equinox_heads import HEADS
 from mmppl.nets.equinox_images import FIXED, WEIGHTED, Fixed
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
 
 __all__ = ["Net", "build", "load", "state"]
-
-SOFTPLUS_ONE = float(np.log(np.expm1(1.0)))
 
 
 def _gelu(x):
@@ -302,61 +301,27 @@ class _Unpatch(Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
-class _SplitScale(Fixed):
-    def __call__(self, x, context=None):
-        (size, *rest), rank = self.layer.shape, self.layer.rank
-        loc, raw, rows = jnp.split(x, (size, 2 * size), axis=-len(self.layer.shape))
-        scale = _scale(raw, self.layer.floor)
-        return (loc, scale, rows.reshape(*x.shape[: -1 - len(rest)], rank, size, *rest)) if rank else (loc, scale)
-
-
-class _Split(Fixed):
-    def __call__(self, x, context=None):
-        loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
-        return loc, _scale(raw, self.layer.floor)
-
-
-class _SplitFactor(Fixed):
-    def __call__(self, x, context=None):
-        loc, raw, below = jnp.split(x, (self.layer.dim, 2 * self.layer.dim), axis=-1)
-        ends = jnp.broadcast_to(jnp.asarray([0.0, 1.0], x.dtype), (*x.shape[:-1], 2))
-        unit = jnp.concatenate([below, ends], axis=-1)[..., np.array(self.layer.places)]
-        return loc, unit / _scale(raw, self.layer.floor)[..., None]
-
-
-class _MixtureSplit(Fixed):
-    def __call__(self, x, context=None):
-        number, dim = self.layer.components, self.layer.dim
-        parts = x.reshape(*x.shape[:-1], number, 2 * dim + 1)
-        loc, raw, logits = parts[..., :dim], parts[..., dim : 2 * dim], parts[..., 2 * dim]
-        return loc, _scale(raw, self.layer.floor), logits
-
-
-def _scale(raw, floor):
-    return jax.nn.softplus(raw + SOFTPLUS_ONE) + floor
-
-
 _WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift, L.Scale: _Scale}
 _BLOCKS = {L.BlockEmbed: (_BlockEmbed, "sizes"), L.BlockHead: (_BlockHead, "sizes")}
 _SHAPED = _BLOCKS | {L.GroupNorm: (_GroupNorm, "groups")}
-_FIXED = {
-    L.Activation: _Activation,
-    L.Attention: _Attention,
-    L.Beside: _Beside,
-    L.Log1p: _Log1p,
-    L.MissingId: _MissingId,
-    L.Reshape: _Reshape,
-    L.Swap: _Swap,
-    L.Patch: _Patch,
-    L.Pool: _Pool,
-    L.TimeFeatures: _TimeFeatures,
-    L.Unpatch: _Unpatch,
-    L.Split: _Split,
-    L.SplitFactor: _SplitFactor,
-    L.SplitScale: _SplitScale,
-    L.MixtureSplit: _MixtureSplit,
-    L.WithMask: _WithMask,
-} | FIXED
+_FIXED = (
+    {
+        L.Activation: _Activation,
+        L.Attention: _Attention,
+        L.Beside: _Beside,
+        L.Log1p: _Log1p,
+        L.MissingId: _MissingId,
+        L.Reshape: _Reshape,
+        L.Swap: _Swap,
+        L.Patch: _Patch,
+        L.Pool: _Pool,
+        L.TimeFeatures: _TimeFeatures,
+        L.Unpatch: _Unpatch,
+        L.WithMask: _WithMask,
+    }
+    | FIXED
+    | HEADS
+)
 
 
 def _through(layers: tuple, x: Any, context: Any) -> Any:

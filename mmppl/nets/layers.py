@@ -8,6 +8,7 @@ the row, which :class:`Beside` reads.
 """
 
 from dataclasses import dataclass
+from math import expm1, log
 
 from mmppl.errors import OptionError
 
@@ -17,6 +18,7 @@ __all__ = [
     "NORM_EPS",
     "SCALE_FLOOR",
     "SCALE_RATE",
+    "SOFTPLUS_ONE",
     "Activation",
     "Attention",
     "Beside",
@@ -51,6 +53,7 @@ __all__ = [
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh")
 NORM_EPS = 1e-5
 SCALE_RATE = 10.0
+SOFTPLUS_ONE = log(expm1(1.0))  # where softplus is 1
 SCALE_FLOOR = 1e-4
 HIDDEN = -1e30  # the score of a key that is not there: its share is exactly 0
 

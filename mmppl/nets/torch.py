@@ -13,12 +13,11 @@ from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
+from mmppl.nets.torch_heads import HEADS
 from mmppl.nets.torch_images import MODULES, Fixed
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
 
 __all__ = ["Net", "build", "load", "state"]
-
-SOFTPLUS_ONE = float(np.log(np.expm1(1.0)))
 
 
 class Net(nn.Module):
@@ -312,78 +311,38 @@ class _Unpatch(Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
-class _SplitScale(Fixed):
-    def forward(self, x, context=None):
-        size, rank, axis = self.layer.shape[0], self.layer.rank, -len(self.layer.shape)
-        loc, raw, rows = torch.split(x, [size, size, rank * size], dim=axis)
-        scale = _scale(raw, self.layer.floor)
-        return (loc, scale, rows.unflatten(axis, (rank, size))) if rank else (loc, scale)
-
-
-class _Split(Fixed):
-    def forward(self, x, context=None):
-        loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
-        return loc, _scale(raw, self.layer.floor)
-
-
-class _SplitFactor(Fixed):
-    def __init__(self, layer):
-        super().__init__(layer)
-        self.places = torch.tensor(layer.places).reshape(-1)
-
-    def forward(self, x, context=None):
-        dim = self.layer.dim
-        loc, raw, below = x[..., :dim], x[..., dim : 2 * dim], x[..., 2 * dim :]
-        ends = torch.stack([torch.zeros_like(x[..., 0]), torch.ones_like(x[..., 0])], dim=-1)
-        flat = torch.cat([below, ends], dim=-1).index_select(-1, self.places.to(x.device))
-        return loc, flat.unflatten(-1, (dim, dim)) / _scale(raw, self.layer.floor)[..., None]
-
-
-class _MixtureSplit(Fixed):
-    def forward(self, x, context=None):
-        number, dim = self.layer.components, self.layer.dim
-        parts = x.reshape(*x.shape[:-1], number, 2 * dim + 1)
-        loc, raw, logits = parts[..., :dim], parts[..., dim : 2 * dim], parts[..., 2 * dim]
-        return loc, _scale(raw, self.layer.floor), logits
-
-
-def _scale(raw, floor):
-    # Torch's own threshold of 20 is linear too early for float64.
-    return functional.softplus(raw + SOFTPLUS_ONE, threshold=40.0) + floor
-
-
-_MODULES = {
-    L.Linear: _Linear,
-    L.Norm: _Norm,
-    L.GroupNorm: _GroupNorm,
-    L.Embed: _Embed,
-    L.BlockEmbed: _BlockEmbed,
-    L.BlockHead: _BlockHead,
-    L.Residual: _Residual,
-    L.Skip: _Skip,
-    L.Condition: _Condition,
-    L.Shift: _Shift,
-    L.TimeFeatures: _TimeFeatures,
-    L.Attention: _Attention,
-    L.Log1p: _Log1p,
-    L.Beside: _Beside,
-    L.MissingId: _MissingId,
-    L.WithMask: _WithMask,
-    L.Scale: _Scale,
-    L.Activation: _Activation,
-    L.Reshape: _Reshape,
-    L.Swap: _Swap,
-    L.Patch: _Patch,
-    L.Pool: _Pool,
-    L.Unpatch: _Unpatch,
-    L.Split: _Split,
-    L.SplitFactor: _SplitFactor,
-    L.SplitScale: _SplitScale,
-    L.Standardize: _Standardize,
-    L.MixtureSplit: _MixtureSplit,
-    I.Given: _Given,
-    I.Read: _Read,
-} | MODULES
+_MODULES = (
+    {
+        L.Linear: _Linear,
+        L.Norm: _Norm,
+        L.GroupNorm: _GroupNorm,
+        L.Embed: _Embed,
+        L.BlockEmbed: _BlockEmbed,
+        L.BlockHead: _BlockHead,
+        L.Residual: _Residual,
+        L.Skip: _Skip,
+        L.Condition: _Condition,
+        L.Shift: _Shift,
+        L.TimeFeatures: _TimeFeatures,
+        L.Attention: _Attention,
+        L.Log1p: _Log1p,
+        L.Beside: _Beside,
+        L.MissingId: _MissingId,
+        L.WithMask: _WithMask,
+        L.Scale: _Scale,
+        L.Activation: _Activation,
+        L.Reshape: _Reshape,
+        L.Swap: _Swap,
+        L.Patch: _Patch,
+        L.Pool: _Pool,
+        L.Unpatch: _Unpatch,
+        L.Standardize: _Standardize,
+        I.Given: _Given,
+        I.Read: _Read,
+    }
+    | MODULES
+    | HEADS
+)
 
 
 def _through(layers: Any, x: Any, context: Any) -> Any:
