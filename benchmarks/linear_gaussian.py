@@ -35,7 +35,8 @@ AFTER = (
     "pairs.",
     "",
     "Few rows and short fits may leave latents unused: `mvae` with `latent_dim=3, hidden=32` and 2,000 rows,",
-    "noise of 0.5 and 30% missing, was 0.57 deviations off after 1,500 steps on NumPyro, and 0.30 with a warm-up of beta.",
+    "noise of 0.5 and 30% missing, was 0.57 deviations off after 1,500 steps on NumPyro,",
+    "and 0.30 with a warm-up of beta.",
 )
 
 
