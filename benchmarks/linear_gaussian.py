@@ -34,8 +34,9 @@ AFTER = (
     "know of the rest for noise; and its products count the prior once for every expert. `jmvae` has no encoder of",
     "pairs.",
     "",
-    "Few rows and short fits may leave latents unused: `mvae` with `latent_dim=3, hidden=32` and 2,000 rows, noise of 0.5",
-    "and 30% missing, was 0.57 deviations off after 1,500 steps on NumPyro, and 0.30 with a warm-up of beta.",
+    "Few rows and short fits may leave latents unused: `mvae` with `latent_dim=3, hidden=32` and 2,000 rows,",
+    "noise of 0.5 and 30% missing, was 0.57 deviations off after 1,500 steps on NumPyro,",
+    "and 0.30 with a warm-up of beta.",
 )
 
 
