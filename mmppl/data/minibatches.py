@@ -62,3 +62,16 @@ def blocks(batch: Batch, size: int) -> Iterator[Batch]:
     """
     size = min(size, len(batch))
     return (batch[np.arange(start, start + size) % len(batch)] for start in range(0, len(batch), size))
+
+
+def block_seed(seed: int, rows: Batch) -> int:
+    """Seed of the noise of a block of rows, by the place of the first, the same whenever it is read.
+
+    Example:
+        >>> rows = Batch({"x": np.arange(6)})
+        >>> seeds = [block_seed(0, block) for block in (rows[2:4], rows[1:][1:3], rows[:2])]
+        >>> seeds[0] == seeds[1], seeds[0] == seeds[2]
+        (True, False)
+    """
+    first = 0 if rows.places is None else int(np.asarray(rows.places)[0])
+    return int(np.random.SeedSequence([seed, first]).generate_state(1)[0])

@@ -12,6 +12,7 @@ import optax
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
+from mmppl.data.minibatches import block_seed
 from mmppl.errors import OptionError
 from mmppl.inference.training.schedules import decay
 from mmppl.nets.transfer import check_arrays
@@ -131,7 +132,7 @@ class Trainer:
         accumulate: int = 1,
     ):
         self.program, self.rate, self.clip, self.devices = program, learning_rate, clip, Devices(devices)
-        self.parts = accumulate
+        self.parts, self.seed = accumulate, seed
         self.ema = self.own_ema = ema
         check_amortized(program.guide, as_batch(batch))
         key, first = jax.random.split(random_key(seed))
@@ -241,11 +242,11 @@ class Trainer:
             return given(seeded(fn, key), data=v)(batch)
 
         run = _reused(self.program, ("encode", fn), lambda: compiled(encoded))
-        key = wrapped_key(state.key)
-        parts = [
-            jax.tree.map(np.array, dict(run(values, key, self.devices.rows(as_batch(rows)))))
-            for rows in blocks(data, size)
-        ]
+        parts = []
+        for rows in blocks(data, size):
+            key = self.devices.copied(random_key(block_seed(self.seed, rows)))
+            found = run(values, key, self.devices.rows(as_batch(rows)))
+            parts.append(jax.tree.map(np.array, dict(found)))
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
         return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 

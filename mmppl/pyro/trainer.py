@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
+from mmppl.data.minibatches import block_seed
 from mmppl.errors import OptionError
 from mmppl.inference.training.held_out import weighted_mean, weights_of
 from mmppl.inference.training.schedules import decay
@@ -57,7 +58,7 @@ class Trainer:
         accumulate: int = 1,
     ):
         self.program, self.rate, self.clip, self.together = program, learning_rate, clip, Together(devices)
-        self.parts = accumulate
+        self.parts, self.seed = accumulate, seed
         self.ema = self.own_ema = ema
         self.store = Store()
         check_amortized(program.guide, as_batch(batch))
@@ -231,10 +232,13 @@ class Trainer:
 
     def encode(self, fn: Callable, data: Batch, size: int) -> Batch:
         """The data as frozen encoders see them: ``fn`` of every batch, with the weights as they are."""
-        with torch.random.fork_rng(), torch.no_grad(), self.store.open(), evaluated():
+        parts = []
+        with torch.no_grad(), self.store.open(), evaluated():
             for network in self.store.networks.values():
                 entered(network)
-            parts = [{n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()} for rows in blocks(data, size)]
+            for rows in blocks(data, size):
+                with seeded(block_seed(self.seed, rows)):
+                    parts.append({n: BACKEND.to_numpy(x) for n, x in fn(as_batch(rows)).items()})
         values = {n: np.concatenate([p[n] for p in parts])[: len(data)] for n in data.modalities}
         return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
