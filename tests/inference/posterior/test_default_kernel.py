@@ -47,10 +47,12 @@ def test_the_default_mixes_where_langevin_does_not(ppl, data):
     program = narrow(ppl)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PosteriorWarning)
-        posterior = infer(program, data)
-    assert posterior.method == "hmc"
-    assert posterior.r_hat["z"].max() < 1.05
-    z = posterior.draws["z"]
+        posteriors = [infer(program, data, seed=seed) for seed in (0, 1)]
+    for posterior in posteriors:
+        assert posterior.method == "hmc"
+        assert posterior.r_hat["z"].max() < 1.05
+    # Of 1,000 draws the largest of 105 errors of covariances is near 0.3 by chance.
+    z = np.concatenate([posterior.draws["z"] for posterior in posteriors], axis=1)
     mean = np.asarray(data["x"]) @ np.linalg.inv(MAP @ MAP.T + NOISE**2 * np.eye(3)) @ MAP
     np.testing.assert_allclose(z.mean((0, 1)), mean, atol=0.2)
     for n in range(5):
