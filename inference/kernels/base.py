@@ -1,5 +1,6 @@
 """A kernel is ``init_chains`` and ``step``, for many chains at once; each host's package joins it to its ``MCMC``."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class KernelState(NamedTuple):
 
 
 @checked(step_size=above(0), clip=above(0), target_accept_prob=within(0, 1, open_ends="()"))
-class Kernel:
+class Kernel(ABC):
     """Base of the kernels: a subclass says what noise a transition takes, and what the transition is.
 
     Every leading axis of a position is a chain of its own, with its own acceptance, its own step size and, where the
@@ -118,11 +119,11 @@ class Kernel:
         """State of chains that stand at ``position``, ``(*chains, D)``."""
         return langevin.init(log_density, position)
 
+    @abstractmethod
     def transition(
         self, log_density: LogDensity, chains: Any, noise: tuple[Array, ...], step_size: Array
     ) -> tuple[Any, LangevinInfo]:
         """One move of every chain, given its noise."""
-        raise NotImplementedError
 
     def init_chains(self, log_density: LogDensity, position: Array) -> KernelState:
         """The state of chains that stand at ``position``, ``(*chains, D)``."""

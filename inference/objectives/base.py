@@ -6,6 +6,7 @@ r"""An objective is a table: weighted terms of "encode from E, score T, referenc
 With K particles the expectation becomes a log-mean-exp, per datum, with the plate's scale outside it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ DENSITIES = ("own", "mixture")
     gradient=one_of(GRADIENTS),
     density=one_of(DENSITIES),
 )
-class Objective(ByValue):
+class Objective(ByValue, ABC):
     r"""Base of every objective; a row of the table says what :meth:`terms` are.
 
     A latent whose site is named ``"<modality>.<anything>"`` is private to that modality, the longest if several fit;
@@ -119,9 +120,9 @@ class Objective(ByValue):
         said = [*map(_plain, args), *(f"{name}={_plain(value)}" for name, value in options.items())]
         return f"{type(self).__name__}({', '.join(said)})"
 
+    @abstractmethod
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
         """The table for this batch."""
-        raise NotImplementedError
 
     def check(self, names: tuple[str, ...]) -> None:
         """Raises if the objective cannot be used on a batch with these modalities."""
