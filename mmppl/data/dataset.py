@@ -122,7 +122,10 @@ def split_rows(num: int, seed: int, share: float = 0.2) -> tuple[np.ndarray, np.
         DataError: If there are fewer than two rows.
     """
     if num < 2:
-        raise DataError(f"Expected at least 2 rows, to split them into train and test; got {num}.")
+        raise DataError(
+            f"Expected at least 2 rows, to split them into train and test; got {num}. Rows for a fitted program are "
+            "read without a split where modalities= are those of the program."
+        )
     order = np.random.default_rng(seed).permutation(num)
     held = max(1, round(share * num))
     return order[held:], order[:held]

@@ -50,6 +50,10 @@ class RowFiles:
                 )
         self.number = number
 
+    def __repr__(self) -> str:
+        what = (f"{name} {tuple(x.shape[1:])}" for name, x in self.arrays.items())
+        return f"RowFiles '{self.where}': {self.number:,} rows of {', '.join(what)}"
+
     def __len__(self) -> int:
         return self.number
 
@@ -115,7 +119,8 @@ def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
 
     Arguments:
         folder: The folder, made if need be; it may have no ``.npy`` files yet.
-        batches: The batches, of the same modalities, with labels or without.
+        batches: The batches, of the same modalities and covariates, with labels or without. Covariates are arrays like
+            the others, by which a fit finds them; names of classes need be of one length, or codes.
 
     Raises:
         DataError: If the folder has such files, or batches differ in modalities, shapes or types.
@@ -138,6 +143,7 @@ def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
             if LABEL in parts:
                 raise DataError(f"A modality cannot be called '{LABEL}' in files; rename it.")
             parts |= {} if batch.label is None else {LABEL: np.asarray(batch.label)}
+            parts |= {name: _plain(array) for name, array in batch.covariates.items()}
             if not number:
                 written = {name: stack.enter_context(_Growing(folder / f"{name}{NPY}", x)) for name, x in parts.items()}
             if set(parts) != set(written):
@@ -152,7 +158,13 @@ class _Mapped:
 
     def __init__(self, file: Path):
         self.file = file
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        try:
+            found = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(
+                f"'{file}' cannot be read as an array: {type(error).__name__}. Expected a file that np.save wrote of "
+                "numbers or texts, not of objects."
+            ) from error
         self.shape, self.dtype = found.shape, found.dtype
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
@@ -189,6 +201,12 @@ class _Growing:
         self.file.seek(0)
         self.file.write(begin + room.to_bytes(2, "little") + text.ljust(room - 1).encode("latin1") + b"\n")
         self.file.close()
+
+
+def _plain(array: Any) -> np.ndarray:
+    """An array of numbers or texts, which objects are made."""
+    array = np.asarray(array)
+    return array.astype(np.str_) if array.dtype.kind == "O" else array
 
 
 def _some(array: Any, places: np.ndarray) -> np.ndarray:

@@ -119,14 +119,15 @@ def test_views_kinds_and_labels_may_be_said(frame):
         ),
         ({}, {"views": {"v": "sex"}, "kinds": {"v": "vector"}}, DataError, "Modality 'v': expected numbers; got texts"),
         ({}, {"views": {"v": "sex"}, "kinds": {"w": "vector"}}, OptionError, r"Expected kinds .* \['v'\]; got 'w'"),
-        ({}, {"label": "wings"}, DataError, "View 'label': expected columns among"),
+        ({}, {"views": ["mass"]}, OptionError, r"Expected views, columns by name of modality, .*; got \['mass'\]"),
+        ({}, {"label": "wings"}, DataError, "Label 'wings': expected columns among"),
         ({}, {"label": "sex"}, DataError, "Expected a label in every row; column 'sex' has none in row 1"),
         ({"rna/g1": -RNG.poisson(2, N) - 1}, {}, DataError, "Modality 'rna': expected counts"),
         (
             {"when": pandas.Timestamp("2020-01-01")},
             {},
             DataError,
-            "Column 'when' of view 'when': expected numbers or te",
+            "Column 'when' for 'when': expected numbers or texts; got .*. Make numbers of it, such as days",
         ),
         ({"mass": np.nan}, {}, DataError, "Modality 'mass': expected a value in some row; got none. Leave it out"),
         ({"a/b": 1.5, "a/c": "x"}, {}, DataError, r"View 'a': expected columns of numbers; got texts in \['a/c'\]"),
@@ -166,6 +167,13 @@ def test_other_bad_input(frame):
         to_pandas({"wings": np.ones(N)}, data)
     with pytest.raises(ModalityError, match=r"Modality 'mass': expected values \(12,\).*; got \(3,\)"):
         to_pandas({"mass": np.ones(3)}, data)
+    with pytest.raises(ModalityError, match=r"values \(12, 2\) or draws \(K, 12, 2\), of all rows of the data"):
+        to_pandas({"rna": np.ones((3, 4, 2))}, data)
+    with pytest.raises(DataError, match=r"Expected a batch, or values or draws by name of modality.*; got a list"):
+        to_pandas([1.0], data)
+    with pytest.raises(DataError, match="got 1. Rows for a fitted program are read without a split"):
+        from_pandas(frame.head(1))
+    assert len(from_pandas(frame.head(1), modalities=data.modalities).rows) == 1
     some = from_pandas(frame[["mass"]], modalities=data.modalities)
     wider = type(some)(some.name, data.modalities, some.train, some.test, rows=some.rows, source=some.source)
     with pytest.raises(
@@ -194,6 +202,23 @@ def test_tables_in_files(tmp_path, frame, ending):
     with pytest.raises(OptionError, match=f"Expected a file that ends in {ending}, as the one given does"):
         write_like(tmp_path / "out.h5ad", path, data.rows, data)
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([f"birds{ending}", f"out{ending}", "new.csv"])
+
+
+def test_the_index_of_a_table_in_a_file_is_no_modality(tmp_path, frame):
+    path = tmp_path / "birds.csv"
+    frame.to_csv(path)  # as pandas does by default: a first column without a name
+    data = load(path)
+    assert list(data.modalities) == list(from_pandas(frame).modalities)
+    assert data.source.index.tolist() == frame.index.tolist()
+    out = write_like(tmp_path / "out.csv", path, data.rows, data)
+    assert out.read_text().splitlines()[0] == path.read_text().splitlines()[0]
+    pandas.testing.assert_frame_equal(pandas.read_csv(out), pandas.read_csv(path), check_exact=True)
+
+
+def test_a_view_of_one_column_whose_name_is_a_number():
+    data = from_pandas(pandas.DataFrame({0: [0.5, 1.5, 2.5], 1: [3.0, 4.0, 5.5]}), {"x": 0, "y": [1]})
+    assert data.rows["x"].tolist() == [0.5, 1.5, 2.5]
+    assert to_pandas(data.rows, data)[1].tolist() == [3.0, 4.0, 5.5]
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
