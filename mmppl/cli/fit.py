@@ -115,7 +115,7 @@ def fit(
         dataset.train.validate(program.modalities)
         if first:
             _check_out(out, resume, force)
-            print(kinds_table(program.modalities, dataset.rows))
+            print("\n".join([kinds_table(program.modalities, dataset.rows), *dataset.covariate_lines()]))
     info = run_info(data, data_root, kinds, max_bytes, said) | TRAINED
     fitted = inference.fit(
         program,

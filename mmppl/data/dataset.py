@@ -64,15 +64,20 @@ class Dataset:
 
     def __repr__(self) -> str:
         lines = display.columns(kinds_rows(self.modalities, self._whole()))
-        known = [f"covariate {n}: {c.kind}{_named(c.names)}" for n, c in self.covariates.items()]
-        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *known))])
+        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *self.covariate_lines()))])
 
     def _repr_html_(self) -> str:
         whole = self._whole()
         header, *rows = kinds_rows(self.modalities, whole)
         pictures = [display.thumbnails(whole[name], whole.present[name]) for name in self.modalities]
         shown = [(*row, ("html", picture)) for row, picture in zip(rows, pictures, strict=True)]
-        return display.page(self._title(), display.table((*header, ""), shown))
+        known = [(line,) for line in self.covariate_lines()]
+        tables = display.table((*header, ""), shown), *([display.table(("covariates",), known)] if known else [])
+        return display.page(self._title(), *tables)
+
+    def covariate_lines(self) -> list[str]:
+        """A line for each covariate: its kind and classes."""
+        return [f"covariate {n}: {c.kind}{_named(c.names)}" for n, c in self.covariates.items()]
 
     def _title(self) -> str:
         return f"Dataset '{self.name}': {len(self.train)} training rows, {len(self.test)} test rows"

@@ -261,7 +261,13 @@ def test_covariates_are_written_and_found(tmp_path):
     batch = Batch({"x": np.arange(6.0)[:, None]}).with_covariates(
         {"age": np.arange(6.0), "site": np.array(["n", "s"] * 3, object)}
     )
-    rows = Rows(write_rows(tmp_path / "rows", [batch[:4], batch[4:]]), {"x": Modality((1,))}, known)
+    files = write_rows(tmp_path / "rows", [batch[:4], batch[4:]])
+    assert (list(files.modalities), files.covariates) == (["x"], known)
+    again = open_rows(tmp_path / "rows", covariates={"site": known["site"], "age": None})
+    assert (list(again.modalities), again.covariates) == (["x"], known)
+    with pytest.raises(DataError, match=r"Expected covariates among the arrays \['age', 'site', .*; got \['sex'\]"):
+        open_rows(tmp_path / "rows", covariates=["sex"])
+    rows = Rows(files, {"x": Modality((1,))}, known)
     np.testing.assert_array_equal(rows[:].covariates["age"], np.arange(6.0))
     np.testing.assert_array_equal(rows[:].covariates["site"], np.eye(2)[[0, 1] * 3])
 
