@@ -25,7 +25,7 @@ class Prepared:
     Arguments:
         data: The rows to train on.
         held: The rows held out, if any.
-        about_held: The latter in the words of a run folder.
+        about_held: What a run folder says of the rows held out.
         digest: The digest of the rows to train on, where it is known already.
     """
 
@@ -36,7 +36,7 @@ class Prepared:
 
     @property
     def label(self) -> np.ndarray | None:
-        """A label of the data, ``(1,)``."""
+        """The label of the first row, ``(1,)``, for its type; None without labels."""
         label = self.data.label if isinstance(self.data, Batch) else self.data[:1].label
         return None if label is None else np.asarray(label[:1])
 
@@ -48,7 +48,7 @@ class Prepared:
 
 
 def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[Program, Prepared]:
-    """The data of a fit, and the program for what they lack; see :func:`~mmppl.inference.fit`.
+    """The data of a fit, and the program, declared anew where they lack single elements, as ``fit`` takes them.
 
     Raises:
         ModalityError, DataError: If the data do not fit the program.
@@ -72,7 +72,7 @@ def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[P
 
 
 def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tuple[Program, Prepared]:
-    """The same of a source, whose rows are read once, those held out too."""
+    """The data of a fit to a source, whose rows are read once, those held out too."""
     check, partly = program.ppl.host.check_numbers, program.rebuild is not None
     _check_objectives(program, rows.modalities)
     is_share = isinstance(validation, Real | str | bytes)
