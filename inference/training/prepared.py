@@ -10,6 +10,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.data.dataset import Dataset
 from mmppl.data.rows import Rows, rows_or_batch
+from mmppl.errors import ModalityError
 from mmppl.inference.training.checksums import digesting
 from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.program import Program
@@ -55,6 +56,9 @@ def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[P
         ObjectiveError: If an objective needs more modalities.
         OptionError: If no such rows can be held out.
     """
+    for given in (data, validation):
+        if isinstance(given, Dataset):
+            _check_classes(program, given)
     found = rows_or_batch(data.train if isinstance(data, Dataset) else data, program.modalities, program.covariates)
     if isinstance(found, Rows):
         return _of_source(program, found, validation, seed)
@@ -89,6 +93,17 @@ def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tupl
     elif held is not None:
         check(held)
     return program, Prepared(train.declared_as(program.modalities), held, about, first.digest)
+
+
+def _check_classes(program: Program, dataset: Dataset) -> None:
+    """Refuses a data set whose classes have other codes than those of the program."""
+    for name, modality in dataset.modalities.items():
+        own = program.modalities.get(name)
+        if own is not None and None not in (own.names, modality.names) and own.names != modality.names:
+            raise ModalityError(
+                f"Modality '{name}': expected classes {own.names}, as the program has; the data set '{dataset.name}' "
+                f"has {modality.names}. Read it with modalities=program.modalities."
+            )
 
 
 def _check_objectives(program: Program, names: tuple[str, ...]) -> None:

@@ -47,6 +47,20 @@ def test_integers_are_counts_and_a_table_says_so(tmp_path, capsys, host):
     assert load_run(tmp_path / "run")[1].modalities["rna"].kind == "tokens"
 
 
+def test_columns_of_a_file_stand_in_the_order_that_was_fitted_to(tmp_path, capsys, birds):
+    assert fit(tmp_path, birds, "pyro") == 0
+    frame = pandas.read_csv(birds)
+    frame[["sex", "rna/b", "mass", "rna/a", "label"]].to_csv(tmp_path / "swapped.csv", index=False)
+    given = ["generate", tmp_path / "run", "--out", tmp_path / "out.csv", "--given"]
+    capsys.readouterr()
+    assert command(*given, tmp_path / "swapped.csv") != 0
+    said = capsys.readouterr().err
+    assert "Modality 'rna': expected the columns of the data that were fitted to, in their order" in said
+    assert "got 'rna/b' in place of 'rna/a'" in said
+    frame[["rna/a", "mass", "rna/b"]].to_csv(tmp_path / "moved.csv", index=False)
+    assert command(*given, tmp_path / "moved.csv") == 0
+
+
 @pytest.fixture
 def birds(tmp_path):
     sex = np.array(["f", "m"])[RNG.integers(2, size=60)].astype(object)

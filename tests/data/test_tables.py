@@ -5,11 +5,13 @@ import pandas
 import pytest
 import xarray
 
+from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import from_pandas, from_xarray, load, to_pandas, to_xarray
 from mmppl.data.files import load_file, write_like
 from mmppl.data.source import imputations
 from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError, PackageError
+from mmppl.inference import fit
 
 RNG = np.random.default_rng(0)
 N = 12
@@ -91,6 +93,16 @@ def test_rows_for_a_program_have_its_kinds_and_classes(frame):
     assert one.rows["sex"].tolist() == [1]
     with pytest.raises(DataError, match=r"Modality 'sex': expected categories among \['f', 'm'\]; got \['x'\]"):
         from_pandas(frame[["sex"]].replace("f", "x"), modalities=data.modalities)
+
+
+def test_a_table_read_anew_whose_classes_have_other_codes(ppl, frame):
+    program = models.mvae(from_pandas(frame[["sex", "year"]]).modalities, ppl=ppl, latent_dim=2, hidden=4)
+    males = from_pandas(frame[frame["sex"] == "m"][["sex", "year"]])  # 'm' is the class 0 here
+    message = r"Modality 'sex': expected classes \('f', 'm'\), .* has \('m',\). Read it with modalities="
+    with pytest.raises(ModalityError, match=message):
+        fit(program, males, epochs=1, progress=False)
+    with pytest.raises(ModalityError, match=message):
+        fit(program, from_pandas(frame[["sex", "year"]]), validation=males, epochs=1, progress=False)
 
 
 def test_views_kinds_and_labels_may_be_said(frame):
