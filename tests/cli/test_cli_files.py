@@ -117,7 +117,9 @@ def test_what_does_not_fit_is_one_line(tmp_path, birds, capsys):
 def test_covariates_of_a_table_are_conditioned_on(tmp_path, birds, host, capsys):
     frame = pandas.read_csv(birds).assign(site=["n", "s"] * 30, year=np.arange(60) % 7 + 2000)
     frame.to_csv(birds, index=False)
+    capsys.readouterr()
     assert fit(tmp_path, birds, host, "--covariates", "site,year:number") == 0
+    assert "covariate site: category of n, s\ncovariate year: number\n" in capsys.readouterr().out
     run, out = tmp_path / "run", tmp_path / "drawn.npz"
     saved = json.loads((run / "run.json").read_text())
     assert "site" not in saved["modalities"]
