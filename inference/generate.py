@@ -72,6 +72,11 @@ def generate(
         InferenceError: If draws are not finite.
     """
     modalities, known = fitted.program.modalities, fitted.program.covariates
+    if covariates and not known:
+        raise OptionError(
+            f"Expected no covariates, which '{fitted.program.name}' does not condition on; got {covariates!r:.200}. "
+            "Give covariates=data.covariates to the system that is fitted."
+        )
     if covariates is not None and (not isinstance(covariates, Mapping) or any(n not in known for n in covariates)):
         raise OptionError(f"Expected covariates among {list(known)}, values by name; got {covariates!r:.200}.")
     names = tuple(modalities) if want is None else tuple(want)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mmppl.batch import Batch, Modality
+from mmppl.errors import OptionError
 from mmppl.nets.spec import Spec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Array = Any
 Latents = Mapping[str, Any]
 
-__all__ = ["PPL", "Host", "ProgramHost", "Runtime", "Trainer"]
+__all__ = ["PPL", "Host", "ProgramHost", "Runtime", "Trainer", "check_ppl"]
 
 
 class ProgramHost(Protocol):
@@ -225,3 +226,13 @@ class PPL(Protocol):
 
     def __getattr__(self, name: str) -> Any:
         """Distributions, kernels, objectives and primitives by name."""
+
+
+def check_ppl(ppl: Any) -> None:
+    """Refuses what is no such module, as its name.
+
+    Raises:
+        OptionError: If it has no host.
+    """
+    if not hasattr(ppl, "host"):
+        raise OptionError(f"Expected ppl to be the module mmppl.numpyro or mmppl.pyro; got {ppl!r:.100}.")

@@ -349,7 +349,7 @@ class Batch:
         out = self.select(*modalities).with_parts(elements=elements)
         empty = np.flatnonzero(~np.asarray(out.observed()))
         if empty.size and not allow_empty_rows:
-            raise DataError(f"No modality is present in rows {few(empty)}. Remove these rows.")
+            raise DataError(f"No modality is present in rows {few(empty)}. Remove these rows: batch[batch.observed()].")
         return out
 
     def _elements_as(self, name: str, modality: Modality) -> dict[str, Array]:

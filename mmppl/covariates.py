@@ -93,13 +93,15 @@ def to_codes(name: str, value: Any, covariate: Covariate) -> np.ndarray:
             )
         wrong = np.flatnonzero(value <= 0) if covariate.kind == "size_factor" else np.arange(0)
         if wrong.size:
-            raise DataError(f"Covariate '{name}': expected size factors above 0; got {value[wrong[0]]} in {wrong[0]}.")
+            raise DataError(
+                f"Covariate '{name}': expected size factors above 0; got {value[wrong[0]]} in row {wrong[0]}."
+            )
         return value.astype(np.float64 if value.dtype == np.float64 else np.float32)
     if value.ndim == 2 and value.shape[1] == covariate.size:
         return value
     if value.ndim != 1:
         raise DataError(f"Covariate '{name}': expected classes (N,) or codes (N, {covariate.size}); got {value.shape}.")
-    told, places = np.unique(_texts(value), return_inverse=True)
+    told, places = np.unique(_texts(name, value), return_inverse=True)
     unknown = [str(text) for text in told if text not in covariate.names]
     if unknown:
         rows = np.flatnonzero(told[places] == unknown[0])
@@ -128,7 +130,7 @@ def as_known(batch: Batch, known: Mapping[str, Covariate]) -> Batch:
     if missing:
         raise DataError(
             f"Expected covariates {list(known)}, which the program conditions on; the rows lack {missing}. Give them "
-            "as Batch(..., covariates={name: values}), or to generate as covariates=."
+            "as Batch(..., covariates={name: values}), or to generate as covariates= (--covariates)."
         )
     codes = {name: to_codes(name, batch.covariates[name], what) for name, what in known.items()}
     return batch.with_covariates(codes)
@@ -145,7 +147,7 @@ def infer_covariates(
 
     Raises:
         OptionError: If a kind is unknown.
-        DataError: If a class is unknown.
+        DataError: If a class is missing, a number is none, or a size factor is not above 0.
 
     Example:
         >>> values, known = infer_covariates({"site": np.array([2, 1, 2])}, {"site": "category"})
@@ -157,14 +159,15 @@ def infer_covariates(
         array, kind = np.asarray(array), said.get(name)
         if isinstance(kind, Covariate):
             known[name] = kind
-            values[name] = _texts(array) if kind.names is not None and array.ndim == 1 else array
+            values[name] = _texts(name, array) if kind.names is not None and array.ndim == 1 else array
             continue
         kind = ("category" if array.dtype.kind in "bOUT" else "number") if kind is None else kind
         if kind == "category":
-            array = _texts(array)
+            array = _texts(name, array)
             known[name] = Covariate(kind, names=tuple(map(str, np.unique(array))))
         else:
             known[name] = Covariate(kind)
+            to_codes(name, array, known[name])  # refuses what is no number, or no size
         values[name] = array
     return values, known
 
@@ -188,7 +191,9 @@ def check_covariates(covariates: Any, modalities: Iterable[str] | None = None) -
     for name, what in covariates.items():
         fits = isinstance(what, Covariate) or isinstance(what, Mapping) and set(what) <= {"kind", "names", "modality"}
         if not fits:
-            raise OptionError(f"Expected covariate '{name}' to be a Covariate(...); got {what!r}.")
+            raise OptionError(
+                f"Expected covariate '{name}' to be a Covariate(...), as in data.covariates; got {what!r}."
+            )
         out[name] = what if isinstance(what, Covariate) else Covariate(**what)
     if modalities is None:
         return out
@@ -202,14 +207,14 @@ def check_covariates(covariates: Any, modalities: Iterable[str] | None = None) -
     return out
 
 
-def _texts(value: np.ndarray) -> np.ndarray:
+def _texts(name: str, value: np.ndarray) -> np.ndarray:
     """Names of classes, as they are written; whole numbers among floats without a fraction."""
     if value.dtype.kind == "f" and np.all(value == np.rint(value)):
         value = value.astype(np.int64)
     missing = [i for i, x in enumerate(value.tolist()) if x is None or x != x]
     if missing:
         raise DataError(
-            f"Expected a class in every row of a covariate; got none in row {missing[0]}. Fill it in, or make it a "
-            "modality, which may be missing."
+            f"Covariate '{name}': expected a class in every row; got none in row {missing[0]}. Fill it in, or make it "
+            "a modality, which may be missing."
         )
     return np.array([str(x) for x in value.tolist()])

@@ -84,17 +84,19 @@ def masked(
             were seen to leave a latent unused for a whole fit.
         mixture: Gaussians in the posterior of z, for the two learned aggregations.
         family: ``"normal"``, ``"laplace"``, or ``"multivariate_normal"``, with correlations: the family of posteriors
-            and, without correlations, of the private latents' prior. None for multivariate normals where at most 32
-            latents stand for vectors.
+            and, without correlations, of the private latents' prior. None for multivariate normals where ``latent_dim``
+            is at most 32, all modalities are vectors of real numbers and ``mixture`` is 1; else for normals.
         private_prior: ``"standard"``, or ``"conditional"``: location and scale from z by a network.
-        empty: What they answer given nothing: ``"learned"``, or the ``"prior"``, standard.
-        bound: ``"masked"``, ``"mixture"`` or ``"tc"``.
-        subsets: ``"uniform"`` or ``"bernoulli"``.
+        empty: The posterior that the two learned aggregations give where no modality is present: ``"learned"``, or the
+            standard ``"prior"``.
+        bound: ``"masked"``, ``"mixture"`` or ``"tc"``: see :class:`~mmppl.inference.objectives.Masked`.
+        subsets: Law of the random subset: ``"uniform"`` in its size, or ``"bernoulli"``, each modality with
+            probability 1/2.
         beta: Factor on the KL terms.
-        warmup: Steps over which beta rises from 0; 0 for none, and None for 400 or, where these are fewer, a quarter of
-            the fit's. Without, some latents collapse onto the prior, more or fewer by the seed. A warm-up of most of a
-            fit leaves it with what a smaller beta has taught: 2,000 of 2,340 steps doubled the errors of conditional
-            means.
+        warmup: Steps over which beta rises from 0; 0 for none, and None for 400, or a quarter of the fit's steps where
+            that is less. Without a warm-up some latents collapse onto the prior, how many depends on the seed. One that
+            takes most of a fit leaves too few steps with the full beta: 2,000 of 2,340 doubled the errors of
+            conditional means.
         particles: K.
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
@@ -250,7 +252,7 @@ class MaskedVAE:
 
     # The program --------------------------------------------------------------------------------------------------
     def model(self, batch: Batch) -> None:
-        """The latent of all modalities, those of single ones, and the data."""
+        """The generative process: the shared latent, the private ones given it, and the data."""
         host, p = self.ppl.host, self.latent()
         with self.ppl.plate(batch):
             z = host.sample("z", p)

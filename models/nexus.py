@@ -63,7 +63,7 @@ def nexus(
         local_beta: :math:`\beta_0`, a further factor below. No other modality tells a :math:`z_m` what to keep: with 1,
             those of photographs keep the colours and lose the digit, and nothing above can bring it back.
         gamma: :math:`\gamma`.
-        dropout: Probability that some messages of a datum are dropped; how many is uniform, one always stays.
+        dropout: Probability that messages of a datum are dropped: a uniform number of them, so that one always stays.
         warmup: Steps over which beta rises from 0; 0 for none.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
@@ -153,12 +153,17 @@ class TwoLevels:
         return self.ppl.host.dist.Normal(*self.net(f"{name}.nexus")(z)).to_event(1)
 
     def aggregate(self, locals_: Mapping[str, Any], present: Mapping[str, Any]) -> Any:
-        """The density q(z | mean of messages) of z_m by modality, standard where there is none."""
+        """The density of z given the mean of the messages of what is present, standard normal where nothing is.
+
+        Arguments:
+            locals_: z_m by modality, ``(N, local_dim)``.
+            present: Presence masks ``(N,)``.
+        """
         dist, xp = self.ppl.host.dist, get_backend(locals_[next(iter(locals_))]).xp
         messages = xp.stack([self.net(f"{m}.message")(z) for m, z in locals_.items()], axis=-2)
-        heard = xp.astype(xp.stack([present[m] for m in locals_], axis=-1), messages.dtype)[..., None]
-        number = xp.sum(heard, axis=-2)
-        loc, scale = self.net("nexus")(xp.sum(heard * messages, axis=-2) / xp.clip(number, min=1.0))
+        weight = xp.astype(xp.stack([present[m] for m in locals_], axis=-1), messages.dtype)[..., None]
+        number = xp.sum(weight, axis=-2)
+        loc, scale = self.net("nexus")(xp.sum(weight * messages, axis=-2) / xp.clip(number, min=1.0))
         return dist.Normal(
             xp.where(number > 0, loc, 0.0 * loc), xp.where(number > 0, scale, 0.0 * scale + 1.0)
         ).to_event(1)
@@ -218,8 +223,8 @@ class TwoLevels:
                 with host.scale(scale=self.local_beta):
                     local = host.sample(f"{m}.z", q.mask(batch.present[m]))
                 drawn[m] = get_backend(local).stop_gradient(local)
-            heard = drop_messages(batch, host.random(), self.dropout, drawn[m])
-            host.sample("z", self.aggregate(drawn, heard))
+            present = drop_messages(batch, host.random(), self.dropout, drawn[m])
+            host.sample("z", self.aggregate(drawn, present))
 
 
 def drop_messages(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, Any]:
@@ -229,11 +234,13 @@ def drop_messages(batch: Batch, rng: Any, rate: float, like: Any) -> dict[str, A
     """
     backend = get_backend(like)
     xp, names = backend.xp, batch.modalities
+    # Uniform noise: for how many are dropped, for whether any are, and for which, a row for each modality.
     noise = backend.uniform(rng, (len(names) + 2, len(batch)), like)
     present = xp.stack([batch.present[m] for m in names])
     number = xp.sum(xp.astype(present, like.dtype), axis=0)
     lost = 1.0 + xp.floor(noise[0, ...] * (number - 1.0))
     lost = xp.where((noise[1, ...] < rate) & (number > 1.5), lost, xp.zeros_like(lost))
+    # Ranks of the noise among what is present; the first so many are dropped.
     order = xp.where(present, noise[2:, ...], 2.0 + 0.0 * noise[2:, ...])
     place = xp.sum(xp.astype(order[None, ...] < order[:, None, :], like.dtype), axis=1)
     return {m: present[i, ...] & (place[i, ...] >= lost) for i, m in enumerate(names)}

@@ -310,7 +310,9 @@ def test_validate_shows_five_rows_at_most():
 def test_validate_and_rows_without_any_modality():
     values, _ = arrays()
     empty = Batch(values, {name: np.arange(5) != 3 for name in values})
-    with pytest.raises(DataError, match="No modality is present in rows 3. Remove these rows"):
+    with pytest.raises(
+        DataError, match=r"No modality is present in rows 3. Remove these rows: batch\[batch.observed\(\)\]"
+    ):
         empty.validate(SPEC)
     same(empty.validate(SPEC, allow_empty_rows=True), empty)
 

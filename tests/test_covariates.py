@@ -114,7 +114,7 @@ def test_a_file_of_arrays_keeps_them_apart(tmp_path):
         (DataError, "Covariate 'age': expected numbers", lambda: to_codes("age", np.array(["x"]), Covariate())),
         (
             DataError,
-            "expected size factors above 0; got 0.0 in 1",
+            "expected size factors above 0; got 0.0 in row 1",
             lambda: to_codes("s", np.array([1.0, 0.0]), Covariate("size_factor")),
         ),
         (DataError, "the rows lack \\['dose'\\]", lambda: as_known(ROWS, {"dose": Covariate()})),
@@ -138,8 +138,23 @@ def test_a_file_of_arrays_keeps_them_apart(tmp_path):
         ),
         (
             DataError,
-            "View 'age': expected columns among",
+            "Covariate 'age': expected columns among",
             lambda: from_pandas(pandas.DataFrame({"x": [1.5, 2.5]}), covariates=["age"]),
+        ),
+        (
+            DataError,
+            "Covariate 's': expected a class in every row; got none in row 1",
+            lambda: from_pandas(pandas.DataFrame({"x": [1.5, 2.5], "s": ["a", None]}), covariates=["s"]),
+        ),
+        (
+            DataError,
+            "Covariate 's': expected numbers",
+            lambda: from_pandas(pandas.DataFrame({"x": [1.5, 2.5], "s": ["a", "b"]}), covariates={"s": "size_factor"}),
+        ),
+        (
+            DataError,
+            "Covariate 's': expected size factors above 0; got 0 in row 1",
+            lambda: from_pandas(pandas.DataFrame({"x": [1.5, 2.5], "s": [1, 0]}), covariates={"s": "size_factor"}),
         ),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmppl import Batch, Modality, models
+from mmppl.covariates import Covariate
 from mmppl.data import load
 from mmppl.data.dataset import Dataset
 from mmppl.diagnostics import Coverage, CoverageBySubset
@@ -50,6 +51,13 @@ def check(thing, *words):
     for word in words:
         assert word in text
         assert word in shown or not hasattr(thing, "_repr_html_")
+
+
+def test_a_data_set_says_what_covariates_are():
+    rows = Batch({"x": np.ones((4, 2))}, covariates={"site": np.array(["n", "s"] * 2), "age": np.arange(4.0)})
+    known = {"site": Covariate("category", names=("n", "s")), "age": Covariate()}
+    data = Dataset("birds", {"x": Modality((2,))}, rows[:3], rows[3:], rows=rows, covariates=known)
+    check(data, "covariate site: category of n, s", "covariate age: number")
 
 
 def test_a_batch_says_what_is_there():

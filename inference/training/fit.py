@@ -24,7 +24,7 @@ from mmppl.inference.training.history import History
 from mmppl.inference.training.leakage import check_no_leakage
 from mmppl.inference.training.loop import Loop
 from mmppl.inference.training.moments import Statistics
-from mmppl.inference.training.prepared import prepared
+from mmppl.inference.training.prepared import Prepared, prepared
 from mmppl.inference.training.processes import check_one_process
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.resuming import check_data, check_same, losses_of
@@ -144,17 +144,8 @@ def fit(
     host, label = program.ppl.host, ready.label
     run = about = found = digest = progress_made = None
     if out is not None:
-        run = Run(out)
-        program.check_options_can_be_saved()
+        run, about = Run(out), _about(program, ready, how, batch_size, info)
         calls.state()
-        about = RunInfo(
-            **program.about(),
-            objectives=[repr(stage.objective or program.objective) for stage in program.stages],
-            label=None if label is None else label.tolist(),
-            validation=ready.about_held,
-            more=dict(info or {}),
-            **how.record(batch_size),
-        )
     elif resume:
         raise OptionError("resume needs out=, the run folder.")
     with host.fitting(), ExitStack() as stack:
@@ -166,6 +157,7 @@ def fit(
             calls, progress = Callbacks(()), False
         elif run:
             digest = ready.digesting()
+        # The run to go on with, if any.
         if run and about and resume:
             found = run.info()
             check_same(found, about)
@@ -175,23 +167,15 @@ def fit(
             done = 0 if progress_made is None else progress_made.epoch
         elif run and first_process:
             run.check_free(force=force)
+        # The program from its first weights.
         program = _within(program.fresh(how.seed), epochs * (len(data) // batch_size))
         plan = [(program.own(stage), number) for stage, number in plan]
         stack.enter_context(asked_by(f"a step of '{program.name}' with {batch_size} rows (batch_size)"))
-        own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
-        own |= {name: getattr(how, name) for name in DIVIDING if getattr(how, name) > 1}
-        trainer = host.Trainer(program, data[:batch_size], **own, optimizer=how.optimizer)
+        trainer = _trainer(program, plan, data[:batch_size], how)
         first = trainer.weights()
-        for stage, _ in plan:
-            if not trainer.moved(stage):
-                raise OptionError(
-                    f"Expected stage '{stage.name}' to train some of the parameters {list(first)}; got names that "
-                    f"begin with {list(stage.train)}."
-                )
-            if how.optimizer is not None or callable(how.schedule):
-                trainer.begin(stage, 1, how.schedule)  # refuses what the host cannot run, before a folder is made
         if program.rebuild is None and not resume:
             check_no_leakage(Fitted(program, first, label=label), data)
+        # What a resumed run has behind it, or the weights that fit the units of the data.
         if run and found and not first_process:
             history = History(run.history(progress_made) if progress_made else ())
         elif run and about and digest:
@@ -211,17 +195,11 @@ def fit(
         if run and about and not resume:
             stack.enter_context(run.writing())
             run.create(about, force=force)
+        # The epochs.
         bar = stack.enter_context(tqdm(total=epochs, initial=done, disable=not progress, unit="epoch"))
         loop = Loop(program, trainer, ready, batch_size, how, history, calls, run, bar, Scratch(run, stack))
         stack.callback(loop.end)
-        for stage, number in plan:
-            rule = loop.rule_of(stage)
-            losses, over = losses_of(history[loop.epoch :], number, rule)
-            if over and loop.epoch + len(losses) < done:
-                loop.epoch += len(losses)
-                continue
-            loop.run_stage(stage, number, rule, losses, snapshot)
-            snapshot = None
+        _run_stages(loop, plan, snapshot, done)
         weights = trainer.weights()
         check_weights(weights, first, Fitted(program, loop.good, history, label))
     fitted = Fitted(program, weights, history, label)
@@ -238,6 +216,59 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 fit.__signature__ = _signature(fit)  # type: ignore[attr-defined]
+
+
+def _about(
+    program: Program, ready: Prepared, how: Settings, batch_size: int, info: Mapping[str, Any] | None
+) -> RunInfo:
+    """The record of the fit for its run folder.
+
+    Raises:
+        OptionError: If the options of the program cannot be saved.
+    """
+    program.check_options_can_be_saved()
+    return RunInfo(
+        **program.about(),
+        objectives=[repr(stage.objective or program.objective) for stage in program.stages],
+        label=None if ready.label is None else ready.label.tolist(),
+        validation=ready.about_held,
+        more=dict(info or {}),
+        **how.record(batch_size),
+    )
+
+
+def _trainer(program: Program, plan: list[tuple[Stage, int]], rows: Batch, how: Settings) -> Any:
+    """The host's trainer of the program, from the rows of a step.
+
+    Raises:
+        OptionError: If a stage would train no parameter, or the host cannot run the optimizer or schedule.
+    """
+    own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
+    own |= {name: getattr(how, name) for name in DIVIDING if getattr(how, name) > 1}
+    trainer = program.ppl.host.Trainer(program, rows, **own, optimizer=how.optimizer)
+    for stage, _ in plan:
+        if not trainer.moved(stage):
+            raise OptionError(
+                f"Expected stage '{stage.name}' to train some of the parameters {list(trainer.weights())}; got names "
+                f"that begin with {list(stage.train)}."
+            )
+        if how.optimizer is not None or callable(how.schedule):
+            trainer.begin(stage, 1, how.schedule)  # refuses what the host cannot run, before a folder is made
+    return trainer
+
+
+def _run_stages(
+    loop: Loop, plan: list[tuple[Stage, int]], snapshot: Mapping[str, np.ndarray] | None, done: int
+) -> None:
+    """Runs the stages, but for those that a resumed run has behind it: ``done`` epochs, which end in the snapshot."""
+    for stage, number in plan:
+        rule = loop.rule_of(stage)
+        losses, over = losses_of(loop.history[loop.epoch :], number, rule)
+        if over and loop.epoch + len(losses) < done:
+            loop.epoch += len(losses)
+            continue
+        loop.run_stage(stage, number, rule, losses, snapshot)
+        snapshot = None
 
 
 def _warn_before(

@@ -27,11 +27,25 @@ from mmppl.warn import warn
 
 __all__ = ["Loop"]
 
+# Rows of which a stage's measure is a mean.
 MEASURED = 256
 
 
 class Loop:
-    """Epochs and stages of one fit, from where they are."""
+    """Epochs and stages of one fit, from the first or from where a resumed run stands.
+
+    Arguments:
+        program: The program, with its first weights.
+        trainer: The host's trainer of it.
+        data: The rows to train on, and those held out.
+        size: Rows of a step.
+        how: Settings of the fit.
+        history: Records of the epochs so far, which grow.
+        calls: Callbacks.
+        run: The run folder, if this process writes one.
+        bar: The progress bar.
+        scratch: Place of rows that frozen encoders have made.
+    """
 
     def __init__(
         self,
@@ -76,6 +90,7 @@ class Loop:
             self.epoch += len(losses)
         else:
             self._call("on_stage", {})
+        # Rows as the stage sees them: encoded by frozen networks, for its first weights alone or for all its steps.
         seen, held = self.data, self.held
         if stage.encode is not None:
             seen = self.scratch.encoded(trainer, stage, self.data, self.size)
@@ -94,6 +109,7 @@ class Loop:
             self.epoch += 1
             losses.append(record.get(LOSS, float("nan")))
             over = len(losses) == number or bool(rule and rule.ended(losses))
+            # The best weights so far, to which a stage goes back at its end.
             if rule and rule.best(losses) == len(losses) - 1:
                 best = trainer.snapshot()
             if over:

@@ -82,7 +82,7 @@ class Statistics:
         return self._of(name)["values"]
 
     def logs(self, name: str) -> Moments:
-        r"""The same of :math:`\log(1 + x)`, of counts."""
+        r"""Moments of :math:`\log(1 + x)`, of counts."""
         return self._of(name)["logs"]
 
     def rates(self, name: str) -> tuple[np.ndarray, float]:

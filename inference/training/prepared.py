@@ -10,6 +10,7 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.data.dataset import Dataset
 from mmppl.data.rows import Rows, rows_or_batch
+from mmppl.errors import ModalityError
 from mmppl.inference.training.checksums import digesting
 from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.program import Program
@@ -25,7 +26,7 @@ class Prepared:
     Arguments:
         data: The rows to train on.
         held: The rows held out, if any.
-        about_held: The latter in the words of a run folder.
+        about_held: What a run folder says of the rows held out.
         digest: The digest of the rows to train on, where it is known already.
     """
 
@@ -36,7 +37,7 @@ class Prepared:
 
     @property
     def label(self) -> np.ndarray | None:
-        """A label of the data, ``(1,)``."""
+        """The label of the first row, ``(1,)``, for its type; None without labels."""
         label = self.data.label if isinstance(self.data, Batch) else self.data[:1].label
         return None if label is None else np.asarray(label[:1])
 
@@ -48,13 +49,16 @@ class Prepared:
 
 
 def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[Program, Prepared]:
-    """The data of a fit, and the program for what they lack; see :func:`~mmppl.inference.fit`.
+    """The data of a fit, and the program, declared anew where they lack single elements, as ``fit`` takes them.
 
     Raises:
         ModalityError, DataError: If the data do not fit the program.
         ObjectiveError: If an objective needs more modalities.
         OptionError: If no such rows can be held out.
     """
+    for given in (data, validation):
+        if isinstance(given, Dataset):
+            _check_classes(program, given)
     found = rows_or_batch(data.train if isinstance(data, Dataset) else data, program.modalities, program.covariates)
     if isinstance(found, Rows):
         return _of_source(program, found, validation, seed)
@@ -72,7 +76,7 @@ def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[P
 
 
 def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tuple[Program, Prepared]:
-    """The same of a source, whose rows are read once, those held out too."""
+    """The data of a fit to a source, whose rows are read once, those held out too."""
     check, partly = program.ppl.host.check_numbers, program.rebuild is not None
     _check_objectives(program, rows.modalities)
     is_share = isinstance(validation, Real | str | bytes)
@@ -89,6 +93,17 @@ def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tupl
     elif held is not None:
         check(held)
     return program, Prepared(train.declared_as(program.modalities), held, about, first.digest)
+
+
+def _check_classes(program: Program, dataset: Dataset) -> None:
+    """Refuses a data set whose classes have other codes than those of the program."""
+    for name, modality in dataset.modalities.items():
+        own = program.modalities.get(name)
+        if own is not None and None not in (own.names, modality.names) and own.names != modality.names:
+            raise ModalityError(
+                f"Modality '{name}': expected classes {own.names}, as the program has; the data set '{dataset.name}' "
+                f"has {modality.names}. Read it with modalities=program.modalities."
+            )
 
 
 def _check_objectives(program: Program, names: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from mmppl.checks import above, at_least, checked, within
 from mmppl.covariates import Covariate, as_known, check_covariates
 from mmppl.data.arrays import observed, taken
 from mmppl.errors import OptionError
-from mmppl.inference.host import PPL
+from mmppl.inference.host import PPL, check_ppl
 from mmppl.inference.objectives import Objective
 from mmppl.inference.shipped import functions_in
 from mmppl.inference.training.recent import Recent
@@ -137,8 +137,7 @@ class Program:
     _fresh: Recent = field(default_factory=lambda: Recent(1), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not hasattr(self.ppl, "host"):
-            raise OptionError(f"Expected ppl to be mmppl.numpyro or mmppl.pyro; got {self.ppl!r}.")
+        check_ppl(self.ppl)
         check_names(self.modalities)
         object.__setattr__(self, "covariates", check_covariates(self.covariates, self.modalities))
 

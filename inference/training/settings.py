@@ -112,7 +112,7 @@ class Settings:
         if batch_size % (self.devices * self.accumulate):
             raise OptionError(
                 f"Expected a batch_size that devices={self.devices} (--devices) times accumulate={self.accumulate} "
-                f"divide; got batch_size={batch_size}."
+                f"divide; got batch_size={batch_size}, at most the number of rows. Choose another."
             )
 
     def with_learning_rate(self, rate: float) -> "Settings":

@@ -6,7 +6,7 @@ a closed form,
 .. math:: \prod_m N(\mu_m, P_m^{-1}) \propto N(\mu, P^{-1}), \qquad P = \sum_m P_m, \quad P \mu = \sum_m P_m \mu_m,
 
 which is what a posterior of several modalities is where decoders are linear: with experts of independent coordinates
-it is not, however long one trains.
+their product is not one, however long they are trained.
 """
 
 from typing import Any, NamedTuple
@@ -71,12 +71,12 @@ def correlated_product(loc: Array, factor: Array, weight: Array, prior_expert: b
     used = xp.any(used, axis=tuple(range(extra))) if extra else used
     loc = xp.where(used[..., None], loc, xp.zeros_like(loc))
     factor = xp.where(used[..., None, None], factor, identity(loc))
-    # Precisions and what they make of the locations, side by side, added up by one matrix product.
+    # Precisions P and shifts P mu side by side, summed over experts by one matrix product.
     precision = xp.matmul(factor, xp.matrix_transpose(factor))
     shift = xp.sum(precision * loc[..., None, :], axis=-1)
     parts = xp.concat([xp.reshape(precision, (*loc.shape[:-1], dim * dim)), shift], axis=-1)
     total = xp.matmul(weight[..., None, :], parts)[..., 0, :]
     summed = xp.reshape(total[..., : dim * dim], (*total.shape[:-1], dim, dim))
-    root, unroot = factor_of(summed + standard[..., None, None] * identity(loc))
-    half = xp.sum(unroot * total[..., None, dim * dim :], axis=-1)
-    return Correlated(xp.sum(unroot * half[..., :, None], axis=-2), root, unroot)
+    root, inverse_root = factor_of(summed + standard[..., None, None] * identity(loc))
+    half = xp.sum(inverse_root * total[..., None, dim * dim :], axis=-1)
+    return Correlated(xp.sum(inverse_root * half[..., :, None], axis=-2), root, inverse_root)

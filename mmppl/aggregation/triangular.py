@@ -34,12 +34,12 @@ def factor(matrix: Array) -> tuple[Array, Array]:
         [[[2.0, 0.0], [1.0, 1.0]], [[0.5, 0.0], [-0.5, 1.0]]]
     """
     backend = get_backend(matrix)
-    xp, still = backend.xp, backend.stop_gradient(matrix)
-    root, unroot = eliminated(backend, still)
+    xp, constant = backend.xp, backend.stop_gradient(matrix)
+    root, inverse_root = eliminated(backend, constant)
     dim = matrix.shape[-1]
     half = backend.asarray(np.tril(np.ones((dim, dim))) - 0.5 * np.eye(dim), like=matrix)
-    moved = half * xp.matmul(xp.matmul(unroot, matrix - still), xp.matrix_transpose(unroot))
-    return root + xp.matmul(root, moved), unroot - xp.matmul(moved, unroot)
+    moved = half * xp.matmul(xp.matmul(inverse_root, matrix - constant), xp.matrix_transpose(inverse_root))
+    return root + xp.matmul(root, moved), inverse_root - xp.matmul(moved, inverse_root)
 
 
 def inverse(lower: Array) -> Array:
@@ -50,30 +50,30 @@ def inverse(lower: Array) -> Array:
         [[0.5, 0.0], [-0.5, 1.0]]
     """
     backend = get_backend(lower)
-    xp, still = backend.xp, backend.stop_gradient(lower)
+    xp, constant = backend.xp, backend.stop_gradient(lower)
 
     def row(found: Array, unit: Array) -> tuple[Array, None]:
-        own = xp.sum(unit[:, None] * still, axis=-2)
+        own = xp.sum(unit[:, None] * constant, axis=-2)
         done = unit - xp.sum((own - unit * own)[..., :, None] * found, axis=-2)
         done = done / xp.sum(unit * own, axis=-1)[..., None]
         return found + unit[:, None] * done[..., None, :], None
 
-    found = backend.scan(row, xp.zeros_like(still), identity(lower))[0]
-    return found - xp.matmul(xp.matmul(found, lower - still), found)
+    found = backend.scan(row, xp.zeros_like(constant), identity(lower))[0]
+    return found - xp.matmul(xp.matmul(found, lower - constant), found)
 
 
 def eliminated(backend: Backend, matrix: Array) -> tuple[Array, Array]:
-    """As :func:`factor`, by the loop itself."""
+    """As :func:`factor`, without its derivatives: the loop over columns, and rows of the inverse."""
     xp, dim = backend.xp, matrix.shape[-1]
 
     def column(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-        (root, unroot), (unit, below) = carry, xs
+        (root, inverse_root), (unit, below) = carry, xs
         row = xp.sum(unit[:, None] * root, axis=-2)
         left = xp.sum(unit[:, None] * matrix, axis=-2) - xp.sum(root * row[..., None, :], axis=-1)
         pivot = xp.sqrt(xp.sum(unit * left, axis=-1))[..., None]
         root = root + (below * left / pivot)[..., :, None] * unit
-        done = (unit - xp.sum(row[..., :, None] * unroot, axis=-2)) / pivot
-        return (root, unroot + unit[:, None] * done[..., None, :]), None
+        done = (unit - xp.sum(row[..., :, None] * inverse_root, axis=-2)) / pivot
+        return (root, inverse_root + unit[:, None] * done[..., None, :]), None
 
     units, below = (backend.asarray(x, like=matrix) for x in (np.eye(dim), np.triu(np.ones((dim, dim)))))
     zeros = xp.zeros_like(matrix)

@@ -90,7 +90,7 @@ def fit(
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
     from mmppl.data.kinds import kinds_table
-    from mmppl.diagnostics.loading import TRAINED, open_data, run_info
+    from mmppl.diagnostics.loading import TRAINED, columns_info, open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
     from mmppl.models.loading import ppl_of
 
@@ -115,8 +115,8 @@ def fit(
         dataset.train.validate(program.modalities)
         if first:
             _check_out(out, resume, force)
-            print(kinds_table(program.modalities, dataset.rows))
-    info = run_info(data, data_root, kinds, max_bytes, said) | TRAINED
+            print("\n".join([kinds_table(program.modalities, dataset.rows), *dataset.covariate_lines()]))
+    info = run_info(data, data_root, kinds, max_bytes, said) | columns_info(dataset) | TRAINED
     fitted = inference.fit(
         program,
         dataset.train,

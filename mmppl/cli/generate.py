@@ -54,7 +54,8 @@ def generate(
     from mmppl.data.files import is_file, load_file, write_like
     from mmppl.data.npz import check_free
     from mmppl.data.source import named
-    from mmppl.diagnostics.loading import single
+    from mmppl.diagnostics.loading import check_columns, single
+    from mmppl.inference import Run
     from mmppl.inference.generate import keep
     from mmppl.models.loading import load
 
@@ -72,6 +73,8 @@ def generate(
     known = fitted.program.covariates
     under = parse_values(covariates, known)
     dataset = None if given is None else load_file(given, modalities=fitted.program.modalities, covariates=known)
+    if dataset is not None:
+        check_columns(Run(run).info(), dataset)
     observed = None if dataset is None else dataset.rows
     if want is None and dataset is not None and like:
         want = ",".join(dataset.modalities)

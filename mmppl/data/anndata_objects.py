@@ -12,7 +12,7 @@ from mmppl.data.kinds import numpy_of
 from mmppl.data.optional import need
 from mmppl.data.pandas_frames import column_array, label_array
 from mmppl.data.source import Source, as_read, imputations, latent_means
-from mmppl.errors import DataError
+from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
 
 __all__ = ["from_anndata", "to_anndata"]
@@ -48,6 +48,7 @@ def from_anndata(
     Raises:
         DataError: If it is no AnnData, a place is empty or unknown, observations are called alike, or values do
             not fit.
+        OptionError: If views are no places by name.
         PackageError: If anndata is not installed.
     """
     anndata = need("anndata", "omics")
@@ -55,7 +56,7 @@ def from_anndata(
         raise DataError(f"Expected an anndata.AnnData; got a {type(adata).__name__}.")
     unique_names(adata.obs_names, "observations")
     adata = adata.to_memory() if adata.isbacked else adata
-    places = {"X": "X"} if views is None else dict(views)
+    places = places_of(views, {"X": "X"})
     arrays, declared, columns, dtypes = {}, {}, {}, {}
     for view, place in places.items():
         arrays[view], columns[view], dtypes[view], classes = slot(adata, view, place)
@@ -106,6 +107,19 @@ def to_anndata(
     for site, z in latent_means(latents or {}, len(source.index)).items():
         adata.obsm[f"{KEY}_{site}"] = z
     return adata
+
+
+def places_of(views: Any, default: dict[str, str]) -> dict[str, str]:
+    """Places by name of modality, as they are said, or those of the default.
+
+    Raises:
+        OptionError: If they are no such mapping.
+    """
+    if views is None:
+        return default
+    if not isinstance(views, Mapping) or not all(isinstance(place, str) for place in views.values()):
+        raise OptionError(f"Expected views, places by name of modality, such as {default}; got {views!r:.100}.")
+    return dict(views)
 
 
 def slot(adata: Any, view: str, place: str) -> tuple[np.ndarray, tuple, tuple, Modality | None]:

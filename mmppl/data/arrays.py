@@ -1,6 +1,7 @@
 """Arrays by name, of any host, where a batch is wanted."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,10 @@ def taken(data: Any, modalities: Mapping[str, Modality]) -> Batch:
         hint = "Take a part of the data set, such as data.train"
     elif kind in READERS:
         hint = f"Make a data set of it by mmppl.data.{READERS[kind]} and take its rows"
+    elif isinstance(data, str | PathLike):
+        hint = "Read it by mmppl.data.load, or open it by mmppl.data.open_rows"
+    elif hasattr(data, "__len__") and hasattr(data, "modalities"):
+        hint = "Take some of its rows, such as rows[:1000]"
     else:
         hint = "Put the arrays of all rows into one: Batch({'image': images, 'text': texts})"
     raise DataError(f"Expected a Batch, or arrays (N, ...) by name of modality; got a {kind}. {hint}.")

@@ -64,15 +64,20 @@ class Dataset:
 
     def __repr__(self) -> str:
         lines = display.columns(kinds_rows(self.modalities, self._whole()))
-        known = [f"covariate {n}: {c.kind}{_named(c.names)}" for n, c in self.covariates.items()]
-        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *known))])
+        return display.limited([self._title(), *(f"  {line}" for line in (*lines, *self.covariate_lines()))])
 
     def _repr_html_(self) -> str:
         whole = self._whole()
         header, *rows = kinds_rows(self.modalities, whole)
         pictures = [display.thumbnails(whole[name], whole.present[name]) for name in self.modalities]
         shown = [(*row, ("html", picture)) for row, picture in zip(rows, pictures, strict=True)]
-        return display.page(self._title(), display.table((*header, ""), shown))
+        known = [(line,) for line in self.covariate_lines()]
+        tables = display.table((*header, ""), shown), *([display.table(("covariates",), known)] if known else [])
+        return display.page(self._title(), *tables)
+
+    def covariate_lines(self) -> list[str]:
+        """A line for each covariate: its kind and classes."""
+        return [f"covariate {n}: {c.kind}{_named(c.names)}" for n, c in self.covariates.items()]
 
     def _title(self) -> str:
         return f"Dataset '{self.name}': {len(self.train)} training rows, {len(self.test)} test rows"
@@ -122,7 +127,10 @@ def split_rows(num: int, seed: int, share: float = 0.2) -> tuple[np.ndarray, np.
         DataError: If there are fewer than two rows.
     """
     if num < 2:
-        raise DataError(f"Expected at least 2 rows, to split them into train and test; got {num}.")
+        raise DataError(
+            f"Expected at least 2 rows, to split them into train and test; got {num}. Rows for a fitted program are "
+            "read without a split where modalities= are those of the program."
+        )
     order = np.random.default_rng(seed).permutation(num)
     held = max(1, round(share * num))
     return order[held:], order[:held]

@@ -114,7 +114,8 @@ def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float
         if kind == "DataFrame":
             made = to_pandas(values, data, interval=interval)
             found = found.assign(**{c: made[c] for c in made}) if found.columns.nlevels == 1 else made
-            found.to_csv(part, index=False) if path.suffix == ".csv" else found.to_parquet(part)
+            rows_named = not isinstance(found.index, need("pandas", "tables").RangeIndex)
+            found.to_csv(part, index=rows_named) if path.suffix == ".csv" else found.to_parquet(part)
         elif kind in ("AnnData", "MuData"):
             made = (to_anndata if kind == "AnnData" else to_mudata)(values, data, found, interval=interval)
             if path.suffix == ".zarr":
@@ -134,7 +135,7 @@ def _opened(path: Path) -> Any:
         raise DataError(f"Expected a file that ends in {', '.join(ENDINGS)}; got '{path}'.")
     try:
         if path.suffix == ".csv":
-            return need("pandas", "tables").read_csv(path)
+            return _with_index(need("pandas", "tables").read_csv(path))
         if path.suffix == ".parquet":
             need("pyarrow", "tables")
             return need("pandas", "tables").read_parquet(path)
@@ -154,6 +155,13 @@ def _opened(path: Path) -> Any:
         raise DataError(
             f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)})."
         ) from error
+
+
+def _with_index(frame: Any) -> Any:
+    """A table whose first column has no name, as an index is written, with it as names of the rows: no modality."""
+    return (
+        frame.set_index(frame.columns[0]).rename_axis(None) if frame.columns[:1].isin(["Unnamed: 0"]).any() else frame
+    )
 
 
 @contextmanager

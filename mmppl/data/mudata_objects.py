@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.data.anndata_objects import KEY, columns_of, labels, slot, unique_names
+from mmppl.data.anndata_objects import KEY, columns_of, labels, places_of, slot, unique_names
 from mmppl.data.arrays import PRESENT, Said, batch_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
@@ -46,13 +46,14 @@ def from_mudata(
     Raises:
         DataError: If it is no MuData, a place is empty or unknown, observations are called alike, or no two parts share
             an observation.
+        OptionError: If views are no places by name.
         PackageError: If mudata is not installed.
     """
     mudata = need("mudata", "omics")
     if not isinstance(mdata, mudata.MuData):
         raise DataError(f"Expected a mudata.MuData; got a {type(mdata).__name__}.")
     unique_names(mdata.obs_names, "observations")
-    places = {part: f"{part}/X" for part in mdata.mod} if views is None else dict(views)
+    places = places_of(views, {part: f"{part}/X" for part in mdata.mod})
     arrays: dict[str, Any] = {}
     declared, columns, dtypes, seen = {}, {}, {}, {}
     for view, place in places.items():

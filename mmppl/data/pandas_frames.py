@@ -10,7 +10,7 @@ from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
 from mmppl.data.source import Imputation, Source, imputations, latent_means
-from mmppl.errors import DataError
+from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
 
 __all__ = ["column_array", "from_pandas", "label_array", "to_pandas"]
@@ -55,7 +55,7 @@ def from_pandas(
     Raises:
         DataError: If a column is unknown or stands twice, is neither of numbers nor of texts, or of texts among
             numbers; if a category is unknown.
-        OptionError: If a kind is unknown.
+        OptionError: If a kind is unknown, or views are not by name.
 
     Example:
         >>> import pandas
@@ -73,12 +73,16 @@ def from_pandas(
     label = LABEL if label is None and LABEL in frame.columns and frame.columns.nlevels == 1 else label
     said = said_of(covariates)
     views = _by_name(frame, {label, *said}) if views is None else views
-    columns = {view: (names,) if isinstance(names, str) else tuple(names) for view, names in views.items()}
-    beside = {name: (name,) for name in said} | ({} if label is None else {LABEL: (label,)})
-    for view, wanted in {**columns, **beside}.items():
+    if not isinstance(views, Mapping):
+        raise OptionError(
+            f"Expected views, columns by name of modality, such as {{'size': ['height', 'width']}}; got {views!r:.100}."
+        )
+    columns = {view: tuple(names) if isinstance(names, list | tuple) else (names,) for view, names in views.items()}
+    beside = [("Covariate", name, (name,)) for name in said] + ([] if label is None else [("Label", label, (label,))])
+    for part, name_of, wanted in [*(("View", *pair) for pair in columns.items()), *beside]:
         unknown = [c for c in wanted if c not in frame.columns]
         if unknown or not wanted:
-            raise DataError(f"View '{view}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
+            raise DataError(f"{part} '{name_of}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
     arrays: dict[str, Any] = {}
     declared: dict[str, Modality] = {}
     for view, wanted in columns.items():
@@ -192,7 +196,10 @@ def column_array(view: str, column: Any) -> np.ndarray:
         if missing.any():
             return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
         return np.asarray(column.to_numpy(dtype={"boolean": bool, "integer": np.int64}.get(kind, _float(column))))
-    raise DataError(f"Column {column.name!r} of view '{view}': expected numbers or texts; got {kind} ({column.dtype}).")
+    raise DataError(
+        f"Column {column.name!r} for '{view}': expected numbers or texts; got {kind} ({column.dtype}). Make numbers of "
+        "it, such as days since a date."
+    )
 
 
 def _float(column: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.data.arrays import KIND, LABEL, PRESENT, batch_of
+from mmppl.covariates import Covariate, infer_covariates
+from mmppl.data.arrays import KIND, LABEL, PRESENT, Said, batch_of, said_of
 from mmppl.data.optional import need
 from mmppl.errors import DataError
 from mmppl.modality import Modality
@@ -31,13 +32,24 @@ class RowFiles:
         arrays: What has a shape ``(N, *event)``, a dtype and rows by an array of places, by name.
         where: Where they are, for messages.
         kinds: Kinds of modalities, by name.
+        covariates: Which arrays are covariates.
 
     Raises:
-        DataError: If there is none, or their lengths differ.
+        DataError: If there is none, their lengths differ, or a covariate is none of them.
     """
 
-    def __init__(self, arrays: Mapping[str, Any], where: str, kinds: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        arrays: Mapping[str, Any],
+        where: str,
+        kinds: Mapping[str, str] | None = None,
+        covariates: Said | None = None,
+    ):
         self.arrays, self.where, self.kinds = dict(arrays), where, dict(kinds or {})
+        self.said = said_of(covariates)
+        unknown = [name for name in self.said if name not in self.arrays]
+        if unknown:
+            raise DataError(f"Expected covariates among the arrays {list(self.arrays)} of '{where}'; got {unknown}.")
         lengths = {name: int(array.shape[0]) if array.shape else -1 for name, array in self.arrays.items()}
         if not lengths:
             raise DataError(f"Expected arrays (N, ...) in '{where}'; got none.")
@@ -49,6 +61,10 @@ class RowFiles:
                     f"{tuple(self.arrays[name].shape)}."
                 )
         self.number = number
+
+    def __repr__(self) -> str:
+        what = (f"{name} {tuple(x.shape[1:])}" for name, x in self.arrays.items())
+        return f"RowFiles '{self.where}': {self.number:,} rows of {', '.join(what)}"
 
     def __len__(self) -> int:
         return self.number
@@ -62,10 +78,21 @@ class RowFiles:
     @cached_property
     def modalities(self) -> dict[str, Modality]:
         """Modalities, by the first 1,000 rows and the rules of :mod:`mmppl.data.kinds`."""
-        return batch_of(self[: min(SEEN, self.number)], kinds=self.kinds, where=self.where)[1]
+        seen = self[: min(SEEN, self.number)]
+        arrays = {name: x for name, x in seen.items() if name not in self.said}
+        return batch_of(arrays, kinds=self.kinds, where=self.where)[1]
+
+    @cached_property
+    def covariates(self) -> dict[str, Covariate]:
+        """Covariates, by all rows, which are read of these arrays alone."""
+        found = {name: what for name, what in self.said.items() if isinstance(what, Covariate)}
+        arrays = {name: _some(self.arrays[name], np.arange(self.number)) for name in self.said if name not in found}
+        return {name: (found | infer_covariates(arrays, self.said)[1])[name] for name in self.said}
 
 
-def open_rows(path: str | os.PathLike, *, kinds: Mapping[str, str] | None = None) -> RowFiles:
+def open_rows(
+    path: str | os.PathLike, *, kinds: Mapping[str, str] | None = None, covariates: Said | None = None
+) -> RowFiles:
     """Opens arrays ``(N, *event)`` in files, one for each modality, as a source of rows, of which nothing is read yet.
 
     Beside an array may be its ``<name>__present``, and ``label``, as in a ``.npz`` file.
@@ -74,12 +101,13 @@ def open_rows(path: str | os.PathLike, *, kinds: Mapping[str, str] | None = None
         path: A folder of ``<name>.npy`` files, which are memory-mapped; a ``.zarr`` folder of arrays; or a ``.h5`` or
             ``.hdf5`` file of data sets.
         kinds: Kinds of modalities by name, where :mod:`mmppl.data.kinds` would take them for others.
+        covariates: Arrays ``(N,)`` that are covariates, as in :func:`~mmppl.data.from_pandas`.
 
     Returns:
-        A source with ``len``, rows by places, and ``modalities``, as the first 1,000 rows tell them.
+        A source with ``len``, rows by places, ``modalities``, as the first 1,000 rows tell them, and ``covariates``.
 
     Raises:
-        DataError: If the path is none of these, cannot be read, or arrays differ in length.
+        DataError: If the path is none of these, cannot be read, arrays differ in length, or a covariate is none.
         PackageError: If a package is not installed that reads it.
 
     Example:
@@ -107,7 +135,7 @@ def open_rows(path: str | os.PathLike, *, kinds: Mapping[str, str] | None = None
         if isinstance(error, DataError):
             raise
         raise DataError(f"'{path}' cannot be read as arrays: {error}.") from error
-    return RowFiles({name: x for name, x in found.items() if not name.endswith(KIND)}, str(path), kinds)
+    return RowFiles({name: x for name, x in found.items() if not name.endswith(KIND)}, str(path), kinds, covariates)
 
 
 def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
@@ -115,7 +143,8 @@ def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
 
     Arguments:
         folder: The folder, made if need be; it may have no ``.npy`` files yet.
-        batches: The batches, of the same modalities, with labels or without.
+        batches: The batches, of the same modalities and covariates, with labels or without. Covariates are arrays like
+            the others, by which a fit finds them; names of classes need be of one length, or codes.
 
     Raises:
         DataError: If the folder has such files, or batches differ in modalities, shapes or types.
@@ -132,19 +161,22 @@ def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
     if any(folder.glob(f"*{NPY}")):
         raise DataError(f"Expected a folder without .npy files; '{folder}' has some. Choose another.")
     written: dict[str, _Growing] = {}
+    beside: tuple[str, ...] = ()
     with ExitStack() as stack:
         for number, batch in enumerate(batches):
             parts = {**batch.values, **{f"{name}{PRESENT}": mask for name, mask in batch.masks.items()}}
             if LABEL in parts:
                 raise DataError(f"A modality cannot be called '{LABEL}' in files; rename it.")
             parts |= {} if batch.label is None else {LABEL: np.asarray(batch.label)}
+            parts |= {name: _plain(array) for name, array in batch.covariates.items()}
+            beside = tuple(batch.covariates)
             if not number:
                 written = {name: stack.enter_context(_Growing(folder / f"{name}{NPY}", x)) for name, x in parts.items()}
             if set(parts) != set(written):
                 raise DataError(f"Expected batches of {sorted(written)}; got {sorted(parts)} in batch {number}.")
             for name, array in parts.items():
                 written[name].add(np.asarray(array))
-    return open_rows(folder)
+    return open_rows(folder, covariates=beside)
 
 
 class _Mapped:
@@ -152,7 +184,13 @@ class _Mapped:
 
     def __init__(self, file: Path):
         self.file = file
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        try:
+            found = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(
+                f"'{file}' cannot be read as an array: {type(error).__name__}. Expected a file that np.save wrote of "
+                "numbers or texts, not of objects."
+            ) from error
         self.shape, self.dtype = found.shape, found.dtype
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
@@ -189,6 +227,12 @@ class _Growing:
         self.file.seek(0)
         self.file.write(begin + room.to_bytes(2, "little") + text.ljust(room - 1).encode("latin1") + b"\n")
         self.file.close()
+
+
+def _plain(array: Any) -> np.ndarray:
+    """An array of numbers or texts, which objects are made."""
+    array = np.asarray(array)
+    return array.astype(np.str_) if array.dtype.kind == "O" else array
 
 
 def _some(array: Any, places: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rows of a source, read as batches where they are asked for, checked, and told by their places where they fail."""
+"""Rows of a source, read as batches where they are asked for, checked, and named by their places where they fail."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.batch_values import few
 from mmppl.covariates import Covariate, as_known
 from mmppl.data.arrays import LABEL, PRESENT, batch_of, taken
 from mmppl.data.kinds import numpy_of
@@ -19,7 +20,7 @@ from mmppl.presence import of_rows
 
 __all__ = ["Rows", "block_rows", "rows_or_batch"]
 
-# Numbers that are held at a time where all rows are gone through, and rows at the most.
+# A pass over all rows holds blocks of at most so many numbers, and so many rows.
 NUMBERS, MOST = 2**21, 2**16
 
 
@@ -101,7 +102,7 @@ class Rows:
             known = isinstance(cause, MMPPLError)
             text = str(cause) if known else f"{type(cause).__name__}: {cause}"
             kind: type[MMPPLError] = type(cause) if isinstance(cause, MMPPLError) else DataError
-            raise kind(f"{place} of the source, read by itself, failed. {text}") from cause
+            raise kind(f"{place} failed. {text}") from cause
 
     def _blamed(self, places: np.ndarray, error: Exception) -> tuple[str, Exception]:
         """The first row that fails by itself, found by halves, and its error."""
@@ -113,8 +114,10 @@ class Rows:
                     places, error = half, found
                     break
             else:
-                return f"No single row, but rows {_few(places)}", error
-        return f"Row {int(places[0])}" if len(places) else "No row", error
+                return f"No single row, but rows {few(places)} of the source, read together,", error
+        if not len(places):
+            return "A read of no rows of the source", error
+        return f"Row {int(places[0])} of the source, read by itself,", error
 
     def _made(self, places: np.ndarray) -> Batch:
         found = self._read(places)
@@ -180,7 +183,3 @@ def block_rows(modalities: Mapping[str, Modality]) -> int:
         (65536, 170)
     """
     return max(min(NUMBERS // max(sum(int(np.prod(m.shape)) for m in modalities.values()), 1), MOST), 1)
-
-
-def _few(places: np.ndarray) -> str:
-    return ", ".join(map(str, places[:3].tolist())) + (", ..." if len(places) > 3 else "")

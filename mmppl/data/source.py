@@ -65,7 +65,7 @@ def imputations(
         interval: Level of central intervals of draws, such as 0.8.
 
     Raises:
-        DataError: If the data set has no source, or numbers of rows differ.
+        DataError: If the data set has no source, or values are not by name.
         ModalityError: If a modality is unknown, or values have another shape.
         OptionError: If the level is not in (0, 1).
 
@@ -78,6 +78,11 @@ def imputations(
     """
     if data.source is None or data.rows is None:
         raise DataError(f"Expected data of a table or file, which values go back to; '{data.name}' are of none.")
+    if not isinstance(values, Batch | Mapping):
+        raise DataError(
+            f"Expected a batch, or values or draws by name of modality, such as generate(fitted, data.rows); got a "
+            f"{type(values).__name__}."
+        )
     if interval is not None and not 0.0 < interval < 1.0:
         raise OptionError(f"Expected the level of an interval in (0, 1); got {interval}.")
     unknown = [n for n in values if n not in data.modalities]
@@ -97,7 +102,8 @@ def imputations(
         if given.shape[drawn:] != (len(data.rows), *modality.shape):
             wanted = (len(data.rows), *modality.shape)
             raise ModalityError(
-                f"Modality '{name}': expected values {wanted} or draws (K, *{wanted}); got {given.shape}."
+                f"Modality '{name}': expected values {wanted} or draws (K, {', '.join(map(str, wanted))}), of all rows "
+                f"of the data, data.rows; got {given.shape}."
             )
         value, low, high = _of_draws(given, modality, interval) if drawn else (given, None, None)
         if not isinstance(values, Batch):

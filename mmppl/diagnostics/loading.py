@@ -13,7 +13,7 @@ from mmppl.covariates import as_known, check_covariates
 from mmppl.data import Dataset, load
 from mmppl.data.arrays import taken
 from mmppl.data.files import is_file
-from mmppl.errors import OptionError, RunError
+from mmppl.errors import DataError, OptionError, RunError
 from mmppl.inference import Fitted, Run
 from mmppl.inference.training.checksums import data_digest
 from mmppl.inference.training.held_out import hold_out
@@ -21,7 +21,7 @@ from mmppl.inference.training.resuming import difference
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.loading import load as load_fitted
 
-__all__ = ["TRAINED", "load_data", "load_run", "open_data", "run_info", "single"]
+__all__ = ["TRAINED", "check_columns", "columns_info", "load_data", "load_run", "open_data", "run_info", "single"]
 
 # What run.json says of a run that had all of the data's training part.
 TRAINED = {"part": "train"}
@@ -54,6 +54,34 @@ def run_info(
     }
     said = {"kinds": dict(kinds or {}), "max_bytes": max_bytes, "file_covariates": dict(covariates or {})}
     return where | {name: value for name, value in said.items() if value}
+
+
+def columns_info(dataset: Dataset) -> dict[str, Any]:
+    """Entries of ``run.json`` by which :func:`check_columns` knows the columns of each modality and their order."""
+    source = dataset.source
+    if source is None or source.kind == "xarray":
+        return {}
+    columns = {name: [str(c) for c in source.columns[name]] for name in dataset.modalities}
+    return {"file": source.kind, "columns": {name: found for name, found in columns.items() if len(found) > 1}}
+
+
+def check_columns(info: RunInfo, dataset: Dataset) -> None:
+    """Refuses rows whose columns are others, or in another order, than those of the data that a run was fitted to.
+
+    Raises:
+        DataError: If there is such a modality.
+    """
+    known, now = info.more.get("columns", {}), columns_info(dataset)
+    if not now or now["file"] != info.more.get("file"):
+        return
+    for name, got in now["columns"].items():
+        expected = known.get(name, got)
+        if got != expected:
+            place = next((i for i, pair in enumerate(zip(expected, got, strict=False)) if pair[0] != pair[1]), 0)
+            raise DataError(
+                f"Modality '{name}': expected the columns of the data that were fitted to, in their order; got "
+                f"'{got[place]}' in place of '{expected[place]}'. Put them into that order."
+            )
 
 
 def single(batch: Batch) -> Batch:

@@ -77,9 +77,7 @@ def in_parts(gradient: Callable, parts: int, params: Any, key: jax.Array, batch:
     """
 
     def one(place: Any) -> Any:
-        arrays = batch.values, batch.present, batch.label, batch.elements
-        values, present, label, elements = jax.tree.map(lambda x: part_of(x, place, parts), arrays)
-        rows = Batch.trusted(values, present, label, len(batch) // parts, elements=elements)
+        rows = jax.tree.map(lambda x: part_of(x, place, parts), batch).with_parts(num=len(batch) // parts)
         (value, (record, changed)), grads = gradient(params, part_key(key, place, parts, len(batch)), rows)
         here = {name: _weight(name, rows) for name in record}
         products = {name: jnp.where(here[name] > 0, x * here[name], 0.0) for name, x in record.items()}

@@ -13,7 +13,7 @@ from mmppl.by_value import fixed
 from mmppl.checks import Range, above, at_least, check, kind_of, one_of, within
 from mmppl.covariates import check_covariates
 from mmppl.errors import ModalityError, OptionError
-from mmppl.inference.host import PPL
+from mmppl.inference.host import PPL, check_ppl
 from mmppl.inference.shipped import functions_in, mark_shipped
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.recent import Recent
@@ -141,6 +141,7 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         for name, value in {**options, "seed": seed}.items():
             if name not in SCORING:
                 check(name, value, kinds[name], RANGES.get(name), f"'{declare.__name__}'")
+        check_ppl(ppl)
         if not isinstance(modalities, Mapping) or not all(isinstance(m, Modality) for m in modalities.values()):
             got = list(modalities.values()) if isinstance(modalities, Mapping) else modalities
             raise ModalityError(f"Expected modalities, a mapping of names to Modality(...); got {reprlib.repr(got)}.")

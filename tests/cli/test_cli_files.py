@@ -47,6 +47,20 @@ def test_integers_are_counts_and_a_table_says_so(tmp_path, capsys, host):
     assert load_run(tmp_path / "run")[1].modalities["rna"].kind == "tokens"
 
 
+def test_columns_of_a_file_stand_in_the_order_that_was_fitted_to(tmp_path, capsys, birds):
+    assert fit(tmp_path, birds, "pyro") == 0
+    frame = pandas.read_csv(birds)
+    frame[["sex", "rna/b", "mass", "rna/a", "label"]].to_csv(tmp_path / "swapped.csv", index=False)
+    given = ["generate", tmp_path / "run", "--out", tmp_path / "out.csv", "--given"]
+    capsys.readouterr()
+    assert command(*given, tmp_path / "swapped.csv") != 0
+    said = capsys.readouterr().err
+    assert "Modality 'rna': expected the columns of the data that were fitted to, in their order" in said
+    assert "got 'rna/b' in place of 'rna/a'" in said
+    frame[["rna/a", "mass", "rna/b"]].to_csv(tmp_path / "moved.csv", index=False)
+    assert command(*given, tmp_path / "moved.csv") == 0
+
+
 @pytest.fixture
 def birds(tmp_path):
     sex = np.array(["f", "m"])[RNG.integers(2, size=60)].astype(object)
@@ -103,7 +117,9 @@ def test_what_does_not_fit_is_one_line(tmp_path, birds, capsys):
 def test_covariates_of_a_table_are_conditioned_on(tmp_path, birds, host, capsys):
     frame = pandas.read_csv(birds).assign(site=["n", "s"] * 30, year=np.arange(60) % 7 + 2000)
     frame.to_csv(birds, index=False)
+    capsys.readouterr()
     assert fit(tmp_path, birds, host, "--covariates", "site,year:number") == 0
+    assert "covariate site: category of n, s\ncovariate year: number\n" in capsys.readouterr().out
     run, out = tmp_path / "run", tmp_path / "drawn.npz"
     saved = json.loads((run / "run.json").read_text())
     assert "site" not in saved["modalities"]

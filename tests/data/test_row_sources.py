@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from mmppl.batch import Batch, Modality
+from mmppl.covariates import Covariate
 from mmppl.data import RowSource, minibatches, open_rows, write_rows
 from mmppl.data.reading_ahead import read_ahead
 from mmppl.data.rows import Rows, rows_or_batch
@@ -245,10 +246,30 @@ def test_files_are_opened_by_what_they_are(whole, tmp_path):
     (tmp_path / "bad.h5").write_text("no rows")
     with pytest.raises(DataError, match="bad.h5' cannot be read as arrays"):
         open_rows(tmp_path / "bad.h5")
+    np.save(tmp_path / "empty" / "a.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(DataError, match=r"a.npy' cannot be read as an array: ValueError. Expected a file that np.save"):
+        open_rows(tmp_path / "empty")
     np.save(tmp_path / "empty" / "a.npy", np.ones((4, 2)))
+    assert repr(open_rows(tmp_path / "empty")).endswith("empty': 4 rows of a (2,)")
     np.save(tmp_path / "empty" / "b.npy", np.ones(3))
     with pytest.raises(DataError, match=r"Expected as many rows in 'b' as in 'a' of '.*', 4; got shape \(3,\)"):
         open_rows(tmp_path / "empty")
+
+
+def test_covariates_are_written_and_found(tmp_path):
+    known = {"age": Covariate(), "site": Covariate("category", names=("n", "s"))}
+    batch = Batch({"x": np.arange(6.0)[:, None]}).with_covariates(
+        {"age": np.arange(6.0), "site": np.array(["n", "s"] * 3, object)}
+    )
+    files = write_rows(tmp_path / "rows", [batch[:4], batch[4:]])
+    assert (list(files.modalities), files.covariates) == (["x"], known)
+    again = open_rows(tmp_path / "rows", covariates={"site": known["site"], "age": None})
+    assert (list(again.modalities), again.covariates) == (["x"], known)
+    with pytest.raises(DataError, match=r"Expected covariates among the arrays \['age', 'site', .*; got \['sex'\]"):
+        open_rows(tmp_path / "rows", covariates=["sex"])
+    rows = Rows(files, {"x": Modality((1,))}, known)
+    np.testing.assert_array_equal(rows[:].covariates["age"], np.arange(6.0))
+    np.testing.assert_array_equal(rows[:].covariates["site"], np.eye(2)[[0, 1] * 3])
 
 
 def test_what_is_written_is_what_numpy_reads(whole, tmp_path):

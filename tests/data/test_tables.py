@@ -5,11 +5,13 @@ import pandas
 import pytest
 import xarray
 
+from mmppl import models
 from mmppl.batch import Batch
 from mmppl.data import from_pandas, from_xarray, load, to_pandas, to_xarray
 from mmppl.data.files import load_file, write_like
 from mmppl.data.source import imputations
 from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError, PackageError
+from mmppl.inference import fit
 
 RNG = np.random.default_rng(0)
 N = 12
@@ -93,6 +95,16 @@ def test_rows_for_a_program_have_its_kinds_and_classes(frame):
         from_pandas(frame[["sex"]].replace("f", "x"), modalities=data.modalities)
 
 
+def test_a_table_read_anew_whose_classes_have_other_codes(ppl, frame):
+    program = models.mvae(from_pandas(frame[["sex", "year"]]).modalities, ppl=ppl, latent_dim=2, hidden=4)
+    males = from_pandas(frame[frame["sex"] == "m"][["sex", "year"]])  # 'm' is the class 0 here
+    message = r"Modality 'sex': expected classes \('f', 'm'\), .* has \('m',\). Read it with modalities="
+    with pytest.raises(ModalityError, match=message):
+        fit(program, males, epochs=1, progress=False)
+    with pytest.raises(ModalityError, match=message):
+        fit(program, from_pandas(frame[["sex", "year"]]), validation=males, epochs=1, progress=False)
+
+
 def test_views_kinds_and_labels_may_be_said(frame):
     views = {"both": ["mass", "year"], "sex": ["sex"]}
     some = frame[frame["mass"].notna()]
@@ -119,14 +131,15 @@ def test_views_kinds_and_labels_may_be_said(frame):
         ),
         ({}, {"views": {"v": "sex"}, "kinds": {"v": "vector"}}, DataError, "Modality 'v': expected numbers; got texts"),
         ({}, {"views": {"v": "sex"}, "kinds": {"w": "vector"}}, OptionError, r"Expected kinds .* \['v'\]; got 'w'"),
-        ({}, {"label": "wings"}, DataError, "View 'label': expected columns among"),
+        ({}, {"views": ["mass"]}, OptionError, r"Expected views, columns by name of modality, .*; got \['mass'\]"),
+        ({}, {"label": "wings"}, DataError, "Label 'wings': expected columns among"),
         ({}, {"label": "sex"}, DataError, "Expected a label in every row; column 'sex' has none in row 1"),
         ({"rna/g1": -RNG.poisson(2, N) - 1}, {}, DataError, "Modality 'rna': expected counts"),
         (
             {"when": pandas.Timestamp("2020-01-01")},
             {},
             DataError,
-            "Column 'when' of view 'when': expected numbers or te",
+            "Column 'when' for 'when': expected numbers or texts; got .*. Make numbers of it, such as days",
         ),
         ({"mass": np.nan}, {}, DataError, "Modality 'mass': expected a value in some row; got none. Leave it out"),
         ({"a/b": 1.5, "a/c": "x"}, {}, DataError, r"View 'a': expected columns of numbers; got texts in \['a/c'\]"),
@@ -166,6 +179,13 @@ def test_other_bad_input(frame):
         to_pandas({"wings": np.ones(N)}, data)
     with pytest.raises(ModalityError, match=r"Modality 'mass': expected values \(12,\).*; got \(3,\)"):
         to_pandas({"mass": np.ones(3)}, data)
+    with pytest.raises(ModalityError, match=r"values \(12, 2\) or draws \(K, 12, 2\), of all rows of the data"):
+        to_pandas({"rna": np.ones((3, 4, 2))}, data)
+    with pytest.raises(DataError, match=r"Expected a batch, or values or draws by name of modality.*; got a list"):
+        to_pandas([1.0], data)
+    with pytest.raises(DataError, match="got 1. Rows for a fitted program are read without a split"):
+        from_pandas(frame.head(1))
+    assert len(from_pandas(frame.head(1), modalities=data.modalities).rows) == 1
     some = from_pandas(frame[["mass"]], modalities=data.modalities)
     wider = type(some)(some.name, data.modalities, some.train, some.test, rows=some.rows, source=some.source)
     with pytest.raises(
@@ -194,6 +214,23 @@ def test_tables_in_files(tmp_path, frame, ending):
     with pytest.raises(OptionError, match=f"Expected a file that ends in {ending}, as the one given does"):
         write_like(tmp_path / "out.h5ad", path, data.rows, data)
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([f"birds{ending}", f"out{ending}", "new.csv"])
+
+
+def test_the_index_of_a_table_in_a_file_is_no_modality(tmp_path, frame):
+    path = tmp_path / "birds.csv"
+    frame.to_csv(path)  # as pandas does by default: a first column without a name
+    data = load(path)
+    assert list(data.modalities) == list(from_pandas(frame).modalities)
+    assert data.source.index.tolist() == frame.index.tolist()
+    out = write_like(tmp_path / "out.csv", path, data.rows, data)
+    assert out.read_text().splitlines()[0] == path.read_text().splitlines()[0]
+    pandas.testing.assert_frame_equal(pandas.read_csv(out), pandas.read_csv(path), check_exact=True)
+
+
+def test_a_view_of_one_column_whose_name_is_a_number():
+    data = from_pandas(pandas.DataFrame({0: [0.5, 1.5, 2.5], 1: [3.0, 4.0, 5.5]}), {"x": 0, "y": [1]})
+    assert data.rows["x"].tolist() == [0.5, 1.5, 2.5]
+    assert to_pandas(data.rows, data)[1].tolist() == [3.0, 4.0, 5.5]
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):

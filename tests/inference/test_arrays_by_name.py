@@ -7,6 +7,7 @@ import pytest
 
 from mmppl import models
 from mmppl.batch import Batch, Modality
+from mmppl.data import write_rows
 from mmppl.diagnostics.calibration import coverage
 from mmppl.errors import DataError, ModalityError
 from mmppl.inference import fit, generate, infer, log_likelihood, to_arviz
@@ -101,3 +102,10 @@ def test_a_loader_of_batches_is_refused(ppl, kind):
     loader = torch.utils.data.DataLoader(torch.as_tensor(X), batch_size=10)
     with pytest.raises(DataError, match="got a DataLoader. Put the arrays of all rows into one"):
         fit(models.mvae(KINDS, ppl=ppl), loader, progress=False)
+
+
+@pytest.mark.parametrize(("given", "hint"), [("rows", "Take some of its rows"), ("path", "Read it by")])
+def test_sources_and_paths_where_a_batch_is_wanted(ppl, fitted_by, tmp_path, given, hint):
+    rows = write_rows(tmp_path, [Batch({"x": np.ones((3, 2))})])
+    with pytest.raises(DataError, match=f"Expected a Batch, or arrays .* by name of modality; got a .*{hint}"):
+        generate(fitted_by(ppl), rows if given == "rows" else str(tmp_path))

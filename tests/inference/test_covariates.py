@@ -135,7 +135,7 @@ def test_a_fit_learns_the_effect_that_one_without_cannot(ppl):
     assert found[1] < best - 0.5
     for m, difference in gap(given, test).items():
         np.testing.assert_allclose(difference, EFFECT[m][2], atol=0.3)
-    with pytest.raises(OptionError, match="Expected covariates among \\[\\]"):
+    with pytest.raises(OptionError, match="Expected no covariates, which .* does not condition on; got"):
         generate(plain, test, covariates={"site": "north"})
     # Numbers are standardised by the training data.
     centre, spread = (given.weights[f"covariates.layers.0.{part}"] for part in ("centre", "spread"))

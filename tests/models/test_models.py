@@ -80,6 +80,8 @@ def test_bad_options(ppl, name):
         make(LINEAR.modalities, ppl=ppl, latent=3)
     with pytest.raises(ModalityError, match=f"'{name}' needs at least one modality; got none"):
         make({}, ppl=ppl)
+    with pytest.raises(OptionError, match="Expected ppl to be the module mmppl.numpyro or mmppl.pyro; got 'numpyro'"):
+        make(LINEAR.modalities, ppl="numpyro")
     if "particles" in settings(name):
         with pytest.raises(OptionError, match="Expected particles >= [12]"):
             make(LINEAR.modalities, ppl=ppl, particles=0)

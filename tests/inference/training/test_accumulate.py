@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmppl.batch import Batch, Modality
+from mmppl.covariates import Covariate, as_known
 from mmppl.data import LinearGaussian
 from mmppl.errors import OptionError
 from mmppl.inference import fit
@@ -30,6 +31,18 @@ def test_parts_give_what_the_whole_step_gives(small, rows, name):
         assert set(own) == set(one)
         for key in set(one) - {"seconds", "stage"}:
             np.testing.assert_allclose(own[key], one[key], rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+def test_parts_have_the_covariates_of_their_rows(small, rows):
+    """Loss and weights of the whole step, of a program whose networks see a number and a class of each row."""
+    known = {"age": Covariate(), "site": Covariate("category", names=("n", "s"))}
+    given = rows.with_covariates({"age": np.arange(70.0) ** 2, "site": np.array(["n", "s"])[np.arange(70) // 3 % 2]})
+    given = as_known(given, known)
+    program = small("mopoe", MODALITIES, covariates=known)
+    whole, parts = fit(program, given, **HOW), fit(program, given, accumulate=2, **HOW)
+    for key, value in whole.weights.items():
+        np.testing.assert_allclose(parts.weights[key], value, atol=1e-5, err_msg=key)
+    np.testing.assert_allclose(*(h.history.table()["loss"] for h in (whole, parts)), rtol=1e-5)
 
 
 def test_parts_that_do_not_divide_are_refused(small, rows):
