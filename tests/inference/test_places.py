@@ -113,3 +113,29 @@ def test_stages_of_encoded_rows_know_what_is_known_of_them(ppl, double, data, co
 def test_parts_of_a_plate_that_stands_for_more_rows_are_refused(ppl, double):
     with pytest.raises(OptionError, match="rows are each by themselves.* a plate with size="):
         fit(declared(ppl, size=ROWS), WHOLE, accumulate=3, **HOW)
+
+
+@pytest.mark.parametrize("batch_size", [24, ROWS])
+def test_parameters_of_each_row_belong_to_it(d, double, batch_size):
+    """The host takes them by places where rows are fewer than all; a step of all rows has them in another order."""
+    mm, ppl = d.mm, d.ppl
+
+    def model(batch):
+        idle = ppl.param("idle", d.array([0.0]))
+        with mm.plate(batch, ROWS):
+            offset = ppl.subsample(d.array(OFFSET), event_dim=0)
+            z = ppl.sample("z", d.dist.Normal(offset, 1.0))
+            mm.observe("x", d.dist.Normal((z + 0.0 * idle)[..., None], 1.0).to_event(1), batch)
+
+    def guide(batch):
+        with mm.plate(batch, ROWS):
+            loc = ppl.param("loc", d.array((X[:, 0] + OFFSET) / 2), event_dim=0)
+            ppl.sample("z", d.dist.Normal(loc, 0.5**0.5))
+
+    stages = (Stage("idle", train=("idle",)),)
+    program = Program(model, guide, mm.ELBO(), mm, {"x": Modality((1,))}, stages=stages)
+    fitted = fit(program, WHOLE.select("x"), **HOW | {"batch_size": batch_size})
+    exact = stats.norm.logpdf(X[:, 0], OFFSET, 2**0.5)
+    np.testing.assert_allclose(fitted.history[-1]["loss"], -exact.mean(), atol=1e-6)
+    found = log_likelihood(fitted, WHOLE.select("x")[::-1], num=20)
+    np.testing.assert_allclose(found.value, exact[::-1], atol=1e-6)
