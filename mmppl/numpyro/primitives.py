@@ -157,6 +157,8 @@ class _Rows(numpyro.plate):
     The host takes rows by places where they are fewer than all; a batch of all may have them in another order.
     """
 
+    subsample_size: int
+
     def postprocess_message(self, msg: Any) -> None:
         number, self.subsample_size = self.subsample_size, 0
         try:
