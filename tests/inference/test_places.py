@@ -8,6 +8,7 @@ from mmppl import Batch, Modality
 from mmppl._backend import get_backend
 from mmppl.covariates import Covariate
 from mmppl.data.dataset import split_rows
+from mmppl.diagnostics.calibration import simulate
 from mmppl.errors import OptionError
 from mmppl.inference import Fitted, Program, Stage, fit, generate, infer, log_likelihood
 
@@ -139,3 +140,11 @@ def test_parameters_of_each_row_belong_to_it(d, double, batch_size):
     np.testing.assert_allclose(fitted.history[-1]["loss"], -exact.mean(), atol=1e-6)
     found = log_likelihood(fitted, WHOLE.select("x")[::-1], num=20)
     np.testing.assert_allclose(found.value, exact[::-1], atol=1e-6)
+
+
+def test_data_simulated_like_others_are_of_their_rows(program):
+    """A residual of x given z and its row's offset is standard normal; with other rows' offsets it is wider."""
+    data, latents = simulate(Fitted(program, {"idle": np.zeros(1)}), 300, 0, like=WHOLE[50:])
+    assert data.places.min() >= 50
+    residual = data["x"] - latents["z"] - OFFSET[data.places][:, None]
+    assert abs(residual[data.present["x"]].std() - 1.0) < 0.15
