@@ -54,7 +54,7 @@ def jmvae(
         alpha: Factor on the divergences of the joint posterior from the single ones.
         particles: K.
         family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
-            at most 32 latents stand for vectors, and for the former otherwise, as published.
+            at most 16 latents stand for vectors of 64 values, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.

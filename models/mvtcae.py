@@ -49,7 +49,7 @@ def mvtcae(
         alpha: Share of the conditional bounds, in [0, 1]; the rest is the ELBO's.
         particles: K.
         family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
-            at most 32 latents stand for vectors, and for the former otherwise, as published.
+            at most 16 latents stand for vectors of 64 values, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.

@@ -1,7 +1,7 @@
 """Encoded rows of a source, kept on the disk for the stages that learn from them."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from mmppl.inference.training.run_folder import Run
 
 __all__ = ["Scratch", "some_of"]
 
+# End of the name of a file of a covariate, whose own name may not be one of a file.
+COVARIATE = "__covariate"
 # Batches that are encoded at a time, and rows that statistics of latents are taken of at the most.
 BATCHES, MOST = 64, 2**17
 
@@ -39,32 +41,39 @@ class Scratch:
         if isinstance(data, Batch):
             return trainer.encode(stage.encode, data, size)
 
+        known: list[str] = []
+
         def parts() -> Iterator[Batch]:
             for rows in in_blocks(data, size * BATCHES):
                 found = trainer.encode(stage.encode, rows, size)
-                yield Batch.trusted(found.values, found.present, found.numbers, len(found))
+                known[:] = found.covariates
+                beside = {f"{i}{COVARIATE}": found.covariates[name] for i, name in enumerate(known)}
+                yield Batch.trusted({**found.values, **beside}, found.present, found.numbers, len(found))
 
         if self.folder is None:
             where: Any = tempfile.TemporaryDirectory(prefix="mmppl-") if self.run is None else self.run.scratch()
             self.folder = Path(self.stack.enter_context(where))
         self.number += 1
-        return Rows(_Encoded(write_rows(self.folder / str(self.number), parts())), None)
+        files = write_rows(self.folder / str(self.number), parts())
+        return Rows(_Encoded(files, known), None).taken_from(data)
 
 
 class _Encoded:
-    """A source of batches as they were written."""
+    """A source of batches as they were written, with covariates of these names."""
 
-    def __init__(self, files: RowFiles):
-        self.files = files
+    def __init__(self, files: RowFiles, covariates: Sequence[str]):
+        self.files, self.covariates = files, covariates
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, places: np.ndarray) -> Batch:
         found = self.files[places]
+        beside = {name: found.pop(f"{i}{COVARIATE}") for i, name in enumerate(self.covariates)}
         names = [name for name in found if name != LABEL and not name.endswith(PRESENT)]
         masks = {name: found[f"{name}{PRESENT}"] for name in names}
-        return Batch.trusted({name: found[name] for name in names}, masks, found.get(LABEL), len(places))
+        values = {name: found[name] for name in names}
+        return Batch.trusted(values, masks, found.get(LABEL), len(places), covariates=beside)
 
 
 def some_of(data: Any) -> Batch:

@@ -1,5 +1,6 @@
 """Settings of a fit: one record, checked before anything else, of which a run folder keeps a copy."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -10,7 +11,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.schedules import SCHEDULES
 
-__all__ = ["Settings", "TrainingSettings", "described"]
+__all__ = ["Settings", "TrainingSettings", "check_parts", "described"]
 
 # Types and ranges of the numbers. A step of Adam is about its learning rate, and has to stay far inside the precision.
 NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
@@ -26,6 +27,8 @@ NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
 MAY_BE_NONE = ("epochs", "learning_rate", "clip")
 # Numbers of parts that a step is divided into: a run is the same whatever they are.
 DIVIDING = ("accumulate", "devices")
+# Difference of a loss and the sum of its parts, relative to it or to the number of rows, that rounding may make.
+DIVIDED = 1e-4
 # Epochs where nothing is said: few data take more, since their epochs have few steps.
 EPOCHS, STEPS, MOST = 30, 4000, 300
 
@@ -149,6 +152,27 @@ class Settings:
         optimizer = None if out["optimizer"] is None else described(out["optimizer"])
         stopping = stop.as_dict() if isinstance(stop, EarlyStopping) else None
         return out | {"schedule": named, "optimizer": optimizer, "early_stopping": stopping}
+
+
+def check_parts(whole: float, parts: float, rows: int) -> None:
+    """Checks that the parts of a step, at its first one, sum up to the whole.
+
+    Arguments:
+        whole: The loss of the rows of a step, their sum.
+        parts: The sum of the losses of their parts.
+        rows: Number of these rows.
+
+    Raises:
+        OptionError: If they differ.
+    """
+    if math.isfinite(whole) and abs(parts - whole) > DIVIDED * max(abs(whole), rows):
+        raise OptionError(
+            "Expected a program whose rows are each by themselves, so that they can be divided (devices=, "
+            f"accumulate=); got a loss of {whole / rows:.6g} for a batch, {parts / rows:.6g} for its parts. Latents "
+            "outside the plate of the data, a plate with size=, batch normalisation, draws that take more random "
+            "numbers for some values than for others and the like cannot be; where a number of particles or terms is "
+            "that of the rows of a part, take another batch_size."
+        )
 
 
 def described(value: Any) -> str:

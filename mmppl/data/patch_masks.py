@@ -198,4 +198,4 @@ def restored(draws: np.ndarray, image: np.ndarray, visible: np.ndarray) -> np.nd
 def _beside(batch: Batch, values: dict[str, np.ndarray], present: np.ndarray) -> Batch:
     """The batch with more modalities."""
     made = Batch({**batch.values, **values}, {**batch.masks, **dict.fromkeys(values, present)}, batch.label)
-    return made.with_covariates(batch.covariates)
+    return made.with_parts(covariates=batch.covariates, places=batch.places)

@@ -57,6 +57,9 @@ class Rows:
         self.source, self.declared, self.covariates = source, modalities, covariates or {}
         self.total = len(source)
         self.which: np.ndarray | None = None  # places of these rows in the source; None for all
+        self.origin: np.ndarray | None = (
+            None  # places of the source's rows in what they were made of; None for the same
+        )
         self.gaps: Counter[str] = Counter()  # NaN by modality, as far as it has been read
         self._read: Callable[[np.ndarray], Any] = reader(source, modalities or {})
         if not self.total:
@@ -81,6 +84,13 @@ class Rows:
         out.which, out.gaps = (which if self.which is None else self.which[which]), Counter()
         return out
 
+    def taken_from(self, rows: "Rows") -> "Rows":
+        """The same rows, known by the places of those that they were made of, one of each in their order."""
+        out = copy(self)
+        places = np.arange(rows.total) if rows.which is None else rows.which
+        out.origin = places if rows.origin is None else rows.origin[places]
+        return out
+
     def declared_as(self, modalities: Mapping[str, Modality]) -> "Rows":
         """The same rows, of modalities that are declared otherwise."""
         out = copy(self)
@@ -94,7 +104,7 @@ class Rows:
                 "source that stays as it is."
             )
         try:
-            return self._made(places).with_parts(places=places)
+            return self._made(places).with_parts(places=places if self.origin is None else self.origin[places])
         except Exception as error:
             if lacks_memory(error):
                 raise

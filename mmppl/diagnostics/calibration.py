@@ -83,10 +83,10 @@ def _simulated(fitted: Fitted, num: int, seed: int, like: Batch | None) -> tuple
         rows = fitted.program.observed(like)
         rows = rows[rng.choice(np.flatnonzero(np.asarray(rows.observed())), num)]
         masks = {name: np.asarray(rows.masks[name]) for name in modalities}
-        blank = blank.with_covariates(rows.covariates)
+        blank = blank.with_covariates(rows.covariates).with_parts(places=rows.places)
     hidden, values = host.simulate(fitted.model, fitted.guide, blank, 1, seed, False, np.ones(num, bool))
     values = {n: modalities[n].typed(values[n][0]) for n in modalities}
-    data = Batch(values, masks, covariates=blank.covariates)
+    data = Batch(values, masks, covariates=blank.covariates, places=blank.places)
     return data, {name: z[0] for name, z in hidden.items()}, values
 
 

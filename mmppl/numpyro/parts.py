@@ -11,9 +11,10 @@ from jax.extend.random import define_prng_impl
 from mmppl.batch import Batch
 from mmppl.numpyro.compiling import RNG, wrapped_key
 
-__all__ = ["in_parts", "is_part_key", "part_key", "part_of", "whole_key", "with_part"]
+__all__ = ["in_parts", "is_part_key", "part_key", "part_of", "whole_and_parts", "whole_key", "with_part"]
 
 TAG = "parts"
+ROWS = ("values", "present", "label", "elements", "covariates", "places")  # parts of a batch that have its rows
 OWN = 4  # numbers in a key of the usual kind here; then comes the part's place
 
 
@@ -77,8 +78,8 @@ def in_parts(gradient: Callable, parts: int, params: Any, key: jax.Array, batch:
     """
 
     def one(place: Any) -> Any:
-        rows = jax.tree.map(lambda x: part_of(x, place, parts), batch).with_parts(num=len(batch) // parts)
-        (value, (record, changed)), grads = gradient(params, part_key(key, place, parts, len(batch)), rows)
+        rows, own = _part(place, parts, key, batch)
+        (value, (record, changed)), grads = gradient(params, own, rows)
         here = {name: _weight(name, rows) for name in record}
         products = {name: jnp.where(here[name] > 0, x * here[name], 0.0) for name, x in record.items()}
         return (value, products, here, grads), changed
@@ -91,6 +92,26 @@ def in_parts(gradient: Callable, parts: int, params: Any, key: jax.Array, batch:
     (value, products, weights, grads), changed = jax.lax.scan(add, zeros, jnp.arange(parts))
     record = {name: x / jnp.maximum(weights[name], 1.0) for name, x in products.items()}
     return (value, (record, jax.tree.map(lambda x: x[-1], changed))), grads
+
+
+def whole_and_parts(loss: Callable, parts: int, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """A loss of a key and a batch, and the sum of those of its parts, which are the same where rows are by themselves.
+
+    Arguments:
+        loss: Sums over rows.
+        parts: Number of parts, which divides the rows.
+        key: The key of the whole batch.
+        batch: The batch.
+    """
+    each = jax.lax.map(lambda place: loss(*_part(place, parts, key, batch)[::-1]), jnp.arange(parts))
+    return loss(key, batch), jnp.sum(each)
+
+
+def _part(place: Any, parts: int, key: jax.Array, batch: Batch) -> tuple[Batch, jax.Array]:
+    """The rows of a part, with all that is known of them, and its key."""
+    known = {name: getattr(batch, name) for name in ROWS}
+    own = jax.tree.map(lambda x: part_of(jnp.asarray(x), place, parts), known)
+    return batch.with_parts(**own, num=len(batch) // parts), part_key(key, place, parts, len(batch))
 
 
 def _weight(name: str, rows: Batch) -> Any:

@@ -130,7 +130,8 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
 
     Those are the places in the batch that the rows were taken from, by mini-batches or by blocks of the library or by
     ``data[rows]``, as the indices of the host's own sub-sampled plate: what a program keeps for each datum, such as an
-    array of offsets, is read by them.
+    array of offsets, is read by them. With ``size`` the host takes by them rows of what it is given for all data, by
+    ``numpyro.param`` and ``numpyro.subsample`` with ``event_dim``.
 
     Arguments:
         batch: The batch, N rows.
@@ -145,7 +146,25 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
     # The host would draw places among all rows, which are not those of the batch.
     places = jnp.arange(num) if batch.places is None else jnp.asarray(batch.places)
     with handlers.substitute(data={PLATE: places}):
-        return numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
+        if size is None:
+            return numpyro.plate(PLATE, num, subsample_size=num, dim=-1)
+        return _Rows(PLATE, size, subsample_size=num, dim=-1)
+
+
+class _Rows(numpyro.plate):
+    """A plate whose rows are those of ``param`` and ``subsample`` at their places, also where they are all there are.
+
+    The host takes rows by places where they are fewer than all; a batch of all may have them in another order.
+    """
+
+    subsample_size: int
+
+    def postprocess_message(self, msg: Any) -> None:
+        number, self.subsample_size = self.subsample_size, 0
+        try:
+            super().postprocess_message(msg)
+        finally:
+            self.subsample_size = number
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:

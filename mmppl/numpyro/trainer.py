@@ -15,13 +15,14 @@ from mmppl.data import blocks
 from mmppl.data.minibatches import block_seed
 from mmppl.errors import OptionError
 from mmppl.inference.training.schedules import decay
+from mmppl.inference.training.settings import check_parts
 from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
 from mmppl.numpyro.devices import Devices
 from mmppl.numpyro.objectives import LeaveOneOut
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
-from mmppl.numpyro.parts import in_parts
+from mmppl.numpyro.parts import in_parts, whole_and_parts
 from mmppl.numpyro.primitives import as_batch
 from mmppl.numpyro.seeded import seeded, threefry
 from mmppl.numpyro.state import given
@@ -192,11 +193,33 @@ class Trainer:
         settings = *how, self.parts, self.clip, stage.momentum, self.given, jnp.result_type(float)
         key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
         self._step = _reused(self.program, key, lambda: step_compiled(what))
+        self.divides = False  # not known yet
 
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
-        self._leaves, record, finite = self._step(self._leaves, self.devices.rows(batch.for_hosts()))
+        rows = self.devices.rows(batch.for_hosts())
+        if self.parts > 1 and not self.divides:
+            self._check_divided(rows)
+        self._leaves, record, finite = self._step(self._leaves, rows)
         return bool(finite), {name: float(value) for name, value in record.items()}
+
+    def _check_divided(self, batch: Batch) -> None:
+        """Refuses a program whose rows are not each by themselves: the parts of its loss would not sum up to it."""
+        objective, pair, structure, constrain = self.objective, self.pair, self._structure, self.constrain
+
+        def both(leaves: list[jax.Array], batch: Batch) -> tuple[jax.Array, jax.Array]:
+            state: _State = jax.tree.unflatten(structure, leaves)
+            everything = {**constrain(state.params), **state.mutable}
+
+            def loss(key: jax.Array, rows: Batch) -> jax.Array:
+                return objective.loss_and_record(key, everything, *pair, rows, step=state.taken)[0]
+
+            return whole_and_parts(loss, self.parts, jax.random.split(wrapped_key(state.key))[1], batch)
+
+        key = "divided", objective, *pair, structure, self.parts, jnp.result_type(float)
+        whole, parts = _reused(self.program, key, lambda: compiled(both))(self._leaves, batch)
+        check_parts(float(whole), float(parts), len(batch))
+        self.divides = True
 
     def held_out(self, batch: Batch, number: int) -> dict[str, float]:
         """The objective's record of other rows, with the weights as they are, which nothing moves."""

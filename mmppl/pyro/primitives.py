@@ -127,7 +127,8 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
 
     Those are the places in the batch that the rows were taken from, by mini-batches or by blocks of the library or by
     ``data[rows]``, as the indices of the host's own sub-sampled plate: what a program keeps for each datum, such as an
-    array of offsets, is read by them.
+    array of offsets, is read by them. With ``size`` the host takes by them rows of what it is given for all data, by
+    ``pyro.param`` and ``pyro.subsample`` with ``event_dim``.
 
     Arguments:
         batch: The batch, N rows.
@@ -140,7 +141,25 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
     if not num:
         raise DataError("Expected a batch with rows; got none.")
     places = torch.arange(num) if batch.places is None else torch.as_tensor(batch.places)
-    return pyro.plate(PLATE, num if size is None else size, subsample=places, dim=-1)
+    if size is None:
+        return pyro.plate(PLATE, num, subsample=places, dim=-1)
+    return _Rows(PLATE, size, subsample=places, dim=-1)
+
+
+class _Rows(pyro.plate):
+    """A plate whose rows are those of ``param`` and ``subsample`` at their places, also where they are all there are.
+
+    The host takes rows by places where they are fewer than all; a batch of all may have them in another order.
+    """
+
+    subsample_size: int
+
+    def _postprocess_message(self, msg: Any) -> None:
+        number, self.subsample_size = self.subsample_size, 0
+        try:
+            super()._postprocess_message(msg)
+        finally:
+            self.subsample_size = number
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:

@@ -14,9 +14,9 @@ from mmppl._backend.torch import BACKEND
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.data.minibatches import block_seed
-from mmppl.errors import OptionError
 from mmppl.inference.training.held_out import weighted_mean, weights_of
 from mmppl.inference.training.schedules import decay
+from mmppl.inference.training.settings import check_parts
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.autoguides import check_amortized
@@ -31,9 +31,6 @@ from mmppl.pyro.threads import alone
 from mmppl.pyro.weights import Store, array, public
 
 __all__ = ["Trainer"]
-
-# Difference of a loss and the sum of its parts, relative to it or to the number of rows, that rounding may make.
-DIVIDED = 1e-4
 
 
 @alone.methods
@@ -167,13 +164,7 @@ class Trainer:
             whole = float(self.objective.differentiable_loss(*self.pair, as_batch(batch), step=float(self.taken)))
             before.give_back()
         total = part if self.together.number == 1 else float(self.together.add([part])[0])
-        if math.isfinite(whole) and abs(total - whole) > DIVIDED * max(abs(whole), len(batch)):
-            raise OptionError(
-                "Expected a program whose rows are each by themselves, so that they can be divided (devices=, "
-                f"accumulate=); got a loss of {whole / len(batch):.6g} for a batch, {total / len(batch):.6g} for its "
-                "parts. Latents outside the plate of the data, batch normalisation and the like cannot be; where a "
-                "number of particles or terms is that of the rows of a part, take another batch_size."
-            )
+        check_parts(whole, total, len(batch))
 
     def _all(self, true: bool) -> bool:
         """Tells whether it is so in all processes."""

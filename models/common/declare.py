@@ -20,7 +20,7 @@ from mmppl.inference.training.recent import Recent
 from mmppl.modality import KINDS
 from mmppl.models.common.coders import NUMBERS, Coders
 from mmppl.models.common.documented import SCORING, with_options
-from mmppl.models.common.families import are_vectors
+from mmppl.models.common.families import are_few_values
 from mmppl.names import check_names
 from mmppl.priors.score.conditioning import REPLACEMENTS
 
@@ -103,12 +103,12 @@ def scored_as(modalities: Mapping[str, Modality], likelihood: Any, scale: Any, w
 
 
 def usual_rate(modalities: Mapping[str, Modality]) -> float:
-    """Adam's learning rate where none is given: that of small networks of standardised vectors is three times others'.
+    """Adam's learning rate where none is given: that of few standardised values is three times others'.
 
     At 1e-3 and noise of 0.05 linear-Gaussian conditional means are 0.4 deviations off after 2,000 steps, at 3e-3 0.18,
     and 0.08 after 4,000.
     """
-    return 3e-3 if are_vectors(modalities) else 1e-3
+    return 3e-3 if are_few_values(modalities) else 1e-3
 
 
 def weights(modalities: Mapping[str, Modality]) -> dict[str, float]:

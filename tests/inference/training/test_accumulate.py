@@ -7,7 +7,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.covariates import Covariate, as_known
 from mmppl.data import LinearGaussian
 from mmppl.errors import OptionError
-from mmppl.inference import fit
+from mmppl.inference import Program, fit
 
 MODALITIES = {"a": Modality((3,)), "b": Modality((2,))}
 HOW = {"epochs": 4, "batch_size": 20, "progress": False, "validation": 0.2, "seed": 1, "clip": 2.0, "ema": 0.5}
@@ -53,3 +53,21 @@ def test_parts_that_do_not_divide_are_refused(small, rows):
         OptionError, match="Expected accumulate to be a whole number, accumulate >= 1; got accumulate=0"
     ):
         fit(program, rows, accumulate=0, **HOW)
+
+
+def test_a_latent_that_all_rows_share_is_refused(ppl):
+    """Its prior would count once in every part."""
+    host = ppl.host
+
+    def model(batch):
+        common = host.sample("common", host.dist.Normal(host.zeros(3), 1.0).to_event(1))
+        with ppl.plate(batch):
+            ppl.observe("a", host.dist.Normal(common + 0.0 * batch["a"], 1.0).to_event(1), batch)
+
+    def guide(batch):
+        host.sample("common", host.dist.Normal(host.param("loc", host.zeros(3) + 1.0), 0.1).to_event(1))
+
+    program = Program(model, guide, ppl.ELBO(), ppl, {"a": Modality((3,))})
+    rows = Batch({"a": np.ones((40, 3), np.float32)})
+    with pytest.raises(OptionError, match="rows are each by themselves.* Latents outside the plate of the data"):
+        fit(program, rows, accumulate=4, **HOW | {"validation": None})
