@@ -26,7 +26,7 @@ def are_few_values(modalities: Mapping[str, Modality]) -> bool:
 
 
 def own_family(family: str | None, latent_dim: int, modalities: Mapping[str, Modality]) -> str:
-    """The family that is asked for; None for normals, with correlations where few latents stand for vectors of few values.
+    """The family that is asked for; None for normals, with correlations where few latents stand for few values.
 
     Example:
         >>> vectors = {"a": Modality((3,)), "b": Modality((2,))}
