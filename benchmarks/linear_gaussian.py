@@ -10,19 +10,18 @@ benchmarks/results/linear_gaussian, so that a run that was stopped goes on.
 
 import time
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.pages import Cell, Row, cells, over_seeds, parser, resumed, stamp, table
-from mmppl import Batch, Modality, models
+from mmppl import Modality, models
 from mmppl.data import LinearGaussian, hide
-from mmppl.inference import Fitted, fit, generate
+from mmppl.inference import fit
+from mmppl.testing.exact_conditionals import LEVELS, against_the_truth, float32
 
 DIM, DIMS, TRAIN, ROWS, DRAWS = 2, {"a": 3, "b": 2, "c": 4}, 4000, 100, 1000
 SIZES = {"latent_dim": 4, "hidden": 64}
-LEVELS = (0.5, 0.8, 0.95)
 SYSTEMS = ("masked", "mvae", "jmvae", "mvtcae", "mopoe", "mld")
 NOISES, MISSING = (0.05, 0.5, 5.0), (0.0, 0.3)
 KEPT, PATH = Path("benchmarks/results/linear_gaussian"), Path("docs/results/linear_gaussian_draws.md")
@@ -38,58 +37,6 @@ AFTER = (
     "noise of 0.5 and 30% missing, was 0.57 deviations off after 1,500 steps on NumPyro,",
     "and 0.30 with a warm-up of beta.",
 )
-
-
-def float32(batch: Batch) -> Batch:
-    """Data as a file of them has them."""
-    return Batch({n: x.astype(np.float32) for n, x in batch.values.items()}, batch.masks)
-
-
-def against_the_truth(
-    truth: LinearGaussian, fitted: Fitted, seed: int, *, sampler: str | None = None, rows: int = ROWS, num: int = DRAWS
-) -> dict[str, dict[str, float]]:
-    """Errors of draws by subset given: of means in deviations, of covariances relative, and of coverage.
-
-    The error of means is root mean squared over rows and coordinates, less what so many draws have by chance; that of a
-    covariance is the Frobenius norm of its difference from the exact one over that of the exact one: of the mean
-    covariance over rows, and of single rows, less chance, in the mean. Coverage is the share of draws of the exact
-    conditional that lie in central sets of the program's draws.
-    """
-    test, found = float32(truth.sample(rows, 1000 + seed)), {}
-    exact = np.random.default_rng(seed)
-    for size in range(len(truth.dims)):
-        for given in combinations(truth.dims, size):
-            names = [n for n in truth.dims if n not in given]
-            drawn = generate(fitted, test.only(*given), num, want=names, seed=seed, sampler=sampler)
-            x = np.concatenate([drawn[n] for n in names], axis=-1).astype(float)
-            mean, cov = truth.conditional_joint(test.only(*given), names)
-            fair = mean + np.einsum("nij,knj->kni", np.linalg.cholesky(cov), exact.standard_normal(x.shape))
-            found["+".join(given) or "nothing"] = _errors(x, fair, mean, cov)
-    return found
-
-
-def _errors(x: np.ndarray, fair: np.ndarray, mean: np.ndarray, cov: np.ndarray) -> dict[str, float]:
-    """Errors of draws ``(K, N, D)`` from normals, of which ``fair`` are draws."""
-    deviation = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
-
-    def spread(draws: np.ndarray) -> np.ndarray:
-        own = draws - draws.mean(0)
-        return np.einsum("kni,knj->nij", own, own) / (len(draws) - 1)
-
-    def squared(draws: np.ndarray) -> tuple[float, np.ndarray]:
-        off = (((draws.mean(0) - mean) / deviation) ** 2).mean()
-        return float(off), (((spread(draws) - cov) ** 2).sum((1, 2)) / (cov**2).sum((1, 2)))
-
-    (off, each), (chance, each_chance) = squared(x), squared(fair)
-    ends = {level: np.quantile(x, [0.5 - level / 2, 0.5 + level / 2], axis=0) for level in LEVELS}
-    return {
-        "mean": max(off - chance, 0.0) ** 0.5,
-        "covariance": float(np.linalg.norm((spread(x) - cov).mean(0)) / np.linalg.norm(cov.mean(0))),
-        "covariance, rows": float(np.sqrt(np.maximum(each - each_chance.mean(), 0.0)).mean()),
-        **{
-            f"inside {level:.0%}": float(((low <= fair) & (fair <= high)).mean()) for level, (low, high) in ends.items()
-        },
-    }
 
 
 def measure(system: str, host: str, noise: float, missing: float, seed: int, sampler: str | None = None) -> Row:
