@@ -30,7 +30,8 @@ def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
     def make(backend):
         return models.make(system, LINEAR.modalities, ppl=importlib.import_module(f"mmppl.{backend}"), **options)
 
-    fitted = fit(make(first), TRAIN, epochs=4, batch_size=64, out=tmp_path / "run", ema=0.5, progress=False)
+    settings = {"epochs": 4, "batch_size": 64, "learning_rate": 1e-3, "ema": 0.5, "progress": False}
+    fitted = fit(make(first), TRAIN, out=tmp_path / "run", **settings)
     moved = mmppl.load(tmp_path / "run", ppl=importlib.import_module(f"mmppl.{second}"))
     assert moved.program.ppl.host.NAME != fitted.program.ppl.host.NAME
     z = np.random.default_rng(0).standard_normal((3, 5, 2)).astype(np.float32)
