@@ -24,6 +24,8 @@ TRAIN, TEST = (
 def test_a_run_is_read_by_the_other_host(tmp_path, first, system):
     second = HOSTS[1 - HOSTS.index(first)]
     options = {"latent_dim": 2, "hidden": 8}
+    if system == "mvae":
+        options["family"] = "normal"  # after few steps the weights of draws with correlations are not to be trusted
     if system == "ebm":
         options |= {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3}
 
