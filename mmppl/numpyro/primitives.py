@@ -1,6 +1,7 @@
 """Primitives of programs beside NumPyro's own."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MethodType
 from typing import Any
 
 import equinox as eqx
@@ -146,25 +147,23 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
     # The host would draw places among all rows, which are not those of the batch.
     places = jnp.arange(num) if batch.places is None else jnp.asarray(batch.places)
     with handlers.substitute(data={PLATE: places}):
-        if size is None:
-            return numpyro.plate(PLATE, num, subsample_size=num, dim=-1)
-        return _Rows(PLATE, size, subsample_size=num, dim=-1)
+        made = numpyro.plate(PLATE, num if size is None else size, subsample_size=num, dim=-1)
+    # No subclass: where the host has enumerated discrete latents once, it makes plates of its own class alone.
+    if size is not None and type(made) is numpyro.plate:
+        made.postprocess_message = MethodType(_by_places, made)
+    return made
 
 
-class _Rows(numpyro.plate):
-    """A plate whose rows are those of ``param`` and ``subsample`` at their places, also where they are all there are.
+def _by_places(plate: numpyro.plate, msg: Any) -> None:
+    """Takes rows of ``param`` and ``subsample`` by their places, also where they are all there are.
 
-    The host takes rows by places where they are fewer than all; a batch of all may have them in another order.
+    The host does so where they are fewer than all; a batch of all may have them in another order.
     """
-
-    subsample_size: int
-
-    def postprocess_message(self, msg: Any) -> None:
-        number, self.subsample_size = self.subsample_size, 0
-        try:
-            super().postprocess_message(msg)
-        finally:
-            self.subsample_size = number
+    number, plate.subsample_size = plate.subsample_size, 0
+    try:
+        numpyro.plate.postprocess_message(plate, msg)
+    finally:
+        plate.subsample_size = number
 
 
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:

@@ -90,3 +90,5 @@ def test_discrete_latents_are_summed_out_by_the_host(d):
         loss = float(elbo.loss(jax.random.key(0), {}, config_enumerate(model), guide, batch))
     density = stats.norm.pdf(batch["x"][:2], places, 0.8)
     np.testing.assert_allclose(-loss, np.log(density @ [0.5, 0.2, 0.3]).sum(), rtol=1e-6)
+    with d.mm.plate(batch, 9) as rows:  # NumPyro makes plates otherwise from here on
+        assert len(rows) == 3
