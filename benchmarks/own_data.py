@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.imputers import IMPUTERS
-from benchmarks.pages import Cell, Row, cells, over_seeds, parser, resumed, stamp, table
+from benchmarks.pages import Cell, Row, cells, imputation_table, parser, resumed, stamp
 from mmppl import Batch, models
 from mmppl.data import Dataset, hide, load
 from mmppl.diagnostics.calibration import places
@@ -127,21 +127,10 @@ def _page(rows: dict[Cell, Row]) -> str:
                 found.setdefault((name, host), []).append(row)
         if not found:
             continue
-        body = [
-            [
-                name,
-                "–" if host == "none" else host,
-                len(own),
-                over_seeds([r["error"] for r in own], 3),
-                over_seeds([100 * r["coverage"] for r in own], 1) if "coverage" in own[0] else "–",
-                *(f"{np.mean([r['by view'][view] for r in own]):.2f}" for view in own[0]["by view"]),
-                f"{np.mean([r['seconds'] for r in own]):.0f}",
-            ]
-            for (name, host), own in sorted(found.items(), key=lambda item: np.mean([r["error"] for r in item[1]]))
-        ]
         views = list(next(iter(found.values()))[0]["by view"])
         lines += ["", f"## 30% of {hidden} hidden", ""]
-        lines += table(["method", "host", "seeds", "error", "80% sets hold, %", *views, "seconds"], body)
+        shown = {v: lambda own, v=v: f"{np.mean([r['by view'][v] for r in own]):.2f}" for v in views}
+        lines += imputation_table(found, shown)
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import argparse
 import datetime
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,3 +76,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     """Lines of a Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
     return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+
+
+def imputation_table(
+    found: Mapping[tuple[str, str], list[Row]], columns: Mapping[str, Callable[[list[Row]], str]]
+) -> list[str]:
+    """A table of methods that fill gaps, the least error first, with further columns of their rows."""
+    body = [
+        [
+            name,
+            "–" if host == "none" else host,
+            len(own),
+            over_seeds([row["error"] for row in own], 3),
+            over_seeds([100 * row["coverage"] for row in own], 1) if "coverage" in own[0] else "–",
+            *(cell(own) for cell in columns.values()),
+            f"{np.mean([row['seconds'] for row in own]):.0f}",
+        ]
+        for (name, host), own in sorted(found.items(), key=lambda item: np.mean([row["error"] for row in item[1]]))
+    ]
+    return table(["method", "host", "seeds", "error", "80% sets hold, %", *columns, "seconds"], body)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from benchmarks.pages import Cell, Row, cells, over_seeds, parser, resumed, stamp, table
+from benchmarks.pages import Cell, Row, cells, imputation_table, over_seeds, parser, resumed, stamp
 from mmppl import Batch, models
 from mmppl.data import Dataset, from_pandas, hide
 from mmppl.diagnostics.calibration import places
@@ -127,19 +127,7 @@ def _page(rows: dict[Cell, Row]) -> str:
     found: dict[tuple[str, str], list[Row]] = {}
     for (system, host, _), row in rows.items():
         found.setdefault((system, host), []).append(row)
-    body = [
-        [
-            name,
-            "–" if host == "none" else host,
-            len(own),
-            over_seeds([r["error"] for r in own], 3),
-            over_seeds([100 * r["coverage"] for r in own], 1) if "coverage" in own[0] else "–",
-            *(over_seeds([r[n] for r in own], 2) for n in CLASSES),
-            f"{np.mean([r['seconds'] for r in own]):.0f}",
-        ]
-        for (name, host), own in sorted(found.items(), key=lambda item: np.mean([r["error"] for r in item[1]]))
-    ]
-    lines += table(["method", "host", "seeds", "error", "80% sets hold, %", *CLASSES, "seconds"], body)
+    lines += imputation_table(found, {n: lambda own, n=n: over_seeds([r[n] for r in own], 2) for n in CLASSES})
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ test one of whose parameters is ``"pyro"`` or ``"torch"``. Only the files so nam
 
 import gc
 import importlib
+import json
 import os
 import sys
 from functools import cache, partial
@@ -306,3 +307,25 @@ def small(ppl, declared):
         return declared[key]
 
     return make
+
+
+@pytest.fixture
+def same_on_devices():
+    """Holds what ``tests/inference/fit_on_devices.py`` says of one system to what one device gives."""
+
+    def check(lines):
+        found = [json.loads(line) for line in lines]
+        assert [(one["devices"], one["what"]) for one in found] == [
+            (2, "fit"),
+            (4, "fit"),
+            (2, "in parts too"),
+            (1, "resumed from 2"),
+            (2, "resumed from 1"),
+            (2, "source"),
+        ]
+        for one in found:
+            assert max(one["record"], one["weights"]) < 1e-5, one
+            assert one["files"], one
+            assert one["digest"], one
+
+    return check
