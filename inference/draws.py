@@ -13,7 +13,7 @@ from mmppl.errors import DataError, ModalityError
 
 __all__ = ["Draws"]
 
-PLACE = 1.5  # inches of a value
+PLACE, LABELS = 1.5, 0.8  # inches of a value, and of names of coordinates below it
 
 
 class Draws(display.Tabled, dict[str, np.ndarray]):
@@ -54,8 +54,8 @@ class Draws(display.Tabled, dict[str, np.ndarray]):
         """Draws the first rows side by side, a modality below the other: all K draws of a value in one place.
 
         Images stand three by three, nine at most. Texts and classes have the share of the draws that each has. Numbers
-        have the median (a dot) and the intervals of 50 and 90% of the draws, coordinate by coordinate; what was given
-        is a dot alone.
+        have the median (a dot) and the intervals of 50 and 90% of the draws, coordinate by coordinate, under their
+        names; what was given is a dot alone.
 
         Arguments:
             rows: Most rows. Draws from the prior are one row.
@@ -69,8 +69,9 @@ class Draws(display.Tabled, dict[str, np.ndarray]):
         """
         values = {name: value if self.given else value[:, None] for name, value in self._checked().items()}
         number = min(rows, *(value.shape[1] for value in values.values()))
-        figure = display.figure(PLACE * number + 0.8, PLACE * len(values) + 0.3)
-        places = figure.subplots(len(values), number, squeeze=False)
+        heights = [PLACE + LABELS * bool(self.modalities[name].coordinates) for name in values]
+        figure = display.figure(PLACE * number + 0.8, sum(heights) + 0.3)
+        places = figure.subplots(len(values), number, squeeze=False, height_ratios=heights)
         for line, (name, value) in zip(places, values.items(), strict=True):
             for row, place in enumerate(line):
                 draw_values(place, self.modalities[name], value[:, row])

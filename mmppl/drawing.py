@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from mmppl.coordinates import coordinate_labels
 from mmppl.modality import Modality
 
 __all__ = ["draw_values", "words"]
 
 PICTURES = 9  # draws of an image in one place, three by three
+LONGEST = 18  # characters of a coordinate's name
 MOST = 12  # coordinates of a vector, and classes or texts
 COLOUR, LIGHT = "#1f4e79", "#9db8d2"
 
@@ -27,6 +29,9 @@ def draw_values(place: Any, modality: Modality, draws: np.ndarray) -> None:
         _shares(place, modality, draws)
     else:
         _intervals(place, draws.reshape(len(draws), -1)[:, :MOST])
+        if modality.coordinates or modality.units:
+            labels = [text.strip()[:LONGEST] for text in coordinate_labels("", modality, MOST)]
+            place.set_xticks(range(len(labels)), labels, rotation=90 if modality.shape else 0)
 
 
 def words(tokens: np.ndarray, modality: Modality) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmppl import display
+from mmppl.coordinates import checked_coordinates, checked_units
 from mmppl.errors import ModalityError
 from mmppl.likelihoods import LIKELIHOODS, Likelihood
 
@@ -67,12 +68,15 @@ class Modality:
         names: Names of the classes, in their order, where they have any; they say how many there are.
         rank: Number of the factors F, of a likelihood that has them; None for 8.
         partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
+        coordinates: Names of the coordinates of a vector, or of counts, ``(D,)``, such as those of the columns of a
+            table or genes: they stand where values are shown, in ArviZ too, and are held against later data.
+        units: The unit of all values, or of each coordinate, of numbers: a text that is shown, and ``""`` for none.
 
     Raises:
         ModalityError: If the kind or likelihood is unknown or does not go with the other, the shape is not one of whole
             numbers >= 1 with as many axes as the kind has, tokens come without a vocabulary or other kinds with one,
             categories without their number or with other names than that, a scale or weight is out of range or no
-            number, or padding is no token id.
+            number, padding is no token id, or coordinates or units are not as many texts, or names of two are equal.
 
     Example:
         >>> Modality((1, 16, 16), kind="image").shape
@@ -81,6 +85,8 @@ class Modality:
         'counts'
         >>> Modality((), kind="category", names=("cat", "dog")).categories
         2
+        >>> Modality((2,), coordinates=("length", "depth"), units="mm")
+        Modality((2,), likelihood='normal', scale='learned', coordinates=('length', 'depth'), units='mm')
     """
 
     shape: tuple[int, ...]
@@ -94,6 +100,8 @@ class Modality:
     names: tuple[str, ...] | None = None
     rank: int | None = None
     partial: bool = False
+    coordinates: tuple[str, ...] | None = None
+    units: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in KINDS:
@@ -114,6 +122,8 @@ class Modality:
         _check_likelihood(self)
         _check_factors(self)
         _check_elements(self)
+        object.__setattr__(self, "coordinates", checked_coordinates(self.coordinates, self.shape, self.kind))
+        object.__setattr__(self, "units", checked_units(self.units, self.shape, self.kind))
         # As Python's own numbers, which a run folder can hold.
         plain = {"vocabulary": int, "padding": int, "scale": float, "weight": float, "categories": int, "rank": int}
         for name, kind in plain.items():
@@ -169,7 +179,7 @@ class Modality:
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields as JSON can hold them; ``Modality(**m.as_dict()) == m``."""
-        return asdict(self) | {"shape": list(self.shape), "names": None if self.names is None else list(self.names)}
+        return {name: list(x) if isinstance(x, tuple) else x for name, x in asdict(self).items()}
 
     @property
     def learns_scale(self) -> bool:
@@ -182,7 +192,7 @@ class Modality:
         return self.scale == "heteroscedastic" and self.scoring.scaled
 
     @property
-    def units(self) -> tuple[int, ...]:
+    def scale_shape(self) -> tuple[int, ...]:
         """Shape of what is measured once for each coordinate of a vector and each channel of an image."""
         return (self.shape[0], 1, 1) if self.kind == "image" else self.shape
 

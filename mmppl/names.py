@@ -16,8 +16,8 @@ RULE = (
 # What stands beside modalities: the plate of the data, dimensions in ArviZ, and what numpy's savez calls its own.
 DIMENSIONS = ("chain", "draw", "datum", "observation", "modality")
 TAKEN = ("batch", *DIMENSIONS, "file", "allow_pickle")
-ENDINGS = ("__present", "__kind", ".npy")
-_DIMENSION = re.compile(r"(.*)_(dim_\d+|observation)")
+ENDINGS = ("__present", "__kind", "__coordinates", "__units", ".npy")
+_DIMENSION = re.compile(r"(.*)_(dim_\d+(_units)?|observation)")
 _OF_A_LATENT = re.compile(r"(.*)_(dim_\d+|latent)")
 
 
@@ -27,9 +27,9 @@ def check_names(names: Iterable[Any]) -> None:
     A name goes into sites and parameters of a program, files of arrays and of ArviZ, options of the command line and
     names of subsets ("a+b"). So names are texts of printable characters other than ``/``, ``\``, ``,``, ``+`` and
     ``$``, without spaces at the ends, without a leading underscore, with words between dots; they do not end in
-    ``__present``, ``__kind`` or ``.npy``; they are none of ``batch``, ``chain``, ``draw``, ``datum``, ``observation``,
-    ``modality``, ``file`` and ``allow_pickle``; and none is the name of another one's dimension in ArviZ, such as
-    ``a_dim_0`` and ``a_observation`` beside ``a``.
+    ``__present``, ``__kind``, ``__coordinates``, ``__units`` or ``.npy``; they are none of ``batch``, ``chain``,
+    ``draw``, ``datum``, ``observation``, ``modality``, ``file`` and ``allow_pickle``; and none is the name of another
+    one's dimension in ArviZ, such as ``a_dim_0`` and ``a_observation`` beside ``a``.
 
     Arguments:
         names: Names of all modalities.

@@ -21,6 +21,7 @@ LAYERS = (
         "by_value",
         "checks",
         "compilation",
+        "coordinates",
         "likelihoods",
         "names",
         "modality",

@@ -12,6 +12,7 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.inference.posterior.infer import draw_posterior
 from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.training.fitted import Fitted
+from mmppl.modality import Modality
 from mmppl.names import names_in_arviz
 
 __all__ = ["convert", "to_arviz"]
@@ -61,6 +62,9 @@ def to_arviz(
     observed_data         each modality: datum, ...; NaN where it is missing, if it has floats
     constant_data         ``present``: modality, datum
     ====================  =============================================================================================
+
+    Where a modality's coordinates have names, ``<modality>_dim_0`` has them; its unit is the attribute ``units``, or
+    those of each are the coordinate ``<modality>_dim_0_units``.
 
     Arguments:
         fitted: A fitted program.
@@ -117,9 +121,9 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
     latent = {name: (f"{name}_latent",) for name, z in draws.items() if z.ndim == (3 if name in outside else 4)}
     groups = {
         "posterior": _dataset(draws, _attributes(posterior), latent, outside=outside),
-        "posterior_predictive": _dataset(predicted),
+        "posterior_predictive": _dataset(predicted, modalities=modalities),
         "log_likelihood": _pointwise(log_lik, data, shape),
-        "observed_data": _dataset({n: _seen(data, n) for n in data.modalities}, lead=("datum",)),
+        "observed_data": _dataset({n: _seen(data, n) for n in data.modalities}, lead=("datum",), modalities=modalities),
         "constant_data": _present(data),
     }
     if num_prior:
@@ -127,7 +131,8 @@ def convert(posterior: Posterior, *, num_predictive: int, num_prior: int) -> Any
             fitted.model, fitted.guide, data.only(), num_prior, seed + 2, False, np.ones(number, bool)
         )
         groups["prior"] = _dataset({names.get(n, n): z[None] for n, z in prior.items()}, None, latent, outside=outside)
-        groups["prior_predictive"] = _dataset({n: modalities[n].typed(x)[None] for n, x in predictive.items()})
+        drawn = {n: modalities[n].typed(x)[None] for n, x in predictive.items()}
+        groups["prior_predictive"] = _dataset(drawn, modalities=modalities)
     if posterior.stats:
         groups["sample_stats"] = _dataset(posterior.stats)
     if posterior.pareto_k is not None:
@@ -162,10 +167,11 @@ def _dataset(
     names: Mapping[str, tuple[str, ...]] | None = None,
     lead: tuple[str, ...] = ("chain", "draw", "datum"),
     outside: Sequence[str] = (),
+    modalities: Mapping[str, Modality] | None = None,
 ) -> Any:
     """An xarray data set whose rows are the dimension ``datum``; event dimensions are named, or numbered.
 
-    Variables of ``outside`` have no rows.
+    Variables of ``outside`` have no rows. Those of ``modalities`` have the names of their coordinates, and their units.
     """
     import xarray as xr
 
@@ -177,6 +183,13 @@ def _dataset(
         dims = (*first[: value.ndim], *own)
         variables[name] = (dims, value)
         coords |= {dim: np.arange(size) for dim, size in zip(dims, value.shape, strict=True)}
+        modality = (modalities or {}).get(name)
+        if modality is not None and modality.coordinates is not None:
+            coords[own[0]] = list(modality.coordinates)
+        if modality is not None and isinstance(modality.units, tuple):
+            coords[f"{own[0]}_units"] = (own[0], list(modality.units))
+        elif modality is not None and modality.units is not None:
+            variables[name] = (dims, value, {"units": modality.units})
     return xr.Dataset(variables, coords, attrs={"created_by": "mmppl", **(attrs or {})})
 
 

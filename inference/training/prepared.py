@@ -1,5 +1,6 @@
 """Data as a fit takes them: checked, with rows held out, in memory or read as they are needed."""
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -58,7 +59,7 @@ def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[P
     """
     for given in (data, validation):
         if isinstance(given, Dataset):
-            _check_classes(program, given)
+            _check_names(program, given)
     found = rows_or_batch(data.train if isinstance(data, Dataset) else data, program.modalities, program.covariates)
     if isinstance(found, Rows):
         return _of_source(program, found, validation, seed)
@@ -95,15 +96,17 @@ def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tupl
     return program, Prepared(train.declared_as(program.modalities), held, about, first.digest)
 
 
-def _check_classes(program: Program, dataset: Dataset) -> None:
-    """Refuses a data set whose classes have other codes than those of the program."""
+def _check_names(program: Program, dataset: Dataset) -> None:
+    """Refuses a data set whose classes have other codes, or coordinates another order, than those of the program."""
     for name, modality in dataset.modalities.items():
         own = program.modalities.get(name)
-        if own is not None and None not in (own.names, modality.names) and own.names != modality.names:
-            raise ModalityError(
-                f"Modality '{name}': expected classes {own.names}, as the program has; the data set '{dataset.name}' "
-                f"has {modality.names}. Read it with modalities=program.modalities."
-            )
+        for field, what in (("names", "classes"), ("coordinates", "coordinates")):
+            told, given = getattr(own, field, None), getattr(modality, field)
+            if None not in (told, given) and told != given:
+                raise ModalityError(
+                    f"Modality '{name}': expected {what} {reprlib.repr(told)}, as the program has; the data set "
+                    f"'{dataset.name}' has {reprlib.repr(given)}. Read it with modalities=program.modalities."
+                )
 
 
 def _check_objectives(program: Program, names: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ SAME = (
 BEST = "best."
 # What run.json says more now than it once did; a run that lacks it is gone on with.
 ADDED = ("part",)
+SAID_LATER = ("coordinates", "units")
 LOSS = "validation.loss"
 
 
@@ -60,6 +61,8 @@ def check_same(found: RunInfo, wanted: RunInfo) -> None:
     """
     for key in SAME:
         held, value = getattr(found, key), getattr(wanted, key)
+        if key == "modalities":
+            value = _as_said(value, held)
         if held != value:
             raise RunError(f"The run has {key}={held!r}, not {value!r}; resume it with the same settings.")
     for key, value in wanted.more.items():
@@ -71,6 +74,14 @@ def check_same(found: RunInfo, wanted: RunInfo) -> None:
         raise RunError(
             "The run has other validation data, or another share of the rows. Resume it with the same validation=."
         )
+
+
+def _as_said(modalities: Mapping[str, Mapping], held: Mapping[str, Mapping]) -> dict[str, dict]:
+    """Modalities less what a run of an earlier version does not say of them."""
+    return {
+        name: {field: x for field, x in own.items() if field not in SAID_LATER or field in held.get(name, own)}
+        for name, own in modalities.items()
+    }
 
 
 def check_data(found: RunInfo, digest: Mapping[str, Any]) -> None:

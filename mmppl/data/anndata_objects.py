@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.coordinates import names_of_columns, with_columns
 from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.kinds import numpy_of
@@ -31,7 +32,7 @@ def from_anndata(
     name: str = "anndata",
     seed: int = 0,
 ) -> Dataset:
-    """A data set of an AnnData object.
+    """A data set of an AnnData object; coordinates have the names of its variables.
 
     Arguments:
         adata: An ``anndata.AnnData``; sparse matrices are made dense.
@@ -48,6 +49,7 @@ def from_anndata(
     Raises:
         DataError: If it is no AnnData, a place is empty or unknown, observations are called alike, or values do
             not fit.
+        ModalityError: If variables stand in another order than the coordinates of a program's modalities.
         OptionError: If views are no places by name.
         PackageError: If anndata is not installed.
     """
@@ -63,6 +65,7 @@ def from_anndata(
         if classes is not None and view not in (kinds or {}):
             declared[view] = classes
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
+    found = {view: with_columns(view, m, names_of_columns(columns[view])) for view, m in found.items()}
     batch = batch.with_label(labels(adata.obs, label))
     batch, known = with_covariates(batch, *columns_of(adata.obs, covariates))
     source = Source("anndata", adata.obs_names, columns, dtypes, places)

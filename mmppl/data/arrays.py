@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.coordinates import checked_coordinates, checked_units, with_columns
 from mmppl.covariates import Covariate, infer_covariates
 from mmppl.data.kinds import check_kinds, fit_to, infer_modality, numpy_of
 from mmppl.errors import DataError, ModalityError, OptionError
@@ -14,11 +15,14 @@ from mmppl.modality import Modality
 from mmppl.names import check_names
 from mmppl.presence import of_rows, say_missing
 
-__all__ = ["LABEL", "PRESENT", "Said", "batch_of", "observed", "said_of", "taken", "with_covariates"]
+__all__ = ["BESIDE", "LABEL", "PRESENT", "Said", "batch_of", "observed", "said_of", "taken", "with_covariates"]
 
 Said = Sequence[str] | Mapping[str, str | Covariate | None]
 
 PRESENT, KIND, LABEL = "__present", "__kind", "label"
+COORDINATES, UNITS = "__coordinates", "__units"
+# What says something of a modality as a whole, and is of no row.
+BESIDE = (KIND, COORDINATES, UNITS)
 READERS = {"DataFrame": "from_pandas", "AnnData": "from_anndata", "MuData": "from_mudata"}
 
 
@@ -33,7 +37,8 @@ def batch_of(
     """A batch of arrays by name, and what its modalities are, by :mod:`mmppl.data.kinds` where it is not said.
 
     Beside arrays ``(N, ...)`` there may be ``<name>__present``, a boolean vector or array of that shape,
-    ``<name>__kind``, a text, and ``label``, a vector, unless that is a modality.
+    ``<name>__kind``, a text, ``<name>__coordinates``, the names of a vector's coordinates, ``<name>__units``, a text or
+    one for each of them, and ``label``, a vector, unless that is a modality.
 
     Arguments:
         arrays: The arrays, numpy's, of any host, or sparse matrices.
@@ -57,8 +62,8 @@ def batch_of(
         check_names(arrays)
     label = None if LABEL in known else arrays.pop(LABEL, None)
     masks = {k.removesuffix(PRESENT): numpy_of(arrays.pop(k), k) for k in list(arrays) if k.endswith(PRESENT)}
-    beside = [k for k in arrays if k.endswith(KIND) and k.removesuffix(KIND) in arrays]
-    said = {k.removesuffix(KIND): str(numpy_of(arrays.pop(k), k)) for k in beside}
+    said = {name: str(found) for name, found in _beside(arrays, KIND).items()}
+    columns, units = _beside(arrays, COORDINATES), _beside(arrays, UNITS)
     orphans = sorted(set(masks) - set(arrays))
     if orphans:
         raise DataError(f"{where}: '{orphans[0]}{PRESENT}' has no array '{orphans[0]}' beside it.")
@@ -84,6 +89,7 @@ def batch_of(
             out[name] = known[name]
         else:
             values[name], there, out[name] = infer_modality(name, array, said.get(name), mask)
+        out[name] = _with_names(name, out[name], columns.get(name), units.get(name))
         fits = mask is None or mask.dtype == bool and mask.shape in (array.shape[:1], array.shape)
         present[name] = there if fits else mask
         if there.ndim > 1 and array.dtype.kind == "f":
@@ -91,6 +97,24 @@ def batch_of(
             if number:
                 say_missing(name, array.shape, number)
     return Batch(values, present, label).validate(out, allow_empty_rows=True), out
+
+
+def _beside(arrays: dict[str, Any], ending: str) -> dict[str, np.ndarray]:
+    """Arrays beside modalities that say something of them, by name, taken out of all."""
+    found = [k for k in arrays if k.endswith(ending) and k.removesuffix(ending) in arrays]
+    return {k.removesuffix(ending): numpy_of(arrays.pop(k), k) for k in found}
+
+
+def _with_names(name: str, modality: Modality, columns: np.ndarray | None, units: np.ndarray | None) -> Modality:
+    """The modality with names and units of its coordinates, where they are said."""
+    if columns is None and units is None:
+        return modality
+    try:
+        own = None if columns is None else checked_coordinates(columns.tolist(), modality.shape, modality.kind)
+        unit = None if units is None else checked_units(units.tolist(), modality.shape, modality.kind)
+    except ModalityError as error:
+        raise ModalityError(f"Modality '{name}': {error}") from None
+    return with_columns(name, modality, own, unit)
 
 
 def said_of(covariates: Said | None) -> dict[str, str | Covariate | None]:

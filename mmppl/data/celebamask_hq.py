@@ -97,7 +97,7 @@ def celebamask_hq(
     modalities = {
         "image": Modality((3, side, side), kind="image"),
         "mask": Modality((1, side, side), kind="image", likelihood="bernoulli"),
-        "attributes": Modality((len(ATTRIBUTES),), likelihood="bernoulli"),
+        "attributes": Modality((len(ATTRIBUTES),), likelihood="bernoulli", coordinates=ATTRIBUTES),
     }
     train, test = parts
     return Dataset("celebamask_hq", modalities, train, test, published=laplace(modalities))

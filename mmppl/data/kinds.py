@@ -28,6 +28,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
+from mmppl.coordinates import coordinates_text
 from mmppl.errors import DataError, MMPPLError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
 from mmppl.presence import check_no_mask, of_rows
@@ -140,13 +141,16 @@ def kinds_table(modalities: Mapping[str, Modality], batch: Batch) -> str:
 
 
 def kinds_rows(modalities: Mapping[str, Modality], batch: Batch) -> list[tuple[str, ...]]:
-    """The same table as rows, its header first."""
-    table: list[tuple[str, ...]] = [("modality", "kind", "shape", "likelihood", "scale", "present")]
+    """The same table as rows, its header first; names of coordinates and units where there are any."""
+    named = any(m.coordinates or m.units for m in modalities.values())
+    header = ("modality", "kind", "shape", "likelihood", "scale", "present")
+    table: list[tuple[str, ...]] = [(*header, *(["coordinates"] if named else []))]
     for name, m in modalities.items():
         shape = f"{m.categories} classes" if m.kind == "category" else " x ".join(map(str, m.shape)) or "1"
         scored = "categorical" if m.ids else str(m.likelihood)
         share = f"{100 * float(np.mean(np.asarray(batch.there(name)))):.0f}%"
-        table.append((name, m.kind, shape, scored, str(m.scale) if m.scoring.scaled else "", share))
+        row = (name, m.kind, shape, scored, str(m.scale) if m.scoring.scaled else "", share)
+        table.append((*row, *([coordinates_text(name, m)] if named else [])))
     return table
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.coordinates import names_of_columns, with_columns
 from mmppl.data.anndata_objects import KEY, columns_of, labels, places_of, slot, unique_names
 from mmppl.data.arrays import PRESENT, Said, batch_of, with_covariates
 from mmppl.data.dataset import Dataset
@@ -30,6 +31,8 @@ def from_mudata(
 ) -> Dataset:
     """A data set of a MuData object: rows are the union of observations, and a part is missing where it has none.
 
+    Coordinates have the names of the variables.
+
     Arguments:
         mdata: A ``mudata.MuData``; sparse matrices are made dense.
         views: Places by name of modality: ``"<part>/X"``, ``"<part>/layers/<name>"``, ``"<part>/obsm/<name>"``,
@@ -46,6 +49,7 @@ def from_mudata(
     Raises:
         DataError: If it is no MuData, a place is empty or unknown, observations are called alike, or no two parts share
             an observation.
+        ModalityError: If variables stand in another order than the coordinates of a program's modalities.
         OptionError: If views are no places by name.
         PackageError: If mudata is not installed.
     """
@@ -75,6 +79,7 @@ def from_mudata(
             f"they called differently, as {[str(mdata.mod[p].obs_names[0]) for p in seen if p in mdata.mod][:3]}?"
         )
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
+    found = {view: with_columns(view, m, names_of_columns(columns[view])) for view, m in found.items()}
     batch = batch.with_label(labels(mdata.obs, label))
     batch, known = with_covariates(batch, *columns_of(mdata.obs, covariates))
     source = Source("mudata", mdata.obs_names, columns, dtypes, places)

@@ -13,7 +13,7 @@ import numpy as np
 from mmppl.batch import Batch, Modality
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.data.archives import MOST_UNPACKED, check_archive
-from mmppl.data.arrays import LABEL, PRESENT, Said, batch_of, said_of, with_covariates
+from mmppl.data.arrays import COORDINATES, KIND, LABEL, PRESENT, UNITS, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.kinds import numpy_of
 from mmppl.data.source import named
@@ -36,9 +36,10 @@ def read_npz(
 
     What an array is follows from its type and shape, by the rules of :mod:`mmppl.data.kinds`: integers ``(N,)`` and
     texts are categories, integers ``(N, L)`` counts, uint8 ``(N, C, H, W)`` or ``(N, H, W)`` images, read as x / 255.
-    ``<name>__kind``, a text, says otherwise. ``<name>__present`` is boolean, of rows ``(N,)`` or of the array's shape
-    (all present where it is left out), ``label`` a vector ``(N,)``. Values that are not present are read as zero,
-    whatever stands there. A float that is NaN is a missing element.
+    ``<name>__kind``, a text, says otherwise. ``<name>__coordinates`` are names of the coordinates of a vector or of
+    counts, ``<name>__units`` a text, or one for each of them. ``<name>__present`` is boolean, of rows ``(N,)`` or of
+    the array's shape (all present where it is left out), ``label`` a vector ``(N,)``. Values that are not present are
+    read as zero, whatever stands there. A float that is NaN is a missing element.
 
     Arguments:
         path: The file.
@@ -125,7 +126,8 @@ def write_npz(
         path: The file to write.
         data: A batch of any host's arrays, or arrays by name (with ``<name>__present`` and ``label`` if wanted).
         force: Whether to replace a file that exists; one that is no ``.npz`` is not replaced.
-        modalities: What the modalities are: then ``<name>__kind`` is written too, and categories under their names.
+        modalities: What the modalities are: then ``<name>__kind`` is written too, names and units of coordinates, and
+            categories under their names.
 
     Returns:
         The path written.
@@ -147,7 +149,10 @@ def write_npz(
         raise DataError(f"Expected data to be a Batch with rows, or arrays by name; got {reprlib.repr(data)}.")
     arrays: dict[str, Any] = {key: numpy_of(value, f"'{key}'") for key, value in _columns(data).items()}
     arrays = named(arrays, modalities or {})
-    arrays |= {f"{name}__kind": np.array(m.kind) for name, m in (modalities or {}).items() if name in arrays}
+    for name, m in (modalities or {}).items():
+        if name in arrays:
+            beside = {KIND: m.kind, COORDINATES: m.coordinates, UNITS: m.units}
+            arrays |= {f"{name}{ending}": np.array(said) for ending, said in beside.items() if said is not None}
     for key, value in arrays.items():
         if value.dtype.hasobject:
             raise DataError(f"Expected plain arrays; got objects in '{key}', which a .npz would have to pickle.")

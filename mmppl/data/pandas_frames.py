@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
+from mmppl.coordinates import names_of_columns, with_columns
 from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
@@ -27,14 +28,15 @@ def from_pandas(
     covariates: Said | None = None,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
+    units: Mapping[Any, str] | None = None,
     name: str = "frame",
     seed: int = 0,
 ) -> Dataset:
     """A data set of the columns of a data frame.
 
-    A view of one column is one number or one category of each row, a view of several a vector or counts; see
-    :mod:`mmppl.data.kinds`. A missing cell is a missing element of its view; a row that lacks all cells of a view is
-    missing.
+    A view of one column is one number or one category of each row, a view of several a vector or counts, whose
+    coordinates have the names of the columns; see :mod:`mmppl.data.kinds`. A missing cell is a missing element of its
+    view; a row that lacks all cells of a view is missing.
 
     Arguments:
         frame: A ``pandas.DataFrame``.
@@ -46,6 +48,7 @@ def from_pandas(
         kinds: Kinds by modality, which go before the rules.
         modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
             then test rows, and views may be left out.
+        units: Units of columns of numbers, by column, as they are to be shown.
         name: Name of the data set.
         seed: Seed of the split into training and test rows.
 
@@ -55,7 +58,8 @@ def from_pandas(
     Raises:
         DataError: If a column is unknown or stands twice, is neither of numbers nor of texts, or of texts among
             numbers; if a category is unknown.
-        OptionError: If a kind is unknown, or views are not by name.
+        ModalityError: If columns stand in another order than the coordinates of a program's modalities.
+        OptionError: If a kind is unknown, views are not by name, or units are of no column that is read.
 
     Example:
         >>> import pandas
@@ -63,6 +67,8 @@ def from_pandas(
         >>> data = from_pandas(frame, {"sex": "sex", "size": ["x", "y"]})
         >>> {n: (m.kind, m.shape) for n, m in data.modalities.items()}, data.rows.present["sex"].tolist()
         ({'sex': ('category', ()), 'size': ('vector', (2,))}, [True, True, False])
+        >>> data.modalities["size"].coordinates
+        ('x', 'y')
     """
     pandas = need("pandas", "tables")
     if not isinstance(frame, pandas.DataFrame):
@@ -95,6 +101,7 @@ def from_pandas(
         else:
             arrays[view] = _columns(view, frame, wanted)
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, declared=declared, where=f"'{name}'")
+    found = _with_names(found, columns, units)
     if label is not None:
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
@@ -159,6 +166,20 @@ def to_pandas(
                 raise DataError(f"Expected latents that no column is called as; got '{key}'. Rename the column.")
             out[key] = pandas.Series(z[:, i], index=source.index)
     return pandas.DataFrame(out, index=source.index)
+
+
+def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], units: Any) -> dict[str, Modality]:
+    """The modalities with names of columns as those of coordinates, and their units."""
+    units = {} if units is None else units
+    read = {c for wanted in columns.values() for c in wanted}
+    if not isinstance(units, Mapping) or not set(units) <= read:
+        raise OptionError(f"Expected units by column, of columns that are read; got {units!r:.100}.")
+    out = {}
+    for view, modality in found.items():
+        own = tuple(units.get(c, "") for c in columns[view])
+        unit = None if not any(own) else own if modality.shape else own[0]
+        out[view] = with_columns(view, modality, names_of_columns(columns[view], view), unit)
+    return out
 
 
 def _parts(found: Imputation) -> tuple:

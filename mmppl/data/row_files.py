@@ -11,7 +11,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.covariates import Covariate, infer_covariates
-from mmppl.data.arrays import KIND, LABEL, PRESENT, Said, batch_of, said_of
+from mmppl.data.arrays import BESIDE, COORDINATES, LABEL, PRESENT, UNITS, Said, batch_of, said_of
 from mmppl.data.optional import need
 from mmppl.errors import DataError
 from mmppl.modality import Modality
@@ -33,6 +33,7 @@ class RowFiles:
         where: Where they are, for messages.
         kinds: Kinds of modalities, by name.
         covariates: Which arrays are covariates.
+        beside: Names and units of coordinates, ``<name>__coordinates`` and ``<name>__units``, as texts.
 
     Raises:
         DataError: If there is none, their lengths differ, or a covariate is none of them.
@@ -44,7 +45,9 @@ class RowFiles:
         where: str,
         kinds: Mapping[str, str] | None = None,
         covariates: Said | None = None,
+        beside: Mapping[str, np.ndarray] | None = None,
     ):
+        self.beside = dict(beside or {})
         self.arrays, self.where, self.kinds = dict(arrays), where, dict(kinds or {})
         self.said = said_of(covariates)
         unknown = [name for name in self.said if name not in self.arrays]
@@ -80,7 +83,7 @@ class RowFiles:
         """Modalities, by the first 1,000 rows and the rules of :mod:`mmppl.data.kinds`."""
         seen = self[: min(SEEN, self.number)]
         arrays = {name: x for name, x in seen.items() if name not in self.said}
-        return batch_of(arrays, kinds=self.kinds, where=self.where)[1]
+        return batch_of({**arrays, **self.beside}, kinds=self.kinds, where=self.where)[1]
 
     @cached_property
     def covariates(self) -> dict[str, Covariate]:
@@ -95,7 +98,8 @@ def open_rows(
 ) -> RowFiles:
     """Opens arrays ``(N, *event)`` in files, one for each modality, as a source of rows, of which nothing is read yet.
 
-    Beside an array may be its ``<name>__present``, and ``label``, as in a ``.npz`` file.
+    Beside an array may be its ``<name>__present``, ``<name>__coordinates`` and ``<name>__units``, and ``label``, as in
+    a ``.npz`` file.
 
     Arguments:
         path: A folder of ``<name>.npy`` files, which are memory-mapped; a ``.zarr`` folder of arrays; or a ``.h5`` or
@@ -135,7 +139,9 @@ def open_rows(
         if isinstance(error, DataError):
             raise
         raise DataError(f"'{path}' cannot be read as arrays: {error}.") from error
-    return RowFiles({name: x for name, x in found.items() if not name.endswith(KIND)}, str(path), kinds, covariates)
+    beside = {name: _texts(x) for name, x in found.items() if name.endswith((COORDINATES, UNITS))}
+    arrays = {name: x for name, x in found.items() if not name.endswith(BESIDE)}
+    return RowFiles(arrays, str(path), kinds, covariates, beside)
 
 
 def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
@@ -177,6 +183,13 @@ def write_rows(folder: str | os.PathLike, batches: Iterable[Batch]) -> RowFiles:
             for name, array in parts.items():
                 written[name].add(np.asarray(array))
     return open_rows(folder, covariates=beside)
+
+
+def _texts(array: Any) -> np.ndarray:
+    """Texts of an array in a file, which HDF5 holds as bytes."""
+    found = np.asarray(array[...])
+    flat = [x.decode() if isinstance(x, bytes) else str(x) for x in found.ravel().tolist()]
+    return np.array(flat, str).reshape(found.shape)
 
 
 class _Mapped:

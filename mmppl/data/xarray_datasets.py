@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.data.arrays import KIND, LABEL, PRESENT, batch_of
+from mmppl.coordinates import names_of_columns, with_columns
+from mmppl.data.arrays import BESIDE, LABEL, PRESENT, batch_of
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
 from mmppl.data.source import Source, as_read, imputations, latent_means
@@ -28,6 +29,9 @@ def from_xarray(
 ) -> Dataset:
     """A data set of the variables of an xarray data set, each a modality.
 
+    Coordinates of a variable's other dimension that are texts name those of the modality, and its attribute ``units``
+    says their unit.
+
     Arguments:
         dataset: An ``xarray.Dataset``.
         dim: The dimension of the rows; by default the only one that all variables have.
@@ -40,6 +44,7 @@ def from_xarray(
 
     Raises:
         DataError: If it is no such data set, a variable lacks the dimension of the rows, or values do not fit.
+        ModalityError: If coordinates stand in another order than those of a program's modalities.
 
     Example:
         >>> import xarray
@@ -56,7 +61,7 @@ def from_xarray(
     names = [n for n in dataset.data_vars if n != column]
     dim = _rows_of(dataset, names) if dim is None else dim
     for variable in names:
-        if dim not in dataset[variable].dims and not str(variable).endswith(KIND):
+        if dim not in dataset[variable].dims and not str(variable).endswith(BESIDE):
             raise DataError(
                 f"Variable '{variable}': expected the dimension '{dim}' of the rows; got {dataset[variable].dims}."
             )
@@ -67,6 +72,7 @@ def from_xarray(
         arrays[LABEL] = dataset[column].to_numpy()
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, where=f"'{name}'")
     dims = {n: dataset[n].transpose(dim, ...).dims for n in found}
+    found = {n: with_columns(n, m, _names(dataset, dims[n]), _unit(dataset[n])) for n, m in found.items()}
     types = {n: (dataset[n].dtype,) for n in found}
     source = Source("xarray", dim, dims, types, template=dataset)
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
@@ -119,8 +125,20 @@ def to_xarray(
     return out
 
 
+def _names(dataset: Any, dims: tuple) -> tuple[str, ...] | None:
+    """Texts that the only dimension beside the rows has for coordinates."""
+    if len(dims) != 2 or dims[1] not in dataset.coords:
+        return None
+    return names_of_columns(dataset.coords[dims[1]].to_numpy().tolist())
+
+
+def _unit(variable: Any) -> str | None:
+    unit = variable.attrs.get("units")
+    return unit if isinstance(unit, str) and unit else None
+
+
 def _rows_of(dataset: Any, names: list) -> str:
-    shared = [d for d in dataset.sizes if all(d in dataset[n].dims or str(n).endswith(KIND) for n in names)]
+    shared = [d for d in dataset.sizes if all(d in dataset[n].dims or str(n).endswith(BESIDE) for n in names)]
     if not names or len(shared) != 1:
         raise DataError(
             f"Expected one dimension that all variables have, that of the rows; got {shared} of {list(dataset.sizes)}. "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Modality
+from mmppl.coordinates import coordinates_text
 from mmppl.diagnostics.report.records import DIAGNOSIS, EVALUATION, readable, record_of, summary_of_run
 from mmppl.diagnostics.report.tables import (
     JUDGED,
@@ -107,10 +108,12 @@ def _data(info: RunInfo) -> str:
         scored = (
             "categorical" if m.ids else f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
         )
-        rows.append((name, m.kind, shape, scored))
+        rows.append((name, m.kind, shape, scored, coordinates_text(name, m, 12)))
     digest = info.data_digest
     told = f"{digest['rows']:,} training rows.\n\n" if digest else ""
-    return told + _table(("modality", "kind", "shape", "likelihood"), rows)
+    header = ("modality", "kind", "shape", "likelihood", "coordinates")
+    width = len(header) if any(row[-1] for row in rows) else len(header) - 1
+    return told + _table(header[:width], [row[:width] for row in rows])
 
 
 def _metrics(found: dict[str, Any] | None) -> str:

@@ -133,7 +133,7 @@ def load_data(path: str | os.PathLike) -> Dataset:
     said = [info.more.get(name) for name in ("kinds", "max_bytes", "file_covariates")]
     dataset = open_data(data, root, *said)
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}
-    if _kinds(now) != _kinds(info.modalities):
+    if _kinds(now) != _kinds(info.modalities) or _moved(now, info.modalities):
         raise RunError(f"The data '{data}' have other modalities than when '{path}' was fitted. Fit it again.")
     if TRAINED.items() <= info.more.items():
         _check_unchanged(info, dataset)
@@ -169,3 +169,9 @@ def _kinds(modalities: dict[str, dict]) -> dict[str, list]:
     """Kind, shape and ids of modalities; how they are scored is the program's."""
     fields = ("kind", "shape", "vocabulary", "categories", "names")
     return {name: [m.get(field) for field in fields] for name, m in modalities.items()}
+
+
+def _moved(now: dict[str, dict], held: dict[str, dict]) -> bool:
+    """Tells whether coordinates of a modality have other names, where both say them."""
+    pairs = ((m.get("coordinates"), held[name].get("coordinates")) for name, m in now.items())
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)

@@ -80,7 +80,7 @@ def encoder(
         body = MLP(shape, out, (hidden, hidden))
     body = Partial(body, modality.shape) if modality.partial and not modality.ids else body
     counts = modality.scoring.values == "counts"
-    body = Standardized(body, modality.units) if counts or modality.scoring.is_location else body
+    body = Standardized(body, modality.scale_shape) if counts or modality.scoring.is_location else body
     body = LogCounts(body) if counts else body
     if family is None:
         return body
@@ -126,8 +126,8 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     if modality.heteroscedastic:
         body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:
-        body = Scaled(body, modality.units)
-    return Unstandardized(body, modality.units) if modality.scoring.is_location else body
+        body = Scaled(body, modality.scale_shape)
+    return Unstandardized(body, modality.scale_shape) if modality.scoring.is_location else body
 
 
 @checked(latent_dim=at_least(1))

@@ -17,8 +17,8 @@ RNG = np.random.default_rng(0)
 
 def test_defaults_of_kinds():
     vector, image = Modality((3,)), Modality((3, 4, 4), kind="image")
-    assert (vector.likelihood, vector.scale, vector.units) == ("normal", "learned", (3,))
-    assert (image.likelihood, image.scale, image.units) == ("discretized_logistic", "learned", (3, 1, 1))
+    assert (vector.likelihood, vector.scale, vector.scale_shape) == ("normal", "learned", (3,))
+    assert (image.likelihood, image.scale, image.scale_shape) == ("discretized_logistic", "learned", (3, 1, 1))
     assert Modality((3, 4, 4), kind="image", likelihood="laplace").scale == "learned"
     with pytest.raises(
         ModalityError, match="Expected scale='learned' or a number for 'zero_inflated_negative_binomial'"

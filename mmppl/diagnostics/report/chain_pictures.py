@@ -7,7 +7,7 @@ import numpy as np
 from mmppl.data import Dataset
 from mmppl.diagnostics.energies import energies
 from mmppl.diagnostics.report.page import grid, paragraph
-from mmppl.diagnostics.report.pictures import cells
+from mmppl.diagnostics.report.pictures import rows_of
 from mmppl.inference import Fitted, trajectory
 
 __all__ = ["chain_pictures"]
@@ -39,7 +39,8 @@ def _frames(fitted, dataset, given, title, caption, step, seed) -> str:
     rows = []
     for chain in range(number):
         for name, values in frames.items():
-            rows.append((f"{name}, chain {chain + 1}", cells(dataset, name, values[:, chain], "frame"), False))
+            own = rows_of(dataset, name, values[:, chain], "frame")
+            rows += [(f"{head}, chain {chain + 1}", found, given) for head, found, given in own]
     header = ["", *(str(EVERY * k) for k in range(FRAMES + 1))]
     said = paragraph(f"{caption} A column is a number of steps.")
     return f"<h3>{escape(title)}</h3>" + said + grid(title, header, rows)

@@ -47,6 +47,7 @@ thead th { background: var(--panel); }
 .strip { width: 4rem; height: 1.5rem; image-rendering: pixelated; }
 .word { font-family: ui-monospace, Menlo, Consolas, monospace; padding: 0 .25rem; }
 .numbers { display: block; white-space: nowrap; font-size: .875rem; font-variant-numeric: tabular-nums; }
+.numbers small { color: var(--soft); font-size: inherit; }
 .told { padding: 0; margin: .75rem 0; list-style: none; max-width: 44rem; }
 .told li { margin: .4rem 0; padding: .4rem .75rem; border-left: .3rem solid var(--line); background: var(--panel); }
 .told .wrong { border-color: var(--wrong); }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl.coordinates import coordinates_text
 from mmppl.data import Dataset
 from mmppl.diagnostics.diagnosis import diagnose
 from mmppl.diagnostics.energies import energies
@@ -15,7 +16,7 @@ from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
 from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
-from mmppl.diagnostics.report.pictures import cells
+from mmppl.diagnostics.report.pictures import rows_of
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
 from mmppl.diagnostics.report.records import (
     DIAGNOSIS,
@@ -48,6 +49,7 @@ from mmppl.progress import tqdm
 __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
+NAMED = 12  # names of coordinates of a modality that are listed
 TWO_SAMPLE = "Classifier two-sample test, accuracy"
 
 
@@ -151,12 +153,14 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
         ("Commit", info.commit or "not under git"),
     ]
     rows = []
+    named = any(m.coordinates or m.units for m in dataset.modalities.values())
     for name, m in dataset.modalities.items():
         present = np.asarray(dataset.train.present[name]).mean()
         named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
         scored = "categorical" if m.ids else named
-        rows.append([name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"])
-    header = ["Modality", "Kind", "Shape", "Likelihood", "Present"]
+        row = [name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"]
+        rows.append([*row, *([coordinates_text(name, m, NAMED) or "–"] if named else [])])
+    header = ["Modality", "Kind", "Shape", "Likelihood", "Present", *(["Coordinates"] if named else [])]
     return facts(what) + table("The modalities", header, rows)
 
 
@@ -208,7 +212,7 @@ def _read(name: str, energy: bool = False) -> str:
 
 def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
     draws = generate(fitted, num=COLUMNS, seed=seed)
-    rows = [(name, cells(dataset, name, value, "sample"), False) for name, value in draws.items()]
+    rows = [row for name, value in draws.items() for row in rows_of(dataset, name, value, "sample")]
     return paragraph(
         "All modalities from one draw of the latents from the prior: a column is one sample, a draw of the likelihood."
     ) + grid("Joint samples", ["", *(str(i + 1) for i in range(COLUMNS))], rows)
@@ -216,8 +220,8 @@ def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
 
 def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
     read = (
-        "One modality of a test tuple is given (shaded) and the others are drawn; below each draw is the truth. A "
-        "column is a tuple."
+        "One modality of a test tuple is given (shaded) and the others are drawn; below each draw is the truth, of "
+        "numbers in grey. A column is a tuple."
     )
     parts = [paragraph(read)]
     for source in dataset.modalities:
@@ -226,15 +230,10 @@ def _conditional(fitted: Fitted, dataset: Dataset, seed: int) -> str:
             continue
         rows = dataset.test[has]
         draws = generate(fitted, rows.only(source), num=1, seed=seed)
-        lines = [(f"given {source}", cells(dataset, source, np.asarray(rows[source]), "given, tuple"), True)]
+        lines = rows_of(dataset, source, np.asarray(rows[source]), "given, tuple", rows=rows, given=True)
         for name in dataset.modalities:
             if name != source:
-                lines.append((name, cells(dataset, name, draws[name][0], f"drawn given {source}, tuple"), False))
-                truth = cells(dataset, name, np.asarray(rows[name]), "truth, tuple")
-                there = np.asarray(rows.whole(name))
-                lines.append(
-                    (f"{name}, truth", [c if known else "–" for c, known in zip(truth, there, strict=True)], False)
-                )
+                lines += rows_of(dataset, name, draws[name][0], f"drawn given {source}, tuple", rows=rows)
         header = ["", *(str(i + 1) for i in range(len(has)))]
         parts += [f"<h3>Given {escape(source)}</h3>", grid(f"Drawn given {source}", header, lines)]
     return "".join(parts)
