@@ -1,5 +1,6 @@
-"""Pages that follow from the code: docs/systems/*.md, docs/command_line.md; ``python docs/make_pages.py``."""
+"""Pages that follow from the code: systems/*.md, command_line.md, references.md; ``python docs/make_pages.py``."""
 
+import ast
 import inspect
 import re
 import tomllib
@@ -11,6 +12,7 @@ from mmppl import citation
 from mmppl.cli import app
 from mmppl.cli.systems import plain
 from mmppl.models.catalogue import SYSTEMS, options
+from mmppl.models.common.documented import Paper, papers
 
 DOCS = Path(__file__).parent
 SAID = tomllib.loads((DOCS / "systems.toml").read_text())
@@ -29,7 +31,8 @@ draws = generate(fitted, num=16)
 def pages() -> dict[Path, str]:
     """The text of every page by its path."""
     out = {DOCS / "systems" / f"{name}.md": _system(name) for name in SYSTEMS}
-    return {**out, DOCS / "systems" / "index.md": _index(), DOCS / "command_line.md": _commands()}
+    out |= {DOCS / "systems" / "index.md": _index(), DOCS / "command_line.md": _commands()}
+    return {**out, DOCS / "references.md": _references()}
 
 
 def _system(name: str) -> str:
@@ -83,8 +86,6 @@ def _index() -> str:
 
 
 def _summary(name: str) -> str:
-    from mmppl.models.common.documented import papers
-
     found = papers(inspect.getdoc(SYSTEMS[name]) or "")[0]
     return f"[{found.authors}, {found.year}]({found.link})"
 
@@ -109,6 +110,23 @@ def _commands() -> str:
         help_text = inspect.cleandoc(command.help or "")
         parts.append(f"## `mmppl {name}`\n\n{help_text}\n\n" + _table(("argument", "description", "default"), rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _references() -> str:
+    """Every paper that a docstring names, once, with its link where it has one."""
+    found: dict[str, Paper] = {}
+    for folder in ("mmppl", "inference", "models"):
+        for path in sorted((DOCS.parent / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                    for paper in papers(ast.get_docstring(node) or ""):
+                        known = found.setdefault(paper.title.casefold(), paper)
+                        if paper.link and not known.link:
+                            found[paper.title.casefold()] = paper
+    every = sorted(found.values(), key=lambda p: (p.authors.casefold(), p.year, p.title))
+    rows = [(_cell(p.authors), p.year, f"[{_cell(p.title)}]({p.link})" if p.link else _cell(p.title)) for p in every]
+    text = "What docstrings name as their sources; `mmppl.citation(program)` gives BibTeX of a system's."
+    return "\n\n".join(["# References", text, _table(("authors", "year", "title"), rows)]) + "\n"
 
 
 def _markdown(text: str) -> str:

@@ -26,7 +26,7 @@ def refiner(modality: Modality, *, ppl: PPL, width: int = 512, seed: int = 0, **
     generated a draw that looks like data. Experimental.
 
     References:
-        | The second stage of images in the code of Score-Based Multimodal Autoencoder (Wesego & Rooshenas, 2024)
+        | Score-Based Multimodal Autoencoder (Wesego & Rooshenas, 2024), the second stage of images in its code
         | https://arxiv.org/abs/2305.15708
 
     Arguments:

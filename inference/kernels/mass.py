@@ -17,10 +17,10 @@ give a first frame, and the covariance in it, shrunk towards the identity, corre
     H H^T = \frac{n R^T \operatorname{cov}(z) R + 5 D I}{n + 5 D}, \qquad C = R^{-T} H
 
 References:
-    | Stan Reference Manual, section "HMC algorithm parameters: automatic parameter tuning"
     | Note on a method for calculating corrected sums of squares and products (Welford, 1962)
     | Preconditioning Hamiltonian Monte Carlo by Minimizing Fisher Divergence (Seyboldt, Carlson & Carpenter, 2026):
     | draws and scores both, by another rule than here
+    | Stan Reference Manual, section "HMC algorithm parameters: automatic parameter tuning"
 """
 
 from typing import Any, NamedTuple

@@ -21,7 +21,7 @@ class WarmUp:
     Any other function of the step, an array without axes, serves as well: optax's schedules do on NumPyro.
 
     References:
-        | Ladder Variational Autoencoders (Sonderby et al., 2016), section 2.3
+        | Ladder Variational Autoencoders (Sønderby et al., 2016), section 2.3
         | https://arxiv.org/abs/1602.02282
 
     Arguments:

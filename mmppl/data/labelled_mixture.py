@@ -37,8 +37,10 @@ class LabelledMixture:
         OptionError: If a size or the noise is out of range.
 
     References:
-        | Hirt et al. (2024), section 5.2, https://arxiv.org/abs/2309.00380
-        | Variational Autoencoders and Nonlinear ICA (Khemakhem et al., 2020), https://arxiv.org/abs/1907.04809
+        | Learning multi-modal generative models with permutation-invariant encoders and tighter variational objectives
+        | (Hirt et al., 2024), section 5.2, https://arxiv.org/abs/2309.00380
+        | Variational Autoencoders and Nonlinear ICA: A Unifying Framework (Khemakhem et al., 2020)
+        | https://arxiv.org/abs/1907.04809
 
     Example:
         >>> truth = LabelledMixture(seed=0)

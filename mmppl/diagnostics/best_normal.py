@@ -39,7 +39,7 @@ class BestNormal:
     and standard deviation s exactly.
 
     References:
-        | Auto-encoding variational Bayes (Kingma & Welling, 2014), section 2.4, https://arxiv.org/abs/1312.6114
+        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), section 2.4, https://arxiv.org/abs/1312.6114
         | Adam: a method for stochastic optimization (Kingma & Ba, 2015), https://arxiv.org/abs/1412.6980
     """
 

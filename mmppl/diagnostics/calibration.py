@@ -194,25 +194,43 @@ class Coverage(NamedTuple):
         share: Share of values inside, by modality, ``(L,)``.
         error: Its standard error over data, ``(L,)``.
         pit: Counts of probability integral transforms, the places of values among draws, in ten bins of [0, 1].
+        rows: Number of data that the modality was evaluated on.
     """
 
     levels: np.ndarray
     share: dict[str, np.ndarray]
     error: dict[str, np.ndarray]
     pit: dict[str, np.ndarray]
+    rows: dict[str, int] = {}
 
     @property
     def calibration_error(self) -> dict[str, float]:
         """Expected calibration error by modality: the mean distance of share and level."""
         return {name: float(np.abs(share - self.levels).mean()) for name, share in self.share.items()}
 
+    def allowed(self, name: str, errors: float = 4.0) -> np.ndarray:
+        r"""Distances of share and level that chance makes, ``(L,)``: so many standard errors, or more of few data.
+
+        The error is the larger of that over N data and the binomial one of V values,
+        :math:`\sqrt{\alpha (1 - \alpha) / V}`, which is not 0 where all values are inside; and errors of N data, which
+        are estimated, count as Student's t with N - 1 degrees of freedom has them.
+        """
+        binomial = np.sqrt(self.levels * (1.0 - self.levels) / max(int(self.pit[name].sum()), 1))
+        few = stats.t.isf(stats.norm.sf(errors), max(self.rows.get(name, 1000) - 1, 1))
+        return np.asarray(few * np.maximum(self.error[name], binomial))
+
     def off(self, errors: float = 4.0, margin: float = 0.05) -> list[str]:
-        """Modalities whose coverage is off by more than a margin and several standard errors at some level."""
+        """Modalities whose coverage is off by a margin and more than chance allows at some level."""
         return [
             name
             for name, share in self.share.items()
-            if (np.abs(share - self.levels) > margin + errors * self.error[name]).any()
+            if (np.abs(share - self.levels) > margin + self.allowed(name, errors)).any()
         ]
+
+    def farthest(self, name: str) -> tuple[float, float, float]:
+        """Level at which a modality is off by most beyond chance, the share inside there, and its standard error."""
+        place = int(np.argmax(np.abs(self.share[name] - self.levels) - self.allowed(name)))
+        return float(self.levels[place]), float(self.share[name][place]), float(self.error[name][place])
 
 
 @checked(data=ANYTHING, num=at_least(2))
@@ -249,7 +267,7 @@ def coverage(
     """
     data = fitted.program.observed(data)
     rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)
-    share, error, pit = {}, {}, {}
+    share, error, pit, number = {}, {}, {}, {}
     unknown = sorted(set(given or ()) - set(data.modalities))
     if unknown:
         raise ModalityError(f"Expected given among {list(data.modalities)}; got {unknown}.")
@@ -271,7 +289,8 @@ def coverage(
         pit[name] = np.histogram(place.reshape(len(has), -1)[there], BINS)[0]
         share[name] = inside.mean(0)
         error[name] = inside.std(0, ddof=1) / np.sqrt(len(has))
-    return Coverage(wanted, share, error, pit)
+        number[name] = len(has)
+    return Coverage(wanted, share, error, pit, number)
 
 
 def places(drawn: np.ndarray, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -53,16 +53,20 @@ class CoverageBySubset(display.Tabled):
         return float(np.mean(each)) if each else float("nan")
 
     def worst(self, number: int = 3) -> list[tuple[tuple[str, ...], str, float]]:
-        """Subsets and modalities that are off by more than error and margin allow, the farthest first.
+        """Subsets and modalities that are off by more than a margin and chance allow, the farthest first.
 
         Each with the mean of share less level: negative where the program is too sure.
         """
+        return [(given, name, miss) for given, name, miss, *_ in self.farthest(number)]
+
+    def farthest(self, number: int = 3) -> list[tuple[tuple[str, ...], str, float, float, float, float]]:
+        """The same with the level at which each is farthest off, the share inside there, and its standard error."""
         off = [
-            (given, name, float((c.share[name] - c.levels).mean()))
+            (given, name, float((c.share[name] - c.levels).mean()), *c.farthest(name))
             for given, c in self.found.items()
             for name in c.off()
         ]
-        return sorted(off, key=lambda row: -abs(row[2]))[:number]
+        return sorted(off, key=lambda row: -(abs(row[4] - row[3]) - 2 * row[5]))[:number]
 
     def plot(self) -> Any:
         """A matplotlib figure: a panel for each modality, a line for each subset, real against nominal coverage."""

@@ -1,6 +1,6 @@
 """Every diagnostic of a fitted program in one record, with what fails and what to do about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from mmppl.inference import Fitted
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
 from mmppl.progress import tqdm
 
-__all__ = ["diagnose", "warnings_of"]
+__all__ = ["diagnose", "far_off", "warnings_of"]
 
 LIMIT_GAP, SMALL_P = 1.0, 1e-3
+LARGE = 0.1  # share of values by which sets are off by much
 
 
 @checked(dataset=ANYTHING, num=at_least(1))
@@ -75,7 +76,7 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
         every = coverage_by_subset(fitted, evaluated, num=times, seed=seed) if len(rows.modalities) > 1 else None
         out["coverage_by_subset"] = every and {
             **every.as_dict(),
-            "worst": [["+".join(given), name, miss] for given, name, miss in every.worst()],
+            "worst": [["+".join(given), *rest] for given, *rest in every.farthest()],
         }
         say("calibration on simulated data")
         how: dict[str, Any] = {
@@ -116,13 +117,7 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
                 f"The amortisation gap is {lost:.1f} nats for the median datum: the encoder answers worse than it "
                 "could. Fit longer, or with a wider encoder."
             )
-    for given, name, miss in (found["coverage_by_subset"] or {}).get("worst", ()):
-        said = "surer than it is right" if miss < 0 else "less sure than it could be"
-        out.append(
-            f"Given {given.replace('+', ', ') or 'nothing'}, the program is {said} of '{name}': its sets hold "
-            f"{100 * abs(miss):.0f} points {'fewer' if miss < 0 else 'more'} values than they say. Learn the "
-            "likelihood's scale, fit longer, or draw by a kernel."
-        )
+    out += [_of_coverage(*row) for row in (found["coverage_by_subset"] or {}).get("worst", ())]
     if found["calibration"] and found["calibration"]["p_value"] < SMALL_P:
         out.append(
             "Ranks of simulated latents are not uniform: the guide's posteriors are not those of the program. Draw by "
@@ -151,6 +146,28 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
                 "more temperatures in log_normalizer."
             )
     return out
+
+
+def far_off(row: Sequence[Any]) -> bool:
+    """Tells whether a row of the worst coverage is off by much, ten points at some level, and not by a little."""
+    return abs(row[4] - row[3]) >= LARGE if len(row) > 3 else abs(row[2]) >= LARGE / 2
+
+
+def _of_coverage(given: str, name: str, miss: float, *at: float) -> str:
+    """Words on a row of the worst coverage; a record of an earlier version does not say at which level it is so."""
+    little = "" if far_off((given, name, miss, *at)) else "a little "
+    if at:
+        level, share, error = at
+        sure = share < level
+        held = f"its {100 * level:.0f}% sets hold {100 * share:.0f}% (± {100 * error:.0f}) of the values"
+    else:
+        sure = miss < 0
+        held = f"its sets hold {100 * abs(miss):.0f} points {'fewer' if sure else 'more'} values than they say"
+    said = "surer than it is right" if sure else "less sure than it could be"
+    return (
+        f"Given {given.replace('+', ', ') or 'nothing'}, the program is {little}{said} of '{name}': {held}. Learn the "
+        "likelihood's scale, fit longer, or draw by a kernel."
+    )
 
 
 def _number(value: float) -> float | None:

@@ -9,7 +9,7 @@ is 1/2 where both have the same distribution and 1 where they have nothing in co
 binomial. What a classifier does not see says nothing: a value near 1/2 is evidence, no proof.
 
 References:
-    | Revisiting Classifier Two-Sample Tests (Lopez-Paz and Oquab, 2017), section 3
+    | Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), section 3
     | https://arxiv.org/abs/1610.06545
 """
 

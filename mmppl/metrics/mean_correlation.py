@@ -51,7 +51,8 @@ def mean_correlation(
     With ``pairs=1`` the weak score is only the leading canonical pair, which one recovered direction among D saturates.
 
     References:
-        | Variational Autoencoders and Nonlinear ICA (Khemakhem et al., 2020), https://arxiv.org/abs/1907.04809
+        | Variational Autoencoders and Nonlinear ICA: A Unifying Framework (Khemakhem et al., 2020)
+        | https://arxiv.org/abs/1907.04809
 
     Arguments:
         z: True latents, ``(N, D)``.

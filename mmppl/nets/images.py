@@ -236,7 +236,7 @@ class ImageTransformer(_ImageScore):
     The token of a block is what its head reads, after half of the layers, ``"middle"``, or all, ``"output"``.
 
     References:
-        | Scalable Diffusion Models with Transformers (Peebles and Xie, 2023)
+        | Scalable Diffusion Models with Transformers (Peebles & Xie, 2023)
         | https://arxiv.org/abs/2212.09748
 
     Arguments:

@@ -83,7 +83,8 @@ class Conditional(GaussianMixture):
         p(z) = \sum_{k=1}^K \pi_k\, N(z; \mu_k, \mathrm{diag}\, \sigma_k^2)
 
     References:
-        | Variational Autoencoders and Nonlinear ICA (Khemakhem et al., 2020), https://arxiv.org/abs/1907.04809
+        | Variational Autoencoders and Nonlinear ICA: A Unifying Framework (Khemakhem et al., 2020)
+        | https://arxiv.org/abs/1907.04809
 
     Arguments:
         loc: :math:`\mu`, ``(K, D)``.

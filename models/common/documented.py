@@ -17,6 +17,8 @@ SCORING = {
 }
 WIDTH = 112
 PAPER = re.compile(r"^(?P<title>.*?)\s*\((?P<authors>[^()]*), (?P<year>\d{4})\)(?P<rest>.*)$")
+# A paper that is named in full elsewhere.
+SHORT = re.compile(r"^[^()]* \(\d{4}\)")
 
 
 class Paper(NamedTuple):
@@ -115,14 +117,20 @@ def papers(doc: str) -> list[Paper]:
     out: list[Paper] = []
     title = ""
     for line in references(doc):
-        if line.startswith("https://") and out:
-            out[-1] = out[-1]._replace(link=line)
+        if SHORT.match(line):
+            title = ""
             continue
         found = PAPER.match(f"{title} {line}".strip())
+        link = re.search(r"https://\S+", line)
+        if found is None and link and out and not out[-1].link:
+            out[-1] = out[-1]._replace(link=link[0].rstrip(",;."))
+            continue
         if found is None:
             title = f"{title} {line}".strip()
             continue
         title = ""
         link = re.search(r"https://\S+", found["rest"])
-        out.append(Paper(found["title"].strip(), found["authors"], found["year"], link[0] if link else ""))
+        out.append(
+            Paper(found["title"].strip(), found["authors"], found["year"], link[0].rstrip(",;.") if link else "")
+        )
     return out

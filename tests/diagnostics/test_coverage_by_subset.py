@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmppl.diagnostics import coverage, coverage_by_subset
+from mmppl.diagnostics import Coverage, coverage, coverage_by_subset
 from mmppl.errors import ModalityError
 
 
@@ -34,6 +34,26 @@ def test_a_scale_that_is_wrong_by_a_half_is_flagged(linear, rows, noise, sign):
     assert name not in given
     assert sign * miss > 0.05
     assert found.miss > 0.05
+    level, share, error = found.found[given].farthest(name)
+    assert sign * (share - level) > 0.08
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "rows", "off"),
+    [
+        (1.0, 0.0, 3, False),  # three values that are all inside 50% sets are chance: 1 in 8
+        (1.0, 0.0, 40, True),
+        (0.8, 0.02, 400, True),
+        (0.8, 0.02, 3, False),  # an error of three data is known to a factor of ten
+        (0.56, 0.001, 400, False),  # within the margin and the binomial error of 400 values
+    ],
+)
+def test_coverage_of_few_data_is_off_by_no_chance(share, error, rows, off):
+    values = np.array([rows])
+    found = Coverage(np.array([0.5]), {"a": np.array([share])}, {"a": np.array([error])}, {"a": values}, {"a": rows})
+    assert found.off() == ["a"] * off
+    assert found.allowed("a")[0] >= 4 * max(error, 0.5 / rows**0.5)
 
 
 def test_a_modality_is_judged_where_it_and_all_that_is_given_are_there(linear, rows):

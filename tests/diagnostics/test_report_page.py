@@ -9,7 +9,7 @@ from mmppl.diagnostics.report.page import LONG, table
 from mmppl.diagnostics.report.plots import loss_curves
 from mmppl.diagnostics.report.trust import trust_list
 
-WORST = [["a", "b", -0.1], ["", "a", 0.3]]
+WORST = [["a", "b", -0.1, 0.8, 0.6, 0.02], ["", "a", 0.3, 0.5, 0.8, 0.05], ["b", "a", 0.03, 0.5, 0.56, 0.004]]
 SHARES = {"a": {"share": {"b": [0.4, 0.7]}}, "": {"share": {"a": [0.8, 0.9], "b": [0.5, 0.8]}}}
 FOUND = {
     "guide_k": {"a": [0.1, 0.9], "b": [0.9, 0.8], "a+b": [0.0, 0.1]},
@@ -27,15 +27,23 @@ def items(html):
 
 def test_what_is_wrong_comes_first_by_weight_and_then_by_size():
     found = items(trust_list(FOUND, SUMMARY))
-    assert [kind for kind, _, _ in found] == ["wrong"] * 5 + ["right", ""]
+    assert [kind for kind, _, _ in found] == ["wrong"] * 5 + ["slight", "right", ""]
     said = [text for _, _, text in found]
     assert said[0].startswith("R-hat of &#x27;z&#x27; is up to 1.50")
-    assert "30 points more" in said[1]
-    assert "10 points fewer" in said[2]
+    assert "Given nothing, the program is less sure than it could be of &#x27;a&#x27;: its 50% sets hold 80%" in said[1]
+    assert "surer than it is right of &#x27;b&#x27;: its 80% sets hold 60% (± 2) of the values" in said[2]
     assert "Given b, PSIS k is above 0.7 for 100%" in said[3]
     assert "Given a, PSIS k is above 0.7 for 50%" in said[4]
-    assert said[5] == "answers of the encoder."
-    assert said[6] == "energy of the prior, calibration of the guide."
+    assert "a little less sure than it could be of &#x27;a&#x27;: its 50% sets hold 56% (± 0)" in said[5]
+    assert said[6] == "answers of the encoder."
+    assert said[7] == "energy of the prior, calibration of the guide."
+
+
+def test_coverage_of_an_earlier_version_is_ranked_by_its_mean():
+    old = {**FOUND, "coverage_by_subset": {**FOUND["coverage_by_subset"], "worst": [["a", "b", -0.1], ["", "a", 0.03]]}}
+    told = {kind: text for kind, name, text in items(trust_list(old, SUMMARY)) if "coverage" in name}
+    assert "its sets hold 10 points fewer values than they say" in told["wrong"]
+    assert "its sets hold 3 points more values than they say" in told["slight"]
 
 
 def test_a_run_with_nothing_wrong_says_so():

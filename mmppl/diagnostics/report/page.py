@@ -52,6 +52,8 @@ thead th { background: var(--panel); }
 .told li { margin: .4rem 0; padding: .4rem .75rem; border-left: .3rem solid var(--line); background: var(--panel); }
 .told .wrong { border-color: var(--wrong); }
 .told .wrong b { color: var(--wrong); }
+.told .slight { border-color: var(--second); }
+.told .slight b { color: var(--second); }
 .told .right { border-color: var(--right); }
 .told .right b { color: var(--right); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1rem; }
@@ -105,7 +107,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
 
 
 def ranked(rows: Iterable[tuple[str, str, str]]) -> str:
-    """A list of what was found: each ``"wrong"``, ``"right"`` or ``""``, what it is called, and the words."""
+    """A list of findings: each ``"wrong"``, ``"slight"``, ``"right"`` or ``""``, what it is called, and the words."""
     items = (f'<li class="{kind}"><b>{escape(name)}</b> {escape(text)}</li>' for kind, name, text in rows)
     return f'<ul class="told">{"".join(items)}</ul>'
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmppl.diagnostics.diagnosis import warnings_of
+from mmppl.diagnostics.diagnosis import far_off, warnings_of
 from mmppl.diagnostics.report.page import ranked
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
 
@@ -21,20 +21,27 @@ def trust_list(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 
 
 def findings(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    """Findings: what is wrong first, by weight and then by size, what is in order, and what was not asked.
+    """Findings: what is wrong first, by weight and then by size, what is a little off, in order, and not asked.
+
+    Coverage is wrong where it is off by ten points at some level, beyond chance; by less than that it is a little off.
 
     Arguments:
         found: A record of :func:`~mmppl.diagnostics.diagnose`.
         summary: A record of :func:`~mmppl.diagnostics.summarise_posterior`, or None where there are no chains.
 
     Returns:
-        Each finding as ``"wrong"``, ``"right"`` or ``""``, its question, and the words.
+        Each finding as ``"wrong"``, ``"slight"``, ``"right"`` or ``""``, its question, and the words.
     """
     wrong: list[tuple[str, str, str]] = []
+    slight: list[tuple[str, str, str]] = []
     right, unasked = [], []
     for question, parts in _asked(found, summary).items():
         bad = [(size, text) for size, texts in parts for text in texts]
-        wrong += [("wrong", f"Wrong: {question}.", text) for _, text in sorted(bad, key=lambda pair: -pair[0])]
+        for size, text in sorted(bad, key=lambda pair: -pair[0]):
+            if size >= 0:
+                wrong.append(("wrong", f"Wrong: {question}.", text))
+            else:
+                slight.append(("slight", f"A little off: {question}.", text))
         if parts and not bad:
             right.append(question)
         if not parts:
@@ -44,14 +51,14 @@ def findings(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> lis
         for kind, name, names in (("right", "In order:", right), ("", "Not asked:", unasked))
         if names
     ]
-    return [*wrong, *rest]
+    return [*wrong, *slight, *rest]
 
 
 def _asked(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> dict[str, list[tuple[float, list[str]]]]:
-    """Each question with its parts: how large a part's answer is, and what is wrong with it, if anything."""
+    """Each question with its parts: the size of an answer, below 0 of what is a little off, and what is wrong."""
     covered, calibration, gaps = found["coverage_by_subset"], found["calibration"], found["gaps"]
     worst = covered["worst"] if covered else []
-    off = [(abs(row[2]), _says(coverage_by_subset={**covered, "worst": [row]})) for row in worst]
+    off = [(_size(row), _says(coverage_by_subset={**covered, "worst": [row]})) for row in worst]
     return {
         CHAINS: [] if summary is None else list(_chains(summary)),
         ENERGY: [(abs(health["gap"]), _says(energy={site: health})) for site, health in found["energy"].items()],
@@ -60,6 +67,12 @@ def _asked(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> dict[
         WEIGHTS: [(_above(ks), _says(guide_k={given: ks})) for given, ks in (found["guide_k"] or {}).items()],
         GAP: [(1.0, _says(gaps=gaps))] if gaps else [],
     }
+
+
+def _size(row: Sequence[Any]) -> float:
+    """Distance of a row of the worst coverage, less 1 where it is off by a little."""
+    distance = abs(row[4] - row[3]) if len(row) > 3 else abs(row[2])
+    return distance if far_off(row) else distance - 1.0
 
 
 def _says(**part: Any) -> list[str]:

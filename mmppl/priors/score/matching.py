@@ -24,7 +24,7 @@ References:
     | Multi-modal Latent Diffusion (Bounoua et al., 2024), https://arxiv.org/abs/2306.04445
     | MINDE: Mutual Information Neural Diffusion Estimation (Franzese et al., 2024), for the absent state
     | https://arxiv.org/abs/2310.09031
-    | One Transformer Fits All Distributions in Multi-Modal Diffusion (Bao et al., 2023), for independent times
+    | One Transformer Fits All Distributions in Multi-Modal Diffusion at Scale (Bao et al., 2023), for independent times
     | https://arxiv.org/abs/2303.06555
     | Sliced Score Matching (Song et al., 2020), https://arxiv.org/abs/1905.07088, for the implicit loss
     | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans & Ho, 2022), for the velocity
