@@ -92,6 +92,13 @@ def ebm(
     Raises:
         OptionError: If the schedule is unknown, ``encoder`` is given without ``refine``, or a reduction is asked of
             another than ``"staged"`` with a tilt.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> [stage.name for stage in models.ebm(views, ppl=mm, latent_dim=2, hidden=8).stages]
+        ['backbone', 'energy']
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")

@@ -74,6 +74,13 @@ def ebm_plus(
 
     Raises:
         OptionError: If an option is unknown.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> [stage.name for stage in models.ebm_plus(views, ppl=mm, latent_dim=2, hidden=8).stages]
+        ['backbone', 'energy']
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")

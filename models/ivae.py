@@ -70,6 +70,13 @@ def ivae(
     Raises:
         ModalityError: If there is no such label, or it is neither a category nor one token.
         OptionError: If an option is unknown.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"x": Modality((3,)), "label": Modality((), kind="category", categories=4)}
+        >>> models.ivae(views, ppl=mm, latent_dim=2, hidden=8).objective
+        ELBO(beta=1.0, gradient='stl', weights={})
     """
     if label not in modalities or modalities[label].shape not in ((), (1,)) or not modalities[label].ids:
         raise ModalityError(

@@ -60,6 +60,13 @@ def jmvae(
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> models.jmvae(views, ppl=mm, latent_dim=2, hidden=8, alpha=0.1).objective
+        JMVAE(1, alpha=0.1, beta=1.0, weights={})
     """
     coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
     specs = autoencoders(coders, latent_dim, hidden, family)

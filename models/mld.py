@@ -60,6 +60,13 @@ def mld(
     Raises:
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> [stage.name for stage in models.mld(views, ppl=mm, latent_dim=2, hidden=8, width=8).stages]
+        ['autoencoders', 'prior']
     """
     learning = MultiTimeScoreMatching(
         p_conditional=p_conditional, p_marginal=p_marginal, time_sampling=time_sampling, predict=predict

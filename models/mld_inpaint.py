@@ -49,6 +49,13 @@ def mld_inpaint(
     Raises:
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> [stage.name for stage in models.mld_inpaint(views, ppl=mm, latent_dim=2, hidden=8, width=8).stages]
+        ['autoencoders', 'prior']
     """
     score = shared.score(modalities, MultiTimeScoreMatching(p_conditional=0.0), replacement)
     return two_stages(modalities, ppl, options=shared, conditions=conditions, score=score, pairs=pairs, seed=seed)

@@ -49,6 +49,13 @@ def mmjsd(
 
     Raises:
         OptionError: If there is no such mean.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> models.mmjsd(views, ppl=mm, latent_dim=2, hidden=8).objective
+        MMJSD(1, beta=1.0, weights={})
     """
     means = {"geometric": ppl.GeometricMean, "arithmetic": ppl.MixtureOfExperts}
     if dynamic not in means:

@@ -54,6 +54,13 @@ def mmvae(
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> models.mmvae(views, ppl=mm, latent_dim=2, hidden=8, particles=10).objective
+        MMVAE(10, strata='all', beta=1.0, gradient='standard', weights={})
     """
     coders = Coders(ppl, modalities, conditions)
     coders.build(autoencoders(coders, latent_dim, hidden, "laplace"), seed)

@@ -67,6 +67,13 @@ def mmvae_plus(
 
     Raises:
         OptionError: If an option is unknown.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> models.mmvae_plus(views, ppl=mm, latent_dim=2, hidden=8, particles=10).objective
+        MMVAEPlus(10, strata='all', beta=1.0, gradient='standard', weights={})
     """
     parts = SharedPrivate(
         modalities,

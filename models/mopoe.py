@@ -62,6 +62,13 @@ def mopoe(
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> models.mopoe(views, ppl=mm, latent_dim=2, hidden=8, beta=0.5).objective
+        MoPoE(1, beta=0.5, density='own', strata='all', weights={})
     """
     coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
     coders.build(autoencoders(coders, latent_dim, hidden, family), seed)

@@ -56,6 +56,13 @@ def mvae(
         components: Number of Gaussians or pseudo-inputs of such a prior.
         conditions: Covariates.
         seed: Random seed of the initial weights.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> models.mvae(views, ppl=mm, latent_dim=2, hidden=8, random=2).objective
+        MVAE(1, random=2, beta=1.0, weights={})
     """
     coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
     coders.build(autoencoders(coders, latent_dim, hidden, family), seed)

@@ -66,6 +66,13 @@ def sbm(
     Raises:
         OptionError: If an option is unknown or out of range.
         ModalityError: If a modality of ``coders`` is unknown.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import Modality, models
+        >>> views = {"a": Modality((3,)), "b": Modality((2,))}
+        >>> [stage.name for stage in models.sbm(views, ppl=mm, latent_dim=2, hidden=8, width=8).stages]
+        ['autoencoders', 'prior']
     """
     learning = MultiTimeScoreMatching(sde_of(sde), p_conditional=0.0, time_sampling=time_sampling, loss=loss)
     score = shared.score(modalities, learning, replacement, particles)

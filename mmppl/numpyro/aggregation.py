@@ -58,7 +58,34 @@ class _Aggregated(Shown, Distribution):
 
 
 class Product(_Aggregated):
-    __doc__ = shared.Product.__doc__
+    r"""Product of the experts that are present, weighted by precision (MVAE).
+
+    .. math:: q(z \mid x_S) \propto p_0(z) \prod_{m \in S} q_m(z \mid x_m)
+
+    with :math:`p_0` the standard normal (or Laplace) density. Without the prior expert :math:`p_0` is left out, except
+    where nothing is present: there it is the answer.
+
+    References:
+        | Multimodal Generative Models for Scalable Weakly-Supervised Learning (Wu & Goodman, 2018), section 2.2
+        | https://arxiv.org/abs/1802.05335
+
+    Arguments:
+        experts: ``(loc, scale)``, ``(*, D)`` each, or a Normal or Laplace distribution, by modality name.
+        present: Boolean arrays ``(*,)`` by modality name.
+        family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
+        prior_expert: Whether :math:`p_0` is a factor.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> experts = {"a": (jnp.ones((2, 3)), jnp.ones((2, 3))), "b": (jnp.zeros((2, 3)), jnp.ones((2, 3)))}
+        >>> present = {"a": jnp.array([True, True]), "b": jnp.array([True, False])}
+        >>> q = Product(experts, present)
+        >>> q
+        Product(batch_shape=(2,), event_shape=(3,))
+        >>> round(float(q.log_prob(jnp.zeros(3))[1]), 3)
+        -2.467
+    """
+
     prior_expert = True
 
     def _posterior(self, experts: Any) -> Any:
@@ -66,7 +93,31 @@ class Product(_Aggregated):
 
 
 class GeometricMean(_Aggregated):
-    __doc__ = shared.GeometricMean.__doc__
+    r"""Geometric mean of the experts that are present, normalised (MMJSD).
+
+    .. math:: q(z \mid x_S) \propto \prod_{m \in S} q_m(z \mid x_m)^{1 / |S|}
+
+    Where nothing is present it is the standard density of the family.
+
+    References:
+        | Multimodal Generative Learning Utilizing Jensen-Shannon-Divergence (Sutter et al., 2020), section 3.3
+        | https://arxiv.org/abs/2006.08242
+
+    Arguments:
+        experts: ``(loc, scale)``, ``(*, D)`` each, or a Normal or Laplace distribution, by modality name.
+        present: Boolean arrays ``(*,)`` by modality name.
+        family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> experts = {"a": (jnp.ones((2, 3)), jnp.ones((2, 3))), "b": (jnp.zeros((2, 3)), jnp.ones((2, 3)))}
+        >>> present = {"a": jnp.array([True, True]), "b": jnp.array([True, False])}
+        >>> q = GeometricMean(experts, present)
+        >>> q
+        GeometricMean(batch_shape=(2,), event_shape=(3,))
+        >>> round(float(q.log_prob(jnp.zeros(3))[0]), 3)
+        -3.132
+    """
 
     def _posterior(self, experts: Any) -> Any:
         return shared.GeometricMean(experts)
@@ -83,6 +134,16 @@ class MixtureOfExperts(_Aggregated):
         experts: ``(loc, scale)``, ``(*, D)`` each, or a Normal or Laplace distribution, by modality name.
         present: Boolean arrays ``(*,)`` by modality name.
         family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> experts = {"a": (jnp.ones((2, 3)), jnp.ones((2, 3))), "b": (jnp.zeros((2, 3)), jnp.ones((2, 3)))}
+        >>> present = {"a": jnp.array([True, True]), "b": jnp.array([True, False])}
+        >>> q = MixtureOfExperts(experts, present)
+        >>> q
+        MixtureOfExperts(batch_shape=(2,), event_shape=(3,))
+        >>> round(float(q.log_prob(jnp.zeros(3))[1]), 3)
+        -4.257
     """
 
 
@@ -100,6 +161,16 @@ class MixtureOfProducts(_Aggregated):
         family: ``"normal"`` or ``"laplace"``; read off the experts where they are distributions.
         prior_expert: Whether every product has the standard density as a factor.
         subsets: Boolean rows ``(S, M)``; every subset by default, 32 of them where there are more.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> experts = {"a": (jnp.ones((2, 3)), jnp.ones((2, 3))), "b": (jnp.zeros((2, 3)), jnp.ones((2, 3)))}
+        >>> present = {"a": jnp.array([True, True]), "b": jnp.array([True, False])}
+        >>> q = MixtureOfProducts(experts, present, prior_expert=False)
+        >>> q
+        MixtureOfProducts(batch_shape=(2,), event_shape=(3,))
+        >>> round(float(q.log_prob(jnp.zeros(3))[1]), 3)
+        -4.257
     """
 
     @staticmethod

@@ -82,6 +82,11 @@ def as_batch(batch: Batch) -> Batch:
     Raises:
         DataError: If values or labels are too large for JAX, where integers go round to others and floats become
             infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> as_batch(Batch({"x": np.ones((2, 3))}))["x"].shape
+        (2, 3)
     """
     check_numbers(batch)
     return Batch.trusted(
@@ -110,6 +115,12 @@ def build(spec: Spec, seed: int = 0) -> Any:
     Arguments:
         spec: A description from :mod:`mmppl.nets`.
         seed: Random seed of the initial weights.
+
+    Example:
+        >>> from mmppl import Modality, nets
+        >>> loc, scale = build(nets.encoder(Modality((3,)), 2, 8))(jnp.ones((5, 3)))
+        >>> loc.shape
+        (5, 2)
     """
     return build_net(spec, seed)
 
@@ -121,6 +132,13 @@ def net(name: str, module: Any) -> BoundNet:
     Arguments:
         name: Name of the parameters, unique in the program.
         module: An Equinox module (or any pytree that can be called).
+
+    Example:
+        >>> from mmppl import Modality, nets
+        >>> encoder = build(nets.encoder(Modality((3,)), 2, 8))
+        >>> guide = numpyro.handlers.trace(numpyro.handlers.seed(lambda x: net("x.encoder", encoder)(x), 0))
+        >>> list(guide.get_trace(jnp.ones((5, 3))))
+        ['x.encoder$params']
     """
     return BoundNet(name, eqx_module(name, module))
 
@@ -140,6 +158,16 @@ def plate(batch: Batch, size: int | None = None) -> numpyro.plate:
 
     Raises:
         DataError: If the batch has no rows.
+
+    Example:
+        >>> import numpy as np
+        >>> import numpyro.distributions as dist
+        >>> batch = as_batch(Batch({"x": np.ones((4, 3))}))
+        >>> def model(batch):
+        ...     with plate(batch):
+        ...         return numpyro.sample("z", dist.Normal(jnp.zeros(2), 1.0).to_event(1))
+        >>> numpyro.handlers.seed(model, 0)(batch).shape
+        (4, 2)
     """
     num = len(batch)
     if not num:
@@ -181,6 +209,17 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
     Raises:
         ModalityError: If the event shape of the likelihood is not that of the data, single elements may be missing
             that are not independent under it, or the program has another site of the modality's name.
+
+    Example:
+        >>> import numpy as np
+        >>> import numpyro.distributions as dist
+        >>> batch = as_batch(Batch({"x": np.ones((2, 3))}, {"x": np.array([True, False])}))
+        >>> def model(batch):
+        ...     with plate(batch):
+        ...         observe("x", dist.Normal(jnp.zeros(3), 1.0).to_event(1), batch)
+        >>> density, _ = numpyro.infer.util.log_density(model, (batch,), {}, {})
+        >>> round(float(density), 3)  # of the row that has x
+        -4.257
     """
     value = batch[name]
     if name not in batch.modalities:

@@ -53,6 +53,11 @@ def as_batch(batch: Batch) -> Batch:
     Raises:
         DataError: If values or labels are too large for torch, where integers go round to others and floats become
             infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> as_batch(Batch({"x": np.ones((2, 3))}))["x"].shape
+        torch.Size([2, 3])
     """
     check_numbers(batch)
     return Batch.trusted(
@@ -84,6 +89,12 @@ def build(spec: Spec, seed: int = 0) -> Any:
     Arguments:
         spec: A description from :mod:`mmppl.nets`.
         seed: Random seed of the initial weights.
+
+    Example:
+        >>> from mmppl import Modality, nets
+        >>> loc, scale = build(nets.encoder(Modality((3,)), 2, 8))(torch.ones((5, 3)))
+        >>> loc.shape
+        torch.Size([5, 2])
     """
     return build_net(spec, seed)
 
@@ -98,6 +109,13 @@ def net(name: str, module: Any) -> BoundNet:
 
     Raises:
         OptionError: If it makes parameters at its first call.
+
+    Example:
+        >>> encoder = torch.nn.Linear(3, 2)
+        >>> net("x.encoder", encoder)(torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+        >>> sorted(name for name in pyro.get_param_store() if name.startswith("x.encoder"))
+        ['x.encoder$$$bias', 'x.encoder$$$weight']
     """
     own = _OWN.get()
     if own is not None:
@@ -136,6 +154,14 @@ def plate(batch: Batch, size: int | None = None) -> AbstractContextManager:
 
     Raises:
         DataError: If the batch has no rows.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> batch = as_batch(Batch({"x": np.ones((4, 3))}))
+        >>> with plate(batch):
+        ...     z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        >>> z.shape
+        torch.Size([4, 2])
     """
     num = len(batch)
     if not num:
@@ -177,6 +203,15 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
     Raises:
         ModalityError: If the event shape of the likelihood is not that of the data, single elements may be missing
             that are not independent under it, or the program has another site of the modality's name.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> batch = as_batch(Batch({"x": np.ones((2, 3))}, {"x": np.array([True, False])}))
+        >>> def model(batch):
+        ...     with plate(batch):
+        ...         observe("x", dist.Normal(torch.zeros(3), 1.0).to_event(1), batch)
+        >>> round(float(pyro.poutine.trace(model).get_trace(batch).log_prob_sum()), 3)  # of the row that has x
+        -4.257
     """
     value = batch[name]
     if name not in batch.modalities:
