@@ -70,6 +70,21 @@ def generate(
         ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
         OptionError: If the sampler is unknown or ``num`` is out of range.
         InferenceError: If draws are not finite.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> generate(fitted, data.test.only("a"), num=5)
+        Draws: 5 of each of 8 rows
+          modality  kind    array
+          a         vector  5 x 8 x 3, float64
+          b         vector  5 x 8 x 2, float32
+          c         vector  5 x 8 x 4, float32
     """
     modalities, known = fitted.program.modalities, fitted.program.covariates
     if covariates and not known:

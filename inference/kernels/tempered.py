@@ -62,6 +62,16 @@ class TemperedLangevin(Kernel):
 
     Raises:
         OptionError: If an option is out of range, or a latent is discrete.
+
+    Example:
+        >>> import pyro, torch
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> def model():
+        ...     return pyro.sample("z", pyro.distributions.Normal(torch.zeros(3), 1.0).to_event(1))
+        >>> mcmc = pyro.infer.MCMC(mm.TemperedLangevin(model), num_samples=4, warmup_steps=4, disable_progbar=True)
+        >>> mcmc.run()
+        >>> mcmc.get_samples()["z"].shape
+        torch.Size([4, 3])
     """
 
     chain_type = TemperedState

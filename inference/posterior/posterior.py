@@ -39,6 +39,18 @@ class Posterior:
 
     Raises:
         DataError: If sites have other numbers of chains, draws or data than each other.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit, infer
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> posterior = infer(fitted, data.test[:3], method="guide", num_samples=5)
+        >>> posterior["z"].shape, posterior.problems()
+        ((1, 5, 3, 2), [])
     """
 
     fitted: Fitted

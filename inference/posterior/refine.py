@@ -49,6 +49,17 @@ def refine(
     Raises:
         OptionError: If the kernel or an option is unknown, or ``steps`` is negative.
         ModalityError, DataError: If the data do not fit the program.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> refine(fitted, data.test[:3], num_samples=5)["z"].shape
+        (1, 5, 3, 2)
     """
     return infer(
         fitted, data, method="refine", num_samples=num_samples, seed=seed, kernel=kernel, steps=steps, **options

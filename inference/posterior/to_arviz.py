@@ -85,6 +85,18 @@ def to_arviz(
     Raises:
         OptionError: If the kernel is unknown, or a latent's name is one that ArviZ has no place for.
         ModalityError, DataError: If the data do not fit the program.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> idata = to_arviz(fitted, data.test[:3], kernel=None, num_samples=4, num_predictive=2, num_prior=2)
+        >>> idata["posterior_predictive"]["a"].dims
+        ('chain', 'draw', 'datum', 'a_dim_0')
     """
     names_in_arviz(fitted.latents)  # refused before chains are run
     method = fitted.program.kernel if kernel == "default" else kernel

@@ -32,6 +32,19 @@ class Fitted:
         history: A record for each epoch: loss, log-likelihood of each modality, KL; a table as well.
         label: A label of the data it was fitted to, ``(1,)``, where they have any: a program that reads labels may have
             parameters that it does not have without.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> fitted
+        Fitted 'mvae' on pyro: 852 weights
+          modalities: a, b, c
+          1 epochs: loss 81.42 to 81.42 nats
     """
 
     program: Program

@@ -46,6 +46,11 @@ class Stage:
         momentum: Adam's decay of the first moment.
         measure: A host callable from a batch, as the stage sees it, to numbers ``(N,)`` by name. Their means over the
             first 256 rows stand in the record of each epoch.
+
+    Example:
+        >>> stages = Stage("backbone", share=0.75), Stage("energy", share=0.25, train=("energy",))
+        >>> [stage.train for stage in stages]
+        [(), ('energy',)]
     """
 
     name: str = "joint"

@@ -52,6 +52,19 @@ class Run:
     Raises:
         RunError: From its methods, if the folder exists already, is not a run, is of another version, is being written
             by another process, or holds what was not written there.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> import tempfile
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fitted = fit(program, data.train, epochs=1, seed=0, out=folder, progress=False)
+        ...     len(Run(folder).history()), Run(folder).info().model
+        (1, 'mvae')
     """
 
     def __init__(self, path: str | os.PathLike):

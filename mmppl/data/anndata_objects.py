@@ -52,6 +52,13 @@ def from_anndata(
         ModalityError: If variables stand in another order than the coordinates of a program's modalities.
         OptionError: If views are no places by name.
         PackageError: If anndata is not installed.
+
+    Example:
+        >>> import anndata, numpy as np, pandas
+        >>> obs = pandas.DataFrame({"cell": ["T", "B"]}, index=["c1", "c2"])
+        >>> adata = anndata.AnnData(np.array([[0, 3], [2, 1]]), obs, pandas.DataFrame(index=["CD3", "CD19"]))
+        >>> from_anndata(adata, {"rna": "X", "cell": "obs/cell"}).modalities["rna"].coordinates
+        ('CD3', 'CD19')
     """
     anndata = need("anndata", "omics")
     if not isinstance(adata, anndata.AnnData):

@@ -52,6 +52,16 @@ def from_mudata(
         ModalityError: If variables stand in another order than the coordinates of a program's modalities.
         OptionError: If views are no places by name.
         PackageError: If mudata is not installed.
+
+    Example:
+        >>> import anndata, mudata, numpy as np, pandas
+        >>> def part(cells, genes):
+        ...     counts = np.arange(len(cells) * len(genes)).reshape(len(cells), len(genes))
+        ...     return anndata.AnnData(counts, pandas.DataFrame(index=cells), pandas.DataFrame(index=genes))
+        >>> mdata = mudata.MuData({"rna": part(["c1", "c2"], ["CD3", "CD19"]), "atac": part(["c2", "c3", "c1"], ["p1", "p2"])})
+        >>> data = from_mudata(mdata)
+        >>> {name: int(mask.sum()) for name, mask in data.rows.present.items()}
+        {'rna': 2, 'atac': 3}
     """
     mudata = need("mudata", "omics")
     if not isinstance(mdata, mudata.MuData):

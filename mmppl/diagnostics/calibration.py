@@ -64,6 +64,18 @@ def simulate(
     Raises:
         OptionError: If ``num`` is below 1, latents outside the plate of the data tie the rows together, or a program
             that conditions on covariates has none to simulate under.
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> simulated, latents = simulate(fitted, 5)
+        >>> simulated["a"].shape, latents["z"].shape
+        ((5, 3), (5, 2))
     """
     data, truth, _ = _simulated(fitted, num, seed, like)
     return data, truth
@@ -142,6 +154,18 @@ def calibrate(
     References:
         | Validating Bayesian inference algorithms with simulation-based calibration (Talts et al., 2018)
         | https://arxiv.org/abs/1804.06788
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> ranks = calibrate(fitted, method="guide", num=50, draws=9)
+        >>> ranks.ranks["z"].shape, ranks.ranks["z"].max() <= 9
+        ((50, 2), True)
     """
     if num < 5 * (draws + 1):
         raise OptionError(f"Expected num >= {5 * (draws + 1)} data for {draws} draws; got {num}.")
@@ -264,6 +288,17 @@ def coverage(
     References:
         | Probabilistic forecasts, calibration and sharpness (Gneiting, Balabdaoui & Raftery, 2007)
         | https://doi.org/10.1111/j.1467-9868.2007.00587.x
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> found = coverage(fitted, data.test, num=10, levels=(0.5, 0.8))
+        >>> {name: share.shape for name, share in found.share.items()}
     """
     data = fitted.program.observed(data)
     rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)

@@ -49,6 +49,16 @@ def guide_k(fitted: Fitted, data: Batch, *, num: int = 400, seed: int = 0) -> di
     References:
         | Pareto smoothed importance sampling (Vehtari et al., 2024), https://arxiv.org/abs/1507.02646
         | Yes, but did it work? Evaluating variational inference (Yao et al., 2018), https://arxiv.org/abs/1802.02538
+
+    Example:
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
+        >>> from mmppl import models
+        >>> from mmppl.data import load
+        >>> from mmppl.inference import fit
+        >>> data = load("linear_gaussian", num_train=64, num_test=8)
+        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
+        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
+        >>> {given: k.shape for given, k in guide_k(fitted, data.test[:3], num=50).items()}
     """
     out = {}
     data = fitted.program.observed(data)
