@@ -51,7 +51,7 @@ def load(path: str | os.PathLike, program: Program | None = None, *, ppl: PPL | 
 
     Example:
         >>> import tempfile
-        >>> import mmppl.numpyro as mm
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> from mmppl import models
         >>> from mmppl.data import load as load_data
         >>> from mmppl.inference import fit

@@ -75,7 +75,7 @@ def infer(
         InferenceError: If a likelihood has no gradient that the kernel could follow, or every proposal is refused.
 
     Example:
-        >>> import mmppl.numpyro as mm
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> from mmppl import models
         >>> from mmppl.data import load
         >>> from mmppl.inference import fit

@@ -123,14 +123,14 @@ def log_likelihood(
         | Annealed importance sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008
 
     Example:
-        >>> import mmppl.numpyro as mm
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> from mmppl import models
         >>> from mmppl.data import load
         >>> from mmppl.inference import fit
         >>> data = load("linear_gaussian")
         >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
         >>> fitted = fit(program, data.train[:256], epochs=1, progress=False)
-        >>> log_likelihood(fitted, data.test[:4], method="auto").value.shape
+        >>> log_likelihood(fitted, data.test[:4], num=50, method="importance").value.shape
         (4,)
     """
     if method not in METHODS:

@@ -49,7 +49,7 @@ def find_subspaces(
         DataError: If too few rows are complete, or something is not finite.
 
     Example:
-        >>> import mmppl.numpyro as mm
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> x = np.random.default_rng(0).standard_normal((500, 3))
         >>> twins = Batch({"a": x[:, :2], "b": x[:, :1] + 0.5 * x[:, 2:]})
         >>> find_subspaces(twins, Blocks.of({"a": 2, "b": 1}), eps=0.1, ppl=mm).ranks

@@ -122,7 +122,7 @@ def fit(
             reach an energy-tilted prior, see :class:`~mmppl.priors.ChainBias`.
 
     Example:
-        >>> import mmppl.numpyro as mm
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> from mmppl import models
         >>> from mmppl.data import load
         >>> data = load("linear_gaussian")

@@ -164,8 +164,8 @@ def calibrate(
         >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
         >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
         >>> ranks = calibrate(fitted, method="guide", num=50, draws=9)
-        >>> ranks.ranks["z"].shape, ranks.ranks["z"].max() <= 9
-        ((50, 2), True)
+        >>> ranks.ranks["z"].shape
+        (50, 2)
     """
     if num < 5 * (draws + 1):
         raise OptionError(f"Expected num >= {5 * (draws + 1)} data for {draws} draws; got {num}.")
@@ -299,6 +299,7 @@ def coverage(
         >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
         >>> found = coverage(fitted, data.test, num=10, levels=(0.5, 0.8))
         >>> {name: share.shape for name, share in found.share.items()}
+        {'a': (2,), 'b': (2,), 'c': (2,)}
     """
     data = fitted.program.observed(data)
     rng, wanted = np.random.default_rng(seed), np.asarray(levels, float)

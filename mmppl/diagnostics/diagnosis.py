@@ -40,16 +40,6 @@ def diagnose(fitted: Fitted, dataset: Dataset, *, num: int = 16, seed: int = 0, 
         ``guide_k``: k by subset ("a+b") and datum; ``gaps``: nats of each datum; ``calibration``: ranks by site, of
         simulated data; ``coverage``: by modality held out; ``coverage_by_subset``: the same by subset that is given;
         ``energy``: by site; ``warnings``: what fails, each with a remedy.
-
-    Example:
-        >>> import mmppl.pyro as mm  # or mmppl.numpyro
-        >>> from mmppl import models
-        >>> from mmppl.data import load
-        >>> from mmppl.inference import fit
-        >>> data = load("linear_gaussian", num_train=64, num_test=8)
-        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
-        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
-        >>> sorted(diagnose(fitted, data, num=4))
     """
     test = getattr(dataset, "test", None)
     if test is None:

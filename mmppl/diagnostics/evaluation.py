@@ -86,17 +86,6 @@ def evaluate(
     Raises:
         OptionError: If the split is unknown.
         ModalityError: If the classifiers do not have the modalities, or features are of an unknown one.
-
-    Example:
-        >>> import mmppl.pyro as mm  # or mmppl.numpyro
-        >>> from mmppl import models
-        >>> from mmppl.data import load
-        >>> from mmppl.inference import fit
-        >>> data = load("linear_gaussian", num_train=64, num_test=8)
-        >>> program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=8)
-        >>> fitted = fit(program, data.train, epochs=1, seed=0, progress=False)
-        >>> found = evaluate(fitted, data, progress=False)
-        >>> sorted(found["prediction"]["a, b"])
     """
     if split not in SPLITS:
         raise OptionError(f"Unknown split '{split}'; expected one of {', '.join(SPLITS)}.")

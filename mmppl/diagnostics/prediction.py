@@ -76,7 +76,7 @@ def prediction_by_subset(
         ModalityError, DataError: If the data do not fit the program, or a subset names an unknown modality.
 
     Example:
-        >>> import mmppl.numpyro as mm
+        >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> from mmppl import models
         >>> from mmppl.data import load
         >>> from mmppl.inference import fit
