@@ -30,7 +30,7 @@ def draw_values(place: Any, modality: Modality, draws: np.ndarray) -> None:
     else:
         _intervals(place, draws.reshape(len(draws), -1)[:, :MOST])
         if modality.coordinates or modality.units:
-            labels = [text.strip()[:LONGEST] for text in coordinate_labels("", modality, MOST)]
+            labels = [_short(text.strip()) for text in coordinate_labels("", modality, MOST)]
             place.set_xticks(range(len(labels)), labels, rotation=90 if modality.shape else 0)
 
 
@@ -44,6 +44,10 @@ def words(tokens: np.ndarray, modality: Modality) -> list[str]:
     if (modality.vocabulary or 0) <= 27:
         return ["".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in row).rstrip("·") for row in np.asarray(tokens)]
     return [" ".join(map(str, row)) for row in np.asarray(tokens)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _images(place: Any, draws: np.ndarray) -> None:

@@ -17,6 +17,10 @@ class MissingWarning(UserWarning):
     """Values are taken as missing because they are NaN; the message says how many."""
 
 
+class DataWarning(UserWarning):
+    """Something in the data is left out; the message says what, and how to have it."""
+
+
 class OptionError(MMPPLError, ValueError):
     """An unknown model, data set or option, or a value out of range."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmppl.errors import ModalityError, OptionError
 
-__all__ = ["RULE", "check_names", "names_in_arviz"]
+__all__ = ["RULE", "TAKEN", "allowed", "check_names", "names_in_arviz"]
 
 RULE = (
     "texts of printable characters other than / \\ , + and $, without spaces at the ends or a leading underscore, with "
@@ -45,6 +45,20 @@ def check_names(names: Iterable[Any]) -> None:
         mmppl.errors.ModalityError: Expected names of modalities to be texts of ... words between dots; got 'a/b'. ...
     """
     _check(tuple((name, isinstance(name, str)) for name in names))
+
+
+def allowed(name: str) -> bool:
+    """Tells whether a modality can be called so.
+
+    Example:
+        >>> allowed("rna"), allowed("a, b"), allowed("batch")
+        (True, False, False)
+    """
+    try:
+        check_names([name])
+    except ModalityError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=256)

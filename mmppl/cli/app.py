@@ -51,6 +51,8 @@ def main(args: Sequence[str] | None = None) -> int:
         _keep_what_is_compiled()
     with warnings.catch_warnings(), _terminated_as_interrupted():
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
+        if args is None:
+            warnings.showwarning = _warn
         try:
             code = typer.main.get_command(app).main(args, prog_name="mmppl", standalone_mode=False)
         except USAGE_ERROR as error:
@@ -83,6 +85,11 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+    """Says a warning in a line; where in the code it came up is nothing to whom a command runs for."""
+    print(f"mmppl: {category.__name__}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _say(error: object, code: int) -> int:

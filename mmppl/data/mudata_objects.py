@@ -58,8 +58,8 @@ def from_mudata(
         >>> def part(cells, genes):
         ...     counts = np.arange(len(cells) * len(genes)).reshape(len(cells), len(genes))
         ...     return anndata.AnnData(counts, pandas.DataFrame(index=cells), pandas.DataFrame(index=genes))
-        >>> mdata = mudata.MuData({"rna": part(["c1", "c2"], ["CD3", "CD19"]), "atac": part(["c2", "c3", "c1"], ["p1", "p2"])})
-        >>> data = from_mudata(mdata)
+        >>> rna, atac = part(["c1", "c2"], ["CD3", "CD19"]), part(["c2", "c3", "c1"], ["p1", "p2"])
+        >>> data = from_mudata(mudata.MuData({"rna": rna, "atac": atac}))
         >>> {name: int(mask.sum()) for name, mask in data.rows.present.items()}
         {'rna': 2, 'atac': 3}
     """

@@ -11,12 +11,12 @@ from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
 from mmppl.data.source import Imputation, Source, imputations, latent_means
+from mmppl.data.views import views_by_name
 from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
 
 __all__ = ["column_array", "from_pandas", "label_array", "to_pandas"]
 
-SEPARATOR = "/"
 Views = Mapping[str, str | Sequence[Any]]
 
 
@@ -41,7 +41,8 @@ def from_pandas(
     Arguments:
         frame: A ``pandas.DataFrame``.
         views: Columns by name of modality. By default columns ``view/column``, or of two levels, make a view together,
-            and any other column is a view of its own.
+            and any other column is a view of its own, under the nearest name that a modality can have. Texts of which
+            each row has another, such as numbers of patients, are left out, with a warning.
         label: The column of labels; by default the one called ``label``, if there is one.
         covariates: Columns that are covariates: names, or their kinds by name where texts are no categories or numbers
             are, ``{"site": "category", "age": None}``, see :class:`~mmppl.covariates.Covariate`; or those of a program.
@@ -78,7 +79,7 @@ def from_pandas(
         raise DataError(f"Expected columns of different names; got {twice[0]!r} twice. Rename one.")
     label = LABEL if label is None and LABEL in frame.columns and frame.columns.nlevels == 1 else label
     said = said_of(covariates)
-    views = _by_name(frame, {label, *said}) if views is None else views
+    views, left = views_by_name(frame, {label, *said}, modalities) if views is None else (views, [])
     if not isinstance(views, Mapping):
         raise OptionError(
             f"Expected views, columns by name of modality, such as {{'size': ['height', 'width']}}; got {views!r:.100}."
@@ -106,7 +107,7 @@ def from_pandas(
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
     dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
-    source = Source("pandas", frame.index, columns, dtypes, beside={name: frame[name] for name in said})
+    source = Source("pandas", frame.index, columns, dtypes, beside={name: frame[name] for name in [*said, *left]})
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
@@ -184,19 +185,6 @@ def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], uni
 
 def _parts(found: Imputation) -> tuple:
     return ("", found.value), ("low", found.low), ("high", found.high)
-
-
-def _by_name(frame: Any, others: set) -> dict[str, list]:
-    """Views by the names of columns."""
-    out: dict[str, list] = {}
-    for column in frame.columns:
-        if isinstance(column, tuple):
-            view = str(column[0])
-        else:
-            view = column.partition(SEPARATOR)[0] if isinstance(column, str) else column
-        if column not in others:
-            out.setdefault(view, []).append(column)
-    return out
 
 
 def column_array(view: str, column: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from mmppl.batch import Batch
 from mmppl.data import from_pandas, from_xarray, load, to_pandas, to_xarray
 from mmppl.data.files import load_file, write_like
 from mmppl.data.source import imputations
-from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError, PackageError
+from mmppl.errors import DataError, DataWarning, MissingWarning, ModalityError, OptionError, PackageError
 from mmppl.inference import fit
 
 RNG = np.random.default_rng(0)
@@ -350,3 +350,29 @@ def test_latents_are_variables_of_xarray():
     np.testing.assert_allclose(made["mmppl_z"], z.mean(0))
     assert made["mmppl_z"].dims == ("row", "mmppl_z_latent")
     assert made["row"].values.tolist() == ["a", "b"]
+
+
+def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
+    """A table as it comes: names with commas, numbers of patients, a column called as the plate."""
+    frame = pandas.DataFrame(
+        {
+            "Patient ID": [f"P{i}" for i in range(20)],
+            "glucose, fasting": np.linspace(4.0, 6.0, 20),
+            "No.": np.linspace(0.5, 1.5, 20),
+            "batch": ["a", "b"] * 10,
+        }
+    )
+    with pytest.warns(DataWarning, match=r"Columns \['Patient ID'\] have another text in each row and are left out"):
+        data = from_pandas(frame)
+    assert {n: m.kind for n, m in data.modalities.items()} == {
+        "glucose fasting": "vector",
+        "No": "vector",
+        "batch column": "category",
+    }
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[list(frame)], frame)
+    few = from_pandas(frame[:3], modalities=data.modalities)
+    assert to_pandas(few.rows, few)["Patient ID"].tolist() == ["P0", "P1", "P2"]
+    assert list(from_pandas(frame, {"id": "Patient ID"}).modalities) == ["id"]
+    assert "Patient ID" in from_pandas(frame[:19]).modalities  # of so few rows nobody knows
+    with pytest.raises(DataError, match="Expected columns that can be told apart as modalities; got .a,b. and .a b."):
+        from_pandas(pandas.DataFrame({"a,b": [0.5, 1.0], "a+b": [0.5, 1.0]}).rename(columns={"a+b": "a b"}))

@@ -1,0 +1,86 @@
+"""Views of a data frame where nobody says them: columns together by their names, and those that are no data."""
+
+import re
+from collections.abc import Container, Mapping
+from typing import Any
+
+from mmppl.data.optional import need
+from mmppl.errors import DataError, DataWarning
+from mmppl.modality import Modality
+from mmppl.names import TAKEN, allowed
+from mmppl.warn import warn
+
+__all__ = ["views_by_name"]
+
+SEPARATOR = "/"
+# Rows from which on texts that all differ are taken for names of rows.
+ROWS = 20
+
+
+def views_by_name(frame: Any, others: Container, modalities: Mapping[str, Modality] | None) -> tuple[dict, list]:
+    """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
+
+    Where a column's name is none that a modality can have, its view has the nearest that is. Texts of which each row
+    has another, such as the numbers of patients, are names of rows and no view, which is said.
+
+    Arguments:
+        frame: The data frame.
+        others: Columns that are something else, such as labels.
+        modalities: Those of a program that the rows are for.
+
+    Returns:
+        Columns by view, and the columns that are left out.
+
+    Raises:
+        DataError: If columns of different names would have one.
+
+    Example:
+        >>> import pandas
+        >>> frame = pandas.DataFrame({"glucose, fasting": [5.1, 4.9], "bp/sys": [120, 130], "bp/dia": [80, 85]})
+        >>> views_by_name(frame, (), None)[0]
+        {'glucose fasting': ['glucose, fasting'], 'bp': ['bp/sys', 'bp/dia']}
+    """
+    out: dict[str, list] = {}
+    left: list = []
+    heads: dict[str, Any] = {}
+    for column in frame.columns:
+        if column in others:
+            continue
+        head = column[0] if isinstance(column, tuple) else column
+        head = str(head) if isinstance(column, tuple) else str(head).partition(SEPARATOR)[0]
+        view = _named(head)
+        if heads.setdefault(view, head) != head:
+            raise DataError(
+                f"Expected columns that can be told apart as modalities; got {heads[view]!r} and {head!r}, both "
+                f"'{view}'. Rename one."
+            )
+        if _names_rows(frame[column], view, modalities):
+            left.append(column)
+            continue
+        out.setdefault(view, []).append(column)
+    if left and modalities is None:
+        warn(
+            f"Columns {left} have another text in each row and are left out, as names of rows. Name them in views= to "
+            "model them.",
+            DataWarning,
+        )
+    return out, left
+
+
+def _named(head: str) -> str:
+    """The nearest name that a modality can have; one that can be stays."""
+    if allowed(head):
+        return head
+    name = re.sub(r"[\\,+$/]|[^ -~\w]", " ", head)
+    name = re.sub(r"\.{2,}", ".", " ".join(name.split())).strip(" ._") or "column"
+    return name if name not in TAKEN and allowed(name) else f"{name} column"
+
+
+def _names_rows(column: Any, view: str, modalities: Mapping[str, Modality] | None) -> bool:
+    """Tells whether a column has another text in each row; of rows for a program, where it has no such modality."""
+    if modalities is not None and view in modalities:
+        return False
+    if modalities is None and len(column) < ROWS:
+        return False
+    texts = need("pandas", "tables").api.types.infer_dtype(column, skipna=True) == "string"
+    return bool(texts and column.notna().all() and column.is_unique)
