@@ -7,6 +7,7 @@ process, where hosts are imported once.
 """
 
 import ast
+import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -138,6 +139,7 @@ def few_of(dataset):
 @pytest.mark.parametrize("path", [p for p in PATHS if p.stem != BY_JUPYTER], ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))  # put back where a notebook has set it
     cells = cells_of(path)
     smaller(path, cells)
     names = {"few_of": few_of, "__name__": "__main__"}
