@@ -159,7 +159,7 @@ def _of_coverage(given: str, name: str, miss: float, *at: float) -> str:
     if at:
         level, share, error = at
         sure = share < level
-        held = f"its {100 * level:.0f}% sets hold {100 * share:.0f}% (± {100 * error:.0f}) of the values"
+        held = f"its {100 * level:.0f}% sets hold {100 * share:.0f}% (± {100 * error:.1g}) of the values"
     else:
         sure = miss < 0
         held = f"its sets hold {100 * abs(miss):.0f} points {'fewer' if sure else 'more'} values than they say"

@@ -46,6 +46,7 @@ thead th { background: var(--panel); }
 .pixels { width: 4rem; height: 4rem; object-fit: contain; image-rendering: pixelated; }
 .strip { width: 4rem; height: 1.5rem; image-rendering: pixelated; }
 .word { font-family: ui-monospace, Menlo, Consolas, monospace; padding: 0 .25rem; }
+.grid .word { font-size: .8rem; }
 .numbers { display: block; white-space: nowrap; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .numbers small { color: var(--soft); font-size: inherit; }
 .told { padding: 0; margin: .75rem 0; list-style: none; max-width: 44rem; }
