@@ -106,9 +106,12 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
         known = np.array([np.nan if k is None else k for k in ks], float)
         share = np.mean(known[~np.isnan(known)] > LIMIT_K) if (~np.isnan(known)).any() else 0.0
         if share > 0.1:
+            number = int((~np.isnan(known)).sum())
+            given = subset.replace("+", ", ")
             out.append(
-                f"Given {subset}, PSIS k is above {LIMIT_K} for {100 * share:.0f}% of the data: the guide is far from "
-                "the posterior. Refine its draws (refine, or generate --sampler mala), or fit longer."
+                f"Given {given}, PSIS k is above {LIMIT_K} for {100 * share:.0f}% of {number} data: "
+                "the guide is far from the posterior. Refine its draws (refine, or generate --sampler mala), or fit "
+                "longer."
             )
     if found["gaps"]:
         lost = np.median(np.array(found["gaps"]["amortisation"], float))

@@ -35,7 +35,7 @@ def write(run, epochs):
     found = {"epochs": epochs, "split": "test", "log_likelihood": likelihood, **parts}
     (run / "evaluation.json").write_text(json.dumps(found))
     told = {"epochs": epochs, "coverage_by_subset": COVERED, "calibration": {"p_value": 1e-9}, "energy": {}}
-    told |= {"guide_k": {"c": [0.9]}, "gaps": None}
+    told |= {"guide_k": {"c": [0.9] * 4}, "gaps": None}
     (run / "diagnosis.json").write_text(json.dumps(told))
     z = np.stack([np.zeros((50, 1)), np.ones((50, 1))]) + np.random.default_rng(0).normal(size=(2, 50, 1)) / 9
     present = xr.Dataset({"present": (("modality", "datum"), np.ones((2, 1), bool))}, {"modality": ["a|b", "c"]})

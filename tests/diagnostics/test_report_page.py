@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from mmppl.diagnostics.report.diagnosis_plots import coverage_charts
+from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
 from mmppl.diagnostics.report.page import LONG, table
 from mmppl.diagnostics.report.plots import loss_curves
 from mmppl.diagnostics.report.trust import trust_list
@@ -12,7 +12,7 @@ from mmppl.diagnostics.report.trust import trust_list
 WORST = [["a", "b", -0.1, 0.8, 0.6, 0.02], ["", "a", 0.3, 0.5, 0.8, 0.05], ["b", "a", 0.03, 0.5, 0.56, 0.004]]
 SHARES = {"a": {"share": {"b": [0.4, 0.7]}}, "": {"share": {"a": [0.8, 0.9], "b": [0.5, 0.8]}}}
 FOUND = {
-    "guide_k": {"a": [0.1, 0.9], "b": [0.9, 0.8], "a+b": [0.0, 0.1]},
+    "guide_k": {"a": [0.1, 0.9] * 5, "b": [0.9, 0.8] * 5, "a+b": [0.0, 0.1] * 5},
     "gaps": {"amortisation": [0.1, 0.2], "approximation": [0.0, 0.0]},
     "coverage_by_subset": {"levels": [0.5, 0.8], "subsets": SHARES, "miss": 0.1, "worst": WORST},
     "calibration": None,
@@ -74,3 +74,25 @@ def test_held_out_curves_stand_beside_those_of_training():
     assert list(charts) == ["loss"]
     assert "held out" in charts["loss"]
     assert "held out" not in loss_curves([{"epoch": 1, "stage": "s", "loss": np.pi}])["s"]["loss"]
+
+
+def test_what_may_be_chance_is_a_little_off_and_three_parts_of_a_question_are_told():
+    """Of 16 data two with k above its limit are no more than one in ten, nine are."""
+    ks = {f"m{i}": [0.9] * 9 + [0.1] * 7 for i in range(5)} | {"few": [0.9] * 2 + [0.1] * 14}
+    found = items(trust_list({**FOUND, "guide_k": ks, "coverage_by_subset": None}, SUMMARY))
+    weights = [(kind, text) for kind, name, text in found if "weights" in name]
+    assert [kind for kind, _ in weights] == ["wrong"] * 3
+    assert "for 56% of 16 data" in weights[0][1]
+    assert weights[2][1].endswith("And 3 more like it, in diagnosis.json.")
+    (only,) = [f for f in items(trust_list({**FOUND, "guide_k": {"few": ks["few"]}}, SUMMARY)) if "weights" in f[1]]
+    assert only[0] == "slight"
+
+
+def test_names_of_subsets_fit_beside_the_chart():
+    names = ["a modality with a long name", "b", "c"]
+    subsets = ["a modality with a long name", "b", "b+c", "+".join(names)]
+    ((title, _, svg),) = diagnosis_charts(
+        {**FOUND, "gaps": None, "coverage": None, "guide_k": dict.fromkeys(subsets, [0.1])}
+    )
+    assert title == "Where the guide lies"
+    assert [x in svg for x in ("a modality with a lon…", "all but a modality wi…", ">all<")] == [True] * 3

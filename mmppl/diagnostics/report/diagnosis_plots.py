@@ -11,6 +11,7 @@ from mmppl.inference.posterior.trust import LIMIT_K
 
 __all__ = ["coverage_charts", "diagnosis_charts"]
 
+LONGEST = 22  # characters of a subset's name
 SHOWN = 1.5  # a larger k is drawn at the edge
 
 
@@ -64,14 +65,31 @@ def diagnosis_charts(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _ks(by_subset: Mapping[str, Sequence[float | None]]) -> str:
-    figure, axes = axes_of("PSIS k", "given")
+    most = max((subset.count("+") + 1 for subset in by_subset), default=0)
+    every = next((subset.split("+") for subset in by_subset if subset.count("+") + 1 == most), [])
+    figure, axes = axes_of("PSIS k", "given", height=max(2.8, 0.22 * len(by_subset) + 0.8))
     for row, ks in enumerate(by_subset.values()):
         known = np.clip([k for k in ks if k is not None], -0.5, SHOWN)
         spread = np.linspace(-0.2, 0.2, len(known))
         axes.plot(known, row + spread, "o", markersize=3, color=FIRST, alpha=0.6)
     axes.axvline(LIMIT_K, color=SECOND, linewidth=1.2)
-    axes.set_yticks(range(len(by_subset)), list(by_subset))
+    axes.set_yticks(range(len(by_subset)), [_brief(subset, every) for subset in by_subset])
     return svg_of(figure, "k")
+
+
+def _brief(subset: str, every: Sequence[str]) -> str:
+    """A subset in words that fit beside a chart.
+
+    Example:
+        >>> [_brief(s, ["a", "b", "c"]) for s in ("a", "a+b", "a+b+c")]
+        ['a', 'all but c', 'all']
+    """
+    names = subset.split("+")
+    left = [name for name in every if name not in names]
+    if len(every) > 1 and not left:
+        return "all"
+    text = f"all but {left[0]}" if len(left) == 1 and len(names) > 1 else ", ".join(names)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _gaps(lost: Mapping[str, Sequence[float | None]]) -> str:

@@ -60,11 +60,11 @@ def energy_histogram(posterior: np.ndarray, prior: np.ndarray) -> str:
     return svg_of(figure, "energy")
 
 
-def axes_of(x: str, y: str, width: float = 4.2) -> tuple[Any, Any]:
+def axes_of(x: str, y: str, width: float = 4.2, height: float = 2.8) -> tuple[Any, Any]:
     """A figure and its axes, in the colours of the page."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, 2.8), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.patch.set_alpha(0.0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from scipy import stats
+
 from mmppl.diagnostics.diagnosis import far_off, warnings_of
 from mmppl.diagnostics.report.page import ranked
 from mmppl.inference.posterior.trust import LIMIT_K, LIMIT_R_HAT
 
 __all__ = ["findings", "trust_list"]
 
+MOST = 3  # parts of a question that are told
+SHARE, RARE = 0.1, 0.01  # of data whose k may be above its limit, and the probability of what is no chance
 NOTHING: dict[str, Any] = dict.fromkeys(("guide_k", "gaps", "coverage_by_subset", "calibration")) | {"energy": {}}
 # What is looked at, in the order of how much falls with it.
 CHAINS, ENERGY, CALIBRATED = "mixing of the chains", "energy of the prior", "calibration of the guide"
@@ -24,6 +28,7 @@ def findings(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> lis
     """Findings: what is wrong first, by weight and then by size, what is a little off, in order, and not asked.
 
     Coverage is wrong where it is off by ten points at some level, beyond chance; by less than that it is a little off.
+    So are weights whose k is above its limit for so few data that it may be chance. Of a question three at most.
 
     Arguments:
         found: A record of :func:`~mmppl.diagnostics.diagnose`.
@@ -37,7 +42,11 @@ def findings(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> lis
     right, unasked = [], []
     for question, parts in _asked(found, summary).items():
         bad = [(size, text) for size, texts in parts for text in texts]
-        for size, text in sorted(bad, key=lambda pair: -pair[0]):
+        bad.sort(key=lambda pair: -pair[0])
+        if len(bad) > MOST:
+            last, more = bad[MOST - 1], len(bad) - MOST
+            bad = [*bad[: MOST - 1], (last[0], f"{last[1]} And {more} more like it, in diagnosis.json.")]
+        for size, text in bad:
             if size >= 0:
                 wrong.append(("wrong", f"Wrong: {question}.", text))
             else:
@@ -64,7 +73,7 @@ def _asked(found: Mapping[str, Any], summary: Mapping[str, Any] | None) -> dict[
         ENERGY: [(abs(health["gap"]), _says(energy={site: health})) for site, health in found["energy"].items()],
         CALIBRATED: [(1.0, _says(calibration=calibration))] if calibration else [],
         SURE: off or ([(0.0, [])] if covered else []),
-        WEIGHTS: [(_above(ks), _says(guide_k={given: ks})) for given, ks in (found["guide_k"] or {}).items()],
+        WEIGHTS: [(_weight(ks), _says(guide_k={given: ks})) for given, ks in (found["guide_k"] or {}).items()],
         GAP: [(1.0, _says(gaps=gaps))] if gaps else [],
     }
 
@@ -80,8 +89,12 @@ def _says(**part: Any) -> list[str]:
     return warnings_of({**NOTHING, **part})
 
 
-def _above(ks: Sequence[float | None]) -> float:
-    return float(sum(k is not None and k > LIMIT_K for k in ks))
+def _weight(ks: Sequence[float | None]) -> float:
+    """Number of data whose k is above the limit, less all where as many are chance of one in ten."""
+    known = [k for k in ks if k is not None]
+    above = sum(k > LIMIT_K for k in known)
+    chance = stats.binom.sf(above - 1, len(known), SHARE) > RARE
+    return float(above - (len(known) + 1) * chance)
 
 
 def _chains(summary: Mapping[str, Any]) -> Iterator[tuple[float, list[str]]]:
