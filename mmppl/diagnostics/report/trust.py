@@ -90,11 +90,11 @@ def _says(**part: Any) -> list[str]:
 
 
 def _weight(ks: Sequence[float | None]) -> float:
-    """Number of data whose k is above the limit, less all where as many are chance of one in ten."""
+    """Number of data whose k is above the limit; below 0, by their share, where as many are chance of one in ten."""
     known = [k for k in ks if k is not None]
     above = sum(k > LIMIT_K for k in known)
     chance = stats.binom.sf(above - 1, len(known), SHARE) > RARE
-    return float(above - (len(known) + 1) * chance)
+    return above / (len(known) + 1) - 1.0 if chance else float(above)
 
 
 def _chains(summary: Mapping[str, Any]) -> Iterator[tuple[float, list[str]]]:
