@@ -1,5 +1,7 @@
 """The EBM-prior model, generalised version: an energy on the shared latent, and a private latent of each modality."""
 
+from typing import Any
+
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
@@ -25,6 +27,7 @@ def ebm_plus(
     gradient: str = "standard",
     strata: str = "one",
     hidden_private: str = "prior",
+    cross_private: str = "auxiliary",
     scales: str = "free",
     tilt: bool = True,
     energy_hidden: int = 256,
@@ -60,6 +63,10 @@ def ebm_plus(
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"`` or ``"auxiliary"``.
+        cross_private: Where w of a modality comes from in training that is decoded from another one's z:
+            ``"auxiliary"``, a prior with learned scales, as published; or ``"posterior"``, :math:`q(w_n \mid x_n)`, so
+            that the loss is the ELBO of the guide above, as in DMVAE (Lee & Pavlovic, 2021), and what only w can tell
+            is no noise of the pixels. A w of few dimensions leaves to z what modalities share.
         scales: Of posteriors: ``"free"``, or ``"normalised"``, with the mean 1 over their coordinates.
         tilt: False leaves the energy out: the same program with f = 0.
         energy_hidden: Width of the energy's two hidden layers.
@@ -77,6 +84,14 @@ def ebm_plus(
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
+    if cross_private not in ("auxiliary", "posterior"):
+        raise OptionError(f"Expected cross_private 'auxiliary' or 'posterior'; got {cross_private!r}.")
+    own = cross_private == "posterior"
+    if own and (strata, gradient) != ("one", "standard"):
+        raise OptionError(
+            "Expected strata 'one' and gradient 'standard' with cross_private='posterior', whose guide draws from one "
+            f"expert for each datum; got {strata!r} and {gradient!r}."
+        )
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}
     parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, conditions=conditions, more=more, **sizes)
@@ -87,9 +102,9 @@ def ebm_plus(
         return ppl.EnergyTilted(base, parts.net("energy") if tilted else None, langevin)
 
     flat, tilted = parts.model(lambda: prior(False)), parts.model(lambda: prior(True))
-    training, guide = parts.guide("auxiliary"), parts.guide(hidden_private)
-    options = {"strata": strata, "beta": beta, "gradient": gradient, "weights": weights(modalities)}
-    objective = ppl.MMVAEPlus(particles, **options)
+    training, guide = parts.guide("prior" if own else "auxiliary"), parts.guide(hidden_private)
+    options: dict[str, Any] = {"beta": beta, "gradient": gradient, "weights": weights(modalities)}
+    objective = ppl.ELBO(particles, **options) if own else ppl.MMVAEPlus(particles, strata=strata, **options)
     if not tilt:
         return Program(flat, guide, objective, ppl, modalities, stages=(Stage(guide=training),))
     backbone = Stage("backbone", share=0.6, model=flat, guide=training)
