@@ -20,14 +20,14 @@ def ebm_plus(
     *,
     ppl: PPL,
     latent_dim: int = 24,
-    private_dim: int = 8,
+    private_dim: int = 2,
     hidden: int = 256,
-    beta: float = 0.5,
+    beta: float = 2.0,
     particles: int = 1,
     gradient: str = "standard",
     strata: str = "one",
     hidden_private: str = "prior",
-    cross_private: str = "auxiliary",
+    cross_private: str = "posterior",
     scales: str = "free",
     tilt: bool = True,
     energy_hidden: int = 256,
@@ -46,7 +46,9 @@ def ebm_plus(
         x_m \sim p(x_m \mid z, w_m), \qquad q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m),
         \quad q(w_m \mid x_m)
 
-    It is :func:`mmvae_plus` with a tilted prior, trained in the stages of :func:`ebm`.
+    It is :func:`mmvae_plus` with a tilted prior, trained in the stages of :func:`ebm`. In the defaults w is small and
+    drawn from its posterior, which makes draws coherent and sharp where the likelihood's scale is learned; as published
+    it is of ``cross_private="auxiliary"``, with a ``beta`` below 1.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -56,7 +58,7 @@ def ebm_plus(
         modalities: What each modality is, by name.
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
-        private_dim: Dimension of each w.
+        private_dim: Dimension of each w. Two tell the colours of a picture; four take over what modalities share.
         hidden: Width of the encoders and decoders.
         beta: Factor on the ratio of prior and posterior in the backbone's stage.
         particles: K.
@@ -64,9 +66,8 @@ def ebm_plus(
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"`` or ``"auxiliary"``.
         cross_private: Where w of a modality comes from in training that is decoded from another one's z:
-            ``"auxiliary"``, a prior with learned scales, as published; or ``"posterior"``, :math:`q(w_n \mid x_n)`, so
-            that the loss is the ELBO of the guide above, as in DMVAE (Lee & Pavlovic, 2021), and what only w can tell
-            is no noise of the pixels. A w of few dimensions leaves to z what modalities share.
+            ``"posterior"``, :math:`q(w_n \mid x_n)`, so that the loss is the ELBO of the guide above and what only w
+            can tell is no noise of the pixels; or ``"auxiliary"``, a prior with learned scales, as published.
         scales: Of posteriors: ``"free"``, or ``"normalised"``, with the mean 1 over their coordinates.
         tilt: False leaves the energy out: the same program with f = 0.
         energy_hidden: Width of the energy's two hidden layers.
