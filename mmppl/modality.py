@@ -265,8 +265,8 @@ def _check_factors(modality: Modality) -> None:
         object.__setattr__(modality, "rank", RANK)
     elif not (_whole(rank) and rank >= 1):
         raise ModalityError(f"Expected a rank that is a whole number >= 1; got {rank!r}.")
-    if not modality.heteroscedastic:
-        raise ModalityError(f"Expected scale='heteroscedastic' for '{modality.likelihood}'; got {modality.scale!r}.")
+    if not modality.learns_scale:
+        raise ModalityError(f"Expected scale among {SCALES} for '{modality.likelihood}'; got {modality.scale!r}.")
 
 
 def _name_classes(modality: Modality) -> None:

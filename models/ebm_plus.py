@@ -1,5 +1,7 @@
 """The EBM-prior model, generalised version: an energy on the shared latent, and a private latent of each modality."""
 
+from typing import Any
+
 from mmppl.batch import Modality
 from mmppl.errors import OptionError
 from mmppl.inference.host import PPL
@@ -18,13 +20,14 @@ def ebm_plus(
     *,
     ppl: PPL,
     latent_dim: int = 24,
-    private_dim: int = 8,
+    private_dim: int = 2,
     hidden: int = 256,
-    beta: float = 0.5,
+    beta: float = 2.0,
     particles: int = 1,
     gradient: str = "standard",
     strata: str = "one",
     hidden_private: str = "prior",
+    cross_private: str = "posterior",
     scales: str = "free",
     tilt: bool = True,
     energy_hidden: int = 256,
@@ -43,7 +46,9 @@ def ebm_plus(
         x_m \sim p(x_m \mid z, w_m), \qquad q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m),
         \quad q(w_m \mid x_m)
 
-    It is :func:`mmvae_plus` with a tilted prior, trained in the stages of :func:`ebm`.
+    It is :func:`mmvae_plus` with a tilted prior, trained in the stages of :func:`ebm`. In the defaults w is small and
+    drawn from its posterior, which makes draws coherent and sharp where the likelihood's scale is learned; as published
+    it is of ``cross_private="auxiliary"``, with a ``beta`` below 1.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
@@ -53,13 +58,16 @@ def ebm_plus(
         modalities: What each modality is, by name.
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
-        private_dim: Dimension of each w.
+        private_dim: Dimension of each w. Two tell the colours of a picture; four take over what modalities share.
         hidden: Width of the encoders and decoders.
         beta: Factor on the ratio of prior and posterior in the backbone's stage.
         particles: K.
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"`` or ``"auxiliary"``.
+        cross_private: Where w of a modality comes from in training that is decoded from another one's z:
+            ``"posterior"``, :math:`q(w_n \mid x_n)`, so that the loss is the ELBO of the guide above and what only w
+            can tell is no noise of the pixels; or ``"auxiliary"``, a prior with learned scales, as published.
         scales: Of posteriors: ``"free"``, or ``"normalised"``, with the mean 1 over their coordinates.
         tilt: False leaves the energy out: the same program with f = 0.
         energy_hidden: Width of the energy's two hidden layers.
@@ -84,6 +92,14 @@ def ebm_plus(
     """
     if schedule not in ("staged", "joint"):
         raise OptionError(f"Expected schedule 'staged' or 'joint'; got {schedule!r}.")
+    if cross_private not in ("auxiliary", "posterior"):
+        raise OptionError(f"Expected cross_private 'auxiliary' or 'posterior'; got {cross_private!r}.")
+    own = cross_private == "posterior"
+    if own and (strata, gradient) != ("one", "standard"):
+        raise OptionError(
+            "Expected strata 'one' and gradient 'standard' with cross_private='posterior', whose guide draws from one "
+            f"expert for each datum; got {strata!r} and {gradient!r}."
+        )
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}
     parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, conditions=conditions, more=more, **sizes)
@@ -94,9 +110,9 @@ def ebm_plus(
         return ppl.EnergyTilted(base, parts.net("energy") if tilted else None, langevin)
 
     flat, tilted = parts.model(lambda: prior(False)), parts.model(lambda: prior(True))
-    training, guide = parts.guide("auxiliary"), parts.guide(hidden_private)
-    options = {"strata": strata, "beta": beta, "gradient": gradient, "weights": weights(modalities)}
-    objective = ppl.MMVAEPlus(particles, **options)
+    training, guide = parts.guide("prior" if own else "auxiliary"), parts.guide(hidden_private)
+    options: dict[str, Any] = {"beta": beta, "gradient": gradient, "weights": weights(modalities)}
+    objective = ppl.ELBO(particles, **options) if own else ppl.MMVAEPlus(particles, strata=strata, **options)
     if not tilt:
         return Program(flat, guide, objective, ppl, modalities, stages=(Stage(guide=training),))
     backbone = Stage("backbone", share=0.6, model=flat, guide=training)

@@ -12,6 +12,7 @@ from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEnc
 from mmppl.nets.observed import (
     Among,
     Classes,
+    Factored,
     Heteroscedastic,
     LogCounts,
     Partial,
@@ -45,6 +46,7 @@ __all__ = [
     "PatchDecoder",
     "PatchEncoder",
     "ResidualScore",
+    "Factored",
     "Scaled",
     "SetTransformer",
     "Spec",

@@ -9,6 +9,7 @@ from mmppl.nets.mixers import PatchDecoder, PatchEncoder, TokenDecoder, TokenEnc
 from mmppl.nets.observed import (
     Among,
     Classes,
+    Factored,
     Heteroscedastic,
     LogCounts,
     Partial,
@@ -126,6 +127,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     if modality.heteroscedastic:
         body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:
+        body = Factored(body, modality.shape, modality.rank) if modality.rank else body
         body = Scaled(body, modality.scale_shape)
     return Unstandardized(body, modality.scale_shape) if modality.scoring.is_location else body
 

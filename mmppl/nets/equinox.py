@@ -118,7 +118,8 @@ class _Scale(eqx.Module):
     weight: jax.Array
 
     def __call__(self, x, context=None):
-        return x, jnp.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR
+        first, *rest = x if isinstance(x, tuple) else (x,)
+        return first, jnp.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR, *rest
 
 
 class _Standardize(eqx.Module):

@@ -42,6 +42,7 @@ __all__ = [
     "Skip",
     "Split",
     "SplitFactor",
+    "SplitFactors",
     "SplitScale",
     "Standardize",
     "Swap",
@@ -116,6 +117,8 @@ class MissingId(Layer):
 class Scale(Layer):
     """``x`` to the pair ``(x, s)``: a scale that is learned beside an output, of shape ``shape``, 1 at first.
 
+    Further parts of an output, as factors are, come behind the scale.
+
     :math:`s = e^{r w} + f` with r = ``SCALE_RATE``, so that a step of Adam on w, which is of the learning rate's size
     whatever the gradient's, moves the scale by a per cent; and f = ``SCALE_FLOOR``, below which no scale falls.
     """
@@ -133,6 +136,14 @@ class SplitScale(Layer):
     shape: tuple[int, ...]
     rank: int = 0
     floor: float = SCALE_FLOOR
+
+
+@dataclass(frozen=True)
+class SplitFactors(Layer):
+    """``(*, (1 + R) C, ...)`` to output ``(*, C, ...)`` and factors ``(*, R, C, ...)``, of an event ``shape``."""
+
+    shape: tuple[int, ...]
+    rank: int
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mmppl.nets.layers import (
     Log1p,
     MissingId,
     Scale,
+    SplitFactors,
     SplitScale,
     Standardize,
     WithMask,
@@ -21,6 +22,7 @@ from mmppl.nets.spec import Spec
 __all__ = [
     "Among",
     "Classes",
+    "Factored",
     "Heteroscedastic",
     "LogCounts",
     "Partial",
@@ -270,6 +272,45 @@ class Heteroscedastic:
     def layers(self) -> tuple[Layer, ...]:
         floor = FACTORED_FLOOR if self.rank else SCALE_FLOOR
         return (*self.body.layers(), SplitScale(tuple(self.shape), self.rank, floor))
+
+
+@dataclass(frozen=True)
+class Factored:
+    """A decoder that gives factors of a low-rank covariance beside its output: the net gives the pair.
+
+    Arguments:
+        body: The decoder, with 1 + R times the outputs on the first axis of the event.
+        shape: Event shape of the output.
+        rank: R.
+
+    Raises:
+        OptionError: If the body has another number of outputs.
+
+    Example:
+        >>> from mmppl.nets import MLP
+        >>> Factored(MLP((8,), (9,)), (3,), 2).out_shape
+        (3,)
+    """
+
+    body: Spec
+    shape: tuple[int, ...]
+    rank: int
+
+    def __post_init__(self) -> None:
+        wanted = ((1 + self.rank) * self.shape[0], *self.shape[1:])
+        if tuple(self.body.out_shape) != wanted:
+            raise OptionError(f"Expected a body with out_shape {wanted}; got {self.body.out_shape}.")
+
+    @property
+    def in_shape(self) -> tuple[int | None, ...]:
+        return self.body.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape)
+
+    def layers(self) -> tuple[Layer, ...]:
+        return (*self.body.layers(), SplitFactors(tuple(self.shape), self.rank))
 
 
 @dataclass(frozen=True)

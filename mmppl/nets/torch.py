@@ -123,7 +123,8 @@ class _Scale(_Weighted):
         super().__init__(*layer.shape, bias=False)
 
     def forward(self, x, context=None):
-        return x, torch.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR
+        first, *rest = x if isinstance(x, tuple) else (x,)
+        return first, torch.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR, *rest
 
 
 class _Standardize(nn.Module):

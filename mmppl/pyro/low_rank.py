@@ -35,7 +35,7 @@ class LowRankNormal(Shown, TorchDistribution):
         batch = torch.broadcast_shapes(
             loc.shape[:-event_dim], scale.shape[:-event_dim], factors.shape[: -event_dim - 1]
         )
-        self.loc, self.scale = (x.flatten(-event_dim).expand(*batch, -1) for x in (loc, scale))
+        self.loc, self.scale = (x.expand(*batch, *event).flatten(-event_dim) for x in (loc, scale))
         self.factors = factors.flatten(-event_dim).expand(*batch, -1, -1)
         super().__init__(batch, event, validate_args=validate_args)
 

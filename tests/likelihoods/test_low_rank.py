@@ -95,14 +95,15 @@ def _constant(ppl, parts, unit):
     return Fitted(Program(model, guide, ppl.ELBO(), ppl, {"x": modality}), {})
 
 
-def test_what_values_have_in_common_is_learned(ppl):
+@pytest.mark.parametrize("scale", ["heteroscedastic", "learned"])
+def test_what_values_have_in_common_is_learned(ppl, scale):
     """Four values that share their noise, which no latent of the guide's can know: draws correlate as data do."""
     rng = np.random.default_rng(1)
     common = rng.standard_normal((2_000, 1))
     x = (0.5 * common + 0.1 * rng.standard_normal((2_000, 4))).astype(np.float32)
     word = rng.integers(0, 3, 2_000)
     modalities = {
-        "x": Modality((4,), likelihood="low_rank_normal", rank=2),
+        "x": Modality((4,), likelihood="low_rank_normal", rank=2, scale=scale),
         "word": Modality((), kind="category", categories=3),
     }
     program = models.mmvae(modalities, ppl=ppl, latent_dim=1, hidden=16)
@@ -155,5 +156,5 @@ def test_bad_factors():
         Modality((3,), rank=2)
     with pytest.raises(ModalityError, match="Expected a rank that is a whole number >= 1; got 1.5"):
         Modality((3,), likelihood="low_rank_normal", rank=1.5)
-    with pytest.raises(ModalityError, match="Expected scale='heteroscedastic' for 'low_rank_normal'; got 'learned'"):
-        Modality((3,), likelihood="low_rank_normal", scale="learned")
+    with pytest.raises(ModalityError, match=r"Expected scale among \('learned', .*'low_rank_normal'; got 0\.5"):
+        Modality((3,), likelihood="low_rank_normal", scale=0.5)

@@ -161,6 +161,23 @@ def test_normalised_scales_have_the_mean_one(torch_face):
         models.mmvae_plus(LINEAR.modalities, ppl=torch_face, scales="even")
 
 
+def test_private_posteriors_learn_what_modalities_do_not_share(ppl):
+    """Of b given a half the coordinates vary as one, with the variance 1.01, and half hardly do."""
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(2, 256, 1))
+    values = {"a": np.tile(shared, 2), "b": shared * [1.0, 1.0, 0.0, 0.0] + own * [0.0, 0.0, 1.0, 1.0]}
+    data = Batch({name: (x + 0.1 * rng.normal(size=x.shape)).astype(np.float32) for name, x in values.items()})
+    modalities = {"a": Modality((2,), scale=0.1), "b": Modality((4,), scale=0.1)}
+    sizes = {"latent_dim": 2, "private_dim": 1, "hidden": 16, "beta": 1.0, "tilt": False}
+    program = models.ebm_plus(modalities, ppl=ppl, cross_private="posterior", **sizes)
+    fitted = fit(program, data, epochs=100, batch_size=64, learning_rate=3e-2, progress=False)
+    drawn = np.asarray(generate(fitted, data[:50].only("a"), want=["b"], num=200, seed=0)["b"])
+    covariance = np.mean([np.cov(drawn[:, i].T) for i in range(50)], axis=0)
+    assert 0.6 < covariance[2, 3] < 1.2
+    np.testing.assert_allclose(covariance[[2, 3], [2, 3]] - covariance[2, 3], 0.01, atol=0.01)
+    assert covariance[0, 0] < 0.1
+
+
 def test_messages_are_dropped_uniformly():
     rng = np.random.default_rng(0)
     present = np.ones((20_000, 4), bool)
@@ -268,6 +285,8 @@ def test_bad_options_and_data_are_told_before_the_first_step(ppl):
         ("nexus", {"dropout": 1.5}, r"Expected dropout in \[0, 1\]; got 1\.5"),
         ("mmvae_plus", {"hidden_private": "x"}, "Expected hidden_private 'prior' or 'auxiliary'; got 'x'"),
         ("ebm_plus", {"private_dim": 0}, "Expected private_dim >= 1; got 0 in 'ebm_plus'"),
+        ("ebm_plus", {"cross_private": "both"}, "Expected cross_private 'auxiliary' or 'posterior'; got 'both'"),
+        ("ebm_plus", {"strata": "all"}, "Expected strata 'one' and gradient 'standard' with cross_private='posterior'"),
         ("ebm_plus", {"schedule": "both"}, "Expected schedule 'staged' or 'joint'; got 'both'"),
         ("mvtcae", {"alpha": 2.0}, r"Expected alpha in \[0, 1\]; got 2\.0"),
         ("jmvae", {"beta": -1.0}, "Expected beta >= 0"),
