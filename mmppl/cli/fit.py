@@ -84,6 +84,10 @@ def fit(
             min=1,
         ),
     ] = 1,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="bf16-mixed", help="Run networks in bfloat16 in the steps; weights stay in float32."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with the same options.")] = False,
     force: Force = False,
 ) -> None:
@@ -129,6 +133,7 @@ def fit(
         force=force,
         info=info,
         devices=devices,
+        precision=precision,
         **fit_settings,
     )
     if not first:

@@ -20,7 +20,9 @@ from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
 from mmppl.inference.draws import Draws
 from mmppl.nets.bound import BoundNet
+from mmppl.nets.equinox import Net
 from mmppl.nets.equinox import build as build_net
+from mmppl.nets.equinox_bfloat16 import Halved, is_in_bfloat16
 from mmppl.nets.spec import Spec
 from mmppl.representable import check_representable
 from mmppl.sites import PLATE, elementwise
@@ -122,7 +124,10 @@ def net(name: str, module: Any) -> BoundNet:
         name: Name of the parameters, unique in the program.
         module: An Equinox module (or any pytree that can be called).
     """
-    return BoundNet(name, eqx_module(name, module))
+    registered = eqx_module(name, module)
+    # A network of a spec knows of itself what is taken in bfloat16; a flow, which is not called, is no network.
+    whole = is_in_bfloat16() and not isinstance(module, Net) and callable(module)
+    return BoundNet(name, Halved(registered) if whole else registered)
 
 
 @checked(size=at_least(1))
