@@ -56,7 +56,7 @@ def generate(
     from mmppl.data.source import named
     from mmppl.diagnostics.loading import check_columns, single
     from mmppl.inference import Run
-    from mmppl.inference.generate import keep
+    from mmppl.inference.drawn_blocks import keep
     from mmppl.models.loading import load
 
     new_file(out, force)

@@ -97,6 +97,11 @@ class Rows:
         out.declared, out.gaps, out._read = modalities, Counter(), reader(self.source, modalities)
         return out
 
+    def first_names(self) -> tuple[str, ...]:
+        """Names of what the first row has, as the source gives it."""
+        found = self._read(np.array([0]))
+        return found.modalities if isinstance(found, Batch) else tuple(found)
+
     def _batch(self, places: np.ndarray) -> Batch:
         if len(self.source) != self.total:
             raise DataError(

@@ -1,5 +1,8 @@
 """Placement of a fit on several devices of JAX: rows are divided among them, all else is on each."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -8,9 +11,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 
-__all__ = ["Devices"]
+__all__ = ["Devices", "on_devices", "placed"]
 
 ROWS = "rows"
+_DEVICES: ContextVar["Devices | None"] = ContextVar("mmppl_devices", default=None)
 
 
 class Devices:
@@ -49,3 +53,39 @@ class Devices:
         if self.number == 1:
             return batch
         return jax.device_put(batch, self.everywhere if len(batch) % self.number else self.divided)
+
+
+def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dict]:
+    """Runs tasks one after another, the rows of each batch in them divided among the first devices.
+
+    Arguments:
+        number: Number of devices.
+        tasks: The tasks.
+
+    Raises:
+        OptionError: If JAX has fewer devices.
+    """
+    devices = Devices(number)
+
+    def results() -> Iterator[dict]:
+        for task in tasks:
+            with _within(devices):
+                found = task()
+            yield found
+
+    return results()
+
+
+@contextmanager
+def _within(devices: Devices) -> Iterator[None]:
+    token = _DEVICES.set(devices)
+    try:
+        yield
+    finally:
+        _DEVICES.reset(token)
+
+
+def placed(batch: Batch) -> Batch:
+    """A batch of JAX arrays on the devices of :func:`on_devices`, within it."""
+    devices = _DEVICES.get()
+    return batch if devices is None else devices.rows(batch)

@@ -22,7 +22,7 @@ from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.chains import JOINT, chains
 from mmppl.numpyro.compiling import compiled, random_key
-from mmppl.numpyro.devices import Devices
+from mmppl.numpyro.devices import Devices, on_devices
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
@@ -64,6 +64,7 @@ __all__ = [
     "likelihood",
     "loc_scale",
     "log_weights",
+    "on_devices",
     "on_real_line",
     "outside",
     "param",

@@ -24,6 +24,7 @@ from mmppl.nets.equinox import Net
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.equinox_bfloat16 import Halved, is_in_bfloat16
 from mmppl.nets.spec import Spec
+from mmppl.numpyro.devices import placed
 from mmppl.representable import check_representable
 from mmppl.sites import PLATE, elementwise
 
@@ -86,7 +87,7 @@ def as_batch(batch: Batch) -> Batch:
             infinite.
     """
     check_numbers(batch)
-    return Batch.trusted(
+    own = Batch.trusted(
         {name: _array(value) for name, value in batch.values.items()},
         {name: jnp.asarray(mask) for name, mask in batch.present.items()},
         None if batch.numbers is None else _array(batch.numbers),
@@ -96,6 +97,7 @@ def as_batch(batch: Batch) -> Batch:
         {name: _array(value) for name, value in batch.for_hosts().covariates.items()},
         _array(np.arange(len(batch)) if batch.places is None else batch.places),
     )
+    return placed(own)
 
 
 def _array(x: Any) -> jax.Array:
