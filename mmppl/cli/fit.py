@@ -22,7 +22,8 @@ def fit(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="Name of the data, or a file that ends in .npz, .csv, .parquet, .h5ad, .h5mu or .zarr.",
+            help="Name of the data, a file that ends in .npz, .csv, .parquet, .h5ad, .h5mu or .zarr, or a folder of "
+            ".npy files, whose rows stay on the disk.",
             autocompletion=complete_data,
         ),
     ],
@@ -93,6 +94,7 @@ def fit(
 ) -> None:
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
+    from mmppl.batch import Batch
     from mmppl.data.kinds import kinds_table
     from mmppl.diagnostics.loading import TRAINED, columns_info, open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
@@ -116,7 +118,7 @@ def fit(
     program = models.make(model, modalities, ppl=ppl, seed=seed, **options)
     if dataset.rows is not None:
         # What cannot be fitted or written is refused without a table.
-        dataset.train.validate(program.modalities)
+        (dataset.train if isinstance(dataset.train, Batch) else dataset.rows).validate(program.modalities)
         if first:
             _check_out(out, resume, force)
             print("\n".join([kinds_table(program.modalities, dataset.rows), *dataset.covariate_lines()]))
