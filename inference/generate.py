@@ -52,7 +52,7 @@ def generate(
     Arguments:
         fitted: A fitted program.
         given: A batch, or arrays by name; each row may have another pattern of present modalities. Or a source of
-            rows, see :class:`~mmppl.data.RowSource`, each of which has something. None draws from the prior.
+            rows, see :class:`~mmppl.data.RowSource`. None draws from the prior.
         num: Number of draws K for each row.
         want: Modalities to return; all by default.
         mean: Whether to return the likelihood's mean (the most likely token or category) instead of a draw.
@@ -141,7 +141,7 @@ def _given_rows(fitted: Fitted, given: Any) -> tuple[int, Callable[[int, int], B
         batch = complete(given, fitted).validate(modalities, allow_empty_rows=True)
         return len(batch), lambda start, stop: batch[start:stop]
     first = Rows(given, modalities, known).first_names()
-    rows = Rows(given, {n: m for n, m in modalities.items() if n in first}, known)
+    rows = Rows(given, {n: m for n, m in modalities.items() if n in first}, known, allow_empty_rows=True)
     return len(rows), lambda start, stop: complete(rows[start:stop], fitted).with_parts(places=np.arange(start, stop))
 
 
