@@ -13,7 +13,7 @@ import mmppl.numpyro as mm
 from mmppl import models
 from mmppl.data import load
 from mmppl.errors import OptionError
-from mmppl.inference import fit
+from mmppl.inference import Fitted, fit, generate, infer
 from mmppl.numpyro.devices import Devices
 
 SCRIPT = Path(__file__).parents[1] / "inference" / "fit_on_devices.py"
@@ -31,6 +31,35 @@ print({s.data.shape for s in devices.rows(Batch({"a": np.ones((6, 3), np.float32
 w = devices.copied(np.ones((3, 2), np.float32))
 step = jax.jit(jax.grad(lambda w, x: (x @ w).sum()))
 print("all-reduce" in step.lower(w, rows["a"]).compile().as_text())
+"""
+DRAWN = """
+import sys, warnings
+import numpy as np
+import mmppl.numpyro as mm
+from mmppl import models
+from mmppl.data import load
+from mmppl.inference import Fitted, generate, infer
+from mmppl.numpyro.host import Trainer, on_devices
+from mmppl.numpyro.primitives import as_batch
+
+warnings.simplefilter("ignore")
+data = load("linear_gaussian", num_train=20, num_test=70)
+rows = data.test.only("a")
+program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=4)
+weights = Trainer(program, data.train, seed=0, learning_rate=1e-3, clip=None, ema=0.0).weights()
+fitted = Fitted(program, weights)
+
+def drawn(n):
+    yield generate(fitted, rows, 2, chunk=100, devices=n)
+    yield generate(fitted, num=100, chunk=48, devices=n)
+    how = {"num_chains": 2, "num_samples": 3, "num_warmup": 0, "devices": n}
+    yield infer(fitted, rows[:64], method="ula", step_size=0.01, **how).draws
+    yield infer(fitted, rows, method="psis", num_samples=5, devices=n).draws
+
+placed = next(on_devices(2, [lambda: as_batch(rows[:64])]))
+assert {s.data.shape for s in placed["a"].addressable_shards} == {(32, 3)}
+for one, two in zip(drawn(1), drawn(2)):
+    print(max(float(np.abs(one[n] - two[n]).max()) for n in one))
 """
 
 
@@ -53,6 +82,10 @@ def test_rows_are_divided_and_weights_copied():
     assert run("-c", PLACED) == [str([(i, (2, 3)) for i in range(4)]), "{(6, 3)}", "True"]
 
 
+def test_draws_on_two_devices_are_those_of_one():
+    assert max(map(float, run("-c", DRAWN))) < 1e-5
+
+
 def test_more_devices_than_there_are_or_than_divide_are_refused(tmp_path):
     data = load("linear_gaussian")
     program = models.mvae(data.modalities, ppl=mm, latent_dim=2, hidden=4)
@@ -62,6 +95,10 @@ def test_more_devices_than_there_are_or_than_divide_are_refused(tmp_path):
         OptionError, match=rf"devices \(--devices\) of at most {number - 1}, as JAX has .*; got {number}"
     ):
         fit(program, data.train[:20], devices=number, batch_size=number, **how)
+    with pytest.raises(OptionError, match=rf"devices \(--devices\) of at most {number - 1}, as JAX has"):
+        generate(Fitted(program, {}), num=4, devices=number)
+    with pytest.raises(OptionError, match="Expected devices=None with method='nuts', .* got devices=2"):
+        infer(Fitted(program, {}), data.test[:4], method="nuts", devices=2)
     with pytest.raises(OptionError, match="Expected a batch_size that devices=3 .*divide; got batch_size=20"):
         fit(program, data.train[:20], devices=3, **how)
     with pytest.raises(OptionError, match=r"Expected devices \(--devices\) to be a whole number, devices >= 1; got"):
