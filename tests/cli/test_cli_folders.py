@@ -63,7 +63,9 @@ def test_a_folder_is_split_as_a_file_is(folder):
     both = np.concatenate([train, data.test["x"]])
     np.testing.assert_array_equal(np.sort(both[:, 0]), np.sort(x[:, 0]))
     (folder / "c__present.npy").unlink()
-    assert load(folder, covariates=["c"]).covariates["c"].names == ("0", "1")
+    beside = load(folder, covariates=["c"])
+    assert (list(beside.modalities), list(beside.covariates)) == (["x"], ["c"])
+    np.testing.assert_array_equal(np.sort(beside.test.covariates["c"]), np.sort(data.test["c"]))
     with pytest.raises(OptionError, match="Expected no root"):
         load(folder, root=folder)
 
