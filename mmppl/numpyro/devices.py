@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmppl.batch import Batch
@@ -20,11 +22,13 @@ _DEVICES: ContextVar["Devices | None"] = ContextVar("mmppl_devices", default=Non
 class Devices:
     """A mesh over the rows of a batch; with one device everything is as JAX places it.
 
+    After ``jax.distributed.initialize`` the devices are those of all processes, each of which has the same rows.
+
     Arguments:
         number: Number of devices, the first that JAX has.
 
     Raises:
-        OptionError: If JAX has fewer.
+        OptionError: If JAX has fewer, or several processes have others than all of them.
 
     References:
         Distributed arrays and automatic parallelization, https://docs.jax.dev/en/latest/notebooks/
@@ -35,7 +39,13 @@ class Devices:
         self.number = number
         if number == 1:
             return
-        found = jax.local_devices()
+        found = jax.devices()
+        self.several = jax.process_count() > 1
+        if self.several and number != len(found):
+            raise OptionError(
+                f"Expected devices={len(found)} (--devices), those of all {jax.process_count()} processes that "
+                f"jax.distributed has joined; got {number}."
+            )
         if number > len(found):
             raise OptionError(
                 f"Expected devices (--devices) of at most {len(found)}, as JAX has here; got {number}. On a CPU set "
@@ -46,13 +56,24 @@ class Devices:
 
     def copied(self, tree: Any) -> Any:
         """The arrays on every device."""
-        return tree if self.number == 1 else jax.device_put(tree, self.everywhere)
+        return tree if self.number == 1 else self._put(tree, self.everywhere)
 
     def rows(self, batch: Batch) -> Batch:
         """A batch whose rows are divided; on every device where their number does not divide, as of a last block."""
         if self.number == 1:
             return batch
-        return jax.device_put(batch, self.everywhere if len(batch) % self.number else self.divided)
+        return self._put(batch, self.everywhere if len(batch) % self.number else self.divided)
+
+    def _put(self, tree: Any, sharding: NamedSharding) -> Any:
+        return jax.tree.map(lambda x: _shared(x, sharding), tree) if self.several else jax.device_put(tree, sharding)
+
+
+def _shared(x: Any, sharding: NamedSharding) -> jax.Array:
+    """An array that every process has the whole of, of which each puts its own part on its devices."""
+    if jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_shared(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x))
+    whole = np.asarray(x)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda place: whole[place])
 
 
 def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dict]:

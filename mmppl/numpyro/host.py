@@ -90,13 +90,13 @@ def fitting() -> AbstractContextManager[None]:
 
 
 def processes(number: int) -> AbstractContextManager[int]:
-    """The one process that has all devices, the first.
+    """The place of this process among those that ``jax.distributed`` has joined; 0 where it is alone.
 
     Raises:
         OptionError: If JAX has fewer devices.
     """
     Devices(number)
-    return nullcontext(0)
+    return nullcontext(jax.process_index())
 
 
 def random() -> Any:
