@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmppl.batch import Batch
-from mmppl.errors import OptionError
+from mmppl.errors import OptionError, TrainingError
 
 __all__ = ["Devices", "on_devices", "placed"]
 
@@ -36,16 +36,15 @@ class Devices:
     """
 
     def __init__(self, number: int):
-        self.number = number
-        if number == 1:
-            return
+        self.number, self.several = number, jax.process_count() > 1
         found = jax.devices()
-        self.several = jax.process_count() > 1
         if self.several and number != len(found):
             raise OptionError(
                 f"Expected devices={len(found)} (--devices), those of all {jax.process_count()} processes that "
                 f"jax.distributed has joined; got {number}."
             )
+        if number == 1:
+            return
         if number > len(found):
             raise OptionError(
                 f"Expected devices (--devices) of at most {len(found)}, as JAX has here; got {number}. On a CPU set "
@@ -63,6 +62,23 @@ class Devices:
         if self.number == 1:
             return batch
         return self._put(batch, self.everywhere if len(batch) % self.number else self.divided)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A context in which an error of JAX, as of several processes one of which has ended, is said to be that.
+
+        Raises:
+            TrainingError: If there are several processes.
+        """
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            if not self.several:
+                raise
+            raise TrainingError(
+                "Another process of the fit has ended, and this one with it. What was saved before is kept: go on with "
+                f"resume=True. JAX says: {str(error)[:300]}"
+            ) from error
 
     def _put(self, tree: Any, sharding: NamedSharding) -> Any:
         return jax.tree.map(lambda x: _shared(x, sharding), tree) if self.several else jax.device_put(tree, sharding)
@@ -84,9 +100,14 @@ def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dic
         tasks: The tasks.
 
     Raises:
-        OptionError: If JAX has fewer devices.
+        OptionError: If JAX has fewer devices, or they are to be those of several processes.
     """
-    devices = Devices(number)
+    if number > 1 and jax.process_count() > 1:
+        raise OptionError(
+            f"Expected devices=1 in each of the {jax.process_count()} processes that jax.distributed has joined, each "
+            f"with rows of its own; got {number}."
+        )
+    devices = None if number == 1 else Devices(number)
 
     def results() -> Iterator[dict]:
         for task in tasks:
@@ -98,7 +119,7 @@ def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dic
 
 
 @contextmanager
-def _within(devices: Devices) -> Iterator[None]:
+def _within(devices: Devices | None) -> Iterator[None]:
     token = _DEVICES.set(devices)
     try:
         yield

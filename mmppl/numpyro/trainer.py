@@ -209,8 +209,9 @@ class Trainer:
         rows = self.devices.rows(batch.for_hosts())
         if self.parts > 1 and not self.divides:
             self._check_divided(rows)
-        self._leaves, record, finite = self._step(self._leaves, rows)
-        return bool(finite), {name: float(value) for name, value in record.items()}
+        with self.devices.together():
+            self._leaves, record, finite = self._step(self._leaves, rows)
+            return bool(finite), {name: float(value) for name, value in record.items()}
 
     def _check_divided(self, batch: Batch) -> None:
         """Refuses a program whose rows are not each by themselves: the parts of its loss would not sum up to it."""
