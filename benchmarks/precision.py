@@ -1,10 +1,12 @@
-"""Steps with networks in bfloat16 beside those in float32: ``python -m benchmarks.precision``, two minutes on one core.
+"""Steps with networks in bfloat16 beside float32: ``python -m benchmarks.precision [HOST ...]``, two minutes a core.
 
 Writes docs/results/precision.md: milliseconds a step of ``mmvae`` on polydigits, after compilation, in both precisions
 in turn, and the loss that a fit of 10 epochs reaches in each.
 """
 
 import json
+import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -21,15 +23,14 @@ STEPS, ROUNDS, EPOCHS = 10, 5, 10
 
 
 def main() -> None:
-    """Measures both hosts, and writes the page."""
+    """Measures the hosts that are asked for, and writes the page of all that were."""
     warnings.simplefilter("ignore")
     ROWS.mkdir(parents=True, exist_ok=True)
-    rows = {}
-    for host in HOSTS:
-        rows[host] = measure(host)
-        (ROWS / f"{host}.json").write_text(json.dumps(rows[host]))
-        print(host, rows[host], flush=True)
-    PATH.write_text(page(rows))
+    for host in sys.argv[1:] or HOSTS:
+        row = {**measure(host), "load": os.getloadavg()[0]}
+        (ROWS / f"{host}.json").write_text(json.dumps(row))
+        print(host, row, flush=True)
+    PATH.write_text(page({path.stem: json.loads(path.read_text()) for path in sorted(ROWS.glob("*.json"))}))
 
 
 def measure(host: str) -> dict[str, Any]:
@@ -79,15 +80,26 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     for host, row in rows.items():
         own, mixed = (median(row["step"][name]) for name in ("None", MIXED))
         losses = (row["loss"][name] for name in ("None", MIXED))
-        body.append([host, f"{own:.1f}", f"{mixed:.1f}", f"{mixed / own:.2f}", *(f"{x:.4f}" for x in losses)])
-    heads = ["host", "step, float32, ms", "bf16-mixed, ms", "ratio", "loss, float32", "bf16-mixed"]
+        body.append(
+            [
+                host,
+                f"{row['load']:.0f}",
+                f"{own:.1f}",
+                f"{mixed:.1f}",
+                f"{mixed / own:.2f}",
+                *(f"{x:.4f}" for x in losses),
+            ]
+        )
+    heads = ["host", "load", "step, float32, ms", "bf16-mixed, ms", "ratio", "loss, float32", "bf16-mixed"]
     return (
         "# Networks in bfloat16\n\n"
         f"Written by `python -m benchmarks.precision` on {stamp()}.\n"
         "Processor milliseconds of a step of `mmvae` on polydigits, 128 rows, the median of "
         f"{ROUNDS} rounds of {STEPS} steps, the precisions in turn;\n"
         f"and the loss in nats that `mvae` reaches on linear_gaussian, 1,000 rows, in {EPOCHS} epochs. "
-        "A ratio above 1 is slower than float32.\n\n" + "\n".join(table(heads, body)) + "\n"
+        "A ratio above 1 is slower than float32; the load is that of both cores meanwhile.\n\n"
+        + "\n".join(table(heads, body))
+        + "\n"
     )
 
 

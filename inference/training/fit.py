@@ -98,6 +98,11 @@ def fit(
             the default with a user-defined optimizer. Or one of the host, by steps of a stage: on NumPyro an optax
             schedule, which is Adam's learning rate; on Pyro a function of an optimizer that gives a scheduler of
             torch.
+        accumulate: Number A of parts of a step, taken one after another in the memory of one: A divides the rows of a
+            step. Losses and weights are those of the whole step.
+        devices: Number of devices among which the rows of a step are divided: JAX's on NumPyro, those of all processes
+            that ``jax.distributed`` has joined; on Pyro processes of this machine, or torchrun's. Losses, weights and
+            run folders are those of one device.
         precision: ``"bf16-mixed"`` for networks in bfloat16, as torch's autocast takes them: in steps, products of
             networks that ``mm.net`` gives (of any module on Pyro); parameters, the optimizer's state, densities and
             sums stay in float32, and whatever judges runs in it. None for the program's own precision.
