@@ -48,7 +48,6 @@ def quick_to_compile() -> str:
 os.environ.setdefault("XLA_FLAGS", quick_to_compile())
 
 TESTS = Path(__file__).parent
-MAPS = 20_000  # memory maps of a process; the system lets it have 65,530
 NEEDS_TORCH = {"pyro", "torch", "parity"}
 
 
@@ -122,23 +121,11 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 20, 10)
 
 
-def memory_maps() -> int:
-    """Memory maps of this process; more than there may be where they cannot be counted."""
-    try:
-        with open("/proc/self/maps", "rb") as file:
-            return sum(1 for _ in file)
-    except OSError:
-        return sys.maxsize
-
-
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
-    """Drops what JAX has compiled where it is much: thousands of programs in one process exhaust its memory maps.
-
-    Until then it serves the next files too, whose arrays often have the same shapes.
-    """
+    """Drops what JAX compiled for a file of tests: thousands of programs in one process exhaust its memory maps."""
     yield
-    if "jax" in sys.modules and memory_maps() > MAPS:
+    if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
 
 

@@ -50,7 +50,6 @@ PAIR = pair()
 @pytest.fixture(scope="module", autouse=True)
 def listening():
     """Notes each tracing and each compilation; what is read from a folder counts as one."""
-    jax.clear_caches()  # of files before this one
     jax.monitoring.register_event_duration_secs_listener(_note)
     yield
     jax.monitoring.unregister_event_duration_listener(_note)
