@@ -19,8 +19,13 @@ MOST, SEEN = 10_000, 1000
 
 
 def is_row_folder(path: str | os.PathLike) -> bool:
-    """Tells whether a path is that of a folder that is no ``.zarr``."""
-    return Path(path).is_dir() and not Path(path).suffix
+    """Tells whether a path is that of a folder that is no ``.zarr``.
+
+    Example:
+        >>> is_row_folder(""), is_row_folder("polydigits")
+        (False, False)
+    """
+    return bool(os.fspath(path).strip()) and os.path.isdir(path) and not Path(path).suffix
 
 
 class PartOfRows:
