@@ -1,6 +1,8 @@
 """Any modality from any subset of the others."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,23 +10,24 @@ import numpy as np
 from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.covariates import as_known
-from mmppl.errors import DataError, InferenceError, ModalityError, OptionError
+from mmppl.data.row_source import RowSource, is_source
+from mmppl.data.rows import Rows
+from mmppl.errors import DataError, ModalityError, OptionError
+from mmppl.inference.drawn_blocks import DrawnBlocks
 from mmppl.inference.draws import Draws
+from mmppl.inference.draws_folder import DrawsFolder, DrawsInMemory
 from mmppl.inference.kernels import KERNELS
-from mmppl.inference.posterior.short_chains import refine_draws
 from mmppl.inference.training.fitted import Fitted, example
-from mmppl.memory import asked_by
+from mmppl.inference.training.processes import check_one_process
 from mmppl.progress import tqdm
 
-__all__ = ["complete", "generate", "keep"]
-
-STEPS = 200
+__all__ = ["complete", "generate"]
 
 
-@checked(given=ANYTHING, covariates=ANYTHING, num=at_least(1), chunk=at_least(1))
+@checked(given=ANYTHING, covariates=ANYTHING, num=at_least(1), chunk=at_least(1), devices=at_least(1))
 def generate(
     fitted: Fitted,
-    given: Batch | Mapping[str, Any] | None = None,
+    given: Batch | Mapping[str, Any] | RowSource | None = None,
     num: int = 1,
     *,
     want: Sequence[str] | None = None,
@@ -33,6 +36,8 @@ def generate(
     covariates: Mapping[str, Any] | None = None,
     seed: int = 0,
     chunk: int = 4096,
+    devices: int = 1,
+    out: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Draws:
     r"""Draws modalities given what is present in each row, or from the prior.
@@ -46,8 +51,8 @@ def generate(
 
     Arguments:
         fitted: A fitted program.
-        given: A batch, or arrays by name; each row may have another pattern of present modalities. None draws from the
-            prior.
+        given: A batch, or arrays by name; each row may have another pattern of present modalities. Or a source of
+            rows, see :class:`~mmppl.data.RowSource`. None draws from the prior.
         num: Number of draws K for each row.
         want: Modalities to return; all by default.
         mean: Whether to return the likelihood's mean (the most likely token or category) instead of a draw.
@@ -57,7 +62,11 @@ def generate(
             c),\ x_m \sim p(x_m \mid z, c')`: those not named stay as they are, and every modality is drawn, also what
             is observed. Without ``given`` all of them, for each of the ``num`` draws.
         seed: Random seed.
-        chunk: Most rows times draws at once.
+        chunk: Most rows times draws at once. Each such block has random numbers of its own.
+        devices: Number of devices: JAX's, among which the rows of a block are divided, on NumPyro; processes of this
+            machine, which share the blocks out, on Pyro. Draws are those of one device.
+        out: A folder to make, in which each modality is written to ``<name>.npy``, block by block: for more rows than
+            memory holds. The arrays that are returned are memory-mapped then.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -68,8 +77,9 @@ def generate(
 
     Raises:
         ModalityError, DataError: If ``given`` does not fit the program, or it or ``want`` names an unknown modality.
-        OptionError: If the sampler is unknown or ``num`` is out of range.
-        InferenceError: If draws are not finite.
+        OptionError: If the sampler is unknown, ``num`` is out of range, or there are fewer devices.
+        InferenceError: If draws are not finite, or one of several processes has been ended.
+        DataError: If ``out`` exists or cannot be written, or a source fails.
 
     Example:
         >>> import mmppl.pyro as mm  # or mmppl.numpyro
@@ -100,28 +110,68 @@ def generate(
         raise ModalityError(f"Expected want, modalities among {list(modalities)}, each once; got {list(names)}.")
     if sampler is not None and sampler not in KERNELS:
         raise OptionError(f"Unknown sampler '{sampler}'; expected one of {sorted(KERNELS)}.")
-    if given is None:
-        if fitted.outside:
-            # Rows of one batch share what lies outside the plate, so each draw has a batch of its own.
-            empty = _under(fitted, example(modalities, 1).only(), covariates)
-            made = _rows(fitted, empty, None, num, names, mean, None, seed, chunk, progress)
-            return Draws({n: x[:, 0] for n, x in made.items()}, modalities, given=False)
-        empty = _under(fitted, example(modalities, num).only(), covariates)
-        made = _rows(fitted, empty, None, 1, names, mean, None, seed, chunk, progress)
-        return Draws({n: x[0] for n, x in made.items()}, modalities, given=False)
-    given = complete(given, fitted).validate(modalities, allow_empty_rows=True)
-    others = None if covariates is None else _under(fitted, given, covariates).covariates
-    return Draws(_rows(fitted, given, others, num, names, mean, sampler, seed, chunk, progress), modalities)
+    if devices > 1:
+        check_one_process(devices, False)
+    # Rows of one batch share what lies outside the plate, so each draw from the prior has a batch of its own then.
+    alone = given is None and bool(fitted.outside)
+    number, take = _prior_rows(fitted, 1 if alone else num) if given is None else _given_rows(fitted, given)
+    _check_lengths(covariates, number)
+
+    def taken(start: int, stop: int) -> tuple[Batch, Mapping[str, Any] | None]:
+        rows = take(start, stop)
+        if not covariates and given is not None:
+            return rows, None
+        part = {n: x[start:stop] if np.ndim(x) else x for n, x in (covariates or {}).items()}
+        rows_under = _under(fitted, rows, part)
+        return (rows_under, None) if given is None else (rows, rows_under.covariates)
+
+    each = num if given is not None or alone else 1
+    blocks = DrawnBlocks(fitted, taken, each, names, mean, sampler, seed, even=out is not None)
+    axis, lead = (1, None) if given is not None else (0, 1 if alone else 0)
+    into = DrawsInMemory(axis) if out is None else DrawsFolder(out, num if alone else number, axis)
+    size = max(1, min(number, chunk // each))
+    starts = range(0, number, size)
+    with into as writer:
+        done = fitted.program.ppl.host.on_devices(devices, [partial(blocks, s, min(s + size, number)) for s in starts])
+        for start in tqdm(starts, desc="generate", disable=not progress, leave=False):
+            block = next(done)
+            writer.add(start, block if lead is None else {n: x.take(0, axis=lead) for n, x in block.items()})
+        done.close()
+    return Draws(into.arrays(), modalities, given=given is not None)
 
 
-def _under(fitted: Fitted, rows: Batch, covariates: Mapping[str, Any] | None) -> Batch:
+def _prior_rows(fitted: Fitted, number: int) -> tuple[int, Callable[[int, int], Batch]]:
+    """Rows without anything, as many as are asked for, none of which takes memory."""
+
+    def take(start: int, stop: int) -> Batch:
+        return example(fitted.program.modalities, stop - start).only().with_parts(places=np.arange(start, stop))
+
+    return number, take
+
+
+def _given_rows(fitted: Fitted, given: Any) -> tuple[int, Callable[[int, int], Batch]]:
+    """Number of the rows that are given, and a function that takes some of them."""
+    modalities, known = fitted.program.modalities, fitted.program.covariates
+    if not is_source(given):
+        batch = complete(given, fitted).validate(modalities, allow_empty_rows=True)
+        return len(batch), lambda start, stop: batch[start:stop]
+    first = Rows(given, modalities, known).first_names()
+    rows = Rows(given, {n: m for n, m in modalities.items() if n in first}, known, allow_empty_rows=True)
+    return len(rows), lambda start, stop: complete(rows[start:stop], fitted).with_parts(places=np.arange(start, stop))
+
+
+def _check_lengths(covariates: Mapping[str, Any] | None, number: int) -> None:
+    for name, value in (covariates or {}).items():
+        if np.ndim(value) and len(value) != number:
+            raise DataError(f"Covariate '{name}': expected one value, or {number}, one a row; got {np.shape(value)}.")
+
+
+def _under(fitted: Fitted, rows: Batch, covariates: Mapping[str, Any]) -> Batch:
     """The rows under other covariates, one for all or one for each; those not named are their own."""
     known = fitted.program.covariates
     own = {name: rows.covariates[name] for name in known if name in rows.covariates}
-    for name, value in (covariates or {}).items():
+    for name, value in covariates.items():
         value = np.asarray(value) if not hasattr(value, "shape") else value
-        if value.ndim and len(value) != len(rows):
-            raise DataError(f"Covariate '{name}': expected one value, or {len(rows)}, one a row; got {value.shape}.")
         own[name] = value if value.ndim else np.full(len(rows), value[()])
     return as_known(rows.with_covariates(own), known)
 
@@ -137,65 +187,3 @@ def complete(given: Batch | Mapping[str, Any], fitted: Fitted) -> Batch:
     values = {n: given.values.get(n, blank.values[n]) for n in modalities}
     masks = {n: given.masks.get(n, blank.masks[n]) for n in modalities}
     return Batch(values, masks, given.label, covariates=given.covariates, places=given.places)
-
-
-def _rows(
-    fitted: Fitted,
-    batch: Batch,
-    others: Mapping[str, np.ndarray] | None,
-    num: int,
-    names: tuple,
-    mean: bool,
-    sampler: str | None,
-    seed: int,
-    chunk: int,
-    progress: bool,
-) -> dict[str, np.ndarray]:
-    host = fitted.program.ppl.host
-    size = max(1, min(len(batch), chunk // num))
-    parts: list[dict[str, np.ndarray]] = []
-    for start in tqdm(range(0, len(batch), size), desc="generate", disable=not progress, leave=False):
-        rows = batch[start : start + size]
-        empty = ~np.asarray(rows.observed())
-        again = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
-        with asked_by(f"generate, {num} draws of {len(rows)} rows (num, chunk)"):
-            hidden = host.latents(fitted.model, fitted.guide, rows, num, again, empty)
-            if sampler is not None:
-                hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=sampler, steps=STEPS)
-            decoded = rows
-            if others:
-                decoded = rows.with_parts(covariates={n: x[start : start + size] for n, x in others.items()})
-            draws = host.decode(fitted.model, hidden, decoded, again + 1, mean)
-        for name in names:
-            _check_finite(name, draws[name], start, empty)
-        typed = {n: fitted.program.modalities[n].typed(draws[n], mean) for n in names}
-        parts.append(typed if others else {n: keep(x, rows, n) for n, x in typed.items()})
-    return {n: np.concatenate([part[n] for part in parts], axis=1) for n in names}
-
-
-def _check_finite(name: str, draws: np.ndarray, start: int, empty: np.ndarray) -> None:
-    """Refuses draws ``(K, N, *event)`` that are not numbers: what is given, or the fit, is then wrong."""
-    bad = ~np.isfinite(draws)
-    if not bad.any():
-        return
-    rows = bad.any(tuple(i for i in range(bad.ndim) if i != 1))
-    given = start + np.flatnonzero(rows & ~empty)
-    if given.size:
-        raise InferenceError(
-            f"Draws of modality '{name}' are NaN or infinite in rows {given[:5].tolist()}. See that what is given has "
-            "the units of the data that the program was fitted to."
-        )
-    raise InferenceError(
-        f"Draws of modality '{name}' are NaN or infinite where nothing is given, from the prior. Look at the losses of "
-        "the fit (fitted.history), and fit again, with a smaller learning rate or clip=."
-    )
-
-
-def keep(draws: np.ndarray, rows: Batch, name: str) -> np.ndarray:
-    """Draws, with what is observed in its place: in the wider precision of both, so that neither is rounded."""
-    value, mask = np.asarray(rows[name]), np.asarray(rows.there(name))
-    if not mask.any():
-        return draws
-    if np.issubdtype(value.dtype, np.integer):
-        value = value.astype(draws.dtype)  # ids below a vocabulary, which numpy would not let meet as unsigned
-    return np.where(mask, value, draws)

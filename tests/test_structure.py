@@ -83,6 +83,7 @@ NATIVE = {
     "mmppl.nets.torch_heads": "torch",
     "mmppl.nets.torch_images": "torch",
     "mmppl.nets.equinox": "jax",
+    "mmppl.nets.equinox_bfloat16": "jax",
     "mmppl.nets.equinox_heads": "jax",
     "mmppl.nets.equinox_images": "jax",
     "mmppl.pyro": "torch",

@@ -10,6 +10,7 @@ from mmppl.batch import Batch
 from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import DataError, InferenceError, OptionError, PosteriorWarning
 from mmppl.inference.kernels import KERNELS
+from mmppl.inference.posterior.divided import on_devices
 from mmppl.inference.posterior.importance import resample, weighted
 from mmppl.inference.posterior.posterior import Posterior
 from mmppl.inference.posterior.short_chains import refine_draws
@@ -26,7 +27,7 @@ METHODS = (*INDEPENDENT, *KERNELS, *JOINT)
 OVERSAMPLING = 4
 
 
-@checked(data=ANYTHING, num_chains=at_least(1), num_samples=at_least(1), num_warmup=at_least(0))
+@checked(data=ANYTHING, num_chains=at_least(1), num_samples=at_least(1), num_warmup=at_least(0), devices=at_least(1))
 def infer(
     program: Program | Fitted,
     data: Batch,
@@ -37,6 +38,7 @@ def infer(
     num_warmup: int = 250,
     init: str | Mapping[str, np.ndarray] = "guide",
     seed: int | Sequence[int] = 0,
+    devices: int | None = None,
     **options: Any,
 ) -> Posterior:
     r"""Draws of :math:`p(z_n \mid x_{n, S_n})`, for each datum given what it has.
@@ -67,10 +69,14 @@ def infer(
         init: Where chains start: ``"guide"``, ``"prior"``, or values by site, constrained, ``(N, *event)`` or
             ``(num_chains, N, *event)``.
         seed: Random seed. One for each datum makes its draws its own: the same in any batch.
+        devices: Number of devices among which rows are divided: JAX's on NumPyro; on Pyro processes of this machine,
+            which share out blocks of 64 rows, each with random numbers of its own. Draws are the same on any number,
+            1 among them. None for all rows at once on one.
         options: Of the kernel, such as ``step_size``.
 
     Raises:
-        OptionError: If the method, an option or a site is unknown, or start values have another shape.
+        OptionError: If the method, an option or a site is unknown, start values have another shape, there are fewer
+            devices, or all rows are one target, as of ``"nuts"``, which devices cannot divide.
         ModalityError, DataError: If the data do not fit the program, or a log density is not a number at the start.
         InferenceError: If a likelihood has no gradient that the kernel could follow, or every proposal is refused.
 
@@ -86,7 +92,11 @@ def infer(
         (1, 10, 4, 2)
     """
     sizes = {"num_chains": num_chains, "num_samples": num_samples, "num_warmup": num_warmup}
-    posterior = draw_posterior(program, data, method=method, init=init, seed=seed, options=options, **sizes)
+    how = {"method": method, "init": init, "seed": seed, "options": options, **sizes}
+    if devices is None:
+        posterior = draw_posterior(program, data, **how)
+    else:
+        posterior = on_devices(draw_posterior, program, data, devices, how)
     for problem in posterior.problems():
         warn(problem, PosteriorWarning)
     return posterior

@@ -98,6 +98,14 @@ def fit(
             the default with a user-defined optimizer. Or one of the host, by steps of a stage: on NumPyro an optax
             schedule, which is Adam's learning rate; on Pyro a function of an optimizer that gives a scheduler of
             torch.
+        accumulate: Number A of parts of a step, taken one after another in the memory of one: A divides the rows of a
+            step. Losses and weights are those of the whole step.
+        devices: Number of devices among which the rows of a step are divided: JAX's on NumPyro, those of all processes
+            that ``jax.distributed`` has joined; on Pyro processes of this machine, or torchrun's. Losses, weights and
+            run folders are those of one device.
+        precision: ``"bf16-mixed"`` for networks in bfloat16, as torch's autocast takes them: in steps, products of
+            networks that ``mm.net`` gives (of any module on Pyro); parameters, the optimizer's state, densities and
+            sums stay in float32, and whatever judges runs in it. None for the program's own precision.
         early_stopping: Patience in epochs, or :class:`~mmppl.inference.EarlyStopping`: a stage ends where the held-out
             loss no longer falls, and goes back to its best weights in any case. A stage that learns an energy is not
             watched: its loss lacks the normalizer.
@@ -106,7 +114,8 @@ def fit(
         ModalityError, DataError: If the data do not fit the program, or a source fails: the error has the row's place.
         OptionError: If a setting is unknown or out of range, an optimizer, schedule or callback is none, early stopping
             has no validation data, a stage would train no parameter, there are fewer devices, or they do not divide
-            the rows of a step, or the process is one of several that torchrun started and devices are not as many.
+            the rows of a step, the host is in double precision beside ``precision`` or the program has no network for
+            it, or the process is one of several that torchrun started and devices are not as many.
         ObjectiveError: If an objective needs more modalities, or the guide of a user-defined program looks at what an
             objective of several terms hides.
         RunError: If ``out`` exists, is not this run or is being written by another process, if the data are others, or
@@ -245,6 +254,7 @@ def _trainer(program: Program, plan: list[tuple[Stage, int]], rows: Batch, how: 
     """
     own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
     own |= {name: getattr(how, name) for name in DIVIDING if getattr(how, name) > 1}
+    own |= {} if how.precision is None else {"precision": how.precision}
     trainer = program.ppl.host.Trainer(program, rows, **own, optimizer=how.optimizer)
     for stage, _ in plan:
         if not trainer.moved(stage):

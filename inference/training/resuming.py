@@ -13,7 +13,8 @@ __all__ = ["BEST", "check_data", "check_same", "difference", "losses_of", "resto
 # What a run is resumed with has to be equal in these.
 SAME = (
     *("model", "options", "modalities", "objectives", "backend", "label"),
-    *("epochs", "batch_size", "learning_rate", "seed", "ema", "clip", "optimizer", "schedule", "early_stopping"),
+    *("epochs", "batch_size", "learning_rate", "seed", "ema", "clip", "optimizer", "schedule", "precision"),
+    "early_stopping",
 )
 # Beginning of the names of arrays in a state that are of its best epoch.
 BEST = "best."

@@ -19,6 +19,7 @@ __all__ = ["FORMAT", "Progress", "RunInfo"]
 FORMAT = 3
 PACKAGES = ("mmppl", "numpy", "jax", "numpyro", "equinox", "optax", "torch", "pyro-ppl", "arviz")
 CHECKSUM = "checksum"
+LATER = ("precision",)  # fields that runs of earlier versions lack
 
 
 def _whole(x: Any, least: int = 0) -> bool:
@@ -68,6 +69,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "clip": ("a number > 0", lambda x: _number(x) and x > 0),
     "optimizer": ("a text", _text),
     "schedule": ("a text", _text),
+    "precision": ("a text", _text),
     "early_stopping": ("an object of patience and min_delta", _named),
     "validation": ("an object", _named),
     "label": ("a list of one label", lambda x: isinstance(x, list) and len(x) == 1),
@@ -115,6 +117,7 @@ class RunInfo:
         clip: Bound on the norm of the gradient.
         optimizer: A description of the host's, where it is not Adam.
         schedule: That of the learning rate.
+        precision: That of its networks, where it is not the program's.
         early_stopping: Its fields.
         validation: The share of rows that is held out, or the digest of what is.
         label: A label of the data, in a list.
@@ -141,6 +144,7 @@ class RunInfo:
     clip: float | None = None
     optimizer: str | None = None
     schedule: str | None = None
+    precision: str | None = None
     early_stopping: dict[str, Any] | None = None
     validation: dict[str, Any] | None = None
     label: list | None = None
@@ -185,11 +189,11 @@ class RunInfo:
                 "force (--force)."
             )
         for name in (*CHECKS, CHECKSUM):
-            if name not in content:
+            if name not in content and name not in LATER:
                 raise RunError(f"'{file}' cannot be loaded: it has no '{name}'. Fit it again.")
         optional = {own.name for own in fields(cls) if own.default is None or own.name == "commit"}
         for name, (wanted, holds) in CHECKS.items():
-            value = content[name]
+            value = content.get(name)
             if not (holds(value) or value is None and name in optional):
                 raise RunError(f"'{file}' cannot be loaded: expected '{name}' to be {wanted}; got {value!r:.100}.")
         for name, fields_of in content["modalities"].items():
@@ -201,7 +205,7 @@ class RunInfo:
         if of_json(rest) != content[CHECKSUM]:
             raise RunError(f"'{file}' has been changed since it was written: its checksum is another. Fit it again.")
         more = {name: value for name, value in rest.items() if name not in CHECKS and name != "format"}
-        return cls(**{name: rest[name] for name in CHECKS}, more=more)
+        return cls(**{name: rest.get(name) for name in CHECKS}, more=more)
 
 
 @dataclass(frozen=True)

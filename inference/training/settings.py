@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from mmppl.checks import kind_of
 from mmppl.errors import OptionError
 from mmppl.inference.training.early_stopping import EarlyStopping
+from mmppl.inference.training.precision import check_precision
 from mmppl.inference.training.schedules import SCHEDULES
 
 __all__ = ["Settings", "TrainingSettings", "check_parts", "described"]
@@ -47,6 +48,7 @@ class TrainingSettings(TypedDict, total=False):
     early_stopping: int | EarlyStopping | None
     accumulate: int
     devices: int
+    precision: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ class Settings:
     early_stopping: int | EarlyStopping | None = None
     accumulate: int = 1
     devices: int = 1
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         for name, (kind, wanted, holds) in NUMBERS.items():
@@ -83,6 +86,7 @@ class Settings:
             if not (number and holds(value)):
                 raise OptionError(f"Expected {name} {wanted}; got {name}={value!r}.")
             object.__setattr__(self, name, int(value) if kind is Integral else float(value))
+        check_precision(self.precision)
         own = self.optimizer is None
         if not own and self.learning_rate is not None:
             raise OptionError(

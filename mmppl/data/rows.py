@@ -31,6 +31,7 @@ class Rows:
         source: The source.
         modalities: What the modalities are; None where the source gives batches that are right already.
         covariates: What is known of every row, which arrays of these names give.
+        allow_empty_rows: Whether rows may have nothing present.
 
     Raises:
         DataError, ModalityError: From reading, with the place of the row, if the source fails, its length has changed
@@ -53,7 +54,10 @@ class Rows:
         source: Any,
         modalities: Mapping[str, Modality] | None,
         covariates: Mapping[str, Covariate] | None = None,
+        *,
+        allow_empty_rows: bool = False,
     ):
+        self.allow_empty_rows = allow_empty_rows
         self.source, self.declared, self.covariates = source, modalities, covariates or {}
         self.total = len(source)
         self.which: np.ndarray | None = None  # places of these rows in the source; None for all
@@ -96,6 +100,11 @@ class Rows:
         out = copy(self)
         out.declared, out.gaps, out._read = modalities, Counter(), reader(self.source, modalities)
         return out
+
+    def first_names(self) -> tuple[str, ...]:
+        """Names of what the first row has, as the source gives it."""
+        found = self._read(np.array([0]))
+        return found.modalities if isinstance(found, Batch) else tuple(found)
 
     def _batch(self, places: np.ndarray) -> Batch:
         if len(self.source) != self.total:
@@ -146,7 +155,7 @@ class Rows:
             )
         if len(batch) != len(places):
             raise DataError(f"Expected {len(places)} rows for as many places; the source gave {len(batch)}.")
-        return as_known(batch, self.covariates).validate(self.declared)
+        return as_known(batch, self.covariates).validate(self.declared, allow_empty_rows=self.allow_empty_rows)
 
     def _clean(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The arrays of modalities with a mask in place of NaN, which is counted, so that not every read warns."""

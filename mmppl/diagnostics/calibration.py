@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from mmppl.batch import Batch, Modality
 from mmppl.checks import ANYTHING, at_least, checked
@@ -181,6 +180,8 @@ def calibrate(
         seed=seed + 1,
         options=options,
     )
+    from scipy import stats  # takes long to import, which others need not wait for
+
     ranks, p_value = {}, {}
     kept = {name: z[0] if independent else z[0, thin - 1 :: thin] for name, z in posterior.draws.items()}
     for name, each in kept.items():
@@ -196,6 +197,8 @@ def _missing(
     drawn: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], data: Batch, draws: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """P-values that ranks of what is missing are uniform, by modality, ``(D,)``; NaN where there are too few."""
+    from scipy import stats
+
     out = {}
     for name, value in values.items():
         given = drawn[name]

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 
 from mmppl.batch import Batch
-from mmppl.covariates import as_known, check_covariates
+from mmppl.covariates import check_covariates
 from mmppl.data import Dataset, load
-from mmppl.data.arrays import taken
 from mmppl.data.files import is_file
+from mmppl.data.loading import NAMES
+from mmppl.data.row_folders import MOST, is_row_folder
+from mmppl.data.row_source import is_source
+from mmppl.data.rows import rows_or_batch
 from mmppl.errors import DataError, OptionError, RunError
 from mmppl.inference import Fitted, Run
 from mmppl.inference.training.checksums import data_digest
 from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.resuming import difference
 from mmppl.inference.training.run_info import RunInfo
+from mmppl.inference.training.survey import survey
 from mmppl.models.loading import load as load_fitted
 
 __all__ = ["TRAINED", "check_columns", "columns_info", "load_data", "load_run", "open_data", "run_info", "single"]
@@ -49,7 +53,7 @@ def run_info(
     """
     name = os.fspath(data)
     where = {
-        "data": str(Path(name).resolve()) if is_file(name) else name,
+        "data": str(Path(name).resolve()) if is_file(name) or (name not in NAMES and is_row_folder(name)) else name,
         "data_root": None if root is None else str(Path(root).resolve()),
     }
     said = {"kinds": dict(kinds or {}), "max_bytes": max_bytes, "file_covariates": dict(covariates or {})}
@@ -112,7 +116,8 @@ def open_data(
     more: dict[str, Any] = {} if max_bytes is None else {"max_bytes": max_bytes}
     more |= {"covariates": covariates} if covariates else {}
     dataset = load(data, root=root, kinds=kinds, **more)
-    return replace(dataset, train=single(dataset.train), test=single(dataset.test))
+    train = dataset.train if is_source(dataset.train) else single(dataset.train)
+    return replace(dataset, train=train, test=single(dataset.test))
 
 
 def load_data(path: str | os.PathLike) -> Dataset:
@@ -137,15 +142,19 @@ def load_data(path: str | os.PathLike) -> Dataset:
         raise RunError(f"The data '{data}' have other modalities than when '{path}' was fitted. Fit it again.")
     if TRAINED.items() <= info.more.items():
         _check_unchanged(info, dataset)
-    return dataset
+    if not is_source(dataset.train):
+        return dataset
+    some = rows_or_batch(dataset.train, dataset.modalities, dataset.covariates)[:MOST]
+    return replace(dataset, train=single(some))
 
 
 def _check_unchanged(info: RunInfo, dataset: Dataset) -> None:
     """Refuses data that have changed since a run was fitted to all of their training part."""
     known = check_covariates(info.options.get("covariates") or {}, dataset.modalities)
-    rows = as_known(taken(dataset.train, dataset.modalities), known)
+    rows = rows_or_batch(dataset.train, dataset.modalities, known)
     train, _, _ = hold_out((info.validation or {}).get("share"), rows, dataset.modalities, info.seed)
-    changed = difference(info.data_digest or {}, data_digest(train))
+    now = data_digest(train) if isinstance(train, Batch) else survey(train, lambda _: None, partly=True).digest
+    changed = difference(info.data_digest or {}, now)
     if changed:
         raise RunError(
             f"The data '{info.more['data']}' are not those that the run was fitted to: {changed}. What is tested may "

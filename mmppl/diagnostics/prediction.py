@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from scipy.special import logsumexp
 
 from mmppl.batch import Batch
@@ -154,6 +153,8 @@ def _guess(
     hidden = host.latents(fitted.model, fitted.guide, seen, num, again, np.full(len(rows), not given))
     drawn = modality.typed(host.decode(fitted.model, hidden, seen, again + 1, False)[name])
     if modality.kind in LABELS:
+        from scipy import stats  # takes long to import, which others need not wait for
+
         predicted = stats.mode(drawn, axis=0).mode
     else:
         predicted = host.decode(fitted.model, hidden, seen, again + 1, True)[name].mean(0)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from mmppl.checks import at_least, checked
 from mmppl.data import Dataset
@@ -58,15 +57,20 @@ def write_posterior(idata: Any, path: str | os.PathLike) -> Path:
     return path
 
 
-def read_posterior(path: str | os.PathLike) -> xr.DataTree:
+def read_posterior(path: str | os.PathLike) -> Any:
     """Reads what :func:`write_posterior` wrote, into memory.
 
     Arguments:
         path: The file.
 
+    Returns:
+        An ``xarray.DataTree``.
+
     Raises:
         RunError: If the file cannot be read or has no posterior.
     """
+    import xarray as xr  # takes long to import, which others need not wait for
+
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             loaded = tree.load()
@@ -95,7 +99,7 @@ def summarise_posterior(tree: Any) -> dict[str, Any]:
         | https://arxiv.org/abs/1903.08008
     """
     posterior = tree["posterior"]
-    posterior = posterior.to_dataset() if isinstance(posterior, xr.DataTree) else posterior
+    posterior = posterior.to_dataset() if hasattr(posterior, "to_dataset") else posterior
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
     out: dict[str, Any] = {
         "sampler": posterior.attrs.get("sampler", "unknown"),
@@ -136,7 +140,7 @@ def worst_data(tree: Any, num: int = 5) -> list[dict[str, Any]]:
         latents, and ``acceptance``, None where steps are not per datum. Empty for independent draws.
     """
     posterior = tree["posterior"]
-    posterior = posterior.to_dataset() if isinstance(posterior, xr.DataTree) else posterior
+    posterior = posterior.to_dataset() if hasattr(posterior, "to_dataset") else posterior
     if posterior.attrs.get("independent_draws") or posterior.sizes["chain"] < 2:
         return []
     sites = [array.values.reshape(*array.shape[:3], -1) for array in posterior.data_vars.values()]
@@ -162,4 +166,4 @@ def worst_data(tree: Any, num: int = 5) -> list[dict[str, Any]]:
 
 
 def _groups(tree: Any) -> list[str]:
-    return list(tree.children) if isinstance(tree, xr.DataTree) else list(tree.groups())
+    return list(tree.children) if hasattr(tree, "children") else list(tree.groups())

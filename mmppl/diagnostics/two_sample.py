@@ -16,7 +16,6 @@ References:
 from math import prod
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mmppl.batch import Modality
@@ -97,6 +96,8 @@ def _right(
     x, y = shown
     centre, spread = x.mean(0), np.maximum(x.std(0), 1e-3 * max(float(x.std()), 1e-12))
     size = min(BATCH, len(x))
+    from sklearn.neural_network import MLPClassifier  # takes long to import, which others need not wait for
+
     net = MLPClassifier(HIDDEN, alpha=1e-2, batch_size=size, random_state=int(rng.integers(2**31)))
     # The matrices are small: more threads than one only wait for each other.
     with threadpool_limits(1):

@@ -1,9 +1,6 @@
 """A linear classifier on the latents."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError
@@ -57,5 +54,10 @@ def latent_probe(
         z_fit, y_fit = z_fit[chosen], y_fit[chosen]
     if len(np.unique(y_fit)) < 2:
         raise DataError(f"Expected at least two different labels to tell apart; got {np.unique(y_fit).tolist()}.")
+    # They take long to import, which others need not wait for.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z_fit, y_fit)
     return Estimate.of(probe.predict(z_score) == y_score)

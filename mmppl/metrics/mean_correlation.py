@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
 
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, OptionError
@@ -101,6 +100,8 @@ def _correlations(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
     if kind == "rdc":
         return randomised_dependence(a, b)
     if kind == "spearman":
+        from scipy.stats import rankdata  # takes long to import, which others need not wait for
+
         a, b = rankdata(a, axis=0), rankdata(b, axis=0)
     a, b = a - a.mean(0), b - b.mean(0)
     size = np.outer(np.sqrt((a**2).sum(0)), np.sqrt((b**2).sum(0)))

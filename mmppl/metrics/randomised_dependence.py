@@ -1,7 +1,6 @@
 """The randomised dependence coefficient (RDC) of two variables."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 from mmppl.checks import checked
 
@@ -45,6 +44,8 @@ def randomised_dependence(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> np.
 
 def _whitened(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Orthonormal features of each column, ``(N, D, 20)``; zeros for directions without variance."""
+    from scipy.stats import rankdata  # takes long to import, which others need not wait for
+
     ranks = rankdata(x, method="max", axis=0) / len(x)
     features = np.sin(ranks[..., None] * weight[0] + weight[1])
     out = np.zeros_like(features)

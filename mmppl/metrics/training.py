@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mmppl.batch import Batch, Modality
@@ -109,6 +108,8 @@ def _centre(batch: Batch, name: str, modality: Modality) -> np.ndarray | None:
 def _fit(modality: Modality, x: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int) -> Classifier:
     rng = np.random.default_rng(seed)
     centre, scale = _standardisation(modality, x)
+    from sklearn.neural_network import MLPClassifier  # takes long to import, which others need not wait for
+
     net = MLPClassifier(HIDDEN[modality.kind], alpha=1e-3, batch_size=min(128, len(x)), random_state=seed)
     epochs = max(4, min(60, ROWS_SHOWN // len(x)))
     averaged = max(1, int(AVERAGED * epochs))

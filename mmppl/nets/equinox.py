@@ -11,6 +11,7 @@ import numpy as np
 from mmppl.errors import OptionError
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
+from mmppl.nets.equinox_bfloat16 import factors, single
 from mmppl.nets.equinox_heads import HEADS
 from mmppl.nets.equinox_images import FIXED, WEIGHTED, Fixed
 from mmppl.nets.init import initial_weights
@@ -37,7 +38,7 @@ class Net(eqx.Module):
 
     def __call__(self, x, context=None):
         check_input(x.shape, self.in_shape)
-        return _through(self.layers, x, context)
+        return single(_through(self.layers, x, context))
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
@@ -93,8 +94,8 @@ class _Linear(eqx.Module):
 
     def __call__(self, x, context=None):
         # One plain matrix product: XLA's CPU backend is several times slower on the gradients of a batched one.
-        flat = x.reshape(-1, x.shape[-1]) @ self.weight.T + self.bias
-        return flat.reshape(*x.shape[:-1], self.weight.shape[0])
+        flat, weight, bias = factors(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
+        return (flat @ weight.T + bias).reshape(*x.shape[:-1], self.weight.shape[0])
 
 
 class _Norm(eqx.Module):
@@ -102,6 +103,7 @@ class _Norm(eqx.Module):
     bias: jax.Array
 
     def __call__(self, x, context=None):
+        x = single(x)
         centred = x - jnp.mean(x, -1, keepdims=True)
         variance = jnp.mean(centred * centred, -1, keepdims=True)
         return centred * jax.lax.rsqrt(variance + L.NORM_EPS) * self.weight + self.bias
@@ -195,8 +197,10 @@ class _BlockEmbed(eqx.Module):
 
     def __call__(self, x, context=None):
         ends = np.cumsum(self.sizes)
-        tokens = [x[..., e - n : e] @ self.weight[e - n : e] for e, n in zip(ends, self.sizes, strict=True)]
-        return jnp.stack(tokens, -2) + self.bias
+        x, weight, bias = factors(x, self.weight, self.bias)
+        return (
+            jnp.stack([x[..., e - n : e] @ weight[e - n : e] for e, n in zip(ends, self.sizes, strict=True)], -2) + bias
+        )
 
 
 class _BlockHead(eqx.Module):
@@ -206,8 +210,9 @@ class _BlockHead(eqx.Module):
 
     def __call__(self, x, context=None):
         ends = np.cumsum(self.sizes)
-        parts = [x[..., m, :] @ self.weight[e - n : e].T for m, (e, n) in enumerate(zip(ends, self.sizes, strict=True))]
-        return jnp.concatenate(parts, -1) + self.bias
+        x, weight, bias = factors(x, self.weight, self.bias)
+        parts = [x[..., m, :] @ weight[e - n : e].T for m, (e, n) in enumerate(zip(ends, self.sizes, strict=True))]
+        return jnp.concatenate(parts, -1) + bias
 
 
 class _Activation(Fixed):
@@ -258,7 +263,7 @@ class _GroupNorm(eqx.Module):
     groups: int = eqx.field(static=True)
 
     def __call__(self, x, context=None):
-        parts = x.reshape(*x.shape[:-1], self.groups, -1)
+        parts = single(x).reshape(*x.shape[:-1], self.groups, -1)
         centred = parts - jnp.mean(parts, -1, keepdims=True)
         variance = jnp.mean(centred * centred, -1, keepdims=True)
         return (centred * jax.lax.rsqrt(variance + L.NORM_EPS)).reshape(x.shape) * self.weight + self.bias
@@ -268,11 +273,12 @@ class _Attention(Fixed):
     def __call__(self, x, context=None):
         width = x.shape[-1] // 3
         parts = x.reshape(*x.shape[:-1], 3, self.layer.heads, width // self.layer.heads)
-        query, key, value = (jnp.swapaxes(parts[..., i, :, :], -2, -3) for i in range(3))
-        scores = query @ jnp.swapaxes(key, -1, -2) / float(np.sqrt(query.shape[-1]))
+        query, key, value = factors(*(jnp.swapaxes(parts[..., i, :, :], -2, -3) for i in range(3)))
+        scores = single(query @ jnp.swapaxes(key, -1, -2)) / float(np.sqrt(query.shape[-1]))
         if self.layer.masked:
             scores = jnp.where(context[..., None, None, :], scores, L.HIDDEN)
-        mixed = jnp.swapaxes(jax.nn.softmax(scores, -1) @ value, -2, -3)
+        share, value = factors(jax.nn.softmax(scores, -1), value)
+        mixed = jnp.swapaxes(share @ value, -2, -3)
         return mixed.reshape(*mixed.shape[:-2], width)
 
 

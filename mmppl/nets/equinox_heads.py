@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmppl.nets import layers as L
+from mmppl.nets.equinox_bfloat16 import single
 from mmppl.nets.equinox_images import Fixed
 
 __all__ = ["HEADS"]
@@ -48,7 +49,7 @@ class _MixtureSplit(Fixed):
 
 
 def _scale(raw, floor):
-    return jax.nn.softplus(raw + L.SOFTPLUS_ONE) + floor
+    return jax.nn.softplus(single(raw) + L.SOFTPLUS_ONE) + floor
 
 
 HEADS = {

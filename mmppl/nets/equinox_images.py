@@ -9,6 +9,7 @@ import numpy as np
 
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
+from mmppl.nets.equinox_bfloat16 import factors, single
 
 __all__ = ["FIXED", "WEIGHTED", "Fixed"]
 
@@ -43,8 +44,9 @@ class _Tap(Fixed):
 
 class _Convolution(_Weighted):
     def __call__(self, x, context=None):
-        flat, axes = x.reshape(-1, *x.shape[-3:]), ("NHWC", "OIHW", "NHWC")
-        out = jax.lax.conv_general_dilated(flat, self.weight, (1, 1), "SAME", dimension_numbers=axes) + self.bias
+        axes = ("NHWC", "OIHW", "NHWC")
+        flat, weight, bias = factors(x.reshape(-1, *x.shape[-3:]), self.weight, self.bias)
+        out = jax.lax.conv_general_dilated(flat, weight, (1, 1), "SAME", dimension_numbers=axes) + bias
         return out.reshape(*x.shape[:-1], self.layer.outputs)
 
 
@@ -66,7 +68,7 @@ class _Unfold(Fixed):
 
 class _MapNorm(_Weighted):
     def __call__(self, x, context=None):
-        parts = x.reshape(*x.shape[:-3], -1, self.layer.groups, x.shape[-1] // self.layer.groups)
+        parts = single(x).reshape(*x.shape[:-3], -1, self.layer.groups, x.shape[-1] // self.layer.groups)
         centred = parts - jnp.mean(parts, (-3, -1), keepdims=True)
         variance = jnp.mean(centred * centred, (-3, -1), keepdims=True)
         return (centred * jax.lax.rsqrt(variance + L.NORM_EPS)).reshape(x.shape) * self.weight + self.bias
@@ -74,7 +76,8 @@ class _MapNorm(_Weighted):
 
 class _Modulate(_Weighted):
     def __call__(self, x, context=None):
-        both = jax.nn.silu(context.vector) @ self.weight.T + self.bias
+        vector, weight, bias = factors(jax.nn.silu(context.vector), self.weight, self.bias)
+        both = vector @ weight.T + bias
         both = both.reshape(*both.shape[:-1], *(1,) * self.layer.axes, both.shape[-1])
         factor, shift = jnp.split(both, 2, -1)
         return x * (1.0 + factor) + shift
@@ -87,9 +90,10 @@ class _CrossAttention(_Weighted):
         def apart(y):
             return jnp.swapaxes(y.reshape(*y.shape[:-1], heads, y.shape[-1] // heads), -2, -3)
 
-        key, value = jnp.split(context.tokens @ self.weight.T + self.bias, 2, -1)
-        query, key, value = apart(x), apart(key), apart(value)
-        share = jax.nn.softmax(query @ jnp.swapaxes(key, -1, -2) / float(np.sqrt(query.shape[-1])), -1)
+        tokens, query, weight, bias = factors(context.tokens, apart(x), self.weight, self.bias)
+        key, value = (apart(y) for y in jnp.split(tokens @ weight.T + bias, 2, -1))
+        scores = single(query @ jnp.swapaxes(key, -1, -2)) / float(np.sqrt(query.shape[-1]))
+        share, value = factors(jax.nn.softmax(scores, -1), value)
         return jnp.swapaxes(share @ value, -2, -3).reshape(x.shape)
 
 

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from mmppl.nets.equinox_bfloat16 import is_in_bfloat16
+
 __all__ = ["RNG", "compiled", "compiled_once", "random_key", "step_compiled", "wrapped_key"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,13 +51,14 @@ def _late(fn: Any, jit: Callable[..., Any], level: int) -> Any:
     """Asks for the backend at the first call: at import a program may still choose its devices."""
 
     @functools.cache
-    def made(outermost: bool) -> Callable[..., Any]:
+    def made(outermost: bool, halved: bool) -> Callable[..., Any]:
         # Options are of what is compiled as a whole; a function that another one calls is part of that one.
         own = outermost and jax.default_backend() == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
-        return jit(fn, compiler_options={LEVEL: level} if own else None)
+        # JAX knows what it has traced by the function alone, so that in bfloat16 there has to be another.
+        return jit(functools.partial(fn) if halved else fn, compiler_options={LEVEL: level} if own else None)
 
     @functools.wraps(fn, updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
-        return made(not isinstance(jnp.zeros(()), jax.core.Tracer))(*args, **kwargs)
+        return made(not isinstance(jnp.zeros(()), jax.core.Tracer), is_in_bfloat16())(*args, **kwargs)
 
     return call

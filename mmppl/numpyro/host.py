@@ -22,7 +22,7 @@ from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.chains import JOINT, chains
 from mmppl.numpyro.compiling import compiled, random_key
-from mmppl.numpyro.devices import Devices
+from mmppl.numpyro.devices import Devices, on_devices
 from mmppl.numpyro.discretized import DiscretizedLogistic
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
@@ -64,6 +64,7 @@ __all__ = [
     "likelihood",
     "loc_scale",
     "log_weights",
+    "on_devices",
     "on_real_line",
     "outside",
     "param",
@@ -89,13 +90,13 @@ def fitting() -> AbstractContextManager[None]:
 
 
 def processes(number: int) -> AbstractContextManager[int]:
-    """The one process that has all devices, the first.
+    """The place of this process among those that ``jax.distributed`` has joined; 0 where it is alone.
 
     Raises:
         OptionError: If JAX has fewer devices.
     """
     Devices(number)
-    return nullcontext(0)
+    return nullcontext(jax.process_index())
 
 
 def random() -> Any:

@@ -20,8 +20,11 @@ from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
 from mmppl.inference.draws import Draws
 from mmppl.nets.bound import BoundNet
+from mmppl.nets.equinox import Net
 from mmppl.nets.equinox import build as build_net
+from mmppl.nets.equinox_bfloat16 import Halved, is_in_bfloat16
 from mmppl.nets.spec import Spec
+from mmppl.numpyro.devices import placed
 from mmppl.representable import check_representable
 from mmppl.sites import PLATE, elementwise
 
@@ -89,7 +92,7 @@ def as_batch(batch: Batch) -> Batch:
         (2, 3)
     """
     check_numbers(batch)
-    return Batch.trusted(
+    own = Batch.trusted(
         {name: _array(value) for name, value in batch.values.items()},
         {name: jnp.asarray(mask) for name, mask in batch.present.items()},
         None if batch.numbers is None else _array(batch.numbers),
@@ -99,6 +102,7 @@ def as_batch(batch: Batch) -> Batch:
         {name: _array(value) for name, value in batch.for_hosts().covariates.items()},
         _array(np.arange(len(batch)) if batch.places is None else batch.places),
     )
+    return placed(own)
 
 
 def _array(x: Any) -> jax.Array:
@@ -140,7 +144,10 @@ def net(name: str, module: Any) -> BoundNet:
         >>> list(guide.get_trace(jnp.ones((5, 3))))
         ['x.encoder$params']
     """
-    return BoundNet(name, eqx_module(name, module))
+    registered = eqx_module(name, module)
+    # A network of a spec knows of itself what is taken in bfloat16; a flow, which is not called, is no network.
+    whole = is_in_bfloat16() and not isinstance(module, Net) and callable(module)
+    return BoundNet(name, Halved(registered) if whole else registered)
 
 
 @checked(size=at_least(1))

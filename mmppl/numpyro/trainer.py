@@ -14,8 +14,10 @@ from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.data.minibatches import block_seed
 from mmppl.errors import OptionError
+from mmppl.inference.training.precision import check_networks, check_single
 from mmppl.inference.training.schedules import decay
 from mmppl.inference.training.settings import check_parts
+from mmppl.nets.equinox_bfloat16 import in_bfloat16
 from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
@@ -61,6 +63,7 @@ class _Update:
     structure: Any
     moving: tuple[str, ...]
     parts: int
+    precision: str | None
 
     def __call__(self, leaves: list[jax.Array], batch: Batch) -> tuple[list[jax.Array], dict, jax.Array]:
         state: _State = jax.tree.unflatten(self.structure, leaves)
@@ -76,7 +79,12 @@ class _Update:
         train = {name: state.params[name] for name in self.moving}
         gradient = jax.value_and_grad(loss, has_aux=True)
         run = gradient if self.parts == 1 else partial(in_parts, gradient, self.parts)
-        (value, (record, changed)), grads = run(train, now, batch)
+        if self.precision is None:
+            (value, (record, changed)), grads = run(train, now, batch)
+        else:
+            with in_bfloat16() as seen:
+                (value, (record, changed)), grads = run(train, now, batch)
+            check_networks(bool(seen))
         updates, optimiser = updated(self.optimiser, grads, state.optimiser, train, value)
         rate = self.rate * scheduled(self.schedule, step, state.steps)
         params = {**fixed, **optax.apply_updates(train, jax.tree.map(lambda u: rate * u, updates))}
@@ -131,9 +139,11 @@ class Trainer:
         optimizer: Any = None,
         devices: int = 1,
         accumulate: int = 1,
+        precision: str | None = None,
     ):
         self.program, self.rate, self.clip, self.devices = program, learning_rate, clip, Devices(devices)
-        self.parts, self.seed = accumulate, seed
+        self.parts, self.seed, self.precision = accumulate, seed, precision
+        check_single(precision, str(jnp.result_type(float)))
         self.ema = self.own_ema = ema
         check_amortized(program.guide, as_batch(batch))
         key, first = jax.random.split(random_key(seed))
@@ -187,10 +197,9 @@ class Trainer:
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
         how = rate, schedule, self.ema
-        what = _Update(
-            self.constrain, optimiser, *how, self.objective, self.pair, self._structure, tuple(moving), self.parts
-        )
-        settings = *how, self.parts, self.clip, stage.momentum, self.given, jnp.result_type(float)
+        rest = self._structure, tuple(moving), self.parts, self.precision
+        what = _Update(self.constrain, optimiser, *how, self.objective, self.pair, *rest)
+        settings = *how, self.parts, self.precision, self.clip, stage.momentum, self.given, jnp.result_type(float)
         key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
         self._step = _reused(self.program, key, lambda: step_compiled(what))
         self.divides = False  # not known yet
@@ -200,8 +209,9 @@ class Trainer:
         rows = self.devices.rows(batch.for_hosts())
         if self.parts > 1 and not self.divides:
             self._check_divided(rows)
-        self._leaves, record, finite = self._step(self._leaves, rows)
-        return bool(finite), {name: float(value) for name, value in record.items()}
+        with self.devices.together():
+            self._leaves, record, finite = self._step(self._leaves, rows)
+            return bool(finite), {name: float(value) for name, value in record.items()}
 
     def _check_divided(self, batch: Batch) -> None:
         """Refuses a program whose rows are not each by themselves: the parts of its loss would not sum up to it."""

@@ -39,6 +39,7 @@ from mmppl.pyro.posterior import (
 )
 from mmppl.pyro.primitives import as_batch, build, check_numbers
 from mmppl.pyro.processes import processes
+from mmppl.pyro.tasks import on_devices
 from mmppl.pyro.threads import alone, gradients
 from mmppl.pyro.tracing import Runs, given, sample_sites
 from mmppl.pyro.trainer import Trainer
@@ -65,6 +66,7 @@ __all__ = [
     "likelihood",
     "loc_scale",
     "log_weights",
+    "on_devices",
     "on_real_line",
     "outside",
     "param",

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from mmppl.errors import OptionError, TrainingError
 from mmppl.inference.threads import ignored_warnings
 
-__all__ = ["Together", "processes"]
+__all__ = ["Forked", "Together", "check_can_fork", "processes"]
 
 # Seconds for which the others' ends are waited for.
 PATIENCE = 30.0
@@ -84,16 +84,9 @@ def processes(number: int) -> Iterator[int]:
         with _launched(number) as rank:
             yield rank
         return
-    if not hasattr(os, "fork") or torch.cuda.is_initialized():
-        raise OptionError(
-            f"Expected devices=1 in a process that cannot be forked; got {number}. Start {number} processes: torchrun "
-            f"--nproc-per-node {number}."
-        )
-    cores = os.cpu_count() or 1
-    if number > cores:
-        raise OptionError(f"Expected devices (--devices) of at most {cores}, the cores of this machine; got {number}.")
+    check_can_fork(number, f" Start {number} processes: torchrun --nproc-per-node {number}.")
     with tempfile.TemporaryDirectory(prefix="mmppl-") as folder:
-        forked = _Forked(number)
+        forked = Forked(number)
         try:
             _join(number, forked.rank, f"file://{folder}/join")
             yield forked.rank
@@ -101,6 +94,19 @@ def processes(number: int) -> Iterator[int]:
             forked.end(error)
             raise
         forked.end(None)
+
+
+def check_can_fork(number: int, instead: str = "") -> None:
+    """Refuses more processes than this machine has cores, or to fork one that cannot be.
+
+    Raises:
+        OptionError: With what to do instead.
+    """
+    if not hasattr(os, "fork") or torch.cuda.is_initialized():
+        raise OptionError(f"Expected devices=1 in a process that cannot be forked; got {number}.{instead}")
+    cores = os.cpu_count() or 1
+    if number > cores:
+        raise OptionError(f"Expected devices (--devices) of at most {cores}, the cores of this machine; got {number}.")
 
 
 @contextmanager
@@ -129,12 +135,13 @@ def _join(number: int, rank: int, where: str) -> None:
             del os.environ["GLOO_SOCKET_IFNAME"]
 
 
-class _Forked:
+class Forked:
     """Processes that were forked from this one, which is the first of them."""
 
     def __init__(self, number: int):
         self.rank = 0
         self.children: dict[int, tuple[int, int]] = {}  # process and pipe, by rank
+        self.codes: dict[int, int] = {}  # of those that have ended
         sys.stdout.flush()
         sys.stderr.flush()
         for rank in range(1, number):
@@ -170,12 +177,21 @@ class _Forked:
                 "resume=True (--resume)."
             ) from error
 
+    def ended(self, rank: int) -> int | None:
+        """Exit code of another process, minus the signal where one ended it; None while it runs."""
+        if rank not in self.codes:
+            found, status = os.waitpid(self.children[rank][0], os.WNOHANG)
+            if not found:
+                return None
+            self.codes[rank] = os.waitstatus_to_exitcode(status)
+        return self.codes[rank]
+
     def _reaped(self, rank: int, error: BaseException | None) -> str | None:
         """Waits for a process, and says how it failed, if it did by itself."""
         child, told = self.children[rank]
         lost = error is not None and isinstance(error.__cause__, RuntimeError)
         end = time.monotonic() + (PATIENCE if error is None else 2.0 if lost else 0.0)
-        while not (found := os.waitpid(child, os.WNOHANG))[0]:
+        while (code := self.ended(rank)) is None:
             if time.monotonic() > end:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
@@ -184,7 +200,6 @@ class _Forked:
             time.sleep(0.01)
         said = os.read(told, 4000).decode(errors="replace")
         os.close(told)
-        code = os.waitstatus_to_exitcode(found[1])
         if code < 0:
             return f"Process {rank + 1} of {len(self.children) + 1} was ended by {signal.Signals(-code).name}"
         return f"Process {rank + 1} of {len(self.children) + 1} failed, {said or 'without a word'}" if code else None

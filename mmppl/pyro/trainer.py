@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.data.minibatches import block_seed
 from mmppl.inference.training.held_out import weighted_mean, weights_of
+from mmppl.inference.training.precision import check_networks, check_single
 from mmppl.inference.training.schedules import decay
 from mmppl.inference.training.settings import check_parts
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
 from mmppl.pyro.autoguides import check_amortized
+from mmppl.pyro.bfloat16 import in_bfloat16
 from mmppl.pyro.networks import DIVIDER, Buffers, entered, evaluated, evaluation_mode
 from mmppl.pyro.objectives import LeaveOneOut
 from mmppl.pyro.optimizers import StageOptimizer, checked_optimizer
@@ -53,9 +55,11 @@ class Trainer:
         optimizer: Any = None,
         devices: int = 1,
         accumulate: int = 1,
+        precision: str | None = None,
     ):
         self.program, self.rate, self.clip, self.together = program, learning_rate, clip, Together(devices)
-        self.parts, self.seed = accumulate, seed
+        self.parts, self.seed, self.precision = accumulate, seed, precision
+        check_single(precision, str(torch.get_default_dtype()).removeprefix("torch."))
         self.ema = self.own_ema = ema
         self.store = Store()
         check_amortized(program.guide, as_batch(batch))
@@ -103,7 +107,10 @@ class Trainer:
             if divided and not self.taken:
                 self._check_divided(batch, before)
             self.optimiser.zero_grad()
-            loss, record = self._in_parts(batch, before) if divided else self._backward(batch)
+            with nullcontext() if self.precision is None else in_bfloat16() as networks_in_bfloat16:
+                loss, record = self._in_parts(batch, before) if divided else self._backward(batch)
+            if self.precision is not None:
+                check_networks(networks_in_bfloat16.seen)
             norm = torch.nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
             if not (math.isfinite(loss) and torch.isfinite(norm) and self._all(before.stay_finite())):
                 before.give_back()

@@ -6,7 +6,7 @@ import pytest
 from mmppl.batch import Batch
 from mmppl.errors import InferenceError, ModalityError, OptionError
 from mmppl.inference import generate
-from mmppl.inference.generate import _check_finite
+from mmppl.inference.drawn_blocks import _check_finite
 
 ROWS = ("a", "bc", "ac", "")
 DRAWS = 4000
