@@ -60,7 +60,7 @@ def measured(host: str, net: str) -> dict[str, float]:
 def ours(host: str, net: str, digits: Batch) -> Callable[[], float]:
     """A step of a fit: what is called for each batch of an epoch."""
     ppl = import_module(f"mmppl.{host}")
-    learning = {"p_conditional": CONDITIONAL, "p_marginal": MARGINAL, "head_weight": {"label": WEIGHT}}
+    learning = {"p_conditional": CONDITIONAL, "p_marginal": MARGINAL, "head_weight": WEIGHT / PIXELS}
     modalities = {name: with_labels(load("polydigits")).modalities[name] for name in ("ink", "label")}
     how = {"space": "data", "net": net, "width": WIDTH, "depth": DEPTH, "ema": EMA, "solver": "flow", "steps": 30}
     program = models.make("mt_diffusion", modalities, ppl=ppl, **how, **learning).fresh(0)

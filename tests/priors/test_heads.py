@@ -107,7 +107,7 @@ def test_cross_entropy_of_a_label_is_the_analytic_one(host):
         one = np.full((1, 1), time)
         eps = np.random.default_rng(1).standard_normal((len(z), 4))
         noise = MultiTaskNoise(*(host.array(x) for x in (one, one, one, one, one, eps)))
-        learning = MultiTaskLoss(1.0, predict="noise")
+        learning = MultiTaskLoss(0.5, predict="noise")  # of two coordinates to one label
         found = host.numpy(learning.losses(get_backend(values), space, Oracle(sde), values, roles, noise))
         t = np.array(1e-5 + (1 - 1e-5) * time)
         assert found[:, 2:].sum(1).mean() == pytest.approx(entropy(sde.mean_factor(t), sde.scale(t)), abs=0.01)
@@ -172,6 +172,21 @@ def test_labels_come_first_and_what_is_drawn_is_of_them(host):
     wanted = stats.norm(np.take(Told.means, few[:, 2].astype(int)), Told.spread).logpdf(few[:, 0])
     wanted += np.log(np.where(few[:, 2] == 1.0, Told.share, 1.0 - Told.share))
     np.testing.assert_allclose(host.numpy(prior.log_prob(host.array(few))), wanted, atol=3e-3)
+
+
+@pytest.mark.parametrize("host", ["pyro"], indirect=True)
+def test_a_label_of_what_is_known_takes_one_evaluation(host):
+    sde, asked = VP(0.1, 30.0), []
+    oracle = Told(sde)
+    space = SharedSpace(Blocks.of({"z": 1, "label": 2}), strength=0.0, sde=sde, heads={"label": CategoricalHead(2)})
+
+    def net(x):
+        asked.append(1)
+        return oracle(x)
+
+    prior = host.mm.MultiTask(net, MultiTaskModel(space, MultiTaskLoss(predict="noise"), solver=DPMSolver(20)))
+    host.sample(prior.conditional({"z": host.array(np.zeros((4, 1)))}), (), seed=0)
+    assert len(asked) <= 2
 
 
 def with_and_without(host):

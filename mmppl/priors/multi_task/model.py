@@ -257,20 +257,25 @@ class MultiTaskModel(JointModel):
 
     def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
         backend, xp, roles, size = query.backend, query.backend.xp, query.roles, None
-        first, second, third, fourth = backend.split(rng, 4)
-        free = self.blocks.spread(self.space.is_primary(roles)) & ~self.blocks.spread(roles.clean)
         labels, query = self._labels(query)
+        first, second, third, *more = backend.split(rng, 4 if labels else 3)
+        free = self.blocks.spread(self.space.is_primary(roles)) & ~self.blocks.spread(roles.clean)
         if labels:
             # One draw is the primary block at t = 1, and serves the heads in the others.
-            xi = backend.normal(fourth, tuple(observed.shape), observed)
+            xi = backend.normal(more[0], tuple(observed.shape), observed)
             observed = xp.where(free, observed, self._read(labels, xp.where(free, xi, observed), 1.0, xi))
         if self.particles is not None:
             args = (self.learning, self.particles, 1.0 + self.guidance, observed)
             z, size = draw_primary(first, query, self.space, *args)
-        elif isinstance(self.solver, Ancestral):
-            z = self._ancestral(first, second, query, observed, free)
         else:
-            z = self.solver.sample(backend, first, self.space.sde, self.score(query), observed, free)
+
+            def diffused(x: Array) -> Array:
+                if isinstance(self.solver, Ancestral):
+                    return self._ancestral(first, second, query, x, free)
+                return self.solver.sample(backend, first, self.space.sde, self.score(query), x, free)
+
+            # What is read off a known block takes one evaluation.
+            z = backend.cond(xp.any(free), diffused, lambda x: x, observed)
         if not self.space.joining.jumps:
             xi = backend.normal(third, tuple(z.shape), z)
             z = self._read(self._turns(query), z, self.learning.first, xi)
