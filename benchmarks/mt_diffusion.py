@@ -1,63 +1,90 @@
 """``mt_diffusion`` in the space of pixels: ``python -m benchmarks.mt_diffusion PART [HOST] [--seeds 0]``.
 
-Parts are ``label``, ink with its label, and ``masks``, ink with a masked copy of it. Both are judged on draws. Rows are
-kept in benchmarks/results/mt_diffusion/, from which docs/results/mt_diffusion.md is written.
+Parts are ``label``, ink with its label, ``masks``, ink with a masked copy of it, and ``four``, all modalities of
+polydigits. All are judged on draws. Rows are kept in benchmarks/results/mt_diffusion/, from which
+docs/results/mt_diffusion.md is written, and the first draws in pictures beside that.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import mmppl
-from benchmarks.pages import HOSTS, Row, over_seeds, resumed, stamp, table
+from benchmarks.mt_diffusion_page import page
+from benchmarks.pages import HOSTS, Row, resumed
 from mmppl import models
 from mmppl.data import Dataset, load, patch_masks, restored, with_labels, with_masks
 from mmppl.inference import Fitted, fit, generate
-from mmppl.metrics import Classifiers, train_classifiers
+from mmppl.metrics import Classifiers, coherence, train_classifiers
 
-SETTINGS: dict[str, Any] = {"epochs": 60, "batch_size": 128, "learning_rate": 1e-3}
-OPTIONS: dict[str, Any] = {"space": "data", "net": "dit", "width": 128, "solver": "flow", "steps": 30, "ema": 0.995}
+SETTINGS: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
+OPTIONS: dict[str, Any] = {"space": "data", "net": "dit", "width": 128, "solver": "flow", "steps": 30, "ema": 0.998}
 OWN: dict[str, dict[str, Any]] = {
-    "label": {"p_conditional": 0.8, "head_weight": {"label": 20.0}},
+    "label": {"p_conditional": 0.8},
     "masks": {"p_conditional": 0.9, "p_marginal": 0.0},
+    "four": {"p_conditional": 0.7},
 }
+NAMES = {"label": ("ink", "label"), "masks": ("ink", "ink_masked"), "four": ("ink", "flower", "china", "word")}
+EPOCHS = {"label": 30, "masks": 15, "four": 15}
 SIZE, LAW = 4, [1.0] * 11
 HIDDEN = (2, 5, 10)
-TESTS, NEIGHBOURS = 500, 5
+TESTS, NEIGHBOURS, VOTES, SHOWN = 500, 5, 20, 12
 KEPT, PAGE = Path("benchmarks/results/mt_diffusion"), Path("docs/results/mt_diffusion.md")
 
 
 def main() -> None:
     """Fits what has not been fitted yet, prints every fit, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=tuple(OWN))
+    parser.add_argument("part", choices=(*OWN, "page"))
     parser.add_argument("hosts", nargs="*", default=HOSTS)
     parser.add_argument("--seeds", default="0", help="numbers with commas")
     parser.add_argument("--as-is", action="store_true", help="measure the run as it is, without going on with it")
     asked = parser.parse_args()
     digits = load("polydigits")
-    classifiers = train_classifiers(digits)
 
     def run(part: str, host: str, seed: int) -> Row:
-        data, measure = {"label": (with_labels(digits), _label), "masks": (masked(digits), _masks)}[part]
-        names = {"label": ("ink", "label"), "masks": ("ink", "ink_masked")}[part]
-        modalities = {name: data.modalities[name] for name in names}
-        program = models.make("mt_diffusion", modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS, **OWN[part])
+        classifiers = train_classifiers(digits)
+        data, measure = {
+            "label": (with_labels(digits), _label),
+            "masks": (masked(digits), _masks),
+            "four": (digits, _four),
+        }[part]
+        names = NAMES[part]
+        program = models.make("mt_diffusion", {n: data.modalities[n] for n in names}, **_options(part, host))
         out = Path(f"runs/mt_diffusion/{part}_{host}_{seed}")
-        how = {"out": out, "resume": out.exists(), "progress": False, **SETTINGS}
+        how = {"out": out, "resume": out.exists(), "progress": False, "epochs": EPOCHS[part], **SETTINGS}
+        start = time.process_time()
         fitted = mmppl.load(out) if asked.as_is else fit(program, data.train.select(*names), seed=seed, **how)
-        seconds = sum(record["seconds"] for record in fitted.history)
-        return {"epochs": len(fitted.history), "seconds": seconds, **measure(fitted, data, classifiers, seed)}
+        seconds = {
+            "seconds": sum(record["seconds"] for record in fitted.history),
+            "processor": time.process_time() - start,
+        }
+        return {"epochs": len(fitted.history), **seconds, **measure(fitted, data, classifiers, seed)}
 
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    wanted = [(asked.part, host, seed) for seed in seeds for host in asked.hosts]
+    wanted = [] if asked.part == "page" else [(asked.part, host, seed) for seed in seeds for host in asked.hosts]
+    about = {**SETTINGS, **OPTIONS, "tests": TESTS, "size": SIZE, "law": len(LAW) - 1, "votes": VOTES}
     for rows in resumed(KEPT, wanted, run):
         if rows:
-            PAGE.write_text(_page(rows))
+            PAGE.write_text(page(rows, about, HIDDEN))
+
+
+def _options(part: str, host: str, **more: Any) -> dict[str, Any]:
+    return {"ppl": import_module(f"mmppl.{host}"), **OPTIONS, **OWN[part], **more}
+
+
+def _guided(fitted: Fitted, part: str, guidance: float) -> Fitted:
+    """The same weights under guidance."""
+    program = fitted.program
+    host = program.ppl.__name__.rsplit(".", 1)[-1]
+    program = models.make("mt_diffusion", dict(program.modalities), **_options(part, host, guidance=guidance))
+    return replace(fitted, program=program)
 
 
 def masked(digits: Dataset) -> Dataset:
@@ -69,18 +96,24 @@ def _label(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -
     """Shares of right labels given ink, of ink that is read right given a label, and of draws that agree."""
     test = data.test.select(*fitted.program.modalities)[:TESTS]
     label = np.asarray(test["label"])
-    found = generate(fitted, test.only("ink"), want=["label"], seed=seed)["label"][0]
-    start = time.perf_counter()
-    drawn = generate(fitted, test.only("label"), want=["ink"], seed=seed)["ink"][0]
-    seconds = time.perf_counter() - start
-    joint = generate(fitted, num=TESTS, seed=seed)
-    return {
+    found = generate(fitted, test.only("ink"), num=VOTES, want=["label"], seed=seed)["label"]
+    votes = np.stack([(found == k).sum(0) for k in range(10)])
+    out = {
         "classifier": float((classifiers.predict("ink", np.asarray(test["ink"])) == label).mean()),
-        "label given ink": float((found == label).mean()),
-        "ink given label": float((classifiers.predict("ink", drawn) == label).mean()),
-        "joint": float((classifiers.predict("ink", joint["ink"]) == joint["label"]).mean()),
-        "milliseconds a draw": 1e3 * seconds / TESTS,
+        "label given ink": float((votes.argmax(0) == label).mean()),
+        "drawn label given ink": float((found == label).mean()),
     }
+    pictures = []
+    for end, way in (("", fitted), (", guided", _guided(fitted, "label", 1.0))):
+        start = time.perf_counter()
+        drawn = generate(way, test.only("label"), want=["ink"], seed=seed)["ink"][0]
+        out[f"milliseconds a draw{end}"] = 1e3 * (time.perf_counter() - start) / TESTS
+        joint = generate(way, num=TESTS, seed=seed)
+        out[f"ink given label{end}"] = float((classifiers.predict("ink", drawn) == label).mean())
+        out[f"joint{end}"] = float((classifiers.predict("ink", joint["ink"]) == joint["label"]).mean())
+        pictures += [drawn, joint["ink"]]
+    _show("label", [np.asarray(test["ink"]), *pictures], ["data", "given", "joint", "given, guided", "joint, guided"])
+    return out
 
 
 def _masks(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -> dict[str, float]:
@@ -88,6 +121,7 @@ def _masks(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -
     test, train = data.test[:TESTS], np.asarray(data.train["ink"])
     image, label = np.asarray(test["ink"]), np.asarray(test.label)
     out: dict[str, float] = {"classifier": float((classifiers.predict("ink", image) == label).mean())}
+    pictures = [image]
     for number in HIDDEN:
         visible = patch_masks(TESTS, *image.shape[-2:], size=SIZE, law=[0.0] * number + [1.0], seed=seed)
         given = {"ink_masked": np.where(visible, image, np.float32(0.0))}
@@ -101,6 +135,8 @@ def _masks(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -
         for way, filled in ways.items():
             out[f"{number} {way}, error"] = float(np.sqrt(((filled - image) ** 2)[hidden].mean()))
             out[f"{number} {way}, read"] = float((classifiers.predict("ink", filled) == label).mean())
+        pictures += [given["ink_masked"], ways["draws"]]
+    _show("masks", pictures, ["data", *(f"{text} {n}" for n in HIDDEN for text in ("hidden", "drawn"))])
     return out
 
 
@@ -114,66 +150,45 @@ def _nearest(train: np.ndarray, image: np.ndarray, visible: np.ndarray) -> np.nd
     return rows[near].mean(1).reshape(image.shape)
 
 
-def _page(rows: dict) -> str:
-    lines = [
-        "# `mt_diffusion` in the space of pixels",
-        "",
-        f"Written by `python -m benchmarks.mt_diffusion` on {stamp()}, on cores that other work shared: seconds are",
-        "no measure. polydigits, 8,000 tuples; 4 x 4 pixels a patch, 4 layers of width 64;",
-        f"{', '.join(f'{k} {v}' for k, v in {**SETTINGS, **OPTIONS}.items() if k != 'epochs')}.",
-        f"{TESTS} test rows, draws and not means, {OPTIONS['steps']} evaluations of the network a draw.",
-        f"A fit has {SETTINGS['epochs']} epochs; one with fewer was judged on its way, and its loss still fell.",
-        "",
-    ]
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for (part, host, _), row in sorted(rows.items()):
-        groups.setdefault((part, host), []).append(row)
-    label = [(host, own) for (part, host), own in groups.items() if part == "label"]
-    if label:
-        names = (
-            "epochs",
-            "classifier",
-            "label given ink",
-            "ink given label",
-            "joint",
-            "milliseconds a draw",
-            "seconds",
-        )
-        lines += [
-            "## Ink and its label",
-            "",
-            "*classifier*: its accuracy on test images. *label given ink*: labels that are drawn right.",
-            "*ink given label*: images that the classifier reads as the label. *joint*: joint draws whose image is",
-            "read as their label.",
-            "",
-            *table(["host", "seeds", *names], [[h, len(own), *_cells(own, names)] for h, own in label]),
-            "",
-        ]
-    masks = [(host, own) for (part, host), own in groups.items() if part == "masks"]
-    if masks:
-        body = [
-            [host, len(own), *_cells(own, ("epochs",)), number, *_cells(own, (f"{number} hidden",)), way]
-            + _cells(own, (f"{number} {way}, error", f"{number} {way}, read"))
-            for host, own in masks
-            for number in HIDDEN
-            for way in ("draws", "mean", "neighbours")
-        ]
-        lines += [
-            "## Masked ink",
-            "",
-            f"Squares of {SIZE} x {SIZE} pixels are hidden, 0 to {len(LAW) - 1} in training; visible pixels stay as",
-            "they are, bit for bit. *error*: root mean square over hidden pixels, of a draw with its spread and not",
-            "of a mean. *read*: digits that the classifier reads right, which reads "
-            f"{masks[0][1][0]['classifier']:.3f} of the whole ones.",
-            "",
-            *table(["host", "seeds", "epochs", "squares", "hidden", "filled by", "error", "read"], body),
-            "",
-        ]
-    return "\n".join(lines)
+def _four(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -> dict[str, float]:
+    """Joint and cross coherence of draws, and ink to flower and back."""
+    joint = generate(fitted, num=TESTS, seed=seed)
+    found = coherence(dict(joint), classifiers)
+    out = {"joint": found.joint.value}
+    out |= {
+        f"{a} and {b}": float(found.pairs[i, j])
+        for i, a in enumerate(found.names)
+        for j, b in enumerate(found.names[:i])
+    }
+    test = data.test[:TESTS]
+    label = np.asarray(test.label)
+
+    def read(name: str, given: Any) -> tuple[np.ndarray, float]:
+        drawn = generate(fitted, given, want=[name], seed=seed)[name][0]
+        return drawn, float((classifiers.predict(name, drawn) == label).mean())
+
+    for name in NAMES["four"]:
+        out[f"ink given {name}" if name != "ink" else "word given ink"] = read(
+            "ink" if name != "ink" else "word", test.only(name)
+        )[1]
+        out[f"{name} given others"] = read(name, test.only(*(n for n in NAMES["four"] if n != name)))[1]
+    flower, out["flower given ink"] = read("flower", test.only("ink"))
+    back, out["ink, flower and back"] = read("ink", {"flower": flower})
+    pictures = [joint["ink"], joint["flower"], joint["china"], np.asarray(test["ink"]), flower, back]
+    _show("four", pictures, ["joint, ink", "flower", "china", "given ink", "flower", "and back"])
+    return out
 
 
-def _cells(own: list[Row], names: tuple[str, ...]) -> list[str]:
-    return [over_seeds([row[name] for row in own], 0 if name in ("epochs", "seconds") else 3) for name in names]
+def _show(part: str, rows: list[np.ndarray], names: list[str]) -> None:
+    """The first pictures of each row, beside the page."""
+    figure, places = plt.subplots(len(rows), SHOWN, figsize=(0.6 * SHOWN + 1.0, 0.62 * len(rows)), squeeze=False)
+    for line, pictures, name in zip(places, rows, names, strict=True):
+        for place, picture in zip(line, np.asarray(pictures), strict=False):
+            place.imshow(np.clip(picture, 0.0, 1.0).transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0.0, vmax=1.0)
+            place.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
+    figure.savefig(PAGE.with_name(f"mt_diffusion_{part}.png"), dpi=90, bbox_inches="tight")
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,12 @@ def mt_diffusion(
     diffuses the code of the primary modality while the others join it on the way,
 
     .. math:: z_t = a(t) z_0 + \sum_i \tilde a(t) E_i z_i + \sigma(t) \epsilon, \qquad
-        \min \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2 - \lambda \sum_i \log p(z_i \mid z_t)
+        \min \tfrac{1}{D} \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2
+        - \lambda \sum_i \tfrac{1}{n_i} \log p(z_i \mid z_t)
 
     and reads them off it by heads. Any modalities are generated given any others: known ones are conditions of the
-    network, or guide it by their heads, and others are drawn from their heads at every step. Heads of latents and of
+    network, or guide it by their heads, and others are drawn from their heads at every step; labels that are not known
+    come first where the network is conditional. Heads of latents and of
     numbers are Normals, of classes and tokens categorical, of what is scored as Bernoulli or as counts Bernoulli and
     Poisson; coordinates are independent given the primary modality, which should be the one that says most about the
     rest. Experimental.
@@ -82,7 +84,8 @@ def mt_diffusion(
         taps: Activations of a ``"unet"`` or ``"dit"`` that heads read, by name of modality: ``"middle"`` or
             ``"output"``, see :class:`~mmppl.nets.ImageUNet` and :class:`~mmppl.nets.ImageTransformer`. Images of the
             primary one's height and width are read off the output.
-        head_weight: :math:`\lambda`, one for all or by name of modality.
+        head_weight: :math:`\lambda` of the mean over the :math:`n_i` parts of a modality (one of a label), beside the
+            mean over the D coordinates of the primary one; one for all or by name of modality.
         p_conditional: Probability that some modalities are known in training, so that the network learns conditionals
             (the published variant X). With 0 it never is (U), and known ones guide by the gradients of their heads:
             exact for one known coordinate, and with several as the number of particles grows, at their cost and in

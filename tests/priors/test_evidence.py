@@ -141,6 +141,9 @@ def test_weights_of_heads_enter_linearly_and_leave_the_diffusion_alone():
     assert some[:, 2:].all()
     np.testing.assert_allclose(some[:, :2], none[:, :2], rtol=0)
     np.testing.assert_allclose(named[:, 2:], some[:, 2:] * [2.0, 2.0, 0.0], rtol=1e-12)
+    # Of the means: two coordinates to two, and two to one.
+    found = MultiTaskLoss(0.5).weights(get_backend(z), space, z)
+    np.testing.assert_allclose(found[2:], [0.5, 0.5, 1.0])
 
 
 @pytest.mark.parametrize("hidden", [False, True])

@@ -19,6 +19,7 @@ from mmppl.priors import (
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.loss import MultiTaskNoise
 from mmppl.sde import VP
+from mmppl.sde.solvers import DPMSolver
 
 OUT, EXTRA = np.array([[0.3, -1.2, 2.0, 0.1]]), np.array([[0.2, -0.5, 0.0, 0.4]])
 LOGITS = OUT.reshape(2, 2)
@@ -106,7 +107,7 @@ def test_cross_entropy_of_a_label_is_the_analytic_one(host):
         one = np.full((1, 1), time)
         eps = np.random.default_rng(1).standard_normal((len(z), 4))
         noise = MultiTaskNoise(*(host.array(x) for x in (one, one, one, one, one, eps)))
-        learning = MultiTaskLoss(1.0, predict="noise")
+        learning = MultiTaskLoss(0.5, predict="noise")  # of two coordinates to one label
         found = host.numpy(learning.losses(get_backend(values), space, Oracle(sde), values, roles, noise))
         t = np.array(1e-5 + (1 - 1e-5) * time)
         assert found[:, 2:].sum(1).mean() == pytest.approx(entropy(sde.mean_factor(t), sde.scale(t)), abs=0.01)
@@ -132,10 +133,60 @@ def test_joint_draws_agree_with_their_labels_up_to_the_error_of_bayes(host):
 def test_density_has_the_mass_of_a_label(host):
     sde = VP()
     space = SharedSpace(Blocks.of({"z": 2, "label": 2}), sde=sde, strength=0.0, heads={"label": CategoricalHead(2)})
-    prior = host.mm.MultiTask(Oracle(sde), MultiTaskModel(space, MultiTaskLoss(predict="noise")))
+    prior = host.mm.MultiTask(Oracle(sde), MultiTaskModel(space, MultiTaskLoss(p_conditional=0.0, predict="noise")))
     values = np.array([[0.7, -1.0, 0.0, 1.0], [-0.4, 0.3, 1.0, 0.0]])
     found = host.numpy(prior.log_prob(host.array(values)))
     np.testing.assert_allclose(found, stats.norm.logpdf(values[:, :2]).sum(1), atol=2e-3)
+
+
+class Told:
+    """Normals of two means, by the label where it is known; where it is not, nothing is right but its frequency."""
+
+    means, spread, share = (-1.0, 2.0), 0.6, 0.3
+
+    def __init__(self, sde):
+        self.sde = sde
+
+    def __call__(self, x):
+        xp = get_backend(x).xp
+        z, label, t, known = x[..., :1], x[..., 1:3], x[..., 3:4], x[..., 4:5] == 0.0
+        a, sigma = self.sde.mean_factor(t), self.sde.scale(t)
+        mean = self.means[0] * label[..., :1] + self.means[1] * label[..., 1:]
+        noise = sigma * (z - a * mean) / (a * a * self.spread**2 + sigma * sigma)
+        logits = [np.log(p) + 0.0 * z for p in (1.0 - self.share, self.share)]
+        return xp.concat([xp.where(known, noise, 0.0 * z), *logits, *3 * [0.0 * z]], axis=-1)
+
+
+def test_labels_come_first_and_what_is_drawn_is_of_them(host):
+    sde = VP(0.1, 30.0)
+    space = SharedSpace(Blocks.of({"z": 1, "label": 2}), strength=0.0, sde=sde, heads={"label": CategoricalHead(2)})
+    prior = host.mm.MultiTask(Told(sde), MultiTaskModel(space, MultiTaskLoss(predict="noise"), solver=DPMSolver(20)))
+    draws, number = host.sample(prior, (3000,), seed=0), 3000
+    second = draws[:, 2] == 1.0
+    assert np.array_equal(draws[:, 1:].sum(1), np.ones(number))
+    assert second.mean() == pytest.approx(Told.share, abs=4 * (0.21 / number) ** 0.5)
+    for rows, mean in zip((draws[~second, 0], draws[second, 0]), Told.means, strict=True):
+        assert rows.mean() == pytest.approx(mean, abs=4 * Told.spread / len(rows) ** 0.5 + 0.02)
+        assert rows.std() == pytest.approx(Told.spread, rel=0.08)
+    few = draws[:5]
+    wanted = stats.norm(np.take(Told.means, few[:, 2].astype(int)), Told.spread).logpdf(few[:, 0])
+    wanted += np.log(np.where(few[:, 2] == 1.0, Told.share, 1.0 - Told.share))
+    np.testing.assert_allclose(host.numpy(prior.log_prob(host.array(few))), wanted, atol=3e-3)
+
+
+@pytest.mark.parametrize("host", ["pyro"], indirect=True)
+def test_a_label_of_what_is_known_takes_one_evaluation(host):
+    sde, asked = VP(0.1, 30.0), []
+    oracle = Told(sde)
+    space = SharedSpace(Blocks.of({"z": 1, "label": 2}), strength=0.0, sde=sde, heads={"label": CategoricalHead(2)})
+
+    def net(x):
+        asked.append(1)
+        return oracle(x)
+
+    prior = host.mm.MultiTask(net, MultiTaskModel(space, MultiTaskLoss(predict="noise"), solver=DPMSolver(20)))
+    host.sample(prior.conditional({"z": host.array(np.zeros((4, 1)))}), (), seed=0)
+    assert len(asked) <= 2
 
 
 def with_and_without(host):

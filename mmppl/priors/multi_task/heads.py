@@ -57,6 +57,10 @@ class Head(ABC):
         """Number of independent parts of a block of ``size`` coordinates."""
         return size
 
+    def any_law(self, size: int) -> bool:
+        """Tells whether a block of ``size`` coordinates has no law but those of the head; by default it has."""
+        return False
+
     def check(self, name: str, size: int) -> None:
         """Raises :class:`OptionError` if the head cannot be that of block ``name``; by default it can."""
         return None
@@ -139,6 +143,9 @@ class CategoricalHead(Head):
     def pieces(self, size: int) -> int:
         return size // self.classes
 
+    def any_law(self, size: int) -> bool:
+        return size == self.classes
+
     def _each(self, x: Array, f: Callable[[Array], Array]) -> Array:
         """Applies ``f`` to the logits of each category, along the last axis."""
         apart = (*x.shape[:-1], x.shape[-1] // self.classes, self.classes)
@@ -173,6 +180,9 @@ class BernoulliHead(Head):
         >>> BernoulliHead().log_prob(get_backend(x), x, np.zeros(2), np.zeros(2)).round(3).tolist()
         [-0.693, -0.693]
     """
+
+    def any_law(self, size: int) -> bool:
+        return size == 1
 
     def log_prob(self, backend: Backend, x: Array, out: Array, extra: Array) -> Array:
         return x * out - backend.softplus(out)

@@ -1,6 +1,9 @@
 r"""Learning a multi-task diffusion: the noise of one block, and heads that read the others off it.
 
-.. math:: \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2 - \lambda \sum_i \log p(x_i \mid z_t)
+.. math:: \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2 - \lambda D \sum_i \frac{1}{n_i} \log p(x_i \mid z_t)
+
+with D coordinates of the one and :math:`n_i` independent parts of another, so that both are means, as in published
+code, where the sum of a hundred pixels would drown a label.
 
 References:
     | Diffusion Models For Multi-Modal Generative Modeling (Chen et al., 2024), section 3.2
@@ -89,7 +92,8 @@ class MultiTaskLoss:
     others; behind them log scales.
 
     Arguments:
-        weight: :math:`\lambda`, one for all heads or by name of block, 0.1 for one that is not named.
+        weight: :math:`\lambda` of the mean over a block's parts, beside the mean over the primary block's coordinates;
+            one for all heads or by name of block, 0.1 for one that is not named.
         p_conditional: Probability that each other block is known with probability a half, so that the network learns
             to be conditional (the published variant X). With 0 it is unconditional (U), and known blocks enter by the
             gradients of their heads,
@@ -219,8 +223,11 @@ class MultiTaskLoss:
         return out
 
     def weights(self, backend: Backend, space: SharedSpace, like: Array) -> Array:
-        r""":math:`\lambda` of each coordinate, ``(D,)``."""
+        r""":math:`\lambda D / n_i` of each coordinate, ``(D,)``."""
         named = dict(self.weight) if isinstance(self.weight, tuple) else dict.fromkeys(space.blocks.names, self.weight)
         space.blocks.check(named)
-        each = [np.full(size, named.get(name, WEIGHT)) for name, size in space.blocks.items()]
+        each = [
+            np.full(size, named.get(name, WEIGHT) * space.own / space.number(name))
+            for name, size in space.blocks.items()
+        ]
         return backend.asarray(np.concatenate(each), like=like)

@@ -1,5 +1,8 @@
 r"""A multi-task diffusion: one block is diffused, the others join it and are read off it by heads.
 
+Labels, whose head can say any law, come first: at t = 1, where the primary block says nothing yet, :math:`x_j \sim
+p(x_j \mid z_1)`, and then they are known. So a conditional network draws what is read as its label.
+
 Given all :math:`x_i` the difference :math:`y_t = z_t - \sum_i \tilde a(t) E_i x_i` is an ordinary diffusion of
 :math:`z_0`. So an ancestral step from t to u is one of that: known blocks are subtracted at t and added again at u, and
 those asked for are drawn from their heads first. At the end these are read off :math:`z_0`; by a conditional
@@ -17,7 +20,7 @@ References:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -254,24 +257,36 @@ class MultiTaskModel(JointModel):
 
     def draw(self, rng: Any, query: Query, observed: Array) -> tuple[Array, Array | None]:
         backend, xp, roles, size = query.backend, query.backend.xp, query.roles, None
-        first, second, third = backend.split(rng, 3)
+        labels, query = self._labels(query)
+        first, second, third, *more = backend.split(rng, 4 if labels else 3)
         free = self.blocks.spread(self.space.is_primary(roles)) & ~self.blocks.spread(roles.clean)
+        if labels:
+            # One draw is the primary block at t = 1, and serves the heads in the others.
+            xi = backend.normal(more[0], tuple(observed.shape), observed)
+            observed = xp.where(free, observed, self._read(labels, xp.where(free, xi, observed), 1.0, xi))
         if self.particles is not None:
             args = (self.learning, self.particles, 1.0 + self.guidance, observed)
             z, size = draw_primary(first, query, self.space, *args)
-        elif isinstance(self.solver, Ancestral):
-            z = self._ancestral(first, second, query, observed, free)
         else:
-            z = self.solver.sample(backend, first, self.space.sde, self.score(query), observed, free)
+
+            def diffused(x: Array) -> Array:
+                if isinstance(self.solver, Ancestral):
+                    return self._ancestral(first, second, query, x, free)
+                return self.solver.sample(backend, first, self.space.sde, self.score(query), x, free)
+
+            # What is read off a known block takes one evaluation.
+            z = backend.cond(xp.any(free), diffused, lambda x: x, observed)
         if not self.space.joining.jumps:
-            t, xi = backend.asarray(np.asarray(self.learning.first), like=z), backend.normal(third, tuple(z.shape), z)
-            z = self._read(query, z, t, xi)
+            xi = backend.normal(third, tuple(z.shape), z)
+            z = self._read(self._turns(query), z, self.learning.first, xi)
         return xp.where(self.blocks.spread(query.present), z, xp.zeros_like(z)), size
 
-    def _read(self, query: Query, z: Array, t: Array, xi: Array) -> Array:
+    def _read(self, turns: list[tuple[Query, Array]], z: Array, t: Any, xi: Array) -> Array:
         """Blocks that are asked for, drawn from their heads at time ``t``; the others as they are."""
-        for turn, block in self._turns(query):
-            z = query.backend.xp.where(block, self.answer(turn, z, t).draw(query.backend, xi), z)
+        for turn, block in turns:
+            z = turn.backend.xp.where(
+                block, self.answer(turn, z, t + turn.backend.xp.zeros_like(z[..., :1])).draw(turn.backend, xi), z
+            )
         return z
 
     def density(self, query: Query, value: Array, check: bool) -> tuple[Array, Array]:
@@ -286,10 +301,16 @@ class MultiTaskModel(JointModel):
         z, asked = query.coordinates.forward(value), self.blocks.spread(roles.diffused)
         free = xp.broadcast_to(asked & self.blocks.spread(self.space.is_primary(roles)), z.shape)
         frozen = stop_gradient(z)
+        labels, query = self._labels(query)
+        # At t = 1 one typical primary block is as good as another.
+        noise = np.random.default_rng(0).standard_normal(self.blocks.dim) if labels else np.zeros(self.blocks.dim)
+        start = xp.where(free, backend.asarray(noise, like=z), z)
         out, error = self.flow.log_density(backend, self.space.sde, self.score(query), frozen, free, check)
         t = backend.asarray(np.asarray(self.flow.first), like=z)
         slope = stop_gradient(self.score(query, joined=False)(frozen, t, None))
         parts = slope * (z - frozen)
+        for turn, block in labels:
+            parts = xp.where(block, self.answer(turn, start, xp.ones_like(t)).log_prob(backend, z), parts)
         for turn, block in self._turns(query):
             parts = xp.where(block, self.answer(turn, z, t).log_prob(backend, z), parts)
         parts = query.coordinates.log_abs_det(backend) + parts
@@ -309,17 +330,31 @@ class MultiTaskModel(JointModel):
 
     def _turns(self, query: Query) -> list[tuple[Query, Array]]:
         """Queries by which blocks are read off the primary one, and masks of what each reads, boolean ``(*, D)``."""
-        roles, backend = query.roles, query.backend
-        asked = self.space.others(roles).diffused
+        asked = self.space.others(query.roles).diffused
         if not self.learning.conditional:
             return [(query, self.blocks.spread(asked))]
-        out = []
-        for i in range(len(self.blocks)):
-            if i != self.space.place:
+        return self._one_by_one(query, asked, lambda name: True)[0]
+
+    def _labels(self, query: Query) -> tuple[list[tuple[Query, Array]], Query]:
+        """The same of labels that are drawn before the primary block is, and the query that knows them."""
+        if not self.learning.conditional:
+            return [], query
+        asked = (
+            self.space.others(query.roles).diffused & ~query.roles.clean[..., self.space.place : self.space.place + 1]
+        )
+        return self._one_by_one(query, asked, self.space.any_law)
+
+    def _one_by_one(
+        self, query: Query, asked: Array, wanted: Callable[[str], bool]
+    ) -> tuple[list[tuple[Query, Array]], Query]:
+        """Queries of one block after the other, each given those before, and the one that knows them all."""
+        roles, backend, out = query.roles, query.backend, []
+        for i, name in enumerate(self.blocks.names):
+            if i != self.space.place and wanted(name):
                 one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
                 out.append((query.with_roles(roles), self.blocks.spread(one)))
                 roles = BlockRoles(roles.diffused & ~one, roles.clean | one)
-        return out
+        return out, query.with_roles(roles)
 
     def _ancestral(self, first: Any, second: Any, query: Query, observed: Array, free: Array) -> Array:
         """The primary block, down the solver's grid; the others as they are."""
@@ -338,7 +373,7 @@ class MultiTaskModel(JointModel):
         def leave(z: Array, xs: tuple) -> Array:
             """The last step where blocks joined at the first: they are read, and then taken away."""
             i, t, own, gain, _, now, _ = xs
-            read = self._read(query, z, t, backend.normal(backend.fold_in(second, i), shape, z))
+            read = self._read(self._turns(query), z, t, backend.normal(backend.fold_in(second, i), shape, z))
             answer = self.answer(query, z, t)
             shift = self._shift(query, z, read if self.plug_in == "draw" else answer.mean(backend))
             y = own * (z - now * shift) - gain * answer.noise / space.sde.scale(t)

@@ -125,6 +125,14 @@ class SharedSpace:
     def _head(self, name: str) -> Head:
         return self.heads.get(name, NORMAL)
 
+    def number(self, name: str) -> int:
+        """Number of independent parts of a block, as its head has them."""
+        return self._head(name).pieces(dict(self.blocks.items())[name])
+
+    def any_law(self, name: str) -> bool:
+        """Tells whether the head of a block says all that can be known of it, as that of a label does."""
+        return self._head(name).any_law(dict(self.blocks.items())[name])
+
     def by_head(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """Applies ``f(head, *parts)`` to each block of arrays ``(*, D)``, and puts the blocks together."""
         parts = [self.blocks.split(array) for array in arrays]
