@@ -135,12 +135,14 @@ def fit(
     if how.early_stopping is not None and validation is None:
         raise OptionError("Expected validation= with early_stopping=, such as validation=0.1; got none.")
     check_one_process(how.devices, program.ppl.host.TRAINS_IN_PLACE)
-    program, ready = prepared(program, data, validation, how.seed)
+    program, ready = prepared(program, data, validation, how.seed, is_open=how.epochs is None)
     data = ready.data
     batch_size = min(how.batch_size, len(data))
     how.check_divides(batch_size)
-    how = how.with_epochs(len(data) // batch_size).with_learning_rate(program.learning_rate)
-    plan = _plan(program.stages, epochs := how.epochs or 0)
+    how = how.with_learning_rate(program.learning_rate)
+    if ready.held is None:
+        how = how.with_epochs(len(data) // batch_size)
+    plan = _plan(program.stages, epochs := how.with_epochs(len(data) // batch_size).epochs or 0)
     host, label = program.ppl.host, ready.label
     run = about = found = digest = progress_made = None
     if out is not None:
@@ -187,7 +189,8 @@ def fit(
             if first_process:
                 calls.load(snapshot, str(out))
         elif done == 0:
-            statistics = Statistics(data, program.modalities, program.covariates)
+            rows = data if ready.whole is None else ready.whole
+            statistics = Statistics(rows, program.modalities, program.covariates)
             _warn_before(program, plan, statistics, batch_size, first)
             trainer.assign(standardization(statistics, first))
         if not first_process:
@@ -196,7 +199,8 @@ def fit(
             stack.enter_context(run.writing())
             run.create(about, force=force)
         # The epochs.
-        bar = stack.enter_context(tqdm(total=epochs, initial=done, disable=not progress, unit="epoch"))
+        total = None if how.epochs is None else epochs
+        bar = stack.enter_context(tqdm(total=total, initial=done, disable=not progress, unit="epoch"))
         loop = Loop(program, trainer, ready, batch_size, how, history, calls, run, bar, Scratch(run, stack))
         stack.callback(loop.end)
         _run_stages(loop, plan, snapshot, done)
@@ -262,12 +266,12 @@ def _run_stages(
 ) -> None:
     """Runs the stages, but for those that a resumed run has behind it: ``done`` epochs, which end in the snapshot."""
     for stage, number in plan:
-        rule = loop.rule_of(stage)
-        losses, over = losses_of(loop.history[loop.epoch :], number, rule)
-        if over and loop.epoch + len(losses) < done:
+        course = loop.course_of(stage, number)
+        losses = losses_of(loop.history[loop.epoch :], course)
+        if course.over(losses) and loop.epoch + len(losses) < done:
             loop.epoch += len(losses)
             continue
-        loop.run_stage(stage, number, rule, losses, snapshot)
+        loop.run_stage(stage, course, losses, snapshot)
         snapshot = None
 
 

@@ -17,6 +17,7 @@ from mmppl.errors import DataError, OptionError, RunError
 from mmppl.inference import Fitted, Run
 from mmppl.inference.training.checksums import data_digest
 from mmppl.inference.training.held_out import hold_out
+from mmppl.inference.training.prepared import BY_DEFAULT
 from mmppl.inference.training.resuming import difference
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.loading import load as load_fitted
@@ -144,7 +145,9 @@ def _check_unchanged(info: RunInfo, dataset: Dataset) -> None:
     """Refuses data that have changed since a run was fitted to all of their training part."""
     known = check_covariates(info.options.get("covariates") or {}, dataset.modalities)
     rows = as_known(taken(dataset.train, dataset.modalities), known)
-    train, _, _ = hold_out((info.validation or {}).get("share"), rows, dataset.modalities, info.seed)
+    held = info.validation or {}
+    share = None if held.get(BY_DEFAULT) else held.get("share")
+    train, _, _ = hold_out(share, rows, dataset.modalities, info.seed)
     changed = difference(info.data_digest or {}, data_digest(train))
     if changed:
         raise RunError(

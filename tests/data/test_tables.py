@@ -51,7 +51,7 @@ def test_a_frame_comes_back_as_it_was(frame):
         "wild": ("vector", (), "bernoulli"),
         "rna": ("counts", (2,), "negative_binomial"),
         "size": ("vector", (2,), "normal"),
-        "eggs": ("vector", (), "normal"),
+        "eggs": ("category", (), "categorical"),  # as without gaps
     }
     assert data.modalities["species"].names == ("c", "b", "a", "never")
     assert data.rows["species"].tolist() == [1, 2, 0] * 4
@@ -350,3 +350,38 @@ def test_latents_are_variables_of_xarray():
     np.testing.assert_allclose(made["mmppl_z"], z.mean(0))
     assert made["mmppl_z"].dims == ("row", "mmppl_z_latent")
     assert made["row"].values.tolist() == ["a", "b"]
+
+
+def test_whole_numbers_with_gaps_are_what_they_are_without():
+    whole = pandas.DataFrame({"n/a": [0, 3, 1, 2], "n/b": [5, 4, 1, 2], "year": [2007, 2009, 2007, 2008]})
+    whole["few"] = [1, 2, 2, 1]
+    gaps = whole.astype("Int64")
+    gaps.loc[1, ["n/a", "year", "few"]] = pandas.NA
+    kinds = [{n: m.kind for n, m in from_pandas(f).modalities.items()} for f in (whole, gaps)]
+    assert kinds[0] == kinds[1] == {"n": "counts", "year": "vector", "few": "category"}
+    data = from_pandas(gaps)
+    assert data.rows.elements["n"].tolist() == [[True, True], [False, True], [True, True], [True, True]]
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[gaps.columns], gaps)
+    assert from_pandas(gaps, kinds={"few": "vector"}).modalities["few"].kind == "vector"
+    below = gaps.assign(**{"n/b": pandas.array([-1, 2, None, 0], dtype="Int64")})
+    assert from_pandas(below).modalities["n"].kind == "vector"  # as floats
+
+
+def test_variables_and_coordinates_of_xarray_are_covariates(tmp_path):
+    grid = xarray.Dataset(
+        {"age": ("row", [3.5, 4.5, 2.5]), "x": (("row", "at"), np.arange(6.0).reshape(3, 2) + 0.5)},
+        coords={"site": ("row", ["n", "s", "n"]), "at": [1, 2]},
+    )
+    data = from_xarray(grid, covariates={"age": None, "site": "category"})
+    assert list(data.modalities) == ["x"]
+    assert {n: c.names for n, c in data.covariates.items()} == {"age": None, "site": ("n", "s")}
+    assert data.rows.covariates["site"].tolist() == ["n", "s", "n"]
+    assert to_xarray(data.rows, data).identical(grid)
+    again = from_xarray(grid, modalities=data.modalities, covariates=data.covariates)
+    assert again.covariates == data.covariates
+    grid.to_zarr(tmp_path / "grid.zarr", consolidated=False)
+    assert load(tmp_path / "grid.zarr", covariates=["site"]).rows.covariates["site"].tolist() == ["n", "s", "n"]
+    with pytest.raises(DataError, match=r"Expected covariates among the variables .*; got \['wings'\]"):
+        from_xarray(grid, covariates=["wings"])
+    with pytest.raises(DataError, match="Covariate 'x': expected the dimension 'row' of the rows alone; got"):
+        from_xarray(grid, covariates=["x"])
