@@ -108,7 +108,7 @@ class RunInfo:
         backend: Name of the host.
         seed: Random seed.
         objectives: The objective of each stage, as it writes itself.
-        epochs: Passes over the data.
+        epochs: Passes over the data; None until the held-out bound is flat.
         batch_size: Rows in a step.
         learning_rate: Adam's; None with an optimizer of the host's, which has its own.
         ema: Decay of the averaged weights.
@@ -116,7 +116,7 @@ class RunInfo:
         optimizer: A description of the host's, where it is not Adam.
         schedule: That of the learning rate.
         early_stopping: Its fields.
-        validation: The share of rows that is held out, or the digest of what is.
+        validation: The share of rows that is held out, and whether it is by default, or the digest of what is.
         label: A label of the data, in a list.
         data_digest: Rows of the data and checksums of their parts; see :func:`~.checksums.data_digest`.
         run: A name of its own, which the run's other files repeat.

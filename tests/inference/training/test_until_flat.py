@@ -115,7 +115,7 @@ def test_every_stage_is_looked_at_by_itself_but_for_an_energy(small, monkeypatch
     data = load("linear_gaussian", dims={"a": 3, "b": 2}, num_train=128, num_test=8)
     how = {"batch_size": 64, "progress": False}
     stages = [r["stage"] for r in fit(small("mld", data.modalities), data.train, **how).history]
-    assert stages == ["autoencoders"] * 3 + ["score"] * 3
+    assert stages == ["autoencoders"] * 3 + ["prior"] * 3
     monkeypatch.setattr("mmppl.inference.training.settings.MOST", 5)
     history = fit(small("ebm", data.modalities), data.train, **how).history
     assert [r["stage"] for r in history] == ["backbone"] * 3 + ["energy"] * 2
