@@ -14,6 +14,7 @@ from mmppl.data import load
 from mmppl.errors import RunError
 from mmppl.inference import EarlyStopping, Program, Run, fit
 from mmppl.inference.training.course import Course, until_flat
+from mmppl.inference.training.history import History
 from mmppl.inference.training.schedules import SCHEDULES
 
 
@@ -64,6 +65,15 @@ def test_a_schedule_that_is_given_is_not_annealed(program):
     best = int(fitted.history.table()["validation.loss"].argmin()) + 1
     assert len(fitted.history) == best + 2
     assert np.array_equal(fitted.weights["c"], fit(program, rows(1.0), epochs=best, **how).weights["c"])
+
+
+def test_a_history_shows_the_last_held_out_value_that_there_is():
+    records = [{"epoch": i + 1, "stage": "joint", "loss": 3.0 - i} for i in range(4)]
+    for record in records[:2]:
+        record["validation.loss"] = record["loss"] - 0.5
+    history = History(records)
+    assert repr(history) == "History of 4 epochs: loss 3 to 0 nats, held out 1.5"
+    assert "nan" not in history._repr_html_()
 
 
 class Stop(BaseException):
