@@ -21,7 +21,7 @@ ENDLESS = 10**12
 
 @dataclass(frozen=True)
 class Course:
-    """How long a stage goes on.
+    """Course of a stage: how long it goes on.
 
     Arguments:
         number: Epochs; at most where a rule ends it earlier.
