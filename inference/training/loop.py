@@ -171,9 +171,10 @@ class Loop:
 
         Where epochs are given, those are all it takes without a rule; where none are, it goes on until flat.
         """
-        program, rule = self.program, self.how.early_stopping
+        program, given = self.program, self.how.early_stopping
+        rule = given if isinstance(given, EarlyStopping) else None
         is_open = self.how.epochs is None and self.held is not None
-        if not (isinstance(rule, EarlyStopping) or is_open):
+        if not (rule or is_open):
             return Course(number)
         own = until_flat(len(self.data) // self.size, rule) if is_open else Course(number, rule)
         own = own if own.anneals and self.how.schedule == "cosine" else replace(own, anneals=False)
