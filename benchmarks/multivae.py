@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.environments import environment
 from benchmarks.pages import over_seeds
 from benchmarks.worker import ROOT, SHARE, Worker
 from mmppl.data import load
@@ -29,7 +30,6 @@ from mmppl.models import SYSTEMS as OURS
 
 SYSTEMS = ("mvae", "mmvae", "mopoe", "mvtcae", "mmvae_plus", "jmvae")
 SIDES = ("numpyro", "pyro", "multivae")
-ENVIRONMENT = ROOT / ".venv-multivae"
 PATH, KEPT = ROOT / "docs/results/multivae.md", ROOT / "benchmarks/results/multivae"
 NETS = {"latent_dim": 16, "hidden": 256}
 # MultiVae deals a batch out to the subsets of MoPoE, and has the published scales of MMVAE+.
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=20, help="turns in which training is divided")
     asked = parser.parse_args()
-    python, digits = environment(), load("polydigits")
+    python, digits = environment("multivae"), load("polydigits")
     classifiers = train_classifiers(digits)
     kept = KEPT / str(asked.epochs)
     kept.mkdir(parents=True, exist_ok=True)
@@ -94,19 +94,6 @@ def read(folder: Path) -> dict[tuple[str, str], list[dict[str, float]]]:
             for side, row in json.loads(path.read_text()).items():
                 rows.setdefault((system, side), []).append(row)
     return rows
-
-
-def environment() -> Path:
-    """The interpreter of an environment with MultiVae, made the first time."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not (ENVIRONMENT / "ready").exists():
-        print("Installing MultiVae into .venv-multivae (some minutes) ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        wanted = ["torch==" + version("torch").partition("+")[0], "multivae", "array-api-compat"]
-        quiet = ["--quiet", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
-        subprocess.run([str(python), "-m", "pip", "install", *quiet, *wanted], check=True)
-        (ENVIRONMENT / "ready").touch()
-    return python
 
 
 def compete(

@@ -62,6 +62,9 @@ class Trainer(Protocol):
         The schedule is a name of :data:`~mmppl.inference.training.schedules.SCHEDULES`, or one of the host.
         """
 
+    def end_at(self, steps: int) -> None:
+        """Ends the stage after so many steps in all, by which its schedule goes from now on."""
+
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
 

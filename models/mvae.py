@@ -7,7 +7,7 @@ from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
 from mmppl.models.common.coders import UNCONDITIONAL, Coders, Conditions
-from mmppl.models.common.declare import autoencoders, system, usual_rate, weights
+from mmppl.models.common.declare import autoencoders, system, usual_beta, usual_rate, weights
 from mmppl.models.common.families import own_family
 from mmppl.models.common.one_latent import one_latent
 
@@ -46,11 +46,13 @@ def mvae(
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
-        beta: Factor on the KL term.
+        beta: Factor on the KL term; for tables of few numbers with categories it rises from 0 over the first 400 steps,
+            or a quarter of the fit's where these are fewer.
         particles: K.
         random: Number of random subsets in each step.
         family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
-            at most 16 latents stand for vectors of 64 values, and for the former otherwise, as published.
+            at most 16 latents stand for vectors and categories of 64 values, and for the former otherwise, as
+            published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a
             distribution, called inside the model; see :func:`~mmppl.models.common.latent_priors.latent_prior`.
         components: Number of Gaussians or pseudo-inputs of such a prior.
@@ -64,7 +66,8 @@ def mvae(
         >>> models.mvae(views, ppl=mm, latent_dim=2, hidden=8, random=2).objective
         MVAE(1, random=2, beta=1.0, weights={})
     """
-    coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
+    coders = Coders(ppl, modalities, conditions)
+    family = own_family(family, latent_dim, modalities, categories=True)
     coders.build(autoencoders(coders, latent_dim, hidden, family), seed)
 
     def posterior(batch):
@@ -72,5 +75,5 @@ def mvae(
         return ppl.Product(experts, batch.present)
 
     model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
-    objective = ppl.MVAE(particles, random=random, beta=beta, weights=weights(modalities))
-    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities))
+    objective = ppl.MVAE(particles, random=random, beta=usual_beta(ppl, modalities, beta), weights=weights(modalities))
+    return Program(model, guide, objective, ppl, modalities, learning_rate=usual_rate(modalities, categories=True))

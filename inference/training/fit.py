@@ -81,8 +81,14 @@ def fit(
         force: Whether a run in ``out`` may be replaced; only what mmppl wrote is.
         info: What else ``run.json`` should say, such as the data's name.
         progress: Whether to show a progress bar.
-        epochs: Passes over the data, all stages together, and at most where they stop early. None for 30, and for few
-            data as many as make 4,000 steps, but not more than 300.
+        epochs: Passes over the data, all stages together, and at most where they stop early. None: each stage goes on
+            for itself until the held-out bound is flat, with a constant learning rate; then, from the best weights on,
+            for half as many epochs as it took to these, while the rate is annealed. Without ``validation`` a published
+            system holds out a tenth of the rows, 5,000 at most, and learns from these too while the rate is annealed. A
+            stage is flat where 500 steps, or five epochs if these are more, brought no better bound, or after 6,000
+            steps, or 300 epochs if these are more, but not more than 3,000. With less than 100 rows, a program of one's
+            own without ``validation``, and a stage that learns an energy it is a number: 30, and for few data as many
+            as make 4,000 steps, but not more than 300, shared by the stages.
         batch_size: Rows in a step.
         learning_rate: Adam's, times the stage's factor. None for the program's: 1e-3, or 3e-3 for systems of vectors
             alone whose objective is a bound of one latent, such as :func:`~mmppl.models.mvae`.
@@ -144,12 +150,14 @@ def fit(
     if how.early_stopping is not None and validation is None:
         raise OptionError("Expected validation= with early_stopping=, such as validation=0.1; got none.")
     check_one_process(how.devices, program.ppl.host.TRAINS_IN_PLACE)
-    program, ready = prepared(program, data, validation, how.seed)
+    program, ready = prepared(program, data, validation, how.seed, is_open=how.epochs is None)
     data = ready.data
     batch_size = min(how.batch_size, len(data))
     how.check_divides(batch_size)
-    how = how.with_epochs(len(data) // batch_size).with_learning_rate(program.learning_rate)
-    plan = _plan(program.stages, epochs := how.epochs or 0)
+    how = how.with_learning_rate(program.learning_rate)
+    if ready.held is None:
+        how = how.with_epochs(len(data) // batch_size)
+    plan = _plan(program.stages, epochs := how.with_epochs(len(data) // batch_size).epochs or 0)
     host, label = program.ppl.host, ready.label
     run = about = found = digest = progress_made = None
     if out is not None:
@@ -196,7 +204,8 @@ def fit(
             if first_process:
                 calls.load(snapshot, str(out))
         elif done == 0:
-            statistics = Statistics(data, program.modalities, program.covariates)
+            rows = data if ready.whole is None else ready.whole
+            statistics = Statistics(rows, program.modalities, program.covariates)
             _warn_before(program, plan, statistics, batch_size, first)
             trainer.assign(standardization(statistics, first))
         if not first_process:
@@ -205,7 +214,8 @@ def fit(
             stack.enter_context(run.writing())
             run.create(about, force=force)
         # The epochs.
-        bar = stack.enter_context(tqdm(total=epochs, initial=done, disable=not progress, unit="epoch"))
+        total = None if how.epochs is None else epochs
+        bar = stack.enter_context(tqdm(total=total, initial=done, disable=not progress, unit="epoch"))
         loop = Loop(program, trainer, ready, batch_size, how, history, calls, run, bar, Scratch(run, stack))
         stack.callback(loop.end)
         _run_stages(loop, plan, snapshot, done)
@@ -272,12 +282,12 @@ def _run_stages(
 ) -> None:
     """Runs the stages, but for those that a resumed run has behind it: ``done`` epochs, which end in the snapshot."""
     for stage, number in plan:
-        rule = loop.rule_of(stage)
-        losses, over = losses_of(loop.history[loop.epoch :], number, rule)
-        if over and loop.epoch + len(losses) < done:
+        course = loop.course_of(stage, number)
+        losses = losses_of(loop.history[loop.epoch :], course)
+        if course.over(losses) and loop.epoch + len(losses) < done:
             loop.epoch += len(losses)
             continue
-        loop.run_stage(stage, number, rule, losses, snapshot)
+        loop.run_stage(stage, course, losses, snapshot)
         snapshot = None
 
 

@@ -45,7 +45,7 @@ class History(list[dict[str, Any]]):
             }
             numbers = {label: values.tolist() for label, values in series.items() if values.dtype != object}
             if numbers:
-                first, *others = [f"{values[-1]:.4g}" for values in numbers.values()]
+                first, *others = [f"{_last(values):.4g}" for values in numbers.values()]
                 rows.append((term, first, others[0] if others else "", ("html", display.curve(numbers))))
         shown = display.table(("term (nats)", "last", "held out", "over the epochs"), rows)
         return display.page(f"History of {len(self)} epochs", shown)
@@ -53,7 +53,8 @@ class History(list[dict[str, Any]]):
     def losses(self) -> str:
         """The loss of the first and of the last epoch, and what was held out."""
         first, last = self[0].get("loss", np.nan), self[-1].get("loss", np.nan)
-        held = self[-1].get(f"{HELD_OUT}loss")
+        values = [record[f"{HELD_OUT}loss"] for record in self if f"{HELD_OUT}loss" in record]
+        held = _last(values) if values else None
         return f"loss {first:.4g} to {last:.4g} nats" + ("" if held is None else f", held out {held:.4g}")
 
     def table(self) -> dict[str, np.ndarray]:
@@ -98,3 +99,8 @@ class History(list[dict[str, Any]]):
                 place.set(xlabel="epoch", title=stage if len(stages) > 1 else None)
             line[0].set_ylabel(f"{term} (nats)")
         return figure
+
+
+def _last(values: list[float]) -> float:
+    """The last value that is a number: rows that are held out by default are none in the end."""
+    return next((x for x in reversed(values) if x == x), float("nan"))

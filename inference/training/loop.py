@@ -13,6 +13,7 @@ from mmppl.data.rows import Rows
 from mmppl.errors import ModalityError, ObjectiveError, TrainingError, TrainingWarning
 from mmppl.inference.training.callbacks import STATES, Callbacks, FitEvent
 from mmppl.inference.training.checkpoints import check_weights, save
+from mmppl.inference.training.course import ENDLESS, Course, until_flat
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.held_out import conditional_weights, even_blocks, weighted_mean, weights_of
@@ -61,6 +62,7 @@ class Loop:
         scratch: Scratch,
     ):
         self.program, self.trainer, self.data, self.held, self.size = program, trainer, data.data, data.held, size
+        self.whole = data.whole
         self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, data.label
         self.scratch = scratch
         self.first = self.good = trainer.weights()
@@ -69,16 +71,11 @@ class Loop:
         self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
 
     def run_stage(
-        self,
-        stage: Stage,
-        number: int,
-        rule: EarlyStopping | None,
-        losses: list[float],
-        snapshot: Mapping[str, np.ndarray] | None,
+        self, stage: Stage, course: Course, losses: list[float], snapshot: Mapping[str, np.ndarray] | None
     ) -> None:
         """Runs a stage from its first epoch, or from a snapshot after those that have the losses."""
         trainer, self.stage = self.trainer, stage.name
-        trainer.begin(stage, number * (len(self.data) // self.size), self.how.schedule)
+        trainer.begin(stage, self._steps(course, losses), self._schedule(course))
         if not self.program.ppl.host.TRAINS_IN_PLACE:
             self.waiting = True
             self.bar.set_description(f"{stage.name}, compiling")
@@ -90,33 +87,57 @@ class Loop:
             self.epoch += len(losses)
         else:
             self._call("on_stage", {})
-        # Rows as the stage sees them: encoded by frozen networks, for its first weights alone or for all its steps.
-        seen, held = self.data, self.held
-        if stage.encode is not None:
-            seen = self.scratch.encoded(trainer, stage, self.data, self.size)
-            held = None if held is None else self.scratch.encoded(trainer, stage, held, self.size)
-        if stage.initialize is not None:
-            trainer.assign(stage.initialize(some_of(seen)))
-        if not stage.cache:
-            seen, held = self.data, self.held
-        over = len(losses) == number or bool(rule and rule.ended(losses))
-        while not over:
-            record = self._epoch(seen)
-            if held is not None:
+        seen, held, whole = self._seen(stage)
+        rule, searched = course.rule, course.searched(losses)
+        while not course.over(losses):
+            record = self._epoch(seen if searched is None else whole)
+            # Where the learning rate is annealed, rows that were held out by default are learned from too.
+            if held is not None and (searched is None or whole is seen):
                 record |= self._held_out(held) | self._conditional()
             if stage.measure is not None:
                 record |= trainer.measure(stage.measure, seen[:MEASURED], 0)
             self.epoch += 1
             losses.append(record.get(LOSS, float("nan")))
-            over = len(losses) == number or bool(rule and rule.ended(losses))
-            # The best weights so far, to which a stage goes back at its end.
-            if rule and rule.best(losses) == len(losses) - 1:
-                best = trainer.snapshot()
-            if over:
-                if rule and best and rule.best(losses) < len(losses) - 1:
+            if searched is None:
+                searched = course.searched(losses)
+                # The best weights so far, to which a stage goes back where it is over or goes on to be annealed.
+                if rule and rule.best(losses) == len(losses) - 1:
+                    best = trainer.snapshot()
+                if searched and rule and best and rule.best(losses) < len(losses) - 1:
                     restore(trainer, best, self.run)
+                if searched and course.anneals:
+                    trainer.end_at(self._steps(course, losses))
+            if course.over(losses):
                 trainer.finish()
-            self._end_epoch(stage, record, {} if over or not best else best)
+            self._end_epoch(stage, record, best if best and searched is None else {})
+
+    def _seen(self, stage: Stage) -> tuple[Any, Any, Any]:
+        """Rows as a stage sees them: to train on, held out, and to train on while the learning rate is annealed.
+
+        They are encoded by frozen networks where it has such, for its first weights alone or for all its steps.
+        """
+        trainer, all_of = self.trainer, self.data if self.whole is None else self.whole
+        if stage.encode is None:
+            return self.data, self.held, all_of
+        rows = (self.data, self.held, self.whole)
+        seen, held, whole = (None if x is None else self.scratch.encoded(trainer, stage, x, self.size) for x in rows)
+        if stage.initialize is not None:
+            trainer.assign(stage.initialize(some_of(seen if whole is None else whole)))
+        return (seen, held, seen if whole is None else whole) if stage.cache else (self.data, self.held, all_of)
+
+    def _steps(self, course: Course, losses: list[float]) -> int:
+        """Steps of a stage with these losses, if its end is known."""
+        if not course.anneals:
+            return course.number * (len(self.data) // self.size)
+        if course.searched(losses) is None:
+            return ENDLESS
+        rows = self.data if self.whole is None else self.whole
+        steps = course.best(losses) * (len(self.data) // self.size)
+        return steps + course.annealing(losses) * (len(rows) // self.size)
+
+    def _schedule(self, course: Course) -> Any:
+        """The schedule of a stage: what is annealed over all of it by default is so at its end, if this is open."""
+        return "late cosine" if course.anneals and self.how.schedule == "cosine" else self.how.schedule
 
     def _conditional(self) -> dict[str, float]:
         """Bounds of held-out modalities given the others, where the guide has a density that takes no integration."""
@@ -126,7 +147,7 @@ class Loop:
             or len(held.modalities) == 1
             or not program.density
             or program.ode_density
-            or not self.bounds_others
+            or not (self.bounds_others and self.whole is None)
         ):
             return {}
         records, weights = [], []
@@ -145,25 +166,33 @@ class Loop:
         """Tells callbacks that the fit ends."""
         self._call("on_end", self.history[-1] if self.history else {})
 
-    def rule_of(self, stage: Stage) -> EarlyStopping | None:
-        """The rule by which a stage ends early, if its held-out loss is one to go by: a bound, or that of a score."""
-        program, rule = self.program, self.how.early_stopping
-        if not isinstance(rule, EarlyStopping):
-            return None
+    def course_of(self, stage: Stage, number: int) -> Course:
+        """The course of a stage, of so many epochs where its held-out loss is none to go by: no bound, and no score's.
+
+        Where epochs are given, those are all it takes without a rule; where none are, it goes on until flat.
+        """
+        program, given = self.program, self.how.early_stopping
+        rule = given if isinstance(given, EarlyStopping) else None
+        is_open = self.how.epochs is None and self.held is not None
+        if not (rule or is_open):
+            return Course(number)
+        own = until_flat(len(self.data) // self.size, rule) if is_open else Course(number, rule)
+        own = own if own.anneals and self.how.schedule == "cosine" else replace(own, anneals=False)
         if program.ode_density or (stage.encode is not None and stage.cache):
-            return rule
+            return own
         of_stage = replace(program, model=stage.model or program.model, guide=stage.guide or program.guide)
         fitted = Fitted(of_stage, self.trainer.weights(), label=self.label)
         priors = program.ppl.host.find_prior(fitted.model, self.data[:2])
         tilted = [site for site, prior in priors.items() if getattr(prior, "tilted", True)]
         if not tilted:
-            return rule
-        warn(
-            f"Early stopping does not watch stage '{stage.name}': the loss lacks the normalizer of the energy of "
-            f"'{tilted[0]}', so that epochs do not compare. The stage takes all of its epochs.",
-            TrainingWarning,
-        )
-        return None
+            return own
+        if rule is not None:
+            warn(
+                f"Early stopping does not watch stage '{stage.name}': the loss lacks the normalizer of the energy of "
+                f"'{tilted[0]}', so that epochs do not compare. The stage takes all of its epochs.",
+                TrainingWarning,
+            )
+        return Course(number)
 
     def _held_out(self, data: Batch | Rows) -> dict[str, float]:
         """Means over the rows held out of what the objective records of them."""

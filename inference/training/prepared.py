@@ -13,11 +13,15 @@ from mmppl.data.dataset import Dataset
 from mmppl.data.rows import Rows, rows_or_batch
 from mmppl.errors import ModalityError
 from mmppl.inference.training.checksums import digesting
+from mmppl.inference.training.course import held_share
 from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.survey import survey
 
-__all__ = ["Prepared", "prepared"]
+__all__ = ["BY_DEFAULT", "Prepared", "prepared"]
+
+# What a run folder says of rows that are held out where nothing is said, and learned from in the end.
+BY_DEFAULT = "by_default"
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Prepared:
         held: The rows held out, if any.
         about_held: What a run folder says of the rows held out.
         digest: The digest of the rows to train on, where it is known already.
+        whole: Both, in their order, where rows are held out by default alone.
     """
 
     data: Batch | Rows
     held: Batch | Rows | None
     about_held: dict[str, Any] | None
     digest: dict[str, Any] | None = None
+    whole: Batch | Rows | None = None
 
     @property
     def label(self) -> np.ndarray | None:
@@ -45,12 +51,22 @@ class Prepared:
     def digesting(self) -> Callable[[], dict[str, Any]]:
         """Begins the digest, where it is not known, and returns what waits for it."""
         if isinstance(self.data, Batch):
-            return digesting(self.data)
+            return digesting(self.whole if isinstance(self.whole, Batch) else self.data)
         return lambda: self.digest or {}
 
 
-def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[Program, Prepared]:
+def prepared(
+    program: Program, data: Any, validation: Any, seed: int, *, is_open: bool = False
+) -> tuple[Program, Prepared]:
     """The data of a fit, and the program, declared anew where they lack single elements, as ``fit`` takes them.
+
+    Arguments:
+        program: The program.
+        data: As ``fit`` takes them.
+        validation: As ``fit`` takes it.
+        seed: Random seed.
+        is_open: Whether a published system is fitted until the held-out bound is flat: some rows are held out then,
+            unless they are few, where nothing is said.
 
     Raises:
         ModalityError, DataError: If the data do not fit the program.
@@ -61,18 +77,23 @@ def prepared(program: Program, data: Any, validation: Any, seed: int) -> tuple[P
         if isinstance(given, Dataset):
             _check_names(program, given)
     found = rows_or_batch(data.train if isinstance(data, Dataset) else data, program.modalities, program.covariates)
+    by_default = is_open and validation is None and program.rebuild is not None
+    if by_default:
+        validation = held_share(len(found))
     if isinstance(found, Rows):
         return _of_source(program, found, validation, seed)
     program = program.for_elements_of(found)
-    batch = found.validate(program.modalities)
+    whole = batch = found.validate(program.modalities)
     batch, held, about = hold_out(validation, batch, program.modalities, seed, program.covariates)
     check = program.ppl.host.check_numbers
     _check_objectives(program, batch.modalities)
-    check(batch)
+    check(whole)
     if isinstance(held, Rows):
         about = survey(held, check, partly=False).digest
     elif held is not None:
         check(held)
+    if by_default and held is not None:
+        return program, Prepared(batch, held, {**(about or {}), BY_DEFAULT: True}, whole=whole)
     return program, Prepared(batch, held, about)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmppl.errors import DataError, RunError
-from mmppl.inference.training.early_stopping import EarlyStopping
+from mmppl.inference.training.course import Course
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 
@@ -24,21 +24,20 @@ SAID_LATER = ("coordinates", "units")
 LOSS = "validation.loss"
 
 
-def losses_of(
-    history: Sequence[Mapping[str, Any]], epochs: int, rule: EarlyStopping | None
-) -> tuple[list[float], bool]:
-    """Held-out losses of the epochs of a stage, which the history begins with, and whether the stage is over.
+def losses_of(history: Sequence[Mapping[str, Any]], course: Course) -> list[float]:
+    """Held-out losses of the epochs of a stage, which the history begins with.
 
     Example:
-        >>> losses_of([{"validation.loss": x} for x in (1.0, 2.0, 2.0, 5.0)], 9, EarlyStopping(2))
-        ([1.0, 2.0, 2.0], True)
+        >>> from mmppl.inference import EarlyStopping
+        >>> losses_of([{"validation.loss": x} for x in (1.0, 2.0, 2.0, 5.0)], Course(9, EarlyStopping(2)))
+        [1.0, 2.0, 2.0]
     """
     losses: list[float] = []
-    for record in history[:epochs]:
-        losses.append(record.get(LOSS, float("nan")))
-        if rule and rule.ended(losses):
+    for record in history:
+        if course.over(losses):
             break
-    return losses, len(losses) == epochs or bool(rule and rule.ended(losses))
+        losses.append(record.get(LOSS, float("nan")))
+    return losses
 
 
 def restore(trainer: Any, snapshot: Mapping[str, Any], run: Run | None) -> None:

@@ -110,7 +110,7 @@ class RunInfo:
         backend: Name of the host.
         seed: Random seed.
         objectives: The objective of each stage, as it writes itself.
-        epochs: Passes over the data.
+        epochs: Passes over the data; None until the held-out bound is flat.
         batch_size: Rows in a step.
         learning_rate: Adam's; None with an optimizer of the host's, which has its own.
         ema: Decay of the averaged weights.
@@ -119,7 +119,7 @@ class RunInfo:
         schedule: That of the learning rate.
         precision: That of its networks, where it is not the program's.
         early_stopping: Its fields.
-        validation: The share of rows that is held out, or the digest of what is.
+        validation: The share of rows that is held out, and whether it is by default, or the digest of what is.
         label: A label of the data, in a list.
         data_digest: Rows of the data and checksums of their parts; see :func:`~.checksums.data_digest`.
         run: A name of its own, which the run's other files repeat.

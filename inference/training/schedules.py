@@ -8,7 +8,9 @@ from mmppl._backend import get_backend
 
 Array = Any
 
-__all__ = ["SCHEDULES", "cosine", "decay"]
+__all__ = ["LATE", "NAMED", "SCHEDULES", "cosine", "decay", "late_cosine"]
+
+LATE = 1 / 3  # share of a stage
 
 
 def cosine(progress: Array) -> Array:
@@ -35,7 +37,26 @@ def constant(progress: Array) -> Array:
     return get_backend(progress).xp.ones_like(progress)
 
 
-SCHEDULES: dict[str, Callable[[Array], Array]] = {"cosine": cosine, "constant": constant}
+def late_cosine(progress: Array) -> Array:
+    """Cosine annealing over the last third alone: of a stage whose end is known when two thirds are over.
+
+    References:
+        | Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations (Haegele et al., 2024)
+        | https://arxiv.org/abs/2405.18392
+
+    Arguments:
+        progress: p in [0, 1], an array without axes.
+
+    Example:
+        >>> import numpy as np
+        >>> [round(float(late_cosine(np.array(p))), 3) for p in (0.0, 0.6, 5 / 6, 1.0)]
+        [1.0, 1.0, 0.5, 0.0]
+    """
+    return cosine(get_backend(progress).xp.clip((progress - (1.0 - LATE)) / LATE, min=0.0))
+
+
+SCHEDULES: dict[str, Callable[[Array], Array]] = {"cosine": cosine, "constant": constant, "late cosine": late_cosine}
+NAMED = ("cosine", "constant")  # those that a user may ask for
 
 
 def decay(ema: float, step: Array) -> Array:

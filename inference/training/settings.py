@@ -10,7 +10,7 @@ from mmppl.checks import kind_of
 from mmppl.errors import OptionError
 from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.precision import check_precision
-from mmppl.inference.training.schedules import SCHEDULES
+from mmppl.inference.training.schedules import NAMED
 
 __all__ = ["Settings", "TrainingSettings", "check_parts", "described"]
 
@@ -96,10 +96,8 @@ class Settings:
         if self.schedule is None:
             # An optimizer that is given is taken as it is.
             object.__setattr__(self, "schedule", "cosine" if own else "constant")
-        elif not callable(self.schedule) and self.schedule not in SCHEDULES:
-            raise OptionError(
-                f"Expected a schedule among {list(SCHEDULES)}, or one of the host; got {self.schedule!r}."
-            )
+        elif not callable(self.schedule) and self.schedule not in NAMED:
+            raise OptionError(f"Expected a schedule among {list(NAMED)}, or one of the host; got {self.schedule!r}.")
         if self.early_stopping is not None and not isinstance(self.early_stopping, EarlyStopping):
             object.__setattr__(self, "early_stopping", EarlyStopping(self.early_stopping))
 

@@ -35,8 +35,8 @@ def fit(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the training data, all stages together; by default 30, and for few data as many as make "
-            "4,000 steps, but not more than 300.",
+            help="Passes over the training data, all stages together; by default each stage goes on until a bound on a "
+            "tenth of the rows, which are held out until then, is flat.",
             min=1,
         ),
     ] = None,

@@ -4,6 +4,7 @@ from mmppl.data.anndata_objects import from_anndata, to_anndata
 from mmppl.data.captions import Vocabulary
 from mmppl.data.dataset import Dataset
 from mmppl.data.hiding import hide
+from mmppl.data.image_folders import from_images
 from mmppl.data.labelled_mixture import LabelledMixture
 from mmppl.data.linear_gaussian import LinearGaussian
 from mmppl.data.loading import load
@@ -27,6 +28,7 @@ __all__ = [
     "Vocabulary",
     "blocks",
     "from_anndata",
+    "from_images",
     "from_mudata",
     "from_pandas",
     "from_xarray",

@@ -35,7 +35,7 @@ class Dataset:
             ``mixture_views``), else None.
         published: The modalities as the published protocols score them, with fixed scales, where there are such
             protocols; as ``modalities`` else. Those are calibrated.
-        vocabulary: The words of token ids where a modality is of words (``cub``), else None.
+        vocabulary: The words of token ids where a modality is of words (``cub``, folders of pictures), else None.
         rows: All rows in the order of the table or file that they were read from, where they were.
         source: Names and types there, by which values go back, see :class:`~mmppl.data.source.Source`.
         covariates: What is known of every row and not modelled, by name, see :class:`~mmppl.covariates.Covariate`: what

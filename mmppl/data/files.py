@@ -71,11 +71,8 @@ def load_file(
         rows = read_npz(path, kinds=kinds, modalities=modalities, max_bytes=max_bytes, covariates=covariates)
         return Dataset.of_rows(path.stem, {n: modalities[n] for n in rows}, rows, seed, split=False)
     found = _opened(path)
-    make: Any = {"DataFrame": from_pandas, "AnnData": from_anndata, "MuData": from_mudata}.get(type(found).__name__)
-    if make is None:
-        if covariates:
-            raise OptionError(f"Expected covariates of a table, AnnData, MuData or .npz file; got {path}.")
-        return from_xarray(found, kinds=kinds, modalities=modalities, name=path.stem, seed=seed)
+    makers: Any = {"DataFrame": from_pandas, "AnnData": from_anndata, "MuData": from_mudata}
+    make = makers.get(type(found).__name__, from_xarray)
     return make(found, kinds=kinds, modalities=modalities, covariates=covariates, name=path.stem, seed=seed)
 
 

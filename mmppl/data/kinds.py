@@ -3,7 +3,7 @@
 | array | kind | likelihood |
 | --- | --- | --- |
 | texts ``(N,)`` | category, its classes the texts in order | categorical |
-| integers ``(N,)`` from 0 on, ids of classes most of which occur | category | categorical |
+| integers ``(N,)`` from 0 on, ids of classes most of which occur, and again | category | categorical |
 | other integers ``(N,)`` | vector, one number | normal |
 | uint8 ``(N, C, H, W)``, ``(N, H, W)`` | image, x / 255 | discretised logistic |
 | other integers ``(N, ...)`` | counts | negative binomial |
@@ -14,10 +14,11 @@
 | other floats | vector | normal |
 
 Scales are the likelihood's own, learned or given by the decoder: see :class:`~mmppl.modality.Modality`. Ids of classes
-are those below 100, or below ten times the number of different ones. Whatever is said goes before these
-rules, which look at what is observed alone. A float that is NaN is a missing element, a row of them is missing, as is a
-row without a text; integers have no sign for that. A modality that lacks single elements in some row is partial, see
-:class:`~mmppl.modality.Modality`.
+are those below 100, or below ten times the number of different ones. Where of twenty rows or more nine in ten differ,
+integers are no ids, and texts are refused, as names of the rows would be, unless their kind is said. Whatever is said
+goes before these rules, which look at what is observed alone. A float that is NaN is a missing element, a row of them
+is missing, as is a row without a text; integers have no sign for that. A modality that lacks single elements in some
+row is partial, see :class:`~mmppl.modality.Modality`.
 """
 
 import math
@@ -36,6 +37,8 @@ from mmppl.presence import check_no_mask, of_rows
 __all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_rows", "kinds_table", "numpy_of"]
 
 FEW, MANY = 100, 10
+# Of so many rows, the share of different ones from which on they are no classes.
+ROWS, DIFFER = 20, 0.9
 
 
 def infer_modality(
@@ -238,11 +241,18 @@ def _guess(name: str, known: np.ndarray, shape: tuple[int, ...]) -> str:
             f"dtype {known.dtype} and shape {shape}. Say its kind, or lay axes together."
         )
     if _text(known):
+        if _all_differ(known):
+            raise DataError(
+                f"Modality '{name}': expected texts that are classes, most of them of several rows; got "
+                f"{len(np.unique(known))} different ones in {len(known)} rows, such as {str(known[0])!r:.40}. Leave "
+                "it out, as names of the rows; make ids of its characters, kind 'tokens'; or say that they are, kind "
+                "'category'."
+            )
         return "category"
     if known.dtype == np.uint8 and rank in (3, 4):
         return "image"
     if integer and rank == 1:
-        return "category" if _dense(known) else "vector"
+        return "category" if _dense(known) and not _all_differ(known) else "vector"
     if integer:
         if known.size and known.min() < 0:
             raise DataError(
@@ -261,6 +271,10 @@ def _dense(ids: np.ndarray) -> bool:
     if ids.size and ids.min() < 0:
         return False
     return not ids.size or int(ids.max()) < max(FEW, MANY * len(np.unique(ids)))
+
+
+def _all_differ(known: np.ndarray) -> bool:
+    return len(known) >= ROWS and len(np.unique(known)) >= DIFFER * len(known)
 
 
 def _text(value: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ from mmppl.batch import Batch
 from mmppl.coordinates import names_of_columns, with_columns
 from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
+from mmppl.data.kinds import infer_modality
 from mmppl.data.optional import need
 from mmppl.data.source import Imputation, Source, imputations, latent_means
 from mmppl.data.views import views_by_name
@@ -92,6 +93,7 @@ def from_pandas(
             raise DataError(f"{part} '{name_of}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
     arrays: dict[str, Any] = {}
     declared: dict[str, Modality] = {}
+    kinds = {**_whole_kinds(frame, columns), **(kinds or {})} if modalities is None else kinds
     for view, wanted in columns.items():
         if len(wanted) == 1:
             column = frame[wanted[0]]
@@ -185,6 +187,22 @@ def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], uni
 
 def _parts(found: Imputation) -> tuple:
     return ("", found.value), ("low", found.low), ("high", found.high)
+
+
+def _whole_kinds(frame: Any, columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Kinds of views of whole numbers with gaps, which an array has as floats: those that they have without."""
+    pandas = need("pandas", "tables")
+    out = {}
+    for view, names in columns.items():
+        types = [frame[c].dtype for c in names]
+        whole = all(pandas.api.types.is_integer_dtype(t) for t in types)
+        if whole and any(frame[c].isna().any() for c in names):
+            known = [frame[c].dropna().to_numpy(dtype=np.int64) for c in names]
+            if len(names) > 1 and min(x.min(initial=0) for x in known) >= 0:
+                out[view] = "counts"
+            elif len(names) == 1 and len(known[0]):
+                out[view] = infer_modality(view, known[0])[2].kind
+    return out
 
 
 def column_array(view: str, column: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.coordinates import names_of_columns, with_columns
-from mmppl.data.arrays import BESIDE, LABEL, PRESENT, batch_of
+from mmppl.data.arrays import BESIDE, LABEL, PRESENT, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
 from mmppl.data.source import Source, as_read, imputations, latent_means
@@ -22,6 +22,7 @@ def from_xarray(
     *,
     dim: str | None = None,
     label: str | None = None,
+    covariates: Said | None = None,
     kinds: Mapping[str, str] | None = None,
     modalities: Mapping[str, Modality] | None = None,
     name: str = "xarray",
@@ -36,6 +37,8 @@ def from_xarray(
         dataset: An ``xarray.Dataset``.
         dim: The dimension of the rows; by default the only one that all variables have.
         label: The variable or coordinate of labels; by default the one called ``label``, if there is one.
+        covariates: Variables or coordinates of the rows that are covariates: names, or their kinds by name, as in
+            :func:`~mmppl.data.from_pandas`; or those of a program.
         kinds: Kinds by modality, which go before the rules of :mod:`mmppl.data.kinds`.
         modalities: What the modalities are, where it is known: those of a program that the rows are for. All rows are
             then test rows.
@@ -58,12 +61,22 @@ def from_xarray(
     column = LABEL if label is None and LABEL in dataset.variables else label
     if column is not None and column not in dataset.variables:
         raise DataError(f"Expected a label among the variables {list(dataset.variables)}; got '{column}'.")
-    names = [n for n in dataset.data_vars if n != column]
+    said = said_of(covariates)
+    unknown = [n for n in said if n not in dataset.variables]
+    if unknown:
+        raise DataError(f"Expected covariates among the variables {list(dataset.variables)}; got {unknown}.")
+    names = [n for n in dataset.data_vars if n != column and n not in said]
     dim = _rows_of(dataset, names) if dim is None else dim
     for variable in names:
         if dim not in dataset[variable].dims and not str(variable).endswith(BESIDE):
             raise DataError(
                 f"Variable '{variable}': expected the dimension '{dim}' of the rows; got {dataset[variable].dims}."
+            )
+    for variable in said:
+        if dataset[variable].dims != (dim,):
+            raise DataError(
+                f"Covariate '{variable}': expected the dimension '{dim}' of the rows alone; got "
+                f"{dataset[variable].dims}."
             )
     arrays: dict[str, Any] = {
         str(n): (dataset[n].transpose(dim, ...) if dim in dataset[n].dims else dataset[n]).to_numpy() for n in names
@@ -71,11 +84,12 @@ def from_xarray(
     if column is not None:
         arrays[LABEL] = dataset[column].to_numpy()
     batch, found = batch_of(arrays, kinds=kinds, modalities=modalities, where=f"'{name}'")
+    batch, known = with_covariates(batch, {n: dataset[n].to_numpy() for n in said}, said)
     dims = {n: dataset[n].transpose(dim, ...).dims for n in found}
     found = {n: with_columns(n, m, _names(dataset, dims[n]), _unit(dataset[n])) for n, m in found.items()}
     types = {n: (dataset[n].dtype,) for n in found}
     source = Source("xarray", dim, dims, types, template=dataset)
-    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None)
+    return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
 def to_xarray(
@@ -106,7 +120,7 @@ def to_xarray(
     """
     made = imputations(values, data, interval)
     source: Any = data.source
-    out = source.template.drop_vars(list(source.template.data_vars))
+    out = source.template.drop_vars([n for n in source.template.data_vars if n not in data.covariates])
     for name, found in made.items():
         like, modality, dtype = source.template[name], data.modalities[name], source.dtypes[name][0]
         dims = source.columns[name]

@@ -242,6 +242,8 @@ class Coverage(NamedTuple):
         :math:`\sqrt{\alpha (1 - \alpha) / V}`, which is not 0 where all values are inside; and errors of N data, which
         are estimated, count as Student's t with N - 1 degrees of freedom has them.
         """
+        from scipy import stats
+
         binomial = np.sqrt(self.levels * (1.0 - self.levels) / max(int(self.pit[name].sum()), 1))
         few = stats.t.isf(stats.norm.sf(errors), max(self.rows.get(name, 1000) - 1, 1))
         return np.asarray(few * np.maximum(self.error[name], binomial))

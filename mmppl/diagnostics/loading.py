@@ -20,6 +20,7 @@ from mmppl.errors import DataError, OptionError, RunError
 from mmppl.inference import Fitted, Run
 from mmppl.inference.training.checksums import data_digest
 from mmppl.inference.training.held_out import hold_out
+from mmppl.inference.training.prepared import BY_DEFAULT
 from mmppl.inference.training.resuming import difference
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.inference.training.survey import survey
@@ -152,7 +153,9 @@ def _check_unchanged(info: RunInfo, dataset: Dataset) -> None:
     """Refuses data that have changed since a run was fitted to all of their training part."""
     known = check_covariates(info.options.get("covariates") or {}, dataset.modalities)
     rows = rows_or_batch(dataset.train, dataset.modalities, known)
-    train, _, _ = hold_out((info.validation or {}).get("share"), rows, dataset.modalities, info.seed)
+    held = info.validation or {}
+    share = None if held.get(BY_DEFAULT) else held.get("share")
+    train, _, _ = hold_out(share, rows, dataset.modalities, info.seed)
     now = data_digest(train) if isinstance(train, Batch) else survey(train, lambda _: None, partly=True).digest
     changed = difference(info.data_digest or {}, now)
     if changed:

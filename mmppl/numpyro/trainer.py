@@ -204,6 +204,10 @@ class Trainer:
         self._step = _reused(self.program, key, lambda: step_compiled(what))
         self.divides = False  # not known yet
 
+    def end_at(self, steps: int) -> None:
+        """Ends the stage after so many steps in all, by which its schedule goes from now on."""
+        self.state = self.state._replace(steps=jnp.asarray(float(steps)))
+
     def step(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """One step: whether it was finite (else nothing has moved), and the record of the objective."""
         rows = self.devices.rows(batch.for_hosts())

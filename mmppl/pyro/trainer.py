@@ -88,6 +88,10 @@ class Trainer:
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
 
+    def end_at(self, steps: int) -> None:
+        """Ends the stage after so many steps in all, by which its schedule goes from now on."""
+        self.steps = self.optimiser.steps = steps
+
     def moved(self, stage: Any) -> list[str]:
         """The parameters that a stage moves, by the host's names."""
         return [name for name in self.params if stage.trains(public(name))]

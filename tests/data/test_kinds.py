@@ -17,7 +17,8 @@ VECTOR = {"kind": "vector", "likelihood": "normal"}
 TAKEN = {
     "texts": (np.array(["b", "a"] * 10), (), {"kind": "category", "names": ("a", "b"), "categories": 2}),
     "ids": (np.arange(20) % 3, (), {"kind": "category", "names": None, "categories": 3}),
-    "many ids": (np.arange(1000), (), {"kind": "category", "categories": 1000}),
+    "many ids": (np.arange(1000) % 500, (), {"kind": "category", "categories": 500}),
+    "numbers of rows": (np.arange(1000), (), VECTOR),
     "years": (np.array([1990, 2020] * 10), (), VECTOR),
     "differences": (np.arange(20) - 5, (), VECTOR),
     "integers": (COUNTS.astype(np.int16), (6,), {"kind": "counts", "likelihood": "negative_binomial"}),
@@ -197,3 +198,16 @@ def test_where_a_batch_is_wanted_others_are_refused():
         taken({3: np.ones((2, 2))}, modalities)
     with pytest.raises(DataError, match=r"Expected 'label' of shape \(N,\) in arrays; got \(2, 1\)"):
         taken({"x": np.ones((2, 2)), "label": np.ones((2, 1))}, modalities)
+
+
+def test_texts_that_name_rows_are_no_classes_unless_it_is_said():
+    names = np.array([f"row {i % 19}" for i in range(20)])
+    message = (
+        "Modality 'id': expected texts that are classes, most of them of several rows; got 19 different ones in 20"
+    )
+    with pytest.raises(DataError, match=message):
+        infer_modality("id", names)
+    assert infer_modality("id", names, kind="category")[2].categories == 19
+    assert infer_modality("id", names[:19])[2].categories == 19  # of few rows all may differ
+    with pytest.raises(DataError, match="such as 'row 0'. Leave it out, as names of the rows"):
+        batch_of({"id": names, "x": np.ones((20, 2))})

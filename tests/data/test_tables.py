@@ -51,7 +51,7 @@ def test_a_frame_comes_back_as_it_was(frame):
         "wild": ("vector", (), "bernoulli"),
         "rna": ("counts", (2,), "negative_binomial"),
         "size": ("vector", (2,), "normal"),
-        "eggs": ("vector", (), "normal"),
+        "eggs": ("category", (), "categorical"),  # as without gaps
     }
     assert data.modalities["species"].names == ("c", "b", "a", "never")
     assert data.rows["species"].tolist() == [1, 2, 0] * 4
@@ -66,7 +66,7 @@ def test_a_frame_comes_back_as_it_was(frame):
 
 
 def test_what_is_imputed_stands_in_the_columns_of_the_frame(frame):
-    data = from_pandas(frame)
+    data = from_pandas(frame, kinds={"eggs": "vector"})
     draws = {
         "sex": np.stack([np.zeros(N, int), np.ones(N, int), np.ones(N, int)]),
         "mass": np.stack([np.full(N, 1.0), np.full(N, 2.0), np.full(N, 6.0)]),
@@ -376,3 +376,42 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
     assert "Patient ID" in from_pandas(frame[:19]).modalities  # of so few rows nobody knows
     with pytest.raises(DataError, match="Expected columns that can be told apart as modalities; got .a,b. and .a b."):
         from_pandas(pandas.DataFrame({"a,b": [0.5, 1.0], "a+b": [0.5, 1.0]}).rename(columns={"a+b": "a b"}))
+
+
+def test_whole_numbers_with_gaps_are_what_they_are_without():
+    whole = pandas.DataFrame({"n/a": [0, 3, 1, 2], "n/b": [5, 4, 1, 2], "year": [2007, 2009, 2007, 2008]})
+    whole["few"] = [1, 2, 2, 1]
+    gaps = whole.astype("Int64")
+    gaps.loc[1, ["n/a", "year", "few"]] = pandas.NA
+    with pytest.warns(MissingWarning, match="Modality 'n': 1 of 8 values"):
+        kinds = [{n: m.kind for n, m in from_pandas(f).modalities.items()} for f in (whole, gaps)]
+    assert kinds[0] == kinds[1] == {"n": "counts", "year": "vector", "few": "category"}
+    with pytest.warns(MissingWarning):
+        data = from_pandas(gaps)
+    assert data.rows.elements["n"].tolist() == [[True, True], [False, True], [True, True], [True, True]]
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[gaps.columns], gaps)
+    below = gaps[["few"]].assign(**{"n/b": [-1, 2, 3, 0], "n/a": gaps["n/a"]})
+    with pytest.warns(MissingWarning):
+        found = from_pandas(below, kinds={"few": "vector"}).modalities
+    assert [found[n].kind for n in ("few", "n")] == ["vector", "vector"]  # what is below 0 is no count
+
+
+def test_variables_and_coordinates_of_xarray_are_covariates(tmp_path):
+    grid = xarray.Dataset(
+        {"age": ("row", [3.5, 4.5, 2.5]), "x": (("row", "at"), np.arange(6.0).reshape(3, 2) + 0.5)},
+        coords={"site": ("row", ["n", "s", "n"]), "at": [1, 2]},
+    )
+    data = from_xarray(grid, dim="row", covariates={"age": None, "site": "category"})
+    assert list(data.modalities) == ["x"]
+    assert {n: c.names for n, c in data.covariates.items()} == {"age": None, "site": ("n", "s")}
+    assert data.rows.covariates["site"].tolist() == ["n", "s", "n"]
+    assert to_xarray(data.rows, data).identical(grid)
+    again = from_xarray(grid, dim="row", modalities=data.modalities, covariates=data.covariates)
+    assert again.covariates == data.covariates
+    plain = grid.drop_vars("site").assign(y=("row", [1.5, 2.5, 3.5]))  # texts are not all zarr's
+    plain.to_zarr(tmp_path / "grid.zarr", consolidated=False)
+    assert load(tmp_path / "grid.zarr", covariates=["age"]).rows.covariates["age"].tolist() == [3.5, 4.5, 2.5]
+    with pytest.raises(DataError, match=r"Expected covariates among the variables .*; got \['wings'\]"):
+        from_xarray(grid, covariates=["wings"])
+    with pytest.raises(DataError, match="Covariate 'x': expected the dimension 'row' of the rows alone; got"):
+        from_xarray(grid, dim="row", covariates=["x"])

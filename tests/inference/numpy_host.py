@@ -28,6 +28,9 @@ class Trainer:
     def begin(self, stage, steps=1, schedule="constant"):
         self.moment = np.zeros(2, np.float32)
 
+    def end_at(self, steps):
+        pass
+
     def step(self, batch):
         gap = self.w - batch["a"].mean(0) + 0.1 * self.rng.normal(size=2).astype(np.float32)
         self.moment = 0.9 * self.moment + gap

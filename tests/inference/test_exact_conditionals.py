@@ -6,6 +6,7 @@ import pytest
 from mmppl import Batch, Modality, models
 from mmppl.data import LinearGaussian, hide
 from mmppl.inference import fit
+from mmppl.models.common.families import own_family
 from mmppl.testing.exact_conditionals import LEVELS, against_the_truth, float32
 
 DIMS = {"a": 3, "b": 2, "c": 4}
@@ -67,3 +68,17 @@ def test_the_learning_rate_goes_by_the_system_and_is_what_is_given(ppl):
         out[given] = np.concatenate([w.reshape(-1) for _, w in sorted(fitted.weights.items())])
     assert (out[None] == out[3e-3]).all()
     assert (out[None] != out[1e-3]).any()
+
+
+def test_a_small_table_has_correlations_their_rate_and_a_warm_up(ppl):
+    numbers = {"body": Modality((4,))}
+    table = {**numbers, "sex": Modality((), kind="category", categories=2)}
+    wide = {**numbers, "who": Modality((), kind="category", categories=61)}
+    made = [models.mvae(each, ppl=ppl) for each in (numbers, table, wide)]
+    assert [program.learning_rate for program in made] == [3e-3, 3e-3, 1e-3]
+    assert [getattr(program.objective.beta, "end", None) for program in made] == [None, 1.0, None]
+    assert made[1].objective.beta.within(100).steps == 25
+    assert models.mvae(table, ppl=ppl, beta=0.0).objective.beta == 0.0
+    found = [own_family(None, 16, each, categories=True) for each in (numbers, table, wide)]
+    assert found == ["multivariate_normal", "multivariate_normal", "normal"]
+    assert own_family(None, 16, table) == "normal"  # of the others

@@ -142,12 +142,13 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     options = ", ".join(f"{k}={v}" for k, v in info.options.items()) or "all as by default"
     training = ", ".join(f"{k}={getattr(info, k)}" for k in ("batch_size", "learning_rate", "ema", "clip"))
     versions = ", ".join(f"{k} {v}" for k, v in info.versions.items())
+    of = "" if info.epochs is None else f" of {info.epochs}"
     what = [
         ("Model", info.model),
         ("Options", options),
         ("Data", f"{Path(info.more['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
         ("Host", info.backend),
-        ("Training", f"{len(fitted.history)} of {info.epochs} epochs, {training}, {seconds:.0f} s"),
+        ("Training", f"{len(fitted.history)}{of} epochs, {training}, {seconds:.0f} s"),
         ("Numbers learned", f"{weights:,}"),
         ("Versions", versions),
         ("Commit", info.commit or "not under git"),
