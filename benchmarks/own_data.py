@@ -148,14 +148,15 @@ def _page(rows: dict[Cell, Row]) -> str:
         "squared in each view, then the mean over views; coverage is of central 80% intervals. Mean over seeds, with",
         "its standard error.",
         "",
-        "mofaflex 0.1.2 (its options for MOFA), MuVI 0.2.2 and MultiVae 1.0.3 have environments of their own,",
-        f"{LATENT} factors or latents, and else what they come with (MultiVae 100 epochs and a rate of 1e-3).",
-        "mofaflex and MuVI know the rows they are fitted to alone, so that test rows, with their gaps, are among",
-        "these. None has intervals. MultiVae takes views that are missing, by a mask of rows; with masks of single",
-        "values it ends in `RuntimeError: The size of tensor a (76) must match the size of tensor b (216) at",
-        "non-singleton dimension 1`, with NaN in an error about parameters that are NaN. MuVI 0.2.2 runs with",
-        "pyro-ppl 1.9.1: with 1.9.2 it says `ImportError: cannot import name 'deep_getattr' from",
-        "'pyro.infer.autoguide.guides'`.",
+        f"MuVI 0.2.2 and MultiVae 1.0.3 have environments of their own, {LATENT} factors or latents, and else what",
+        "they come with (MultiVae 100 epochs and a rate of 1e-3). MuVI knows the rows it is fitted to alone, so",
+        "that test rows, with their gaps, are among these. None has intervals. MultiVae takes views that are",
+        "missing, by a mask of rows; with masks of single values it ends in `RuntimeError: The size of tensor a",
+        "(76) must match the size of tensor b (216) at non-singleton dimension 1`, with NaN in an error about",
+        "parameters that are NaN. MuVI runs with pyro-ppl 1.9.1: with 1.9.2 it says `ImportError: cannot import",
+        "name 'deep_getattr' from 'pyro.infer.autoguide.guides'`. mofaflex 0.1.2 has no row: its first fit ended,",
+        "as it saved itself, in `IORegistryError: No method registered for writing <class",
+        "'pandas.arrays.ArrowStringArray'>` (pandas 3); it was not fitted again.",
     ]
     for hidden in HIDDEN:
         found: dict[tuple[str, str], list[Row]] = {}

@@ -35,7 +35,8 @@ def mofaflex(train: Views, test: Views, seed: int) -> Views:
         tables,
         DataOptions(plot_data_overview=False),
         ModelOptions(n_factors=LATENT, weight_prior="Horseshoe", factor_prior="Normal", likelihoods="Normal"),
-        TrainingOptions(device="cpu", lr=0.05, seed=seed),
+        # Saved by default, which ends in an error where pandas 3 has texts that anndata does not write.
+        TrainingOptions(device="cpu", lr=0.05, seed=seed, save_path=False),
     )
     # Standardised columns are centred and divided by one number a view: that of what is there.
     factors, weights = model.get_factors(return_type="numpy")["all"], model.get_weights(return_type="numpy")

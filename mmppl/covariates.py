@@ -46,7 +46,9 @@ class Covariate:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise OptionError(f"Expected the kind of a covariate among {KINDS}; got {self.kind!r}.")
+            raise OptionError(
+                f"Expected the kind of a covariate among {KINDS} (covariates, --covariates); got {self.kind!r}."
+            )
         if self.names is not None:
             listed = isinstance(self.names, Iterable) and not isinstance(self.names, str | Mapping | Set)
             object.__setattr__(self, "names", tuple(map(str, self.names)) if listed else None)

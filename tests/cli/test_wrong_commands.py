@@ -189,8 +189,8 @@ def verdict(place, capsys, command, arguments, name, value, right):
     finally:
         err = capsys.readouterr().err
         new = sorted(set(place.rglob("*")) - before)
-        for path in new:
-            path.unlink()
+        for path in reversed(new):  # what is in a folder before it
+            path.rmdir() if path.is_dir() else path.unlink()
     if code == 0:
         return None if right else f"accepted: {said}"
     if code not in (1, 2) or err.count("\n") != 1 or not err.startswith("mmppl: "):
