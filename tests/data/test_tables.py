@@ -280,7 +280,10 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
             "batch": ["a", "b"] * 10,
         }
     )
-    with pytest.warns(DataWarning, match=r"Columns \['Patient ID'\] have another text in each row and are left out"):
+    message = (
+        r"Columns \['Patient ID'\] have another text in each row and are left out.*kinds={'Patient ID': 'category'}"
+    )
+    with pytest.warns(DataWarning, match=message):
         data = from_pandas(frame)
     assert {n: m.kind for n, m in data.modalities.items()} == {
         "glucose fasting": "vector",
@@ -290,7 +293,16 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
     pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[list(frame)], frame)
     few = from_pandas(frame[:3], modalities=data.modalities)
     assert to_pandas(few.rows, few)["Patient ID"].tolist() == ["P0", "P1", "P2"]
-    assert list(from_pandas(frame, {"id": "Patient ID"}).modalities) == ["id"]
+    with pytest.raises(
+        DataError, match="Modality 'id': expected texts that are classes.* or say that they are, kind 'c"
+    ):
+        from_pandas(frame, {"id": "Patient ID"})
+    named = from_pandas(frame, {"id": "Patient ID"}, kinds={"id": "category"}).modalities
+    assert {n: m.categories for n, m in named.items()} == {"id": 20}
+    assert from_pandas(frame, kinds={"Patient ID": "category"}).modalities["Patient ID"].categories == 20
+    twice = frame.assign(**{"Patient ID": [f"P{max(i, 1)}" for i in range(20)]})
+    with pytest.raises(DataError, match="Modality 'Patient ID': .*got 19 different ones in 20 rows, such as 'P1'"):
+        from_pandas(twice)
     assert "Patient ID" in from_pandas(frame[:19]).modalities  # of so few rows nobody knows
     with pytest.raises(DataError, match="Expected columns that can be told apart as modalities; got .a,b. and .a b."):
         from_pandas(pandas.DataFrame({"a,b": [0.5, 1.0], "a+b": [0.5, 1.0]}).rename(columns={"a+b": "a b"}))
