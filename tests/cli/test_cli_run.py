@@ -219,6 +219,7 @@ def test_report(run):
     headings = ["What was fitted", "Joint samples", "Given ink", "Given word", "Energy of the prior", "Chains"]
     headings += ["From the base to the prior", "From the guide to the posterior"]
     assert all(heading in text for heading in headings)
+    assert ">Coordinates<" not in text  # neither modality has any
     joint = evaluation["coherence"]["draws"]["joint"]
     assert f"{joint['value']:.3f} ± {joint['error']:.3f}" in text
     assert f"{summary['sites']['z']['r_hat_max']:.3f}</td>" in text
