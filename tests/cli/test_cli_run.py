@@ -101,8 +101,11 @@ def test_a_run_is_not_replaced_and_can_be_resumed(run, capsys):
 
 def test_generate_given(run, given, tmp_path):
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
-        assert command("generate", run, "--given", given, "--num", 4, "--seed", seed, "--out", tmp_path / name) == 0
-    one, two, other = (dict(np.load(tmp_path / name)) for name in ("one", "two", "other"))
+        assert (
+            command("generate", run, "--given", given, "--num", 4, "--seed", seed, "--out", tmp_path / f"{name}.npz")
+            == 0
+        )
+    one, two, other = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("one", "two", "other"))
     observed = read_npz(given)
     assert {n: (x.shape, x.dtype) for n, x in one.items()} == {
         "ink": ((4, 3, 1, 16, 16), np.float32),
