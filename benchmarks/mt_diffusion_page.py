@@ -124,6 +124,7 @@ def _masks(groups: Mapping[str, list[Row]], about: Mapping[str, Any], hidden: Se
         "pixels stay as they are, bit for bit. *error*: root mean square over hidden pixels, of a draw with its",
         f"spread and not of a mean. *read*: digits the classifier reads right, {whole:.3f} of whole ones.",
         "After so few epochs draws lose to the mean of the 5 nearest of 1,442 training images, which has no spread.",
+        "A fit of fewer epochs than another was stopped on its way and judged as it was.",
         "",
         *table(["host", "seeds", "epochs", "squares", "hidden", "filled by", "error", "read"], body),
         "",
