@@ -174,9 +174,9 @@ def to_pandas(
 def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], units: Any) -> dict[str, Modality]:
     """The modalities with names of columns as those of coordinates, and their units."""
     units = {} if units is None else units
-    read = {c for wanted in columns.values() for c in wanted}
-    if not isinstance(units, Mapping) or not set(units) <= read:
-        raise OptionError(f"Expected units by column, of columns that are read; got {units!r:.100}.")
+    read = [c for wanted in columns.values() for c in wanted]
+    if not isinstance(units, Mapping) or not set(units) <= set(read):
+        raise OptionError(f"Expected units by column, of columns among {list(read)[:20]}; got {units!r:.100}.")
     out = {}
     for view, modality in found.items():
         own = tuple(units.get(c, "") for c in columns[view])
