@@ -108,7 +108,7 @@ def from_pandas(
     if label is not None:
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
-    dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
+    dtypes = {view: tuple(_type_of(frame[c]) for c in wanted) for view, wanted in columns.items()}
     source = Source("pandas", frame.index, columns, dtypes, beside={name: frame[name] for name in [*said, *left]})
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
@@ -227,6 +227,13 @@ def column_array(view: str, column: Any) -> np.ndarray:
         f"Column {column.name!r} for '{view}': expected numbers or texts; got {kind} ({column.dtype}). Make numbers of "
         "it, such as days since a date."
     )
+
+
+def _type_of(column: Any) -> Any:
+    """The type of a column; of truth values with gaps, which pandas reads as objects, the one that has gaps."""
+    pandas = need("pandas", "tables")
+    truth = column.dtype == object and pandas.api.types.infer_dtype(column, skipna=True) == "boolean"
+    return pandas.BooleanDtype() if truth else column.dtype
 
 
 def _float(column: Any) -> Any:

@@ -20,8 +20,9 @@ ROWS = 20
 def views_by_name(frame: Any, others: Container, modalities: Mapping[str, Modality] | None) -> tuple[dict, list]:
     """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
 
-    A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view has the nearest that is. Texts of which each row
-    has another, such as the numbers of patients, are names of rows and no view, which is said.
+    A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
+    has the nearest that is. Texts of which each row has another, such as the numbers of patients, are names of rows and
+    no view, which is said.
 
     Arguments:
         frame: The data frame.

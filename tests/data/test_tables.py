@@ -415,3 +415,17 @@ def test_variables_and_coordinates_of_xarray_are_covariates(tmp_path):
         from_xarray(grid, covariates=["wings"])
     with pytest.raises(DataError, match="Covariate 'x': expected the dimension 'row' of the rows alone; got"):
         from_xarray(grid, dim="row", covariates=["x"])
+
+
+def test_whole_numbers_and_truth_values_with_gaps_stay_so_in_a_csv(tmp_path):
+    text = "eggs,mass,ill\n0,3.0,True\n,4.0,\n2,,False\n1,3.0,True\n"
+    (tmp_path / "birds.csv").write_text(text)
+    data = load_file(tmp_path / "birds.csv")
+    assert {n: (m.kind, m.likelihood) for n, m in data.modalities.items()} == {
+        "eggs": ("category", "categorical"),
+        "mass": ("vector", "normal"),
+        "ill": ("vector", "bernoulli"),
+    }
+    drawn = {"eggs": np.array([0, 2, 2, 1]), "mass": np.full(4, 3.5), "ill": np.array([1.0, 0.3, 0.0, 1.0])}
+    out = write_like(tmp_path / "out.csv", tmp_path / "birds.csv", drawn, data)
+    assert out.read_text() == "eggs,mass,ill\n0,3.0,True\n2,4.0,False\n2,3.5,False\n1,3.0,True\n"
