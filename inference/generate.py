@@ -17,7 +17,8 @@ from mmppl.inference.drawn_blocks import DrawnBlocks
 from mmppl.inference.draws import Draws
 from mmppl.inference.draws_folder import DrawsFolder, DrawsInMemory
 from mmppl.inference.kernels import KERNELS
-from mmppl.inference.training.fitted import Fitted, example
+from mmppl.inference.training.example import example
+from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.processes import check_one_process
 from mmppl.progress import tqdm
 

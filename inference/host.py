@@ -13,6 +13,7 @@ import numpy as np
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
+from mmppl.graph import Node
 from mmppl.nets.spec import Spec
 
 if TYPE_CHECKING:
@@ -124,6 +125,9 @@ class Runtime(Protocol):
 
     def places(self, model: Callable, batch: Batch) -> "Places":
         """Places of the latents of a model."""
+
+    def graph(self, model: Callable, batch: Batch) -> list[Node]:
+        """Sites of a model, with their sizes and what each depends on."""
 
     def latents(
         self, model: Callable, guide: Callable, batch: Batch, num: int, seed: int, prior_rows: np.ndarray

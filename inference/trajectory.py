@@ -9,7 +9,8 @@ from mmppl.checks import ANYTHING, above, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.inference.generate import complete
 from mmppl.inference.posterior.short_chains import refine_draws
-from mmppl.inference.training.fitted import Fitted, example
+from mmppl.inference.training.example import example
+from mmppl.inference.training.fitted import Fitted
 
 __all__ = ["trajectory"]
 

@@ -41,6 +41,7 @@ LAYERS = (
         "batch_table",
         "batch_values",
         "covariates",
+        "graph",
         "sites",
         "subsets",
         "sde",

@@ -11,7 +11,8 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.evidence import CHOSEN, DRAWS, Estimates, How, estimates, why_no_chains
 from mmppl.inference.posterior.trust import LIMIT_K, share_above, trusted_k
-from mmppl.inference.training.fitted import Fitted, example
+from mmppl.inference.training.example import example
+from mmppl.inference.training.fitted import Fitted
 from mmppl.priors import LogNormalizer
 
 __all__ = ["LogLikelihood", "log_likelihood", "log_normalizer"]

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from mmppl import display
-from mmppl.batch import Batch, Modality
-from mmppl.covariates import Covariate
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.site_densities import Places
+from mmppl.inference.training.example import example
 from mmppl.inference.training.history import History
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.run_folder import Run
 from mmppl.inference.training.run_info import RunInfo
 
-__all__ = ["Fitted", "example"]
+__all__ = ["Fitted"]
 
 
 @dataclass(frozen=True)
@@ -177,16 +176,3 @@ class Fitted:
                 "Expected a program of mmppl.models; got a user-defined one. Declare it with other options."
             )
         return replace(self, program=self.program.rebuild(0, **options))
-
-
-def example(
-    modalities: Mapping[str, Modality], num: int = 2, covariates: Mapping[str, Covariate] | None = None
-) -> Batch:
-    """A batch of zeros in the shapes of the modalities, everything present; covariates are ones."""
-    values, elements = {}, {}
-    for name, modality in modalities.items():
-        values[name] = np.zeros((num, *modality.shape), modality.dtype)
-        if modality.partial:
-            elements[name] = np.ones(values[name].shape, bool)
-    ones = {n: np.ones((num, c.size)[: 1 + (c.names is not None)], np.float32) for n, c in (covariates or {}).items()}
-    return Batch(values, elements, covariates=ones)

@@ -17,6 +17,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.host import PPL, check_ppl
 from mmppl.inference.objectives import Objective
 from mmppl.inference.shipped import functions_in
+from mmppl.inference.training.example import example
 from mmppl.inference.training.recent import Recent
 from mmppl.names import check_names
 
@@ -163,25 +164,43 @@ class Program:
         return as_known(observed(data, self.modalities), self.covariates)
 
     def __repr__(self) -> str:
-        said = [f"{name}={display.limited([repr(value)])[:60]}" for name, value in self.options.items()]
+        said = [f"{name}={display.limited([repr(value)])[:60]}" for name, value in self._plain_options()]
         lines = [f"modalities: {', '.join(self.modalities)}", f"objective: {self.objective!r}"]
+        lines += [f"covariates: {', '.join(self.covariates)}"] if self.covariates else []
         lines += [f"options: {', '.join(said)}"] if said else []
         lines += [f"stages: {', '.join(s.name for s in self.stages)}"] if len(self.stages) > 1 else []
         return display.limited([f"Program '{self.name}' on {self._host()}", *(f"  {line}" for line in lines)])
 
     def _repr_html_(self) -> str:
-        options = ", ".join(f"{name}={str(value)[:60]}" for name, value in self.options.items())
+        options = ", ".join(f"{name}={str(value)[:60]}" for name, value in self._plain_options())
         stages = [
             (s.name, f"{s.share:.0%}", ", ".join(s.train) or "all", repr(s.objective or self.objective))
             for s in self.stages
         ]
-        about = display.table(("modality", "what it is"), [(n, repr(m)) for n, m in self.modalities.items()])
+        about = [(n, repr(m)) for n, m in self.modalities.items()]
+        about += [(n, repr(c)) for n, c in self.covariates.items()]
         return display.page(
             f"Program '{self.name}' on {self._host()}",
             f" <small>{html.escape(options)}</small>" if options else "",
-            about,
+            display.table(("modality or covariate" if self.covariates else "modality", "what it is"), about),
+            self._sites(),
             display.table(("stage", "share of the epochs", "what is trained", "objective"), stages),
         )
+
+    def _plain_options(self) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in self.options.items() if name != "covariates"]
+
+    def _sites(self) -> str:
+        """Table of the model's sites, with their sizes and what each depends on."""
+        try:
+            found = self.ppl.host.graph(self.model, example(self.modalities, covariates=self.covariates))
+        except Exception:  # a model that needs more than modalities is shown without its sites
+            return ""
+        rows = [
+            (n.name, "observed" if n.observed else "latent", n.family, " x ".join(n.shape) or "1", ", ".join(n.parents))
+            for n in found
+        ]
+        return display.table(("site", "", "distribution", "size", "depends on"), rows)
 
     def _host(self) -> str:
         return str(getattr(self.ppl.host, "NAME", type(self.ppl.host).__name__))

@@ -151,7 +151,9 @@ class Run:
         """Reads ``run.json``."""
         file = self.path / INFO
         if not file.is_file():
-            raise RunError(f"'{self.path}' is not a run folder: it has no {INFO}. Fit without resume (--resume).")
+            raise RunError(
+                f"'{self.path}' is not a run folder: it has no {INFO}. Fit without resume (--resume), which writes one."
+            )
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

@@ -132,7 +132,7 @@ def _opened(path: Path) -> Any:
         raise DataError(f"Expected a file that ends in {', '.join(ENDINGS)}; got '{path}'.")
     try:
         if path.suffix == ".csv":
-            return _with_index(need("pandas", "tables").read_csv(path))
+            return _with_index(_table(path))
         if path.suffix == ".parquet":
             need("pyarrow", "tables")
             return need("pandas", "tables").read_parquet(path)
@@ -152,6 +152,18 @@ def _opened(path: Path) -> Any:
         raise DataError(
             f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)})."
         ) from error
+
+
+def _table(path: Path) -> Any:
+    """A .csv, in which whole numbers stay whole where others in their column are missing."""
+    pandas = need("pandas", "tables")
+    frame = pandas.read_csv(path)
+    gaps = [c for c in frame.columns if frame[c].dtype.kind == "f" and frame[c].isna().any() and frame[c].notna().any()]
+    whole = [c for c in gaps if (frame[c].dropna() % 1 == 0).all() and (frame[c].dropna().abs() < 2**53).all()]
+    if whole:
+        texts = pandas.read_csv(path, dtype=dict.fromkeys(whole, str))  # 3, as of eggs, or 3.0, as of a length
+        whole = [c for c in whole if texts[c].dropna().str.strip().str.fullmatch(r"[+-]?\d+").all()]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _with_index(frame: Any) -> Any:

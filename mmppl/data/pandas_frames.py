@@ -109,7 +109,7 @@ def from_pandas(
     if label is not None:
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
-    dtypes = {view: tuple(frame[c].dtype for c in wanted) for view, wanted in columns.items()}
+    dtypes = {view: tuple(_type_of(frame[c]) for c in wanted) for view, wanted in columns.items()}
     source = Source("pandas", frame.index, columns, dtypes, beside={name: frame[name] for name in [*said, *left]})
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
@@ -175,9 +175,9 @@ def to_pandas(
 def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], units: Any) -> dict[str, Modality]:
     """The modalities with names of columns as those of coordinates, and their units."""
     units = {} if units is None else units
-    read = {c for wanted in columns.values() for c in wanted}
-    if not isinstance(units, Mapping) or not set(units) <= read:
-        raise OptionError(f"Expected units by column, of columns that are read; got {units!r:.100}.")
+    read = [c for wanted in columns.values() for c in wanted]
+    if not isinstance(units, Mapping) or not set(units) <= set(read):
+        raise OptionError(f"Expected units by column, of columns among {list(read)[:20]}; got {units!r:.100}.")
     out = {}
     for view, modality in found.items():
         own = tuple(units.get(c, "") for c in columns[view])
@@ -228,6 +228,13 @@ def column_array(view: str, column: Any) -> np.ndarray:
         f"Column {column.name!r} for '{view}': expected numbers or texts; got {kind} ({column.dtype}). Make numbers of "
         "it, such as days since a date."
     )
+
+
+def _type_of(column: Any) -> Any:
+    """The type of a column; of truth values with gaps, which pandas reads as objects, the one that has gaps."""
+    pandas = need("pandas", "tables")
+    truth = column.dtype == object and pandas.api.types.infer_dtype(column, skipna=True) == "boolean"
+    return pandas.BooleanDtype() if truth else column.dtype
 
 
 def _float(column: Any) -> Any:

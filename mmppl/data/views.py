@@ -25,9 +25,15 @@ def views_by_name(
 ) -> tuple[dict, list]:
     """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
 
+<<<<<<< HEAD
     Where a column's name is none that a modality can have, its view has the nearest that is. Texts of which each row
     has another, such as the numbers of patients, are names of rows and no view, which is said, unless they are
     said to be a category.
+=======
+    A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
+    has the nearest that is. Texts of which each row has another, such as the numbers of patients, are names of rows and
+    no view, which is said.
+>>>>>>> fresh
 
     Arguments:
         frame: The data frame.
@@ -46,6 +52,8 @@ def views_by_name(
         >>> frame = pandas.DataFrame({"glucose, fasting": [5.1, 4.9], "bp/sys": [120, 130], "bp/dia": [80, 85]})
         >>> views_by_name(frame, (), None)[0]
         {'glucose fasting': ['glucose, fasting'], 'bp': ['bp/sys', 'bp/dia']}
+        >>> views_by_name(pandas.DataFrame({"glucose (mg/dl)": [90.0]}), (), None)[0]
+        {'glucose (mg dl)': ['glucose (mg/dl)']}
     """
     out: dict[str, list] = {}
     left: dict[Any, str] = {}
@@ -54,7 +62,7 @@ def views_by_name(
         if column in others:
             continue
         head = column[0] if isinstance(column, tuple) else column
-        head = str(head) if isinstance(column, tuple) else str(head).partition(SEPARATOR)[0]
+        head = str(head) if isinstance(column, tuple) else _before(str(head))
         view = _named(head)
         if heads.setdefault(view, head) != head:
             raise DataError(
@@ -73,6 +81,12 @@ def views_by_name(
             DataWarning,
         )
     return out, list(left)
+
+
+def _before(column: str) -> str:
+    """The beginning of a column's name before the first separator outside brackets: all of ``glucose (mg/dl)``."""
+    found = re.match(rf"(?:\([^()]*\)|\[[^\[\]]*\]|[^{SEPARATOR}])*", column)
+    return found[0] if found else column
 
 
 def _named(head: str) -> str:

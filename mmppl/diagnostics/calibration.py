@@ -10,7 +10,7 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import Fitted, generate
 from mmppl.inference.posterior.infer import draw_posterior
-from mmppl.inference.training.fitted import example
+from mmppl.inference.training.example import example
 
 __all__ = ["LEVELS", "Coverage", "Ranks", "calibrate", "coverage", "places", "simulate"]
 

@@ -10,7 +10,7 @@ from mmppl.checks import ANYTHING, at_least, checked
 from mmppl.inference import Fitted, log_normalizer
 from mmppl.inference.posterior.convergence import r_hat
 from mmppl.inference.posterior.trust import LIMIT_R_HAT
-from mmppl.inference.training.fitted import example
+from mmppl.inference.training.example import example
 
 __all__ = ["EnergyHealth", "energies", "energy_health"]
 

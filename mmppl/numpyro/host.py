@@ -24,6 +24,7 @@ from mmppl.numpyro.chains import JOINT, chains
 from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.devices import Devices, on_devices
 from mmppl.numpyro.discretized import DiscretizedLogistic
+from mmppl.numpyro.graph import graph
 from mmppl.numpyro.low_rank import LowRankNormal
 from mmppl.numpyro.padded import PaddedCategorical
 from mmppl.numpyro.posterior import (
@@ -60,6 +61,7 @@ __all__ = [
     "factor",
     "find_prior",
     "fitting",
+    "graph",
     "guide_log_prob",
     "likelihood",
     "loc_scale",

@@ -21,6 +21,7 @@ from mmppl.modality import Modality
 from mmppl.nets.init import check_size
 from mmppl.nets.spec import Spec
 from mmppl.pyro.discretized import DiscretizedLogistic
+from mmppl.pyro.graph import graph
 from mmppl.pyro.loc_scale import loc_scale
 from mmppl.pyro.low_rank import LowRankNormal
 from mmppl.pyro.networks import evaluated
@@ -62,6 +63,7 @@ __all__ = [
     "factor",
     "find_prior",
     "fitting",
+    "graph",
     "guide_log_prob",
     "likelihood",
     "loc_scale",

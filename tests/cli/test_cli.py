@@ -251,7 +251,7 @@ def test_an_output_that_exists_needs_force(tmp_path, refused):
     assert "exists already" in refused("fit", *fit_args(tmp_path))
     assert "is not a run folder, so it is not replaced" in refused("fit", *fit_args(tmp_path), "--force")
     assert "--resume or --force; got both" in refused("fit", *fit_args(tmp_path), "--force", "--resume")
-    assert "has no run.json. Fit without resume (--resume)" in refused("fit", *fit_args(tmp_path), "--resume")
+    assert "Fit without resume (--resume), which writes one" in refused("fit", *fit_args(tmp_path), "--resume")
     assert [p.name for p in folder.iterdir()] == ["precious.txt"]
     file = tmp_path / "out.npz"
     file.write_text("keep")
