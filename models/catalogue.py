@@ -108,8 +108,8 @@ def options(name: str) -> list[Option]:
         OptionError: If the system is unknown.
 
     Example:
-        >>> options("mvae")[2]
-        Option(name='beta', kind='number', default='1.0', text='Factor on the KL term.', example='--set beta=0.5')
+        >>> options("mvae")[1]
+        Option(name='hidden', kind='whole number', default='256', text='Width of the nets.', example='--set hidden=512')
     """
     if name not in SYSTEMS:
         raise OptionError(f"Unknown model '{name}'; expected one of {', '.join(SYSTEMS)}.")

@@ -111,8 +111,8 @@ def masked(
         >>> import mmppl.pyro as mm  # or mmppl.numpyro
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
-        >>> models.masked(views, ppl=mm, latent_dim=2, hidden=8, aggregation="product").objective.subsets
-        'uniform'
+        >>> models.masked(views, ppl=mm, latent_dim=2, hidden=8, aggregation="product").objective.particles
+        1
     """
     family = "normal" if family is None and mixture > 1 else own_family(family, latent_dim, modalities)
     if aggregation is None:

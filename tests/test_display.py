@@ -87,7 +87,7 @@ def test_a_history_shows_its_curves():
     lines[3]["validation.loss"] = 5.0
     history = History(lines)
     check(history, "History of 900 epochs")
-    assert repr(history) == "History of 900 epochs: loss 9 to -890 nats"
+    assert repr(history) == "History of 900 epochs: loss 9 to -890 nats, held out 5"
     assert history._repr_html_().count("<polyline") == 2
     assert repr(History()) == "History of no epochs"
     stages = [{"epoch": e, "stage": "ab"[e > 2], "loss": 9.0 / e, "kl": 1.0} for e in (1, 2, 3, 4, 5)]

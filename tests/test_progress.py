@@ -9,6 +9,7 @@ from mmppl.progress import tqdm
 
 
 def test_a_bar_is_drawn_in_a_terminal_and_not_into_a_log(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert list(tqdm(range(3), desc="chains")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -39,6 +39,7 @@ ZERO = {
     ),
     **dict.fromkeys(("ema", "momentum", "eta", "start", "end"), "an end of the range"),
     **dict.fromkeys(("private", "shared_dim"), "no such latents"),
+    "beside": "no such features",
     "alone": "no such stage",
     **dict.fromkeys(("learning_rate", "delta", "reduce"), "a stage that rests; a density without a rounded centre"),
     **dict.fromkeys(("joint", "given"), "the worst of coherences"),

@@ -54,12 +54,13 @@ def from_mudata(
         PackageError: If mudata is not installed.
 
     Example:
-        >>> import anndata, mudata, numpy as np, pandas
+        >>> import anndata, mudata, numpy as np, pandas, warnings
         >>> def part(cells, genes):
         ...     counts = np.arange(len(cells) * len(genes)).reshape(len(cells), len(genes))
         ...     return anndata.AnnData(counts, pandas.DataFrame(index=cells), pandas.DataFrame(index=genes))
         >>> rna, atac = part(["c1", "c2"], ["CD3", "CD19"]), part(["c2", "c3", "c1"], ["p1", "p2"])
-        >>> data = from_mudata(mudata.MuData({"rna": rna, "atac": atac}))
+        >>> with warnings.catch_warnings(action="ignore"):  # mudata and pandas tell of what will change
+        ...     data = from_mudata(mudata.MuData({"rna": rna, "atac": atac}))
         >>> {name: int(mask.sum()) for name, mask in data.rows.present.items()}
         {'rna': 2, 'atac': 3}
     """

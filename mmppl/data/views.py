@@ -25,15 +25,9 @@ def views_by_name(
 ) -> tuple[dict, list]:
     """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
 
-<<<<<<< HEAD
-    Where a column's name is none that a modality can have, its view has the nearest that is. Texts of which each row
-    has another, such as the numbers of patients, are names of rows and no view, which is said, unless they are
-    said to be a category.
-=======
     A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
     has the nearest that is. Texts of which each row has another, such as the numbers of patients, are names of rows and
-    no view, which is said.
->>>>>>> fresh
+    no view, which is said, unless they are said to be a category.
 
     Arguments:
         frame: The data frame.

@@ -324,35 +324,12 @@ def test_whole_numbers_with_gaps_are_what_they_are_without():
     with pytest.warns(MissingWarning):
         found = from_pandas(below, kinds={"few": "vector"}).modalities
     assert [found[n].kind for n in ("few", "n")] == ["vector", "vector"]  # what is below 0 is no count
-<<<<<<< HEAD
-=======
-
-
-def test_variables_and_coordinates_of_xarray_are_covariates(tmp_path):
-    grid = xarray.Dataset(
-        {"age": ("row", [3.5, 4.5, 2.5]), "x": (("row", "at"), np.arange(6.0).reshape(3, 2) + 0.5)},
-        coords={"site": ("row", ["n", "s", "n"]), "at": [1, 2]},
-    )
-    data = from_xarray(grid, dim="row", covariates={"age": None, "site": "category"})
-    assert list(data.modalities) == ["x"]
-    assert {n: c.names for n, c in data.covariates.items()} == {"age": None, "site": ("n", "s")}
-    assert data.rows.covariates["site"].tolist() == ["n", "s", "n"]
-    assert to_xarray(data.rows, data).identical(grid)
-    again = from_xarray(grid, dim="row", modalities=data.modalities, covariates=data.covariates)
-    assert again.covariates == data.covariates
-    plain = grid.drop_vars("site").assign(y=("row", [1.5, 2.5, 3.5]))  # texts are not all zarr's
-    plain.to_zarr(tmp_path / "grid.zarr", consolidated=False)
-    assert load(tmp_path / "grid.zarr", covariates=["age"]).rows.covariates["age"].tolist() == [3.5, 4.5, 2.5]
-    with pytest.raises(DataError, match=r"Expected covariates among the variables .*; got \['wings'\]"):
-        from_xarray(grid, covariates=["wings"])
-    with pytest.raises(DataError, match="Covariate 'x': expected the dimension 'row' of the rows alone; got"):
-        from_xarray(grid, dim="row", covariates=["x"])
 
 
 def test_whole_numbers_and_truth_values_with_gaps_stay_so_in_a_csv(tmp_path):
     text = "eggs,mass,ill\n0,3.0,True\n,4.0,\n2,,False\n1,3.0,True\n"
     (tmp_path / "birds.csv").write_text(text)
-    data = load_file(tmp_path / "birds.csv")
+    data = load(tmp_path / "birds.csv")
     assert {n: (m.kind, m.likelihood) for n, m in data.modalities.items()} == {
         "eggs": ("category", "categorical"),
         "mass": ("vector", "normal"),
@@ -361,4 +338,3 @@ def test_whole_numbers_and_truth_values_with_gaps_stay_so_in_a_csv(tmp_path):
     drawn = {"eggs": np.array([0, 2, 2, 1]), "mass": np.full(4, 3.5), "ill": np.array([1.0, 0.3, 0.0, 1.0])}
     out = write_like(tmp_path / "out.csv", tmp_path / "birds.csv", drawn, data)
     assert out.read_text() == "eggs,mass,ill\n0,3.0,True\n2,4.0,False\n2,3.5,False\n1,3.0,True\n"
->>>>>>> fresh

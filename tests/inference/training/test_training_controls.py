@@ -6,6 +6,7 @@ N(x; c + d, 2), without noise, and the gradient of the loss by c is (c + d - mea
 
 import importlib
 import json
+import sys
 from functools import partial
 
 import numpy as np
@@ -242,7 +243,8 @@ def test_few_data_take_more_epochs_where_none_are_named(small):
     assert len(fit(program, data, epochs=2, progress=False).history) == 2
 
 
-def test_a_bar_says_that_it_waits_for_the_compiler(small, capsys):
+def test_a_bar_says_that_it_waits_for_the_compiler(small, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     data = load("linear_gaussian", dims={"a": 1, "b": 1}, num_train=16, num_test=1).train
     program = small("mvae", {name: Modality((1,)) for name in ("a", "b")})
     fit(program, data, epochs=1)
