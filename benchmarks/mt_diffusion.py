@@ -1,8 +1,9 @@
 """``mt_diffusion`` in the space of pixels: ``python -m benchmarks.mt_diffusion PART [HOST] [--seeds 0]``.
 
-Parts are ``label``, ink with its label, ``masks``, ink with a masked copy of it, and ``four``, all modalities of
-polydigits. All are judged on draws. Rows are kept in benchmarks/results/mt_diffusion/, from which
-docs/results/mt_diffusion.md is written, and the first draws in pictures beside that.
+Parts are ``label``, ink with its label, ``masks``, ink with a masked copy of it, ``four``, all modalities of
+polydigits, and ``transition``, ink to flowers, which are diffused, and back. All are judged on draws. Rows are kept in
+benchmarks/results/mt_diffusion/, from which docs/results/mt_diffusion.md is written, and the first draws in pictures
+beside that.
 """
 
 import argparse
@@ -29,9 +30,11 @@ OWN: dict[str, dict[str, Any]] = {
     "label": {"p_conditional": 0.8},
     "masks": {"p_conditional": 0.9, "p_marginal": 0.0},
     "four": {"p_conditional": 0.7},
+    "transition": {"primary": "flower", "p_conditional": 0.9, "p_marginal": 0.0},
 }
 NAMES = {"label": ("ink", "label"), "masks": ("ink", "ink_masked"), "four": ("ink", "flower", "china", "word")}
-EPOCHS = {"label": 30, "masks": 15, "four": 15}
+NAMES["transition"] = ("ink", "flower")
+EPOCHS = {"label": 30, "masks": 15, "four": 15, "transition": 12}
 SIZE, LAW = 4, [1.0] * 11
 HIDDEN = (2, 5, 10)
 TESTS, NEIGHBOURS, VOTES, SHOWN = 500, 5, 20, 12
@@ -54,6 +57,7 @@ def main() -> None:
             "label": (with_labels(digits), _label),
             "masks": (masked(digits), _masks),
             "four": (digits, _four),
+            "transition": (digits, _transition),
         }[part]
         names = NAMES[part]
         program = models.make("mt_diffusion", {n: data.modalities[n] for n in names}, **_options(part, host))
@@ -176,6 +180,27 @@ def _four(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) ->
     back, out["ink, flower and back"] = read("ink", {"flower": flower})
     pictures = [joint["ink"], joint["flower"], joint["china"], np.asarray(test["ink"]), flower, back]
     _show("four", pictures, ["joint, ink", "flower", "china", "given ink", "flower", "and back"])
+    return out
+
+
+def _transition(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -> dict[str, float]:
+    """Digits read of flowers given ink, of ink given flowers, and of ink given those flowers."""
+    test = data.test.select("ink", "flower")[:TESTS]
+    label, out, pictures = (
+        np.asarray(data.test.label)[:TESTS],
+        {},
+        [np.asarray(test["ink"]), np.asarray(test["flower"])],
+    )
+    for end, way in (("", fitted), (", guided", _guided(fitted, "transition", 1.0))):
+        flower = generate(way, test.only("ink"), want=["flower"], seed=seed)["flower"][0]
+        back = generate(way, {"flower": flower}, want=["ink"], seed=seed)["ink"][0]
+        out[f"flower given ink{end}"] = float((classifiers.predict("flower", flower) == label).mean())
+        out[f"ink, flower and back{end}"] = float((classifiers.predict("ink", back) == label).mean())
+        pictures += [flower, back]
+    ink = generate(fitted, test.only("flower"), want=["ink"], seed=seed)["ink"][0]
+    out["ink given flower"] = float((classifiers.predict("ink", ink) == label).mean())
+    names = ["ink", "flower", "given ink", "and back", "given ink, guided", "and back"]
+    _show("transition", pictures, names)
     return out
 
 

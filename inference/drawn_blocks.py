@@ -1,7 +1,8 @@
 """Draws of modalities for some rows at a time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ __all__ = ["DrawnBlocks", "keep"]
 STEPS = 200
 
 
-class DrawnBlocks(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class DrawnBlocks:
     """Draws for blocks of rows, each of which has random numbers of its own.
 
     Arguments:

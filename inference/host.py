@@ -5,7 +5,7 @@ written once for both hosts (:class:`ProgramHost`), and :mod:`mmppl.inference`, 
 (:class:`Runtime`). Shapes are those of K draws, N rows and the event of each site.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -114,7 +114,7 @@ class Runtime(Protocol):
     def processes(self, number: int) -> AbstractContextManager[int]:
         """The processes of a fit on so many devices, each of which runs what is within; the rank of this one."""
 
-    def on_devices(self, number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dict]:
+    def on_devices(self, number: int, tasks: Sequence[Callable[[], dict]]) -> Generator[dict, None, None]:
         """Runs tasks, each for some rows, on so many devices: their arrays by name, in the order of the tasks."""
 
     def check_numbers(self, batch: Batch) -> None:

@@ -12,7 +12,7 @@ else:
 __all__ = ["tqdm"]
 
 
-class tqdm(_Bar):  # type: ignore[type-arg, misc]
+class tqdm(_Bar):
     """A progress bar of the package tqdm, which is not drawn where its lines would go into a log."""
 
     def __init__(self, *args: Any, disable: bool = False, **options: Any) -> None:

@@ -30,7 +30,7 @@ REFUSED = [
     ({"coordinates": ("a", "")}, "Expected 2 names of coordinates, texts that are not empty"),
     ({"coordinates": ("a", 1)}, "Expected 2 names of coordinates, texts"),
     ({"coordinates": "ab"}, "Expected 2 names of coordinates, texts"),
-    ({"coordinates": {"a", "b"}}, "Expected 2 names of coordinates, texts"),
+    ({"coordinates": {"a"}}, "Expected 2 names of coordinates, texts"),
     ({"shape": (), "coordinates": ()}, r"a vector, or of counts, with one axis; got kind 'vector' of shape \(\)"),
     ({"shape": (2, 2), "coordinates": ("a", "b")}, r"with one axis; got kind 'vector' of shape \(2, 2\)"),
     ({"kind": "tokens", "vocabulary": 3, "coordinates": ("a", "b")}, "with one axis; got kind 'tokens'"),

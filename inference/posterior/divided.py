@@ -1,6 +1,7 @@
 """Posteriors of rows that are divided among devices."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -64,9 +65,15 @@ def on_devices(
 
     blocks = list(host.on_devices(devices, [partial(task, start) for start in range(0, len(data), size)]))
     whole = {n: np.concatenate([b[n] for b in blocks], axis=0 if n == WEIGHTS else 2) for n in blocks[0]}
-    parts = [{n.removeprefix(k): x for n, x in whole.items() if n.startswith(k)} for k in ("draws.", "stats.")]
     first = pieces[0]
-    return Posterior(fitted, data, first.method, *parts, first.chains, whole.get(WEIGHTS), how["seed"], first.settings)
+    return replace(
+        first,
+        data=data,
+        draws={n: whole[f"draws.{n}"] for n in first.draws},
+        stats={n: whole[f"stats.{n}"] for n in first.stats},
+        pareto_k=whole.get(WEIGHTS),
+        seed=seed,
+    )
 
 
 def _rows(values: np.ndarray, rows: slice, number: int) -> np.ndarray:

@@ -92,7 +92,7 @@ def infer(
         (1, 10, 4, 2)
     """
     sizes = {"num_chains": num_chains, "num_samples": num_samples, "num_warmup": num_warmup}
-    how = {"method": method, "init": init, "seed": seed, "options": options, **sizes}
+    how: dict[str, Any] = {"method": method, "init": init, "seed": seed, "options": options, **sizes}
     if devices is None:
         posterior = draw_posterior(program, data, **how)
     else:

@@ -262,7 +262,7 @@ def _trainer(program: Program, plan: list[tuple[Stage, int]], rows: Batch, how: 
     Raises:
         OptionError: If a stage would train no parameter, or the host cannot run the optimizer or schedule.
     """
-    own = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
+    own: dict[str, Any] = {"seed": how.seed, "learning_rate": how.learning_rate, "clip": how.clip, "ema": how.ema}
     own |= {name: getattr(how, name) for name in DIVIDING if getattr(how, name) > 1}
     own |= {} if how.precision is None else {"precision": how.precision}
     trainer = program.ppl.host.Trainer(program, rows, **own, optimizer=how.optimizer)

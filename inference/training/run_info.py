@@ -205,7 +205,8 @@ class RunInfo:
         if of_json(rest) != content[CHECKSUM]:
             raise RunError(f"'{file}' has been changed since it was written: its checksum is another. Fit it again.")
         more = {name: value for name, value in rest.items() if name not in CHECKS and name != "format"}
-        return cls(**{name: rest.get(name) for name in CHECKS}, more=more)
+        known: dict[str, Any] = {name: rest.get(name) for name in CHECKS}
+        return cls(**known, more=more)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import typer
 
@@ -87,7 +88,14 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Says a warning in a line; where in the code it came up is nothing to whom a command runs for."""
     print(f"mmppl: {category.__name__}: {' '.join(str(message).split())}", file=sys.stderr)
 

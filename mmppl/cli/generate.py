@@ -93,9 +93,19 @@ def generate(
         want = ",".join(dataset.modalities)
     names = None if want is None else [name.strip() for name in want.split(",") if name.strip()]
     rows = source if observed is None else single(observed)
-    how = {"want": names, "mean": mean, "sampler": sampler, "covariates": under, "seed": seed, "devices": devices}
-    draws: Mapping[str, Any]
-    draws = inference.generate(fitted, rows, num, out=out if in_folder else None, progress=True, **how)
+    draws: Mapping[str, Any] = inference.generate(
+        fitted,
+        rows,
+        num,
+        want=names,
+        mean=mean,
+        sampler=sampler,
+        covariates=under,
+        seed=seed,
+        devices=devices,
+        out=out if in_folder else None,
+        progress=True,
+    )
     if in_folder:
         print(f"Wrote {out}: " + ", ".join(f"{name} {value.shape}" for name, value in draws.items()))
         return

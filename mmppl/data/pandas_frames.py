@@ -43,7 +43,8 @@ def from_pandas(
         frame: A ``pandas.DataFrame``.
         views: Columns by name of modality. By default columns ``view/column``, or of two levels, make a view together,
             and any other column is a view of its own, under the nearest name that a modality can have. Texts of which
-            each row has another, such as numbers of patients, are left out, with a warning.
+            each row has another, such as numbers of patients, are left out, with a warning, unless
+            ``kinds`` says that they are a category.
         label: The column of labels; by default the one called ``label``, if there is one.
         covariates: Columns that are covariates: names, or their kinds by name where texts are no categories or numbers
             are, ``{"site": "category", "age": None}``, see :class:`~mmppl.covariates.Covariate`; or those of a program.
@@ -59,7 +60,7 @@ def from_pandas(
 
     Raises:
         DataError: If a column is unknown or stands twice, is neither of numbers nor of texts, or of texts among
-            numbers; if a category is unknown.
+            numbers; if a category is unknown; if texts are no classes, as nearly all of them differ.
         ModalityError: If columns stand in another order than the coordinates of a program's modalities.
         OptionError: If a kind is unknown, views are not by name, or units are of no column that is read.
 
@@ -80,7 +81,7 @@ def from_pandas(
         raise DataError(f"Expected columns of different names; got {twice[0]!r} twice. Rename one.")
     label = LABEL if label is None and LABEL in frame.columns and frame.columns.nlevels == 1 else label
     said = said_of(covariates)
-    views, left = views_by_name(frame, {label, *said}, modalities) if views is None else (views, [])
+    views, left = views_by_name(frame, {label, *said}, modalities, kinds) if views is None else (views, [])
     if not isinstance(views, Mapping):
         raise OptionError(
             f"Expected views, columns by name of modality, such as {{'size': ['height', 'width']}}; got {views!r:.100}."

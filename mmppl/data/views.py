@@ -17,17 +17,23 @@ SEPARATOR = "/"
 ROWS = 20
 
 
-def views_by_name(frame: Any, others: Container, modalities: Mapping[str, Modality] | None) -> tuple[dict, list]:
+def views_by_name(
+    frame: Any,
+    others: Container,
+    modalities: Mapping[str, Modality] | None,
+    kinds: Mapping[str, str] | None = None,
+) -> tuple[dict, list]:
     """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
 
     A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
     has the nearest that is. Texts of which each row has another, such as the numbers of patients, are names of rows and
-    no view, which is said.
+    no view, which is said, unless they are said to be a category.
 
     Arguments:
         frame: The data frame.
         others: Columns that are something else, such as labels.
         modalities: Those of a program that the rows are for.
+        kinds: Kinds by view, where they are said.
 
     Returns:
         Columns by view, and the columns that are left out.
@@ -44,7 +50,7 @@ def views_by_name(frame: Any, others: Container, modalities: Mapping[str, Modali
         {'glucose (mg dl)': ['glucose (mg/dl)']}
     """
     out: dict[str, list] = {}
-    left: list = []
+    left: dict[Any, str] = {}
     heads: dict[str, Any] = {}
     for column in frame.columns:
         if column in others:
@@ -57,17 +63,18 @@ def views_by_name(frame: Any, others: Container, modalities: Mapping[str, Modali
                 f"Expected columns that can be told apart as modalities; got {heads[view]!r} and {head!r}, both "
                 f"'{view}'. Rename one."
             )
-        if _names_rows(frame[column], view, modalities):
-            left.append(column)
+        wanted = (kinds or {}).get(view) == "category" if modalities is None else view in modalities
+        if not wanted and _names_rows(frame[column], ROWS if modalities is None else 0):
+            left[column] = view
             continue
         out.setdefault(view, []).append(column)
     if left and modalities is None:
         warn(
-            f"Columns {left} have another text in each row and are left out, as names of rows. Name them in views= to "
-            "model them.",
+            f"Columns {list(left)} have another text in each row and are left out, as names of rows. To model one, say "
+            f"its kind, such as kinds={{{next(iter(left.values()))!r}: 'category'}}.",
             DataWarning,
         )
-    return out, left
+    return out, list(left)
 
 
 def _before(column: str) -> str:
@@ -85,11 +92,9 @@ def _named(head: str) -> str:
     return name if name not in TAKEN and allowed(name) else f"{name} column"
 
 
-def _names_rows(column: Any, view: str, modalities: Mapping[str, Modality] | None) -> bool:
-    """Tells whether a column has another text in each row; of rows for a program, where it has no such modality."""
-    if modalities is not None and view in modalities:
-        return False
-    if modalities is None and len(column) < ROWS:
+def _names_rows(column: Any, least: int) -> bool:
+    """Tells whether a column has another text in each row, of so many rows at least."""
+    if len(column) < least:
         return False
     texts = need("pandas", "tables").api.types.infer_dtype(column, skipna=True) == "string"
     return bool(texts and column.notna().all() and column.is_unique)

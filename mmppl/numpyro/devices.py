@@ -1,6 +1,6 @@
 """Placement of a fit on several devices of JAX: rows are divided among them, all else is on each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -92,7 +92,7 @@ def _shared(x: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(whole.shape, sharding, lambda place: whole[place])
 
 
-def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dict]:
+def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Generator[dict, None, None]:
     """Runs tasks one after another, the rows of each batch in them divided among the first devices.
 
     Arguments:
@@ -109,7 +109,7 @@ def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Iterator[dic
         )
     devices = None if number == 1 else Devices(number)
 
-    def results() -> Iterator[dict]:
+    def results() -> Generator[dict, None, None]:
         for task in tasks:
             with _within(devices):
                 found = task()

@@ -197,8 +197,17 @@ class Trainer:
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide
         how = rate, schedule, self.ema
-        rest = self._structure, tuple(moving), self.parts, self.precision
-        what = _Update(self.constrain, optimiser, *how, self.objective, self.pair, *rest)
+        what = _Update(
+            self.constrain,
+            optimiser,
+            *how,
+            objective=self.objective,
+            pair=self.pair,
+            structure=self._structure,
+            moving=tuple(moving),
+            parts=self.parts,
+            precision=self.precision,
+        )
         settings = *how, self.parts, self.precision, self.clip, stage.momentum, self.given, jnp.result_type(float)
         key = "step", self.objective, *self.pair, self._structure, tuple(moving), *settings
         self._step = _reused(self.program, key, lambda: step_compiled(what))

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from signal import SIGKILL, Signals
 
@@ -18,7 +18,7 @@ Task = Callable[[], dict[str, np.ndarray]]
 PATIENCE = 0.005  # seconds between looks for a result
 
 
-def on_devices(number: int, tasks: Sequence[Task]) -> Iterator[dict[str, np.ndarray]]:
+def on_devices(number: int, tasks: Sequence[Task]) -> Generator[dict[str, np.ndarray], None, None]:
     """Runs tasks in so many processes, this one among them, and gives their arrays by name in the order of the tasks.
 
     Processes are forked; each takes every so many-th task, and hands its arrays over in a file.
@@ -37,12 +37,12 @@ def on_devices(number: int, tasks: Sequence[Task]) -> Iterator[dict[str, np.ndar
     return _alone(tasks) if used == 1 else _together(used, tasks)
 
 
-def _alone(tasks: Sequence[Task]) -> Iterator[dict[str, np.ndarray]]:
+def _alone(tasks: Sequence[Task]) -> Generator[dict[str, np.ndarray], None, None]:
     for task in tasks:
         yield task()
 
 
-def _together(number: int, tasks: Sequence[Task]) -> Iterator[dict[str, np.ndarray]]:
+def _together(number: int, tasks: Sequence[Task]) -> Generator[dict[str, np.ndarray], None, None]:
     with tempfile.TemporaryDirectory(prefix="mmppl-") as folder:
         forked = Forked(number)
         if forked.rank:

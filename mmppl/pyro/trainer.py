@@ -113,7 +113,7 @@ class Trainer:
             self.optimiser.zero_grad()
             with nullcontext() if self.precision is None else in_bfloat16() as networks_in_bfloat16:
                 loss, record = self._in_parts(batch, before) if divided else self._backward(batch)
-            if self.precision is not None:
+            if networks_in_bfloat16 is not None:
                 check_networks(networks_in_bfloat16.seen)
             norm = torch.nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
             if not (math.isfinite(loss) and torch.isfinite(norm) and self._all(before.stay_finite())):

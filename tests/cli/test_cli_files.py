@@ -55,8 +55,7 @@ def test_columns_of_a_file_stand_in_the_order_that_was_fitted_to(tmp_path, capsy
     capsys.readouterr()
     assert command(*given, tmp_path / "swapped.csv") != 0
     said = capsys.readouterr().err
-    assert "Modality 'rna': expected the columns of the data that were fitted to, in their order" in said
-    assert "got 'rna/b' in place of 'rna/a'" in said
+    assert "Modality 'rna': expected its coordinates in their order; got 'b' in place of 'a'" in said
     frame[["rna/a", "mass", "rna/b"]].to_csv(tmp_path / "moved.csv", index=False)
     assert command(*given, tmp_path / "moved.csv") == 0
 

@@ -39,11 +39,20 @@ def test_generate_is_repeatable_and_keeps_what_is_observed(run, tmp_path):
     for name in ("one", "two"):
         assert (
             command(
-                "generate", run, "--given", tmp_path / "given.npz", "--num", 3, "--seed", 2, "--out", tmp_path / name
+                "generate",
+                run,
+                "--given",
+                tmp_path / "given.npz",
+                "--num",
+                3,
+                "--seed",
+                2,
+                "--out",
+                tmp_path / f"{name}.npz",
             )
             == 0
         )
-    one, two = (dict(np.load(tmp_path / name)) for name in ("one", "two"))
+    one, two = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("one", "two"))
     assert {name: x.shape for name, x in one.items()} == {"a": (3, 5, 2), "b": (3, 5, 3)}
     assert np.array_equal(one["b"], np.repeat(given["b"][None], 3, 0))
     library = generate(fitted, given, 3, seed=2)

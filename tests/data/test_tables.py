@@ -1,14 +1,12 @@
-"""Data frames, tables in files, and xarray data sets: the same numbers, names and types in and out."""
+"""Data frames and tables in files: the same numbers, names and types in and out."""
 
 import numpy as np
 import pandas
 import pytest
-import xarray
 
 from mmppl import models
-from mmppl.batch import Batch
-from mmppl.data import from_pandas, from_xarray, load, to_pandas, to_xarray
-from mmppl.data.files import load_file, write_like
+from mmppl.data import from_pandas, load, to_pandas
+from mmppl.data.files import write_like
 from mmppl.data.source import imputations
 from mmppl.errors import DataError, DataWarning, MissingWarning, ModalityError, OptionError, PackageError
 from mmppl.inference import fit
@@ -245,76 +243,6 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         load(tmp_path / "x.parquet")
 
 
-@pytest.fixture
-def grid():
-    return xarray.Dataset(
-        {
-            "ink": (("y", "x", "row"), RNG.integers(0, 256, (4, 5, N), np.uint8), {"units": "grey"}),
-            "rna": (("row", "gene"), RNG.poisson(3, (N, 3)).astype(np.int32)),
-            "mass": ("row", np.where(np.arange(N) % 3 == 1, np.nan, 1.5).astype(np.float32)),
-            "sex": ("row", np.array(["f", "m"] * 6)),
-        },
-        coords={"gene": ["a", "b", "c"], "row": np.arange(N) + 100, "label": ("row", np.arange(N) % 2)},
-        attrs={"title": "birds"},
-    )
-
-
-def test_a_grid_comes_back_as_it_was(grid):
-    data = from_xarray(grid)
-    assert {n: (m.kind, m.shape) for n, m in data.modalities.items()} == {
-        "ink": ("image", (1, 4, 5)),
-        "rna": ("counts", (3,)),
-        "mass": ("vector", ()),
-        "sex": ("category", ()),
-    }
-    np.testing.assert_allclose(data.rows["ink"][:, 0], grid["ink"].transpose("row", ...) / 255, rtol=1e-6)
-    assert data.rows.label.tolist() == [0, 1] * 6
-    back = to_xarray(data.rows, data)
-    assert back.identical(grid)
-    assert {n: back[n].dtype for n in back} == {n: grid[n].dtype for n in grid}
-    filled = to_xarray({"mass": np.full((3, N), 7.0)}, data, interval=0.8)
-    assert filled["mass"].to_numpy().tolist() == [1.5, 7.0, 1.5] * 4
-    assert filled["mass_high"].dims == ("row",)
-    assert filled["mass"].dtype == np.float32
-
-
-def test_a_grid_with_missing_rows_of_integers_says_which(grid):
-    there = np.arange(N) % 2 == 0
-    data = from_xarray(grid.assign(rna__present=("row", there), rna__kind="counts"))
-    assert data.rows.present["rna"].tolist() == there.tolist()
-    back = to_xarray(data.rows, data)
-    assert back["rna__present"].to_numpy().tolist() == there.tolist()
-    np.testing.assert_array_equal(back["rna"][there], grid["rna"][there])
-
-
-def test_grids_that_do_not_fit(grid):
-    with pytest.raises(
-        DataError, match="Expected one dimension that all variables have, that of the rows; got .* dim="
-    ):
-        from_xarray(grid.assign(scale=("gene", [1.0, 2.0, 3.0])))
-    with pytest.raises(DataError, match=r"Variable 'scale': expected the dimension 'row' of the rows; got \('gene',\)"):
-        from_xarray(grid.assign(scale=("gene", [1.0, 2.0, 3.0])), dim="row")
-    with pytest.raises(DataError, match="Expected an xarray.Dataset; got a DataArray"):
-        from_xarray(grid["rna"])
-    with pytest.raises(DataError, match="Expected a label among the variables .*; got 'wings'"):
-        from_xarray(grid, label="wings")
-
-
-@pytest.mark.filterwarnings("ignore:The data type:UserWarning", "ignore::FutureWarning")
-def test_a_grid_in_zarr(tmp_path, grid):
-    pytest.importorskip("zarr")
-    path = tmp_path / "birds.zarr"
-    grid.to_zarr(path, consolidated=False)
-    data = load(path)
-    assert data.modalities["ink"].kind == "image"
-    assert to_xarray(data.rows, data).identical(grid)
-    out = write_like(tmp_path / "out.zarr", path, {"mass": np.full(N, 7.0)}, data)
-    back = load_file(out)
-    assert isinstance(back.rows, Batch)
-    assert back.rows["mass"].tolist() == [1.5, 7.0, 1.5] * 4
-    np.testing.assert_array_equal(back.rows["ink"], data.rows["ink"])
-
-
 def test_latents_and_covariates_stand_beside_what_comes_back():
     frame = pandas.DataFrame(
         {
@@ -342,16 +270,6 @@ def test_latents_and_covariates_stand_beside_what_comes_back():
         to_pandas(clash.rows, clash, latents={"z": np.ones((3, 1))})
 
 
-def test_latents_are_variables_of_xarray():
-    grid = xarray.Dataset({"age": ("row", [3.5, 4.5])}, coords={"row": ["a", "b"]})
-    data = from_xarray(grid)
-    z = np.random.default_rng(0).normal(size=(5, 2, 3))
-    made = to_xarray(data.rows, data, latents={"z": z})
-    np.testing.assert_allclose(made["mmppl_z"], z.mean(0))
-    assert made["mmppl_z"].dims == ("row", "mmppl_z_latent")
-    assert made["row"].values.tolist() == ["a", "b"]
-
-
 def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
     """A table as it comes: names with commas, numbers of patients, a column called as the plate."""
     frame = pandas.DataFrame(
@@ -362,7 +280,10 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
             "batch": ["a", "b"] * 10,
         }
     )
-    with pytest.warns(DataWarning, match=r"Columns \['Patient ID'\] have another text in each row and are left out"):
+    message = (
+        r"Columns \['Patient ID'\] have another text in each row and are left out.*kinds={'Patient ID': 'category'}"
+    )
+    with pytest.warns(DataWarning, match=message):
         data = from_pandas(frame)
     assert {n: m.kind for n, m in data.modalities.items()} == {
         "glucose fasting": "vector",
@@ -372,7 +293,16 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
     pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[list(frame)], frame)
     few = from_pandas(frame[:3], modalities=data.modalities)
     assert to_pandas(few.rows, few)["Patient ID"].tolist() == ["P0", "P1", "P2"]
-    assert list(from_pandas(frame, {"id": "Patient ID"}).modalities) == ["id"]
+    with pytest.raises(
+        DataError, match="Modality 'id': expected texts that are classes.* or say that they are, kind 'c"
+    ):
+        from_pandas(frame, {"id": "Patient ID"})
+    named = from_pandas(frame, {"id": "Patient ID"}, kinds={"id": "category"}).modalities
+    assert {n: m.categories for n, m in named.items()} == {"id": 20}
+    assert from_pandas(frame, kinds={"Patient ID": "category"}).modalities["Patient ID"].categories == 20
+    twice = frame.assign(**{"Patient ID": [f"P{max(i, 1)}" for i in range(20)]})
+    with pytest.raises(DataError, match="Modality 'Patient ID': .*got 19 different ones in 20 rows, such as 'P1'"):
+        from_pandas(twice)
     assert "Patient ID" in from_pandas(frame[:19]).modalities  # of so few rows nobody knows
     with pytest.raises(DataError, match="Expected columns that can be told apart as modalities; got .a,b. and .a b."):
         from_pandas(pandas.DataFrame({"a,b": [0.5, 1.0], "a+b": [0.5, 1.0]}).rename(columns={"a+b": "a b"}))
@@ -396,31 +326,10 @@ def test_whole_numbers_with_gaps_are_what_they_are_without():
     assert [found[n].kind for n in ("few", "n")] == ["vector", "vector"]  # what is below 0 is no count
 
 
-def test_variables_and_coordinates_of_xarray_are_covariates(tmp_path):
-    grid = xarray.Dataset(
-        {"age": ("row", [3.5, 4.5, 2.5]), "x": (("row", "at"), np.arange(6.0).reshape(3, 2) + 0.5)},
-        coords={"site": ("row", ["n", "s", "n"]), "at": [1, 2]},
-    )
-    data = from_xarray(grid, dim="row", covariates={"age": None, "site": "category"})
-    assert list(data.modalities) == ["x"]
-    assert {n: c.names for n, c in data.covariates.items()} == {"age": None, "site": ("n", "s")}
-    assert data.rows.covariates["site"].tolist() == ["n", "s", "n"]
-    assert to_xarray(data.rows, data).identical(grid)
-    again = from_xarray(grid, dim="row", modalities=data.modalities, covariates=data.covariates)
-    assert again.covariates == data.covariates
-    plain = grid.drop_vars("site").assign(y=("row", [1.5, 2.5, 3.5]))  # texts are not all zarr's
-    plain.to_zarr(tmp_path / "grid.zarr", consolidated=False)
-    assert load(tmp_path / "grid.zarr", covariates=["age"]).rows.covariates["age"].tolist() == [3.5, 4.5, 2.5]
-    with pytest.raises(DataError, match=r"Expected covariates among the variables .*; got \['wings'\]"):
-        from_xarray(grid, covariates=["wings"])
-    with pytest.raises(DataError, match="Covariate 'x': expected the dimension 'row' of the rows alone; got"):
-        from_xarray(grid, dim="row", covariates=["x"])
-
-
 def test_whole_numbers_and_truth_values_with_gaps_stay_so_in_a_csv(tmp_path):
     text = "eggs,mass,ill\n0,3.0,True\n,4.0,\n2,,False\n1,3.0,True\n"
     (tmp_path / "birds.csv").write_text(text)
-    data = load_file(tmp_path / "birds.csv")
+    data = load(tmp_path / "birds.csv")
     assert {n: (m.kind, m.likelihood) for n, m in data.modalities.items()} == {
         "eggs": ("category", "categorical"),
         "mass": ("vector", "normal"),

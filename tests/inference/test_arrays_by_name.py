@@ -108,4 +108,4 @@ def test_a_loader_of_batches_is_refused(ppl, kind):
 def test_sources_and_paths_where_a_batch_is_wanted(ppl, fitted_by, tmp_path, given, hint):
     rows = write_rows(tmp_path, [Batch({"x": np.ones((3, 2))})])
     with pytest.raises(DataError, match=f"Expected a Batch, or arrays .* by name of modality; got a .*{hint}"):
-        generate(fitted_by(ppl), rows if given == "rows" else str(tmp_path))
+        log_likelihood(fitted_by(ppl), rows if given == "rows" else str(tmp_path))

@@ -157,8 +157,8 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     named = any(m.coordinates or m.units for m in dataset.modalities.values())
     for name, m in dataset.modalities.items():
         present = np.asarray(dataset.train.present[name]).mean()
-        named = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
-        scored = "categorical" if m.ids else named
+        likelihood = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
+        scored = "categorical" if m.ids else likelihood
         row = [name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"]
         rows.append([*row, *([coordinates_text(name, m, NAMED) or "–"] if named else [])])
     header = ["Modality", "Kind", "Shape", "Likelihood", "Present", *(["Coordinates"] if named else [])]

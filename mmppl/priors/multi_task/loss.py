@@ -224,7 +224,8 @@ class MultiTaskLoss:
 
     def weights(self, backend: Backend, space: SharedSpace, like: Array) -> Array:
         r""":math:`\lambda D / n_i` of each coordinate, ``(D,)``."""
-        named = dict(self.weight) if isinstance(self.weight, tuple) else dict.fromkeys(space.blocks.names, self.weight)
+        weight, names = self.weight, space.blocks.names
+        named = dict(weight) if isinstance(weight, Mapping | tuple) else dict.fromkeys(names, weight)
         space.blocks.check(named)
         each = [
             np.full(size, named.get(name, WEIGHT) * space.own / space.number(name))
