@@ -172,10 +172,12 @@ def _warnings(found: dict[str, Any] | None, summary: dict[str, Any] | None) -> s
 
 
 def _use(info: RunInfo) -> str:
+    names = info.options.get("covariates") or {}
+    under = f", covariates={{{', '.join(f'{name!r}: ...' for name in names)}}}" if names else ""
     return (
         "```python\nimport mmppl\nfrom mmppl.inference import generate\n\n"
         f'fitted = mmppl.load("path/of/this/folder")  # on {info.backend}; ppl= loads it on the other host\n'
-        "draws = generate(fitted, num=16)\ndraws.show()\n```"
+        f"draws = generate(fitted, num=16{under})\ndraws.show()\n```"
     )
 
 

@@ -212,7 +212,10 @@ def _read(name: str, energy: bool = False) -> str:
 
 
 def _joint(fitted: Fitted, dataset: Dataset, seed: int) -> str:
-    draws = generate(fitted, num=COLUMNS, seed=seed)
+    # From the prior, under the covariates of test rows in turn.
+    known, number = dataset.test.covariates, len(dataset.test)
+    under = {name: np.asarray(x)[np.arange(COLUMNS) % number] for name, x in known.items()} or None
+    draws = generate(fitted, num=COLUMNS, seed=seed, covariates=under)
     rows = [row for name, value in draws.items() for row in rows_of(dataset, name, value, "sample")]
     return paragraph(
         "All modalities from one draw of the latents from the prior: a column is one sample, a draw of the likelihood."
