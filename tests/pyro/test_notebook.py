@@ -84,7 +84,7 @@ SMALLER = {
     },
     "your_own_data": {"EPOCHS = 200": "EPOCHS = 2", "num=200": "num=20", "num=100": "num=20"},
 }
-BY_JUPYTER = "your_own_data"
+BY_JUPYTER = "scale"  # it says how many devices there are before JAX starts
 
 
 def cells_of(path: Path) -> list:
