@@ -4,10 +4,17 @@ import re
 
 import numpy as np
 
+from mmppl import Modality, models
+from mmppl.batch import Batch
+from mmppl.covariates import Covariate
+from mmppl.data.dataset import Dataset
+from mmppl.diagnostics.card import _use
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
 from mmppl.diagnostics.report.page import LONG, table
 from mmppl.diagnostics.report.plots import loss_curves
+from mmppl.diagnostics.report.report import _joint
 from mmppl.diagnostics.report.trust import trust_list
+from mmppl.inference import fit
 
 WORST = [["a", "b", -0.1, 0.8, 0.6, 0.02], ["", "a", 0.3, 0.5, 0.8, 0.05], ["b", "a", 0.03, 0.5, 0.56, 0.004]]
 SHARES = {"a": {"share": {"b": [0.4, 0.7]}}, "": {"share": {"a": [0.8, 0.9], "b": [0.5, 0.8]}}}
@@ -96,3 +103,14 @@ def test_names_of_subsets_fit_beside_the_chart():
     )
     assert title == "Where the guide lies"
     assert [x in svg for x in ("a modality with a lon…", "all but a modality wi…", ">all<")] == [True] * 3
+
+
+def test_draws_from_the_prior_are_under_covariates_of_test_rows(ppl):
+    known = {"site": Covariate("category", names=("n", "s"))}
+    rows = Batch({n: np.arange(8.0)[:, None] for n in "xy"}, covariates={"site": np.array(["n", "s"] * 4)})
+    data = Dataset("birds", {n: Modality((1,)) for n in "xy"}, rows, rows[:3], covariates=known)
+    program = models.mvae(data.modalities, ppl=ppl, latent_dim=1, hidden=2, covariates=known)
+    fitted = fit(program, data.train, epochs=1, progress=False)
+    assert _joint(fitted, data, 0).count("<tr") == 3  # a header and two modalities, of ten samples
+    text = _use(type("Info", (), {"backend": "pyro", "options": fitted.program.options}))
+    assert "generate(fitted, num=16, covariates={'site': ...})" in text
