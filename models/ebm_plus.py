@@ -98,7 +98,7 @@ def ebm_plus(
     if own and (strata, gradient) != ("one", "standard"):
         raise OptionError(
             "Expected strata 'one' and gradient 'standard' with cross_private='posterior', whose guide draws from one "
-            f"expert for each datum; got {strata!r} and {gradient!r}."
+            f"expert for each datum; got {strata!r} and {gradient!r}. Others go with cross_private='auxiliary'."
         )
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}

@@ -29,7 +29,7 @@ def is_row_folder(path: str | os.PathLike) -> bool:
 
 
 class PartOfRows:
-    """Some rows of a source, as a source of rows.
+    """Some rows of a source, as a source of its own: its rows are numbered anew, which those of a Rows.part are not.
 
     Arguments:
         rows: The source.

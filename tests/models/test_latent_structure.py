@@ -287,6 +287,7 @@ def test_bad_options_and_data_are_told_before_the_first_step(ppl):
         ("ebm_plus", {"private_dim": 0}, "Expected private_dim >= 1; got 0 in 'ebm_plus'"),
         ("ebm_plus", {"cross_private": "both"}, "Expected cross_private 'auxiliary' or 'posterior'; got 'both'"),
         ("ebm_plus", {"strata": "all"}, "Expected strata 'one' and gradient 'standard' with cross_private='posterior'"),
+        ("ebm_plus", {"gradient": "dreg"}, "got 'one' and 'dreg'. Others go with cross_private='auxiliary'"),
         ("ebm_plus", {"schedule": "both"}, "Expected schedule 'staged' or 'joint'; got 'both'"),
         ("mvtcae", {"alpha": 2.0}, r"Expected alpha in \[0, 1\]; got 2\.0"),
         ("jmvae", {"beta": -1.0}, "Expected beta >= 0"),

@@ -57,7 +57,15 @@ def test_a_posterior_is_that_of_one_process(fitted, method):
         assert all(np.array_equal(two.draws[n], z) for n, z in one.draws.items())
         assert all(np.array_equal(two.stats[n], x) for n, x in one.stats.items())
         assert two.pareto_k is one.pareto_k or np.array_equal(two.pareto_k, one.pareto_k)
-        assert len(np.unique(one.draws["z"][0, -1, :, 0])) == 150  # blocks differ
+
+
+@pytest.mark.parametrize("method", ["mala", "psis"])
+def test_blocks_of_the_same_rows_have_draws_of_their_own(fitted, method):
+    twice = _rows()[np.tile(np.arange(64), 2)]
+    with pytest.warns():
+        z = infer(fitted, twice, method=method, num_samples=6, num_warmup=4, num_chains=2, seed=3, devices=1).draws["z"]
+    first, second = z[:, :, :64], z[:, :, 64:]
+    assert (np.abs(first - second) > 1e-4).mean() > 0.9
 
 
 def test_an_error_is_that_of_one_process(fitted):
