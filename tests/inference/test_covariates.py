@@ -123,7 +123,7 @@ def gap(fitted, rows):
 
 def test_a_fit_learns_the_effect_that_one_without_cannot(ppl):
     train, test = drawn(1500, seed=1), drawn(200, seed=2)
-    settings = {"epochs": 40, "batch_size": 75, "learning_rate": 1e-2, "progress": False}
+    settings = {"epochs": 25, "batch_size": 75, "learning_rate": 1e-2, "progress": False}
     options = {"ppl": ppl, "latent_dim": 2, "hidden": 16, "scale": NOISE}
     given = fit(models.mvae(SHAPES, covariates=KNOWN, **options), train, **settings)
     plain = fit(models.mvae(SHAPES, **options), train, **settings)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmppl import Batch, Modality, models
-from mmppl.data import LinearGaussian, hide
+from mmppl.data import LinearGaussian
 from mmppl.inference import fit
 from mmppl.models.common.families import own_family
 from mmppl.testing.exact_conditionals import LEVELS, against_the_truth, float32
@@ -13,21 +13,21 @@ DIMS = {"a": 3, "b": 2, "c": 4}
 SMALL = {"latent_dim": 3, "hidden": 32}
 
 
-def wrong(ppl, system, noise, *, missing=0.0, **options):
+def wrong(ppl, system, noise, *, epochs, **options):
     """The largest errors over subsets: of means in deviations, of covariances, and the mean one of coverage."""
     truth = LinearGaussian(2, DIMS, 0, noise)
     train = float32(truth.sample(2000, 1))
-    train = hide(train, missing, seed=0) if missing else train
     program = getattr(models, system)({n: Modality((k,)) for n, k in DIMS.items()}, ppl=ppl, **SMALL, **options)
-    fitted = fit(program, train, epochs=160, progress=False)  # not two thirds of what they take by default
+    fitted = fit(program, train, epochs=epochs, progress=False)
     found = against_the_truth(truth, fitted, 0, rows=100, num=400).values()
     cover = [abs(e[f"inside {level:.0%}"] - level) for e in found for level in LEVELS]
     return max(e["mean"] for e in found), max(e["covariance"] for e in found), np.mean(cover)
 
 
-@pytest.mark.parametrize(("system", "noise", "missing"), [("mvae", 5.0, 0.0), ("masked", 0.5, 0.0)])
-def test_every_subset_by_default(ppl, system, noise, missing):
-    mean, covariance, cover = wrong(ppl, system, noise, missing=missing)
+@pytest.mark.parametrize(("system", "noise", "epochs"), [("mvae", 5.0, 110), ("masked", 0.5, 160)])
+def test_every_subset_by_default(ppl, system, noise, epochs):
+    """In two thirds, or less, of the epochs that a fit takes by default."""
+    mean, covariance, cover = wrong(ppl, system, noise, epochs=epochs)
     assert mean < 0.15
     assert covariance < 0.15
     assert cover < 0.02
@@ -35,7 +35,7 @@ def test_every_subset_by_default(ppl, system, noise, missing):
 
 def test_independent_coordinates_cannot(ppl):
     """So that the tests above are of correlations, and not of a problem that needs none."""
-    mean, covariance, _ = wrong(ppl, "mvae", 0.5, family="normal")
+    mean, covariance, _ = wrong(ppl, "mvae", 0.5, family="normal", epochs=40)
     assert mean > 0.15 or covariance > 0.15
 
 

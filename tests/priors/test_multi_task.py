@@ -100,7 +100,7 @@ def check_pulled(draws, names, free):
 @pytest.mark.parametrize(("names", "free"), [(("a", "b"), 2), (("a",), 3)])
 def test_an_unconditional_network_is_right_for_several_known_coordinates(host, names, free):
     """Two blocks that are known, and one of two coordinates. The product of their heads is off by 0.24 deviations."""
-    fn = conditional(host, make(host, conditioned=False), names, 1500)
+    fn = conditional(host, make(host, conditioned=False), names, 800)
     draws, size = (host.numpy(x) for x in host.call(lambda: draw_with_size(host, fn), 1))
     check_pulled(draws, names, free)
     assert np.all((size >= 1.0 - 1e-6) & (size <= 16.0 + 1e-6))
@@ -119,7 +119,7 @@ def draw_with_size(host, fn):
 
 def test_rows_of_an_unconditional_network_may_differ(host):
     """Nothing known, one coordinate, several, and the primary block."""
-    patterns, each = [(), ("b",), ("a", "b"), ("c", "b")], 600
+    patterns, each = [(), ("b",), ("a", "b"), ("c", "b")], 300
     present = {n: host.array(np.repeat([n in names for names in patterns], each)) for n in SIZES}
     values = {n: host.array(np.tile(OBSERVED[WIDE[n]], (4 * each, 1))) for n in SIZES}
     fn = make(host, conditioned=False).conditional(values, present)

@@ -88,7 +88,7 @@ def test_kernels_and_nuts_agree_on_hierarchical_models(ppl, double, name, method
             latents(ppl)
 
     program = Program(model, guide, ppl.ELBO(), ppl, {"x": Modality((2,))})
-    copies = 32 if method == "nuts" else COPIES
+    copies = 20 if method == "nuts" else COPIES
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)
         out = infer(
