@@ -37,6 +37,8 @@ class Modality:
     * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
     * ``"discretized_logistic"``, of values in [0, 1]: the mass that a logistic density with location o and scale s has
       about the nearest of 256 levels, tails going to the ends; see :mod:`mmppl.likelihoods.discretized_logistic`;
+    * ``"discretized_logistic_mixture"``, a mixture of five of these for each value, whose weights, locations and scales
+      the decoder gives; see :mod:`mmppl.likelihoods.logistic_mixture`;
     * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F from
       the decoder, for noise that values have in common; ``"low_rank_logit_normal"``, the same of the logits of values
       in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;

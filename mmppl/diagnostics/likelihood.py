@@ -65,6 +65,6 @@ def log_levels(fitted: Fitted, rows: Batch) -> np.ndarray:
     """
     count = np.zeros(len(rows))
     for name, modality in fitted.program.modalities.items():
-        if modality.likelihood == "discretized_logistic":
+        if modality.scoring.levels:
             count += np.asarray(rows.there(name)).reshape(len(rows), -1).sum(axis=1)
     return count * math.log(LEVELS)

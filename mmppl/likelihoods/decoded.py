@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from mmppl._backend import get_backend
+from mmppl.likelihoods import logistic_mixture
 from mmppl.modality import Modality
 
 __all__ = ["likelihood"]
@@ -41,6 +42,10 @@ def likelihood(host: Any, modality: Modality, output: Any) -> Any:
         return dist.Beta(*(scale * backend.xp.exp(x) + TINY for x in (log_mean, log_rest))).to_event(event)
     number = modality.scoring.outputs
     parts = [output[_part(i, modality)] for i in range(number)] if number > 1 else [output]
+    if name == "discretized_logistic_mixture":
+        logits, loc, s = logistic_mixture.components(parts)
+        fn = dist.MixtureSameFamily(dist.Categorical(logits=logits), host.DiscretizedLogistic(loc, s))
+        return fn.to_event(event)
     if name.endswith("poisson"):
         fn = dist.Poisson(backend.xp.exp(parts[0]))
     else:

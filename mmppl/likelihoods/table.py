@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmppl.likelihoods import logistic_mixture
+
 __all__ = ["LIKELIHOODS", "Likelihood"]
 
 
@@ -15,6 +17,7 @@ class Likelihood:
         outputs: How many outputs of the decoder each value takes.
         scaled: Whether it has a scale.
         factors: Whether the decoder gives factors of a low-rank covariance, and a scale to each value.
+        levels: Whether it is a mass of 256 levels, not a density.
         is_location: Whether o is a location in the units of x, so that what is standardised can be scored in them.
         values: What x may be: ``"real"``, ``"unit"`` ([0, 1]), ``"open unit"`` ((0, 1)), ``"counts"`` or ``"tokens"``.
     """
@@ -22,6 +25,7 @@ class Likelihood:
     outputs: int = 1
     scaled: bool = False
     factors: bool = False
+    levels: bool = False
     is_location: bool = False
     values: str = "real"
 
@@ -43,7 +47,8 @@ class Likelihood:
 LIKELIHOODS = {
     "normal": Likelihood(scaled=True, is_location=True),
     "laplace": Likelihood(scaled=True, is_location=True),
-    "discretized_logistic": Likelihood(scaled=True, is_location=True, values="unit"),
+    "discretized_logistic": Likelihood(scaled=True, levels=True, is_location=True, values="unit"),
+    "discretized_logistic_mixture": Likelihood(outputs=logistic_mixture.OUTPUTS, levels=True, values="unit"),
     "low_rank_normal": Likelihood(scaled=True, factors=True, is_location=True),
     "low_rank_logit_normal": Likelihood(scaled=True, factors=True, values="unit"),
     "bernoulli": Likelihood(values="unit"),

@@ -15,6 +15,7 @@ from pyro.poutine.replay_messenger import ReplayMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch.distributions import transform_to
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
@@ -264,7 +265,7 @@ def _sites() -> Iterator[Mapping]:
 def _inside(fn: Distribution, name: str, batch: Batch) -> torch.Tensor:
     """The value with what hides absent values, 0, moved inside the support: there a density may have no gradient."""
     value, present, support = batch[name], batch.present[name], fn.support
-    while isinstance(support, constraints.independent):
+    while isinstance(support, constraints.independent | MixtureSameFamilyConstraint):
         support = support.base_constraint
     if support.is_discrete or support is constraints.real:
         return value

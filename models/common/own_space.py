@@ -58,7 +58,7 @@ class OwnSpace:
     @property
     def pixels(self) -> bool:
         """Tells whether its values are levels of pixels."""
-        return self.modality.likelihood == "discretized_logistic" and not self.modality.ids
+        return self.modality.scoring.levels and not self.modality.ids
 
     @property
     def numbers(self) -> bool:
