@@ -133,7 +133,8 @@ def _option(name: str, default: Any, annotation: Any, text: str) -> Option:
     if "float" in one and by_modality:
         words = ["number, or by modality"]
     kind = (words[0] if words else "mapping") + (" or none" if default is None else "")
-    shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    shown = f"{default:.4g}" if isinstance(default, float) and len(str(default)) > 8 else str(default)
+    shown = shown.lower() if default is None or isinstance(default, bool) else shown
     return Option(name, kind, shown, text, _example(name, default, said, text))
 
 

@@ -22,7 +22,7 @@ def views_by_name(
     others: Container,
     modalities: Mapping[str, Modality] | None,
     kinds: Mapping[str, str] | None = None,
-) -> tuple[dict, list]:
+) -> dict[str, list]:
     """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
 
     A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
@@ -36,7 +36,7 @@ def views_by_name(
         kinds: Kinds by view, where they are said.
 
     Returns:
-        Columns by view, and the columns that are left out.
+        Columns by view.
 
     Raises:
         DataError: If columns of different names would have one.
@@ -44,9 +44,9 @@ def views_by_name(
     Example:
         >>> import pandas
         >>> frame = pandas.DataFrame({"glucose, fasting": [5.1, 4.9], "bp/sys": [120, 130], "bp/dia": [80, 85]})
-        >>> views_by_name(frame, (), None)[0]
+        >>> views_by_name(frame, (), None)
         {'glucose fasting': ['glucose, fasting'], 'bp': ['bp/sys', 'bp/dia']}
-        >>> views_by_name(pandas.DataFrame({"glucose (mg/dl)": [90.0]}), (), None)[0]
+        >>> views_by_name(pandas.DataFrame({"glucose (mg/dl)": [90.0]}), (), None)
         {'glucose (mg dl)': ['glucose (mg/dl)']}
     """
     out: dict[str, list] = {}
@@ -74,7 +74,7 @@ def views_by_name(
             f"its kind, such as kinds={{{next(iter(left.values()))!r}: 'category'}}.",
             DataWarning,
         )
-    return out, list(left)
+    return out
 
 
 def _before(column: str) -> str:
