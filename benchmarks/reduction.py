@@ -131,7 +131,8 @@ def write() -> None:
         "# Quality against the number of modalities, with and without a reduction of dimension",
         "",
         f"Written by `python -m benchmarks.reduction` on {stamp()}.",
-        f"`mld` on NumPyro: autoencoders by {_said(FIRST)}, the prior by {_said(SECOND)}, both {_said(SETTINGS)}; all else by default.",
+        f"`mld` on NumPyro: autoencoders by {_said(FIRST)}, the prior by {_said(SECOND)}, both {_said(SETTINGS)}; "
+        "all else by default.",
         "Mean and standard deviation over seeds (their number in the last column). *joint*: all views of a draw from",
         "the prior are read alike; *given k*: views not observed are read right, k of the M views observed; *ceiling*:",
         "views of test tuples are read alike, or right, after the autoencoders alone; *seconds* are the",

@@ -290,7 +290,9 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
         "No": "vector",
         "batch column": "category",
     }
-    pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[list(frame)], frame)
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame)
+    chosen = from_pandas(frame, {"sugar": "glucose, fasting"})
+    pandas.testing.assert_frame_equal(to_pandas(chosen.rows, chosen), frame)
     few = from_pandas(frame[:3], modalities=data.modalities)
     assert to_pandas(few.rows, few)["Patient ID"].tolist() == ["P0", "P1", "P2"]
     with pytest.raises(
