@@ -47,7 +47,7 @@ class History(list[dict[str, Any]]):
                     if name in table and table[name].dtype != object and np.isfinite(table[name]).any()
                 }
                 if series:
-                    last = {label: f"{_last(values):.4g}" for label, values in series.items()}
+                    last = {label: f"{float(f'{_last(values):.4g}'):g}" for label, values in series.items()}
                     numbers = last.get("training", ""), last.get("held out", "")
                     rows.append((term, *numbers, ("html", display.curve(series))))
             title = f"<small>stage {html.escape(stage)}</small>" if len(stages) > 1 else ""
