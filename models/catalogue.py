@@ -147,7 +147,7 @@ def _example(name: str, default: Any, said: str, text: str) -> str:
     elif isinstance(default, int):
         value = 2 * default or 1
     elif isinstance(default, float):
-        value = {True: 0.99, False: f"{default / 2 or 0.1:g}"}[0.9 < default < 1]
+        value = {True: 0.99, False: f"{default / 2 or 0.1:.2g}"}[0.9 < default < 1]
     elif isinstance(default, str):
         words = [word for word in re.findall(r'"(\w+)"', text) if word != default]
         value = words[0] if words else "gaussian_mixture" if name == "prior" else default

@@ -62,7 +62,8 @@ def test_an_example_runs(page, host):
         assert names["slower"]["word"].shape == (4, 5)
     if "evidence" in names:
         assert names["evidence"].value.shape == (8,)
-        assert names["idata"]["posterior"]["z"].shape == (4, 50, 4, 16)
+        assert names["idata"]["posterior"]["z"].shape == (4, 250, 4, 16)
+        assert not names["posterior"].problems()
     if page == "extend.md":
         assert repr(names["objective"]) == "EachAlone(particles=2)"
         assert names["posterior"]["z"].shape == (4, 100, 4, 2)
