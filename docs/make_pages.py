@@ -93,7 +93,9 @@ def _summary(name: str) -> str:
 def _commands() -> str:
     group = typer.main.get_command(app)
     parts = ["# Command line", "Bad input is one line on stderr and exit code 2; training that breaks down is 1."]
-    parts.append("`mmppl --install-completion` makes the shell complete commands, models, data and settings, and in zsh their values.")
+    parts.append(
+        "`mmppl --install-completion` makes the shell complete commands, models, data and settings, in zsh their values."
+    )
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         rows = []
         for parameter in command.params:
