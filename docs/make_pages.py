@@ -94,7 +94,7 @@ def _commands() -> str:
     group = typer.main.get_command(app)
     parts = ["# Command line", "Bad input is one line on stderr and exit code 2; training that breaks down is 1."]
     parts.append(
-        "`mmppl --install-completion` makes the shell complete commands, models, data and settings, in zsh their values."
+        "`mmppl --install-completion`: the shell completes commands, models, data, settings and, in zsh, values."
     )
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         rows = []
