@@ -16,7 +16,7 @@ from mmppl.data.views import views_by_name
 from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
 
-__all__ = ["column_array", "from_pandas", "label_array", "to_pandas"]
+__all__ = ["column_array", "from_pandas", "in_order", "label_array", "to_pandas"]
 
 Views = Mapping[str, str | Sequence[Any]]
 
