@@ -81,7 +81,7 @@ def from_pandas(
         raise DataError(f"Expected columns of different names; got {twice[0]!r} twice. Rename one.")
     label = LABEL if label is None and LABEL in frame.columns and frame.columns.nlevels == 1 else label
     said = said_of(covariates)
-    views = views_by_name(frame, {label, *said}, modalities, kinds) if views is None else views
+    views, left = views_by_name(frame, {label, *said}, modalities, kinds) if views is None else (views, [])
     if not isinstance(views, Mapping):
         raise OptionError(
             f"Expected views, columns by name of modality, such as {{'size': ['height', 'width']}}; got {views!r:.100}."
@@ -110,8 +110,7 @@ def from_pandas(
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
     dtypes = {view: tuple(_type_of(frame[c]) for c in wanted) for view, wanted in columns.items()}
-    read = {c for wanted in columns.values() for c in wanted}
-    beside = {c: frame[c] for c in frame.columns if c not in read}
+    beside = {name: frame[name] for name in [*said, *left]}
     source = Source("pandas", frame.index, columns, dtypes, beside=beside, order=tuple(frame.columns))
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
@@ -133,8 +132,8 @@ def to_pandas(
         interval: Level of central intervals of draws: columns ``<column> low`` and ``<column> high`` beside each.
 
     Returns:
-        A ``pandas.DataFrame`` with the columns of that one in their order; whole-number columns are rounded, categories
-        are under their names, what is in no view is as it was.
+        A ``pandas.DataFrame`` with columns in the order of that one; whole-number columns are rounded, categories are
+        under their names, covariates and what was left out as they were.
 
     Raises:
         DataError: Also if a latent has the name of a column.

@@ -22,7 +22,7 @@ def views_by_name(
     others: Container,
     modalities: Mapping[str, Modality] | None,
     kinds: Mapping[str, str] | None = None,
-) -> dict[str, list]:
+) -> tuple[dict, list]:
     """Columns by view: ``view/column``, or of two levels, together, any other column by itself.
 
     A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
@@ -36,7 +36,7 @@ def views_by_name(
         kinds: Kinds by view, where they are said.
 
     Returns:
-        Columns by view.
+        Columns by view, and the columns that are left out.
 
     Raises:
         DataError: If columns of different names would have one.
@@ -44,9 +44,9 @@ def views_by_name(
     Example:
         >>> import pandas
         >>> frame = pandas.DataFrame({"glucose, fasting": [5.1, 4.9], "bp/sys": [120, 130], "bp/dia": [80, 85]})
-        >>> views_by_name(frame, (), None)
+        >>> views_by_name(frame, (), None)[0]
         {'glucose fasting': ['glucose, fasting'], 'bp': ['bp/sys', 'bp/dia']}
-        >>> views_by_name(pandas.DataFrame({"glucose (mg/dl)": [90.0]}), (), None)
+        >>> views_by_name(pandas.DataFrame({"glucose (mg/dl)": [90.0]}), (), None)[0]
         {'glucose (mg dl)': ['glucose (mg/dl)']}
     """
     out: dict[str, list] = {}
@@ -75,7 +75,7 @@ def views_by_name(
             f"its kind, such as kinds={{{name!r}: 'category'}} (--set kind={name}:category).",
             DataWarning,
         )
-    return out
+    return out, list(left)
 
 
 def _before(column: str) -> str:
