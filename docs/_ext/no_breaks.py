@@ -11,16 +11,16 @@ NUMBER = re.compile(r"[-+]?\d")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def kept_together(text: str) -> str:
-    r"""A short text that begins with a number, without places to break it; ± never parts.
+def kept_together(text: str) -> nodes.Node:
+    """A short text that begins with a number as one that is not broken; of others an estimate and its error.
 
     Example:
-        >>> kept_together("0.25 (a+c)") == "0.25\xa0(a+c)", kept_together("of 3 rows")
-        (True, 'of 3 rows')
+        >>> kept_together("-2.493 (not trusted)")["classes"], kept_together("of 3 rows").astext()
+        (['kept'], 'of 3 rows')
     """
     if NUMBER.match(text) and len(text) <= LONGEST:
-        return text.replace(" ", NO_BREAK)
-    return text.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}")
+        return nodes.inline(text, text, classes=["kept"])
+    return nodes.Text(text.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}"))
 
 
 class NoBreaks(SphinxTransform):
@@ -32,9 +32,8 @@ class NoBreaks(SphinxTransform):
         """Replaces the texts of cells."""
         for cell in self.document.findall(nodes.entry):
             for text in list(cell.findall(nodes.Text)):
-                kept = kept_together(text)
-                if kept != text and text.parent is not None:
-                    text.parent.replace(text, nodes.Text(kept))
+                if text.parent is not None and not isinstance(text.parent, nodes.literal):
+                    text.parent.replace(text, kept_together(text.astext()))
 
 
 def setup(app: Any) -> dict[str, bool]:
