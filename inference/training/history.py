@@ -50,7 +50,7 @@ class History(list[dict[str, Any]]):
                     last = {label: f"{float(f'{_last(values):.4g}'):g}" for label, values in series.items()}
                     numbers = last.get("training", ""), last.get("held out", "")
                     rows.append((term, *numbers, ("html", display.curve(series))))
-            title = f"<small>stage {html.escape(stage)}</small>" if len(stages) > 1 else ""
+            title = f"<div><small>stage {html.escape(stage)}</small></div>" if len(stages) > 1 else ""
             shown.append(title + display.table(("term (nats)", "last", "held out", "over the epochs"), rows))
         return display.page(f"History of {len(self)} epochs", *shown)
 
