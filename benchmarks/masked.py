@@ -166,7 +166,7 @@ def main() -> None:
 
 def _spread(values: list[float]) -> str:
     """Mean and deviation over seeds; one seed has no deviation."""
-    return f"{np.mean(values):.3g}" + (f" ({np.std(values):.1g})" if len(values) > 1 else "")
+    return f"{np.mean(values):.3g}" + (f" ({float(f'{np.std(values):.1g}'):g})" if len(values) > 1 else "")
 
 
 def _page(rows: dict[Cell, Row]) -> str:

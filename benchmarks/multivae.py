@@ -42,7 +42,7 @@ RATIO = 0.7
 NOT_TRUSTED = (
     "Log likelihoods here are not to be trusted, and so have no error: the PSIS k of their importance weights were not",
     "kept, and those of the same systems on the same data, with narrower networks and 60 epochs, are above 0.7 for a",
-    "share of 0.975 to 1 of the tuples (polydigits_systems.md). In expectation they lie above what is printed, on all",
+    "[share of 0.975 to 1](polydigits_systems.md) of the tuples. In expectation they lie above what is printed, on all",
     "sides, by an unknown number of nats.",
     "",
 )

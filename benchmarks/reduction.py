@@ -131,7 +131,8 @@ def write() -> None:
         "# Quality against the number of modalities, with and without a reduction of dimension",
         "",
         f"Written by `python -m benchmarks.reduction` on {stamp()}.",
-        f"`mld` on NumPyro: autoencoders by {FIRST}, the prior by {SECOND}, both {SETTINGS}; all else by default.",
+        f"`mld` on NumPyro: autoencoders by {_said(FIRST)}, the prior by {_said(SECOND)}, both {_said(SETTINGS)}; "
+        "all else by default.",
         "Mean and standard deviation over seeds (their number in the last column). *joint*: all views of a draw from",
         "the prior are read alike; *given k*: views not observed are read right, k of the M views observed; *ceiling*:",
         "views of test tuples are read alike, or right, after the autoencoders alone; *seconds* are the",
@@ -180,6 +181,10 @@ def _draw(rows: dict[tuple[int, str], dict[int, dict[str, Any]]]) -> None:
     right.legend(fontsize=7)
     figure.savefig("docs/results/reduction.png", dpi=130)
     plt.close(figure)
+
+
+def _said(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ NOTES = (
     "Networks standardise what they see and give by default since 2026-11-28; rows kept before 2026-11-29 are of",
     "networks that did not, so rows made from then on differ in that too.",
     "Systems with a score give 12 of the 60 epochs to their autoencoders, too few for either part: with 240 epochs",
-    "the joint coherence of `mld` is 0.81 to 0.84 (polydigits_mld.md), of `sbm` 0.70 to 0.74 (polydigits_sbm.md).",
+    "the joint coherence of `mld` is [0.81 to 0.84](polydigits_mld.md), of `sbm` [0.70 to 0.74](polydigits_sbm.md).",
 )
 
 
@@ -205,7 +205,7 @@ def _orderings(groups: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
             values = [_values(groups.get((system, host), []), measure) for system in (larger, smaller)]
             if all(values):
                 first, second = (float(np.mean(v)) for v in values)
-                shown = [f"{name} {value:.3g}" for name, value in ((larger, first), (smaller, second))]
+                shown = [f"{name} {float(f'{value:.3g}'):g}" for name, value in ((larger, first), (smaller, second))]
                 holds = "yes" if first > second else "no"
                 if measure == "log_lik" and not all(_trusted(groups[system, host]) for system in (larger, smaller)):
                     holds = "not known"

@@ -9,7 +9,15 @@ sys.path.insert(0, str(DOCS / "_ext"))
 
 project = "mmppl"
 author = "The mmppl authors"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "mathml", "public_names"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+    "mathml",
+    "no_breaks",
+    "public_names",
+]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build", "_ext", "llms.txt"]
 html_theme = "furo"

@@ -93,7 +93,9 @@ def _summary(name: str) -> str:
 def _commands() -> str:
     group = typer.main.get_command(app)
     parts = ["# Command line", "Bad input is one line on stderr and exit code 2; training that breaks down is 1."]
-    parts.append("`mmppl --install-completion` makes the shell complete commands, models, data and settings.")
+    parts.append(
+        "`mmppl --install-completion`: the shell completes commands, models, data, settings and, in zsh, values."
+    )
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         rows = []
         for parameter in command.params:
@@ -106,9 +108,14 @@ def _commands() -> str:
             default = parameter.default
             has = default is not None and not flag and not callable(default) and default != []
             value = "" if flag or not names or not parameter.metavar else f" {parameter.metavar}"
-            rows.append((shown + value.replace("|", "\\|"), _cell(parameter.help or ""), str(default) if has else ""))
-        help_text = inspect.cleandoc(command.help or "")
-        parts.append(f"## `mmppl {name}`\n\n{help_text}\n\n" + _table(("argument", "description", "default"), rows))
+            rows.append(
+                (shown + value.replace("|", "\\|"), _options(_cell(parameter.help or "")), str(default) if has else "")
+            )
+        header = ("argument", "description", "default")
+        if not any(default for *_, default in rows):
+            header, rows = header[:2], [row[:2] for row in rows]
+        help_text = _options(inspect.cleandoc(command.help or ""))
+        parts.append(f"## `mmppl {name}`\n\n{help_text}\n\n" + _table(header, rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -161,6 +168,11 @@ def _tex(text: str) -> str:
         .replace("{tau}", r"{\tau}")
         .replace("{psi}", r"{\psi}")
     )
+
+
+def _options(text: str) -> str:
+    """A text whose options, such as ``--given``, are code, and not dashes of a sentence."""
+    return re.sub(r"(?<![\w`-])(--[a-z][a-z-]*)", r"`\1`", text)
 
 
 def _cell(text: str) -> str:

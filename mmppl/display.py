@@ -14,11 +14,13 @@ __all__ = [
     "Shown",
     "Tabled",
     "as_numpy",
+    "brief",
     "columns",
     "curve",
     "figure",
     "limited",
     "page",
+    "plain",
     "plain_repr",
     "table",
     "thumbnails",
@@ -66,7 +68,29 @@ def plain_repr(thing: Any) -> str:
         'Heun(steps=19)'
     """
     said = {k: v for k, v in vars(thing).items() if not k.startswith("_") and isinstance(v, bool | int | float | str)}
-    return f"{type(thing).__name__}({', '.join(f'{k}={v!r}' for k, v in said.items())})"
+    return f"{type(thing).__name__}({', '.join(f'{k}={brief(v)}' for k, v in said.items())})"
+
+
+def plain(value: Any) -> str:
+    """repr without a memory address, which differs between processes: the name, or that of the type.
+
+    Example:
+        >>> plain(0.1), plain(len), plain(object())
+        ('0.1', 'len', 'object')
+    """
+    said = repr(value)
+    named = callable(value) and said.startswith("<")
+    return getattr(value, "__qualname__", type(value).__qualname__) if named or " at 0x" in said else said
+
+
+def brief(value: Any) -> str:
+    """The same for people: long fractions with four digits.
+
+    Example:
+        >>> brief(5 / 6), brief(20.0), brief(0.00125), brief("heun")
+        ('0.8333', '20.0', '0.00125', "'heun'")
+    """
+    return f"{value:.4g}" if isinstance(value, float) and len(repr(value)) > 8 else plain(value)
 
 
 def as_numpy(value: Any) -> np.ndarray | None:
@@ -130,7 +154,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _cell(cell: Any) -> str:
     if isinstance(cell, tuple) and len(cell) == 2 and cell[0] == "html":
         return str(cell[1])
-    text = str(cell)
+    text = str(cell).replace(" ± ", "\u00a0±\u00a0")  # an error stays on the line of its estimate
     return html.escape(text if len(text) <= 200 else f"{text[:197]}...")
 
 

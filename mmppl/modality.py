@@ -1,5 +1,6 @@
 """Modalities: the shape of one datum, its kind, and how it is scored."""
 
+import math
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
@@ -68,7 +69,7 @@ class Modality:
             given, and a draw has tokens everywhere. None scores it like any other token.
         categories: Number K of classes, for a category: its values are 0, ..., K - 1.
         names: Names of the classes, in their order, where they have any; they say how many there are.
-        rank: Number of the factors F, of a likelihood that has them; None for 8.
+        rank: Number of the factors F, of a likelihood that has them, one a value at most; None for 8 at most.
         partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
         coordinates: Names of the coordinates of a vector, or of counts, ``(D,)``, such as those of the columns of a
             table or genes: they stand where values are shown, in ArviZ too, and are held against later data.
@@ -258,15 +259,17 @@ def _check_elements(modality: Modality) -> None:
 
 def _check_factors(modality: Modality) -> None:
     """Checks the rank and the scale of a likelihood with factors, and that no other has a rank."""
-    rank = modality.rank
+    rank, size = modality.rank, math.prod(modality.shape)
     if not modality.scoring.factors:
         if rank is not None:
             raise ModalityError(f"Expected a likelihood with factors with rank={rank!r}; got '{modality.likelihood}'.")
         return
     if rank is None:
-        object.__setattr__(modality, "rank", RANK)
-    elif not (_whole(rank) and rank >= 1):
-        raise ModalityError(f"Expected a rank that is a whole number >= 1; got {rank!r}.")
+        object.__setattr__(modality, "rank", min(RANK, size))
+    elif not (_whole(rank) and 1 <= rank <= size):
+        raise ModalityError(
+            f"Expected a rank that is a whole number from 1 to {size}, the number of values; got {rank!r}."
+        )
     if not modality.learns_scale:
         raise ModalityError(f"Expected scale among {SCALES} for '{modality.likelihood}'; got {modality.scale!r}.")
 

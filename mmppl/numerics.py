@@ -16,7 +16,7 @@ def normal_log_density(unit: Array, log_scale: Array) -> Array:
     r"""Log density of a normal, :math:`-u^2 / 2 - \log \sigma - \log \sqrt{2 \pi}` at :math:`u = (x - \mu) / \sigma`.
 
     Arguments:
-        unit: u.
+        unit: Standardised value u.
         log_scale: :math:`\log \sigma`, an array or a number.
 
     Example:

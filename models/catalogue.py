@@ -133,7 +133,8 @@ def _option(name: str, default: Any, annotation: Any, text: str) -> Option:
     if "float" in one and by_modality:
         words = ["number, or by modality"]
     kind = (words[0] if words else "mapping") + (" or none" if default is None else "")
-    shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    shown = f"{default:.4g}" if isinstance(default, float) and len(str(default)) > 8 else str(default)
+    shown = shown.lower() if default is None or isinstance(default, bool) else shown
     return Option(name, kind, shown, text, _example(name, default, said, text))
 
 
@@ -146,7 +147,7 @@ def _example(name: str, default: Any, said: str, text: str) -> str:
     elif isinstance(default, int):
         value = 2 * default or 1
     elif isinstance(default, float):
-        value = {True: 0.99, False: f"{default / 2 or 0.1:g}"}[0.9 < default < 1]
+        value = {True: 0.99, False: f"{default / 2 or 0.1:.2g}"}[0.9 < default < 1]
     elif isinstance(default, str):
         words = [word for word in re.findall(r'"(\w+)"', text) if word != default]
         value = words[0] if words else "gaussian_mixture" if name == "prior" else default

@@ -66,7 +66,7 @@ def ebm(
         beta: Factor on the ratio of prior and posterior in the backbone's stage. Above 1 the latent keeps what
             modalities share rather than details of one; the smaller it is the sharper posteriors are, and the hole
             this leaves in the base prior is for the energy to fill.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         tilt: False leaves the energy out: the same program with f = 0.
         energy_hidden: Width of the energy's two hidden layers.
@@ -74,7 +74,7 @@ def ebm(
         chains: Langevin chains for each gradient.
         buffer: Chains kept between gradients; 0 for short-run chains.
         steps: Langevin steps for each gradient.
-        step_size: s.
+        step_size: Step size s of the Langevin chains.
         schedule: ``"staged"`` or ``"joint"``.
         refine: Langevin steps that move the guide's draws towards the posterior before decoders and energy learn from
             them (Yuan, Lipizzi & Han, 2024); 0 for none. Particles are averaged then.

@@ -61,7 +61,7 @@ def ebm_plus(
         private_dim: Dimension of each w. Two tell the colours of a picture; four take over what modalities share.
         hidden: Width of the encoders and decoders.
         beta: Factor on the ratio of prior and posterior in the backbone's stage.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"`` or ``"auxiliary"``.
@@ -75,7 +75,7 @@ def ebm_plus(
         chains: Langevin chains for each gradient.
         buffer: Chains kept between gradients; 0 for short-run chains.
         steps: Langevin steps for each gradient.
-        step_size: s.
+        step_size: Step size s of the Langevin chains.
         schedule: ``"staged"`` or ``"joint"``.
         conditions: Covariates.
         seed: Random seed of the initial weights.

@@ -52,7 +52,7 @@ def jmvae(
         hidden: Width of the nets.
         beta: Factor on the KL terms.
         alpha: Factor on the divergences of the joint posterior from the single ones.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
             at most 16 latents stand for vectors of 64 values, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a

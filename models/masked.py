@@ -97,7 +97,7 @@ def masked(
             that is less. Without a warm-up some latents collapse onto the prior, how many depends on the seed. One that
             takes most of a fit leaves too few steps with the full beta: 2,000 of 2,340 doubled the errors of
             conditional means.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         gradient: ``"stl"`` (with several particles the doubly reparametrised gradient) or ``"standard"``.
         prior: As in :func:`~mmppl.models.mvae`.
         components: Number of Gaussians or pseudo-inputs of such a prior.

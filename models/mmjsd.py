@@ -43,7 +43,7 @@ def mmjsd(
         hidden: Width of the nets.
         beta: Factor on the divergence.
         dynamic: ``"geometric"`` or ``"arithmetic"``.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         conditions: Covariates.
         seed: Random seed of the initial weights.
 

@@ -46,7 +46,7 @@ def mmvae(
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
         beta: Factor on the ratio of prior and posterior.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a

@@ -52,7 +52,7 @@ def mmvae_plus(
         private_dim: Dimension of each w.
         hidden: Width of the nets.
         beta: Factor on the ratio of prior and posterior.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         gradient: ``"standard"``, ``"stl"`` or ``"dreg"``.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         hidden_private: Where w of a hidden modality comes from once trained: ``"prior"``, as published, or

@@ -51,7 +51,7 @@ def mopoe(
         latent_dim: Dimension D of z.
         hidden: Width of the nets.
         beta: Factor on the KL term.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         density: ``"own"``: mean of the KLs; ``"mixture"``: density of the mixture over subsets.
         strata: ``"all"`` subsets in each step, or ``"one"`` drawn for each datum, as in the published code: many times
             quicker. None for all of them up to four modalities, and one for more.

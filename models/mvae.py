@@ -48,7 +48,7 @@ def mvae(
         hidden: Width of the nets.
         beta: Factor on the KL term; for tables of few numbers with categories it rises from 0 over the first 400 steps,
             or a quarter of the fit's where these are fewer.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         random: Number of random subsets in each step.
         family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
             at most 16 latents stand for vectors and categories of 64 values, and for the former otherwise, as

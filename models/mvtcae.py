@@ -47,7 +47,7 @@ def mvtcae(
         hidden: Width of the nets.
         beta: Factor on the KL terms.
         alpha: Share of the conditional bounds, in [0, 1]; the rest is the ELBO's.
-        particles: K.
+        particles: Draws K of the guide for each datum.
         family: ``"normal"``, or ``"multivariate_normal"``, with correlations; None for the latter where
             at most 16 latents stand for vectors of 64 values, and for the former otherwise, as published.
         prior: ``"normal"``, ``"laplace"``, ``"gaussian_mixture"``, ``"vamp"``, ``"flow"``, or a function that returns a

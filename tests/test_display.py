@@ -45,12 +45,16 @@ def check(thing, *words):
     parser = Balanced()
     parser.feed(thing._repr_html_() if hasattr(thing, "_repr_html_") else "")
     assert not parser.open
-    shown = " ".join(parser.texts)
+    shown = " ".join(parser.texts).replace("\xa0", " ")  # an error stays on the line of its estimate
     for said in (text, shown):
         assert not re.search(r"0x[0-9a-f]{6}|array\(|tensor\(|dtype=", said), said
     for word in words:
         assert word in text
         assert word in shown or not hasattr(thing, "_repr_html_")
+
+
+def base_of(ppl):
+    return ppl.host.dist.Normal(ppl.host.zeros(2), 1.0).to_event(1)
 
 
 def test_a_data_set_says_what_covariates_are():
@@ -90,6 +94,12 @@ def test_a_history_shows_its_curves():
     assert repr(history) == "History of 900 epochs: loss 9 to -890 nats, held out 5"
     assert history._repr_html_().count("<polyline") == 2
     assert repr(History()) == "History of no epochs"
+    two = [{"epoch": 1, "stage": "a", "loss": 9.0, "log_lik.x": -3.0}, {"epoch": 2, "stage": "b", "loss": 0.5}]
+    check(History([dict(two[0]), {**two[1], "log_lik.x": float("nan")}]), "2 epochs")
+    shown = History(two)._repr_html_()
+    assert shown.count("<polyline") == 3
+    assert "nan" not in shown
+    assert "stage b" in shown
     stages = [{"epoch": e, "stage": "ab"[e > 2], "loss": 9.0 / e, "kl": 1.0} for e in (1, 2, 3, 4, 5)]
     places = History(stages).plot("loss", "kl").axes
     assert [place.get_title() for place in places] == ["a", "b", "a", "b"]
@@ -167,6 +177,8 @@ def test_programs_fits_and_posteriors_begin_with_what_is_wrong(ppl):
     data = load("linear_gaussian", num_train=64, num_test=4)
     program = models.ebm(data.modalities, ppl=ppl, latent_dim=2, hidden=4, energy_hidden=4)
     check(program, "Program 'ebm'", "MMVAE(", "backbone", "energy")
+    own = models.mvae(data.modalities, ppl=ppl, latent_dim=2, hidden=4, beta=1 / 3, prior=lambda: base_of(ppl))
+    check(own, "beta=0.3333", "prior=")
     weights = {"a.encoder.0.weight": np.ones((3, 4)), "energy.0.weight": np.ones(5)}
     history = [
         {"epoch": e + 1, "stage": "joint", "loss": 4.0, "validation.loss": x} for e, x in enumerate((3.0, 2.0, 9.0))
@@ -194,6 +206,8 @@ def test_priors_kernels_and_solvers_have_no_address(ppl):
         check(thing, type(thing).__name__.lstrip("_"))
     assert "event_shape=(2,)" in repr(shown[0])
     assert repr(VP()) == "VP(beta_0=0.1, beta_1=20.0)"
+    assert repr(ppl.MVTCAE(alpha=5 / 6)) == "MVTCAE(alpha=0.8333)"
+    assert ppl.MVTCAE(alpha=5 / 6).written() == "MVTCAE(alpha=0.8333333333333334)"
 
 
 @pytest.mark.pyro

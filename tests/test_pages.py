@@ -20,9 +20,9 @@ PARTS = {
 PARTS = {key: blocks for key, blocks in PARTS.items() if blocks}
 
 
-def made():
-    """The module that makes pages."""
-    spec = importlib.util.spec_from_file_location("make_pages", ROOT / "docs" / "make_pages.py")
+def made(path="make_pages.py"):
+    """A module of the folder of pages: the one that makes them."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / "docs" / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -62,7 +62,8 @@ def test_an_example_runs(page, host):
         assert names["slower"]["word"].shape == (4, 5)
     if "evidence" in names:
         assert names["evidence"].value.shape == (8,)
-        assert names["idata"]["posterior"]["z"].shape == (4, 50, 4, 16)
+        assert names["idata"]["posterior"]["z"].shape == (4, 250, 4, 16)
+        assert not names["posterior"].problems()
     if page == "extend.md":
         assert repr(names["objective"]) == "EachAlone(particles=2)"
         assert names["posterior"]["z"].shape == (4, 100, 4, 2)
@@ -71,6 +72,17 @@ def test_an_example_runs(page, host):
 def test_pages_made_of_the_code_are_as_it_says():
     for path, text in made().pages().items():
         assert path.read_text() == text, f"{path.name} is old: run python docs/make_pages.py"
+
+
+def test_numbers_stay_on_a_line_with_their_errors_and_options_are_no_dashes():
+    kept = made("_ext/no_breaks.py").kept_together
+    for text in ("0.55 ± 0.003", "-2.493 (not trusted)", "7.66e-06 (3e-06)"):
+        assert kept(text)["classes"] == ["kept"]
+    assert kept("holds (-0.028 ± 0.016)").astext() == "holds (-0.028\xa0±\xa0" + "0.016)"
+    assert kept("3 of the 40 rows that were held out").astext() == "3 of the 40 rows that were held out"
+    text = (ROOT / "docs" / "command_line.md").read_text()
+    assert "`--given`" in text
+    assert not re.search(r"--[a-z]", re.sub(r"`[^`]*`", "", text))
 
 
 def test_an_example_of_a_system_is_python_that_names_its_options():

@@ -46,6 +46,14 @@ def test_no_log_likelihood_has_an_error_that_its_k_does_not_allow(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_numbers_are_written_for_people(path):
+    cells = " ".join(cell for rows in tables(path) for row in rows for cell in row.values())
+    assert not re.search(r"\de\+0[1-3]\b|\+-", cells)
+    assert not re.search(r"\d\.\d{7,}", re.sub(r"\]\([^)]*\)", "", cells))
+    assert path.parent.name != "results" or "{'" not in re.sub(r"`[^`]*`", "", path.read_text())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_one_seed_has_no_error_over_seeds(path):
     for rows in tables(path):
         for row in rows:

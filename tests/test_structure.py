@@ -4,6 +4,7 @@ Every rule is a function from source text to a list of violations; ``PLANTED`` s
 """
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,8 +271,22 @@ def too_many_arguments(source: str, module: str) -> list[str]:
     return found
 
 
+# An argument's description that reStructuredText takes for an item of a list: "K." or "s.", or one after a dash.
+ITEM = re.compile(
+    r"^\s+\*{0,2}\w+(?:, \w+)*: (?:\(?(?:[A-Za-z#]|[ivxlcdm]+|[IVXLCDM]+|\d+)[.)]|[-+*•])(?:\s|$)", re.MULTILINE
+)
+
+
+def lists_by_accident(source: str, module: str) -> list[str]:
+    """Descriptions of arguments that pages would show as lists."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    docs = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
+    return [f"{module}: say more than {found[0].strip()!r}" for doc in docs for found in ITEM.finditer(doc)]
+
+
 RULES = {
     "summaries": questions,
+    "lists": lists_by_accident,
     "arguments": too_many_arguments,
     "layers": upward_imports,
     "frameworks": framework_imports,
@@ -282,6 +297,7 @@ RULES = {
 }
 
 PLANTED = [
+    ("lists", "mmppl.batch", '"""A batch.\n\nArguments:\n    num: K.\n"""'),
     ("summaries", "mmppl.batch", '"""What a batch is."""'),
     ("layers", "mmppl.batch", "from mmppl.inference import fit"),
     ("layers", "mmppl.priors.energy.tilted", "def f():\n    import mmppl.models.ebm"),

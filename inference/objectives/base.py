@@ -14,6 +14,7 @@ from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.by_value import ByValue
 from mmppl.checks import at_least, checked, one_of
+from mmppl.display import brief, plain
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
 from mmppl.inference.objectives.evaluation import Evaluation
@@ -44,7 +45,7 @@ class Objective(ByValue, ABC):
     every other one is shared.
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         beta: :math:`\beta`, on the whole ratio of reference and posterior of each datum; latents outside the plate of
             the data count as under the host's own bound. A number, or a function of the step such as
             :class:`~mmppl.inference.objectives.schedules.WarmUp`. :func:`~mmppl.inference.fit` counts steps within a
@@ -115,9 +116,15 @@ class Objective(ByValue, ABC):
         super().__init__()
 
     def __repr__(self) -> str:
-        """As it was written; run folders keep it."""
+        return self._said(brief)
+
+    def written(self) -> str:
+        """The objective as it was written, with all digits; run folders keep it."""
+        return self._said(plain)
+
+    def _said(self, text: Callable[[Any], str]) -> str:
         args, options = self._given
-        said = [*map(_plain, args), *(f"{name}={_plain(value)}" for name, value in options.items())]
+        said = [*map(text, args), *(f"{name}={text(value)}" for name, value in options.items())]
         return f"{type(self).__name__}({', '.join(said)})"
 
     @abstractmethod
@@ -379,9 +386,3 @@ def factor(xp: Any, terms: Terms, batch: Batch, site: str, like: Array) -> Array
     if score.dtype == xp.bool:
         return xp.astype(score & present, like.dtype)
     return score * xp.astype(present, like.dtype)
-
-
-def _plain(value: Any) -> str:
-    """repr without a memory address, which differs between processes: the name, or that of the type."""
-    said = repr(value)
-    return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in said else said

@@ -60,7 +60,7 @@ class Evaluation:
 
         Arguments:
             terms: The terms; where they ask the guide about several subsets, these share the batch's arrays.
-            num: K.
+            num: Particles K of each datum.
             average: Whether particles are averaged. Where they are not, latents outside the plate are drawn once, and
                 the weights of each datum's particles are conditional on them.
         """

@@ -50,7 +50,7 @@ class Masked(Objective):
         | https://arxiv.org/abs/1912.05075
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         subsets: :math:`\rho`: ``"uniform"``, each modality with a probability that is uniform for each datum, so that
             the size of S is uniform; ``"bernoulli"``, each with probability 1/2; or probabilities by tuples of names,
             ``{("a",): 0.5, (): 0.5}``, of which what a datum lacks is left out.

@@ -27,7 +27,7 @@ class MMVAE(Stratified):
         | https://arxiv.org/abs/1911.03393
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         options: ``strata``, and those of :class:`~mmppl.inference.objectives.base.Objective`; ``density`` is
             ``"mixture"`` by default.
 

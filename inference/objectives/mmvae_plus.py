@@ -22,7 +22,7 @@ class MMVAEPlus(MMVAE):
         | https://openreview.net/forum?id=sdQGxouELX
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         strata: ``"all"`` experts in each step, or ``"one"`` drawn for each datum.
         options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
 

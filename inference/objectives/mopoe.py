@@ -29,7 +29,7 @@ class MoPoE(Stratified):
         | https://arxiv.org/abs/2105.02470
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         options: ``strata``, and those of :class:`~mmppl.inference.objectives.base.Objective`.
 
     Example:

@@ -27,7 +27,7 @@ class MVAE(Objective):
         | https://arxiv.org/abs/1802.05335
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         random: R, the number of random subsets.
         options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
 

@@ -32,7 +32,7 @@ class MVTCAE(Objective):
         | https://proceedings.neurips.cc/paper/2021/hash/65a99bb7a3115fdede20da98b08a370f-Abstract.html
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         alpha: :math:`\alpha` in [0, 1]; 0 is the ELBO.
         options: Those of :class:`~mmppl.inference.objectives.base.Objective`.
 

@@ -46,7 +46,7 @@ class Refined(Objective):
     Arguments:
         objective: Whose terms say what is encoded and scored: a bound with averaged particles and the standard
             gradient, towards the prior.
-        steps: K.
+        steps: Number K of steps.
         step_size: s, in units of the latent.
         adjusted: Whether steps are Metropolis-adjusted.
         clip: Bound on each coordinate of the score; None for none.

@@ -21,7 +21,7 @@ class Stratified(Objective):
     """Base of objectives whose terms are subsets of what is present, of equal weight, that score everything.
 
     Arguments:
-        particles: K.
+        particles: Draws K of the guide for each datum.
         strata: ``"all"`` subsets in each step, or ``"one"`` drawn for each datum: unbiased as well, and cheaper in
             decoders by their number.
         options: Those of :class:`~mmppl.inference.objectives.base.Objective`.

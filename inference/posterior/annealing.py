@@ -29,7 +29,7 @@ def inverse_temperatures(steps: int) -> np.ndarray:
         | https://arxiv.org/abs/1611.04273
 
     Arguments:
-        steps: J.
+        steps: Number J of steps.
 
     Example:
         >>> inverse_temperatures(4).round(3).tolist()

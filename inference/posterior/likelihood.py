@@ -43,7 +43,7 @@ class LogLikelihood(NamedTuple):
 
     def __repr__(self) -> str:
         bad = f"{100 * self.share_above:.0f}% of the data have k above {LIMIT_K}"
-        value = f"mean {self.mean:.4g} nats"
+        value = f"mean {self.mean:.6g} nats"
         said = f"{value} ± {self.mean_error:.2g}" if self.trusted else f"{value}, not to be trusted"
         instead = "; method='auto' may do" if self.share_above and set(self.method) == {"importance"} else ""
         return f"LogLikelihood of {len(self.value)} data: {said}; {bad}{instead}"

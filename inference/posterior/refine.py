@@ -38,7 +38,7 @@ def refine(
         fitted: A fitted program.
         data: Data, N rows; modalities may be missing.
         kernel: A kernel by name.
-        steps: K.
+        steps: Number K of steps.
         num_samples: Draws for each datum.
         seed: Random seed; one, or one for each datum.
         options: Of the kernel, such as ``step_size``.

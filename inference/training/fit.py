@@ -4,7 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -153,6 +153,7 @@ def fit(
     program, ready = prepared(program, data, validation, how.seed, is_open=how.epochs is None)
     data = ready.data
     batch_size = min(how.batch_size, len(data))
+    joined = program.ppl.host.processes(how.devices) if how.devices > 1 else nullcontext(0)  # refuses too many
     how.check_divides(batch_size)
     how = how.with_learning_rate(program.learning_rate)
     if ready.held is None:
@@ -167,9 +168,7 @@ def fit(
         raise OptionError("resume needs out=, the run folder.")
     with host.fitting(), ExitStack() as stack:
         snapshot, done, history = None, 0, History()
-        first_process = True
-        if how.devices > 1:
-            first_process = stack.enter_context(host.processes(how.devices)) == 0
+        first_process = stack.enter_context(joined) == 0
         if not first_process:  # it writes nothing, and is not seen
             calls, progress = Callbacks(()), False
         elif run:
@@ -248,7 +247,7 @@ def _about(
     program.check_options_can_be_saved()
     return RunInfo(
         **program.about(),
-        objectives=[repr(stage.objective or program.objective) for stage in program.stages],
+        objectives=[(stage.objective or program.objective).written() for stage in program.stages],
         label=None if ready.label is None else ready.label.tolist(),
         validation=ready.about_held,
         more=dict(info or {}),

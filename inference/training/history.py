@@ -1,5 +1,6 @@
 """The record of a fit: a line for each epoch, and columns of numbers."""
 
+import html
 from typing import Any
 
 import numpy as np
@@ -35,20 +36,28 @@ class History(list[dict[str, Any]]):
         return f"History of {len(self)} epochs: {self.losses()}"
 
     def _repr_html_(self) -> str:
-        table = self.table()
-        rows = []
-        for term in self.terms():
-            series = {
-                label: table[name]
-                for name, label in ((term, "training"), (HELD_OUT + term, "held out"))
-                if name in table
-            }
-            numbers = {label: values.tolist() for label, values in series.items() if values.dtype != object}
-            if numbers:
-                first, *others = [f"{_last(values):.4g}" for values in numbers.values()]
-                rows.append((term, first, others[0] if others else "", ("html", display.curve(numbers))))
-        shown = display.table(("term (nats)", "last", "held out", "over the epochs"), rows)
-        return display.page(f"History of {len(self)} epochs", shown)
+        shown = []
+        stages = self._stages()
+        for stage in stages:
+            table, rows = stages[stage].table(), []
+            for term in self.terms():
+                series = {
+                    label: table[name].tolist()
+                    for name, label in ((term, "training"), (HELD_OUT + term, "held out"))
+                    if name in table and table[name].dtype != object and np.isfinite(table[name]).any()
+                }
+                if series:
+                    last = {label: f"{float(f'{_last(values):.4g}'):g}" for label, values in series.items()}
+                    numbers = last.get("training", ""), last.get("held out", "")
+                    rows.append((term, *numbers, ("html", display.curve(series))))
+            title = f"<div><small>stage {html.escape(stage)}</small></div>" if len(stages) > 1 else ""
+            shown.append(title + display.table(("term (nats)", "last", "held out", "over the epochs"), rows))
+        return display.page(f"History of {len(self)} epochs", *shown)
+
+    def _stages(self) -> dict[str, "History"]:
+        """The records of each stage, whose objectives differ."""
+        names = dict.fromkeys(record.get("stage", "") for record in self)
+        return {name: History([record for record in self if record.get("stage", "") == name]) for name in names or [""]}
 
     def losses(self) -> str:
         """The loss of the first and of the last epoch, and what was held out."""
@@ -84,16 +93,14 @@ class History(list[dict[str, Any]]):
         """
         from matplotlib.ticker import MaxNLocator
 
-        table, chosen = self.table(), terms or ("loss",)
-        stages = list(dict.fromkeys(record.get("stage", "") for record in self)) or [""]
-        of_stage = np.array([record.get("stage", "") for record in self])
+        chosen, stages = terms or ("loss",), self._stages()
         figure = display.figure(max(6.4, 3.6 * len(stages)), 2.6 * len(chosen))
         for line, term in zip(figure.subplots(len(chosen), len(stages), squeeze=False), chosen, strict=True):
-            for place, stage in zip(line, stages, strict=True):
-                own = of_stage == stage
+            for place, (stage, own) in zip(line, stages.items(), strict=True):
+                table = own.table()
                 for name, label in ((term, "training"), (HELD_OUT + term, "held out")):
-                    if name in table and np.isfinite(table[name][own].astype(float)).any():
-                        place.plot(table["epoch"][own], table[name][own], marker=".", label=label)
+                    if name in table and np.isfinite(table[name].astype(float)).any():
+                        place.plot(table["epoch"], table[name], marker=".", label=label)
                         place.legend(frameon=False)
                 place.xaxis.set_major_locator(MaxNLocator(integer=True))
                 place.set(xlabel="epoch", title=stage if len(stages) > 1 else None)

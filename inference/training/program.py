@@ -164,7 +164,7 @@ class Program:
         return as_known(observed(data, self.modalities), self.covariates)
 
     def __repr__(self) -> str:
-        said = [f"{name}={display.limited([repr(value)])[:60]}" for name, value in self._plain_options()]
+        said = [f"{name}={value}" for name, value in self._plain_options()]
         lines = [f"modalities: {', '.join(self.modalities)}", f"objective: {self.objective!r}"]
         lines += [f"covariates: {', '.join(self.covariates)}"] if self.covariates else []
         lines += [f"options: {', '.join(said)}"] if said else []
@@ -172,7 +172,7 @@ class Program:
         return display.limited([f"Program '{self.name}' on {self._host()}", *(f"  {line}" for line in lines)])
 
     def _repr_html_(self) -> str:
-        options = ", ".join(f"{name}={str(value)[:60]}" for name, value in self._plain_options())
+        options = ", ".join(f"{name}={value}" for name, value in self._plain_options())
         stages = [
             (s.name, f"{s.share:.0%}", ", ".join(s.train) or "all", repr(s.objective or self.objective))
             for s in self.stages
@@ -187,8 +187,9 @@ class Program:
             display.table(("stage", "share of the epochs", "what is trained", "objective"), stages),
         )
 
-    def _plain_options(self) -> list[tuple[str, Any]]:
-        return [(name, value) for name, value in self.options.items() if name != "covariates"]
+    def _plain_options(self) -> list[tuple[str, str]]:
+        shown = {name: display.brief(value) for name, value in self.options.items() if name != "covariates"}
+        return [(name, display.limited([text])[:60]) for name, text in shown.items()]
 
     def _sites(self) -> str:
         """Table of the model's sites, with their sizes and what each depends on."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mmppl.cli.completion import complete_data
 from mmppl.cli.systems import plain
 
 __all__ = ["data"]
@@ -19,7 +20,10 @@ FILES = (
 
 
 def data(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set, which is explained.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A data set, which is explained.", autocompletion=complete_data),
+    ] = None,
 ) -> None:
     """List data and how to get them; explain one with its NAME."""
     from mmppl.data.loading import NAMES, described

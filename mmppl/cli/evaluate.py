@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mmppl.cli.completion import complete_words
 from mmppl.cli.options import Force, RunFolder, Seed, new_file, path_of
 
 __all__ = ["evaluate"]
@@ -12,7 +13,12 @@ __all__ = ["evaluate"]
 
 def evaluate(
     run: RunFolder,
-    split: Annotated[str, typer.Option(metavar="test|train", help="The rows to evaluate on.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="test|train", help="The rows to evaluate on.", autocompletion=complete_words("test", "train")
+        ),
+    ] = "test",
     classifiers: Annotated[
         Path | None,
         typer.Option(

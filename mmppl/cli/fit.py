@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmppl.cli.completion import complete_data, complete_hosts, complete_models, complete_settings
+from mmppl.cli.completion import complete_data, complete_models, complete_settings, complete_words
 from mmppl.cli.options import Force, Seed, parse_covariates, parse_kinds, parse_settings, path_of
 from mmppl.errors import OptionError
 
@@ -27,7 +27,10 @@ def fit(
             autocompletion=complete_data,
         ),
     ],
-    backend: Annotated[str, typer.Option(metavar="numpyro|pyro", help="The host.", autocompletion=complete_hosts)],
+    backend: Annotated[
+        str,
+        typer.Option(metavar="numpyro|pyro", help="The host.", autocompletion=complete_words("numpyro", "pyro")),
+    ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", parser=path_of)],
     data_root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of data that are not built in.", parser=path_of)
@@ -58,7 +61,12 @@ def fit(
         ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(metavar="cosine|constant", help="How the learning rate goes over a stage.")
+        str | None,
+        typer.Option(
+            metavar="cosine|constant",
+            help="How the learning rate goes over a stage.",
+            autocompletion=complete_words("cosine", "constant"),
+        ),
     ] = None,
     max_bytes: Annotated[
         int | None, typer.Option(metavar="BYTES", help="Size that a compressed .npz file may unpack to.", min=1)
@@ -87,7 +95,11 @@ def fit(
     ] = 1,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="bf16-mixed", help="Run networks in bfloat16 in the steps; weights stay in float32."),
+        typer.Option(
+            metavar="bf16-mixed",
+            help="Run networks in bfloat16 in the steps; weights stay in float32.",
+            autocompletion=complete_words("bf16-mixed"),
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with the same options.")] = False,
     force: Force = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmppl.cli.completion import complete_words
 from mmppl.cli.options import Force, RunFolder, Seed, new_file, parse_values, path_of
 from mmppl.errors import OptionError
 
@@ -42,7 +43,12 @@ def generate(
     want: Annotated[str | None, typer.Option(metavar="a,b", help="Modalities to write; all by default.")] = None,
     num: Annotated[int, typer.Option(help="Draws K: for each row of --given, or in all.", min=1)] = 1,
     sampler: Annotated[
-        str | None, typer.Option(metavar="mala|ula", help="Move the guide's draws to the exact posterior.")
+        str | None,
+        typer.Option(
+            metavar="mala|ula",
+            help="Move the guide's draws to the exact posterior.",
+            autocompletion=complete_words("mala", "ula"),
+        ),
     ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The likelihood's means instead of draws.")] = False,
     devices: Annotated[

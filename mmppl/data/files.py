@@ -18,7 +18,7 @@ from mmppl.data.dataset import Dataset
 from mmppl.data.mudata_objects import from_mudata, to_mudata
 from mmppl.data.npz import load_npz, read_npz
 from mmppl.data.optional import need
-from mmppl.data.pandas_frames import from_pandas, to_pandas
+from mmppl.data.pandas_frames import from_pandas, in_order, to_pandas
 from mmppl.data.xarray_datasets import from_xarray, to_xarray
 from mmppl.errors import DataError, MMPPLError, OptionError
 from mmppl.modality import Modality
@@ -110,8 +110,9 @@ def _written(path: Path, found: Any, values: Any, data: Dataset, interval: float
     with whole(path, room) as part:
         if kind == "DataFrame":
             made = to_pandas(values, data, interval=interval)
-            found = found.assign(**{c: made[c] for c in made}) if found.columns.nlevels == 1 else made
-            rows_named = not isinstance(found.index, need("pandas", "tables").RangeIndex)
+            pandas = need("pandas", "tables")
+            found = pandas.DataFrame(in_order(dict(found) | dict(made), list(found)), index=found.index)
+            rows_named = not isinstance(found.index, pandas.RangeIndex)
             found.to_csv(part, index=rows_named) if path.suffix == ".csv" else found.to_parquet(part)
         elif kind in ("AnnData", "MuData"):
             made = (to_anndata if kind == "AnnData" else to_mudata)(values, data, found, interval=interval)

@@ -23,7 +23,7 @@ class LabelledMixture:
 
     Arguments:
         latent_dim: D, of z and of x.
-        labels: K.
+        labels: Number K of labels.
         noise: s > 0.
         slope: Slope of :math:`\phi` below zero, in (0, 1]; 1 makes the map linear.
         seed: Random seed, of A and of the means and variances.
@@ -148,9 +148,9 @@ def labelled_mixture(
 
     Arguments:
         seed: Seed of the map and of the rows.
-        latent_dim: D.
-        labels: K.
-        noise: s.
+        latent_dim: Dimension D of z and x.
+        labels: Number K of labels.
+        noise: Deviation s of the noise.
         slope: Slope of the leaky ReLU.
         num_train: Training rows.
         num_test: Test rows.

@@ -29,7 +29,7 @@ class MixtureViews:
         latent_dim: Dimension D of z.
         views: Number M of modalities.
         dim: Dimension of each.
-        components: K.
+        components: Number K of Gaussians.
         noise: s > 0.
         seed: Random seed, of matrices, means and variances.
 
@@ -142,11 +142,11 @@ def mixture_views(
 
     Arguments:
         seed: Seed of the maps and of the rows.
-        latent_dim: D.
-        views: M.
+        latent_dim: Dimension D of z.
+        views: Number M of modalities.
         dim: Dimension of each modality.
-        components: K.
-        noise: s.
+        components: Number K of Gaussians.
+        noise: Deviation s of the noise.
         missing: Share of values hidden, in training and test rows alike, see :func:`mmppl.data.hide`.
         num_train: Training rows.
         num_test: Test rows.

@@ -16,7 +16,7 @@ from mmppl.data.views import views_by_name
 from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
 
-__all__ = ["column_array", "from_pandas", "label_array", "to_pandas"]
+__all__ = ["column_array", "from_pandas", "in_order", "label_array", "to_pandas"]
 
 Views = Mapping[str, str | Sequence[Any]]
 
@@ -110,7 +110,8 @@ def from_pandas(
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
     dtypes = {view: tuple(_type_of(frame[c]) for c in wanted) for view, wanted in columns.items()}
-    source = Source("pandas", frame.index, columns, dtypes, beside={name: frame[name] for name in [*said, *left]})
+    beside = {name: frame[name] for name in [*said, *left]}
+    source = Source("pandas", frame.index, columns, dtypes, beside=beside, order=tuple(frame.columns))
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
 
@@ -131,8 +132,8 @@ def to_pandas(
         interval: Level of central intervals of draws: columns ``<column> low`` and ``<column> high`` beside each.
 
     Returns:
-        A ``pandas.DataFrame``; whole-number columns are rounded, categories are under their names, covariates as they
-        were.
+        A ``pandas.DataFrame`` with columns in the order of that one; whole-number columns are rounded, categories are
+        under their names, covariates and what was left out as they were.
 
     Raises:
         DataError: Also if a latent has the name of a column.
@@ -158,10 +159,10 @@ def to_pandas(
                 if part is not None:
                     cells = part.reshape(len(part), -1)[:, i]
                     there = found.there if found.there.ndim == 1 else found.there.reshape(len(part), -1)[:, i]
-                    key = column if not end else (*column, end) if isinstance(column, tuple) else f"{column} {end}"
+                    key = _end_of(column, end)
                     kept = dtype if not end or modality.ids else np.dtype(float)
                     out[key] = _series(pandas, cells, there, kept, modality, source.index)
-    out |= source.beside
+    out = in_order(out | dict(source.beside), source.order)
     pairs = any(isinstance(column, tuple) for column in out)
     for site, z in latent_means(latents or {}, len(source.index)).items():
         for i in range(z.shape[1]):
@@ -184,6 +185,22 @@ def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], uni
         unit = None if not any(own) else own if modality.shape else own[0]
         out[view] = with_columns(view, modality, names_of_columns(columns[view], view), unit)
     return out
+
+
+def _end_of(column: Any, end: str) -> Any:
+    """The name of a column of the ends of intervals of another; its own name for no end."""
+    return column if not end else (*column, end) if isinstance(column, tuple) else f"{column} {end}"
+
+
+def in_order(columns: Mapping[Any, Any], order: Sequence[Any]) -> dict[Any, Any]:
+    """Columns in the order that a frame had, the ends of intervals beside their own.
+
+    Example:
+        >>> list(in_order({"b": 1, "b low": 2, "a": 3}, ("a", "b")))
+        ['a', 'b', 'b low']
+    """
+    wanted = [_end_of(column, end) for column in order for end in ("", "low", "high")]
+    return {key: columns[key] for key in dict.fromkeys(wanted) if key in columns}
 
 
 def _parts(found: Imputation) -> tuple:

@@ -26,6 +26,7 @@ class Source:
         places: Where a modality lies in an object that has several places, such as ``"layers/raw"``.
         template: Dimensions and coordinates of an xarray data set.
         beside: Columns of a frame that are covariates, or are left out, as they were.
+        order: All columns of the frame.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Source:
     places: Mapping[str, str] = field(default_factory=dict)
     template: Any = None
     beside: Mapping[str, Any] = field(default_factory=dict)
+    order: tuple = ()
 
 
 class Imputation(NamedTuple):

@@ -69,9 +69,10 @@ def views_by_name(
             continue
         out.setdefault(view, []).append(column)
     if left and modalities is None:
+        name = next(iter(left.values()))
         warn(
             f"Columns {list(left)} have another text in each row and are left out, as names of rows. To model one, say "
-            f"its kind, such as kinds={{{next(iter(left.values()))!r}: 'category'}}.",
+            f"its kind, such as kinds={{{name!r}: 'category'}} (--set kind={name}:category).",
             DataWarning,
         )
     return out, list(left)

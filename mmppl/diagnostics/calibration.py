@@ -52,7 +52,7 @@ def simulate(
 
     Arguments:
         fitted: A fitted program.
-        num: N.
+        num: Number N of data.
         seed: Random seed.
         like: Data whose gaps and covariates they take, those of a random row each. None for modalities that are there
             with probability 1/2, one at least, and, of those that may lack single elements, elements too.
@@ -281,7 +281,7 @@ def coverage(
     Arguments:
         fitted: A fitted program.
         data: Data; a modality is evaluated on rows that have it and what is given.
-        num: K.
+        num: Draws K of each datum.
         levels: :math:`\alpha`.
         given: S, the modalities that are given, none of them for draws of the prior; then each other one is evaluated.
             None for whatever else a row has.

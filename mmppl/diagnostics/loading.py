@@ -135,7 +135,10 @@ def load_data(path: str | os.PathLike) -> Dataset:
     info = Run(path).info()
     data, root = info.more.get("data"), info.more.get("data_root")
     if not isinstance(data, str) or not isinstance(root, str | None):
-        raise RunError(f"'{path}' does not say which data it was fitted to. Fit with info=run_info(...).")
+        raise RunError(
+            f"'{path}' does not say which data it was fitted to. Take a run of 'mmppl fit', or fit with out= and info= "
+            "mmppl.diagnostics.run_info(FILE), the file as the command line reads it."
+        )
     said = [info.more.get(name) for name in ("kinds", "max_bytes", "file_covariates")]
     dataset = open_data(data, root, *said)
     now = {name: m.as_dict() for name, m in dataset.modalities.items()}

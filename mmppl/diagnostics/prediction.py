@@ -26,7 +26,7 @@ class Prediction:
     r"""Prediction of one modality given a subset S of the others, over N data that have both.
 
     Arguments:
-        num: N.
+        num: Number N of data.
         error: Root mean squared error of the mean of :math:`p(x_m \mid x_S)`, in the modality's units; None for labels
             and tokens.
         r2: :math:`R^2` against predicting the mean of the N data: of images over all pixels, else the mean over the

@@ -150,7 +150,7 @@ def run_chain(
         position: Start, ``(*chains, D)``.
         noise: Standard normal, ``(steps, *chains, D)``.
         uniform: On [0, 1), ``(steps, *chains)``, or None for unadjusted steps.
-        step_size: s.
+        step_size: Step size s.
         clip: Bound on each coordinate of the score.
 
     Returns:

@@ -19,7 +19,7 @@ def clip_score(first: np.ndarray, second: np.ndarray, weight: float = 2.5) -> Es
     Arguments:
         first: Features :math:`a_n` of one modality, ``(N, D)``, say of CLIP's image tower.
         second: Features :math:`b_n` of the other, ``(N, D)``.
-        weight: w.
+        weight: Factor w.
 
     Raises:
         DataError: If shapes differ, or a feature is not finite or zero.

@@ -281,7 +281,7 @@ class Factored:
     Arguments:
         body: The decoder, with 1 + R times the outputs on the first axis of the event.
         shape: Event shape of the output.
-        rank: R.
+        rank: Number R of factors.
 
     Raises:
         OptionError: If the body has another number of outputs.

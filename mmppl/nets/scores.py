@@ -177,7 +177,7 @@ class UnetScore(_Score):
 
     Arguments:
         sizes: Dimensions of the blocks.
-        width: W.
+        width: Width W of the first level.
         factors: Widths of the levels, in units of W.
         time_width: Width of the embedding of the times.
         groups: Groups of the normalisations; they divide every width.

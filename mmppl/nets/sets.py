@@ -67,11 +67,11 @@ class DeepSets(_Set):
         | (Hirt et al., 2024), section 3, https://arxiv.org/abs/2309.00380
 
     Arguments:
-        features: F.
-        latent_dim: D.
+        features: Number F of features of a modality.
+        latent_dim: Dimension D of the latent.
         width: Width of the hidden layers and of what is pooled.
         depth: Hidden layers of :math:`\chi` and of :math:`\rho`.
-        components: K.
+        components: Number K of components.
         activation: As in :class:`mmppl.nets.MLP`.
         floor: The smallest scale, as in :class:`mmppl.nets.LocScale`.
         correlated: Whether, in place of scales, it gives factors of precisions, ``(*, D, D)``, as
@@ -119,13 +119,13 @@ class SetTransformer(_Set):
         | Hirt et al. (2024), section 3, https://arxiv.org/abs/2309.00380
 
     Arguments:
-        features: F.
-        latent_dim: D.
+        features: Number F of features of a modality.
+        latent_dim: Dimension D of the latent.
         width: Width of an element.
-        blocks: L.
+        blocks: Number L of blocks.
         heads: Attention heads; they divide the width.
         depth: Hidden layers of :math:`\rho`.
-        components: K.
+        components: Number K of components.
         activation: As in :class:`mmppl.nets.MLP`.
         floor: The smallest scale.
         correlated: Whether, in place of scales, it gives factors of precisions, ``(*, D, D)``, as
@@ -165,7 +165,7 @@ class EquivariantDeepSets(_Set):
         | Hirt et al. (2024), section 4, https://arxiv.org/abs/2309.00380
 
     Arguments:
-        features: F.
+        features: Number F of features of a modality.
         latent_dim: D, of a private latent.
         shared_dim: D', of the shared latent :math:`z'`.
         width: Width of the hidden layers and of what is pooled.
@@ -210,11 +210,11 @@ class EquivariantTransformer(_Set):
         | Hirt et al. (2024), section 4, https://arxiv.org/abs/2309.00380
 
     Arguments:
-        features: F.
+        features: Number F of features of a modality.
         latent_dim: D, of a private latent.
         shared_dim: D', of the shared latent.
         width: Width of an element.
-        blocks: L.
+        blocks: Number L of blocks.
         heads: Attention heads; they divide the width.
         activation: As in :class:`mmppl.nets.MLP`.
         floor: The smallest scale.

@@ -119,7 +119,7 @@ class SmoothedLaplace(Shown, Distribution):
 
     Arguments:
         loc: :math:`\mu`.
-        scale: b.
+        scale: Scale b.
         delta: Half width of the rounded centre, in the units of the variable.
 
     Example:

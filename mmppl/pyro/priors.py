@@ -123,7 +123,7 @@ class SmoothedLaplace(Shown, TorchDistribution):
 
     Arguments:
         loc: :math:`\mu`.
-        scale: b.
+        scale: Scale b.
         delta: Half width of the rounded centre, in the units of the variable.
 
     Example:

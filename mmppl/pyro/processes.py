@@ -7,7 +7,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -69,8 +69,7 @@ def _all_reduce(tensor: torch.Tensor) -> None:
         ) from error
 
 
-@contextmanager
-def processes(number: int) -> Iterator[int]:
+def processes(number: int) -> AbstractContextManager[int]:
     """Joins so many processes, each of which runs what is within; this one's rank. Forked ones end with the context.
 
     Arguments:
@@ -81,10 +80,14 @@ def processes(number: int) -> Iterator[int]:
         TrainingError: If another process ends before its time.
     """
     if dist.is_initialized() or "WORLD_SIZE" in os.environ:
-        with _launched(number) as rank:
-            yield rank
-        return
+        return _launched(number)
     check_can_fork(number, f" Start {number} processes: torchrun --nproc-per-node {number}.")
+    return _forked(number)
+
+
+@contextmanager
+def _forked(number: int) -> Iterator[int]:
+    """The same among processes that this one forks."""
     with tempfile.TemporaryDirectory(prefix="mmppl-") as folder:
         forked = Forked(number)
         try:

@@ -39,7 +39,7 @@ def latent_prior(
         prior: One of the above.
         latent_dim: Dimension D of z.
         posterior: The guide's posterior of a batch.
-        components: K.
+        components: Number K of Gaussians or pseudo-inputs.
         seed: Random seed, of the initial values.
 
     Raises:

@@ -187,10 +187,6 @@ def test_a_truth_value_must_be_one():
         ({"data": "polymnist"}, "Pass root (--data-root)"),
         ({"data": "polymnist", "data_root": "nowhere"}, "nowhere"),
         ({"devices": "128"}, "Expected devices (--devices) of at most "),
-        (
-            {"devices": "3"},
-            "Expected a batch_size that devices=3 (--devices) times accumulate=1 divide; got batch_size=",
-        ),
         ({"devices": "0"}, "--devices"),
         ({"epochs": "0"}, "--epochs"),
         ({"epochs": "many"}, "--epochs"),
@@ -354,6 +350,11 @@ def test_a_file_that_cannot_be_written(tmp_path, refused, monkeypatch):
         ("mmppl fit --backend p", {"pyro"}),
         ("mmppl fit --model ebm --set energy_", {"energy_hidden="}),
         ("mmppl fit --set learning", {"learning_rate="}),
+        ("mmppl fit --model mopoe --set strata=", {"strata=none", "strata=all", "strata=one"}),
+        ("mmppl fit --model ebm --set tilt=f", {"tilt=false"}),
+        ("mmppl fit --set schedule=", {"schedule=cosine", "schedule=constant"}),
+        ("mmppl fit --schedule co", {"cosine", "constant"}),
+        ("mmppl data poly", {"polydigits", "polymnist"}),
     ],
 )
 def test_a_shell_completes_names(line, wanted, monkeypatch, capsys):

@@ -209,6 +209,11 @@ def test_tables_in_files(tmp_path, frame, ending):
     pandas.testing.assert_frame_equal(read(out), read(path), check_exact=True)
     filled = write_like(tmp_path / "new.csv", path, {"mass": np.full(N, 7.5)}, data)
     assert pandas.read_csv(filled)["mass"].tolist() == [3500.0, 7.5, 4100.0] * 4
+    ends = pandas.read_csv(write_like(tmp_path / "ends.csv", path, {"mass": np.full((9, N), 7.5)}, data, interval=0.8))
+    own = [c for c in ends if c in frame]
+    assert own == list(frame)
+    assert list(ends)[list(ends).index("mass") :][:3] == ["mass", "mass low", "mass high"]
+    (tmp_path / "ends.csv").unlink()
     with pytest.raises(OptionError, match=f"Expected a file that ends in {ending}, as the one given does"):
         write_like(tmp_path / "out.h5ad", path, data.rows, data)
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([f"birds{ending}", f"out{ending}", "new.csv"])
@@ -290,7 +295,7 @@ def test_columns_whose_names_no_modality_can_have_and_names_of_rows():
         "No": "vector",
         "batch column": "category",
     }
-    pandas.testing.assert_frame_equal(to_pandas(data.rows, data)[list(frame)], frame)
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame)
     few = from_pandas(frame[:3], modalities=data.modalities)
     assert to_pandas(few.rows, few)["Patient ID"].tolist() == ["P0", "P1", "P2"]
     with pytest.raises(

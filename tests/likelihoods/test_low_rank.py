@@ -150,11 +150,14 @@ def array_of_masks(ppl, mask):
 
 
 def test_bad_factors():
-    assert Modality((3,), likelihood="low_rank_normal").rank == 8
+    assert Modality((12,), likelihood="low_rank_normal").rank == 8
+    assert Modality((3,), likelihood="low_rank_normal").rank == 3
     assert Modality(**Modality((3,), likelihood="low_rank_normal").as_dict()).heteroscedastic
     with pytest.raises(ModalityError, match="Expected a likelihood with factors with rank=2; got 'normal'"):
         Modality((3,), rank=2)
-    with pytest.raises(ModalityError, match="Expected a rank that is a whole number >= 1; got 1.5"):
+    with pytest.raises(ModalityError, match="Expected a rank that is a whole number from 1 to 3, .*; got 1.5"):
         Modality((3,), likelihood="low_rank_normal", rank=1.5)
+    with pytest.raises(ModalityError, match="Expected a rank that is a whole number from 1 to 16, .*; got 100"):
+        Modality((1, 4, 4), kind="image", likelihood="low_rank_logit_normal", rank=100)
     with pytest.raises(ModalityError, match=r"Expected scale among \('learned', .*'low_rank_normal'; got 0\.5"):
         Modality((3,), likelihood="low_rank_normal", scale=0.5)

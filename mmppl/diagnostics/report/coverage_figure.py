@@ -1,6 +1,6 @@
 """Nominal against real coverage: a panel for each modality, a line for each subset that is given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def draw_coverage(covered: Mapping[str, Any], ink: str = DARK) -> Any:
     levels, subsets = np.asarray(covered["levels"]), covered["subsets"]
     names = list(dict.fromkeys(name for part in subsets.values() for name in part["share"]))
     sizes = {given: len([n for n in given.split("+") if n]) for given in subsets}
-    most = max(sizes.values(), default=0)
+    shades = _shades(set(sizes.values()))
     columns = min(COLUMNS, max(len(names), 1))
     rows = -(-max(len(names), 1) // columns)
     figure = display.figure(PANEL * columns, PANEL * rows + 0.5)
@@ -41,8 +41,8 @@ def draw_coverage(covered: Mapping[str, Any], ink: str = DARK) -> Any:
         for given, part in sorted(subsets.items(), key=lambda item: sizes[item[0]]):
             if name in part["share"]:
                 share = np.concatenate([[0.0], part["share"][name], [1.0]])
-                colour = _shade(sizes[given], most)
-                (drawn,) = panel.plot(np.concatenate([[0.0], levels, [1.0]]), share, color=colour, linewidth=1.4)
+                style = {"color": shades[sizes[given]], "linewidth": 1.4}
+                (drawn,) = panel.plot(np.concatenate([[0.0], levels, [1.0]]), share, **style)
                 shown[sizes[given]] = drawn
         panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         panel.set_title(name, fontsize="medium", color=ink)
@@ -65,6 +65,12 @@ def draw_coverage(covered: Mapping[str, Any], ink: str = DARK) -> Any:
     return figure
 
 
-def _shade(size: int, most: int) -> str:
-    place = 0 if most == 0 else round(size / most * (len(SHADES) - 1))
-    return SHADES[place]
+def _shades(sizes: Set[int]) -> dict[int, str]:
+    """A colour for each number of modalities, as far apart as there are numbers.
+
+    Example:
+        >>> [SHADES.index(colour) for colour in _shades({0, 1, 8}).values()]
+        [0, 2, 4]
+    """
+    last = max(len(sizes) - 1, 1)
+    return {size: SHADES[round(place / last * (len(SHADES) - 1))] for place, size in enumerate(sorted(sizes))}

@@ -7,6 +7,7 @@ import numpy as np
 
 from mmppl.diagnostics.report.coverage_figure import MARGIN, draw_coverage
 from mmppl.diagnostics.report.plots import FIRST, INK, SECOND, axes_of, legend_of, svg_of
+from mmppl.diagnostics.report.tables import subset_text
 from mmppl.inference.posterior.trust import LIMIT_K
 
 __all__ = ["coverage_charts", "diagnosis_charts"]
@@ -84,11 +85,7 @@ def _brief(subset: str, every: Sequence[str]) -> str:
         >>> [_brief(s, ["a", "b", "c"]) for s in ("a", "a+b", "a+b+c")]
         ['a', 'all but c', 'all']
     """
-    names = subset.split("+")
-    left = [name for name in every if name not in names]
-    if len(every) > 1 and not left:
-        return "all"
-    text = f"all but {left[0]}" if len(left) == 1 and len(names) > 1 else ", ".join(names)
+    text = subset_text(subset, every)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 

@@ -36,6 +36,7 @@ caption { text-align: left; padding: .5rem .75rem; }
 th, td { padding: .4rem .75rem; text-align: right; border-top: 1px solid var(--line); max-width: 28rem;
   overflow-wrap: anywhere; }
 td:has(.long) { text-align: left; }
+td:not(:has(.long)) { overflow-wrap: normal; }
 th { font-weight: 600; overflow-wrap: normal; }
 tbody th { text-align: left; position: sticky; left: 0; background: var(--panel); }
 thead > tr > :first-child { position: sticky; left: 0; text-align: left; background: var(--panel); }
@@ -151,6 +152,7 @@ def box(caption: str, content: str, kind: str = "") -> str:
 
 def _cell(text: str, column: str) -> str:
     """A cell that knows its column, for narrow pages; a text that takes several lines begins at the left."""
+    text = text.replace(" ± ", "\u00a0±\u00a0")
     inside = escape(text) if len(text) <= LONG else f'<span class="long">{escape(text)}</span>'
     return f'<td data-label="{escape(column)}">{inside}</td>'
 

@@ -10,6 +10,7 @@ from PIL import Image
 from mmppl.batch import Batch, Modality
 from mmppl.coordinates import coordinate_labels
 from mmppl.data import Dataset
+from mmppl.diagnostics.report.tables import short_number
 from mmppl.drawing import words
 
 __all__ = ["cell", "cells", "data_uri", "rows_of"]
@@ -109,10 +110,10 @@ def _number(value: float) -> str:
 
     Example:
         >>> [_number(x) for x in (4207.3, 39.126, 0.0, -2.5e-7)]
-        ['4207', '39.13', '0', '-2.5e-07']
+        ['4207', '39.13', '0', '-2.5e-7']
     """
     if value == 0 or not np.isfinite(value) or not 1e-3 <= abs(value) < 1e7:
-        return f"{value:.3g}"
+        return short_number(value)
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

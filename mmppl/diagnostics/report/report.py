@@ -1,6 +1,7 @@
 """One page on a run: what was fitted, how it went, what it draws, and how far to trust it."""
 
 import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from mmppl.diagnostics.report.tables import (
     likelihood_lines,
     likelihood_text,
     prediction_rows,
+    short_number,
+    subset_text,
 )
 from mmppl.diagnostics.report.trust import trust_list
 from mmppl.diagnostics.summary import sample_posterior, write_posterior
@@ -79,7 +82,7 @@ def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) ->
         numbers = _numbers(evaluation)
     summary = _summary(run, fitted, dataset, seed, progress)
     with readable(run.path / POSTERIOR):
-        chains = _chains(summary)
+        chains = _chains(summary, list(dataset.modalities))
     found = find_diagnosis(run, fitted, dataset, seed=seed, progress=progress)
     with readable(run.path / DIAGNOSIS):
         diagnosis = _diagnosis(found, summary)
@@ -296,7 +299,7 @@ def _numbers(result: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _chains(summary: dict[str, Any]) -> str:
+def _chains(summary: dict[str, Any], names: Sequence[str]) -> str:
     what = (
         f"Posterior of {summary['data']} test tuples by {summary['sampler']}: {summary['chains']} chains of "
         f"{summary['draws']} draws for each."
@@ -319,7 +322,11 @@ def _chains(summary: dict[str, Any]) -> str:
     accepted = "" if summary["acceptance"] is None else f" Mean acceptance {summary['acceptance']:.2f}."
     advice = " Chains that mix have R-hat at most 1.01; above, run longer ones before trusting the draws."
     worst = [
-        [str(d["datum"]), d["present"], *(_figure(d[key]) for key in ("r_hat", "ess_bulk", "ess_tail", "acceptance"))]
+        [
+            str(d["datum"]),
+            subset_text(d["present"], names),
+            *(_figure(d[key]) for key in ("r_hat", "ess_bulk", "ess_tail", "acceptance")),
+        ]
         for d in summary["worst"]
     ]
     columns = ["Tuple", "Has", "R-hat", "Bulk ESS", "Tail ESS", "Acceptance"]
@@ -331,7 +338,7 @@ def _chains(summary: dict[str, Any]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else short_number(value)
 
 
 def _diagnosis(found: dict[str, Any], summary: dict[str, Any]) -> str:

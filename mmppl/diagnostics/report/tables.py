@@ -1,6 +1,7 @@
 """Evaluation and summary as plain text."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,40 @@ __all__ = [
     "likelihood_text",
     "posterior_table",
     "prediction_rows",
+    "short_number",
+    "subset_text",
 ]
 
 # What is evaluated, the program's own claim first.
 JUDGED = ("draws", "means")
 PREDICTION = ("predicted", "RMSE", "R2", "accuracy", "nats a datum", "80% sets hold")
 MEASURES = ("coherence", "cross_coherence", "leave_one_out_coherence", "frechet")
+
+
+def short_number(value: float) -> str:
+    """A number with three digits that count, as people write it.
+
+    Example:
+        >>> [short_number(x) for x in (1538.2, 0.4741, 1.48e9, -2.5e-7)]
+        ['1538', '0.474', '1.48e9', '-2.5e-7']
+    """
+    return (
+        f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else re.sub(r"e([+-])0*", r"e\1", f"{value:.3g}").replace("e+", "e")
+    )
+
+
+def subset_text(subset: str, every: Sequence[str]) -> str:
+    """A subset of modalities in few words.
+
+    Example:
+        >>> [subset_text(s, ["a", "b", "c"]) for s in ("a", "a+b", "a+b+c")]
+        ['a', 'all but c', 'all']
+    """
+    names = subset.split("+")
+    left = [name for name in every if name not in names]
+    if len(every) > 1 and not left:
+        return "all"
+    return f"all but {', '.join(left)}" if len(left) < len(names) else ", ".join(names)
 
 
 def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
@@ -157,11 +186,13 @@ def prediction_rows(predicted: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
     def cell(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 
+    given_alone = [name for given in predicted for name in given.split("+") if name]
+    every = list(dict.fromkeys([*given_alone, *(name for own in predicted.values() for name in own)]))
     return [
         [
-            given,
+            subset_text(given, every),
             name,
-            cell(one["error"], ".3g"),
+            "–" if one["error"] is None else short_number(one["error"]),
             cell(one["r2"], ".3f"),
             cell(one["accuracy"], ".3f"),
             estimate_text({"value": one["nll"], "error": one["nll_error"]}, 2),
@@ -197,7 +228,8 @@ def diagnosis_text(found: Mapping[str, Any], worst: Sequence[Mapping[str, Any]])
     if worst:
         keys = ("datum", "present", "r_hat", "ess_bulk", "ess_tail", "acceptance")
         cells = [
-            ["–" if d[k] is None else d[k] if isinstance(d[k], str) else f"{d[k]:.3g}" for k in keys] for d in worst
+            ["–" if d[k] is None else d[k] if isinstance(d[k], str) else short_number(d[k]) for k in keys]
+            for d in worst
         ]
         lines += [
             "Tuples to be trusted least:",

@@ -58,7 +58,7 @@ class Bump(Joining):
     r"""Joins on the way and has left at both ends: :math:`\tilde a(t) = k\, a(t) (1 - a(t))`.
 
     Arguments:
-        strength: k.
+        strength: Factor k.
 
     Raises:
         OptionError: If k is negative.

@@ -59,7 +59,7 @@ class MultiTaskModel(JointModel):
     Arguments:
         space: Which block diffuses, and how the others join it.
         learning: How it is learned.
-        guidance: w. Classifier-free guidance of a conditional network, away from the unconditional one,
+        guidance: Strength w of the classifier-free guidance of a conditional network, away from the unconditional one,
             :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate guides by
             :math:`-(1 + w) \sigma \nabla \log p(x_i \mid z_t)`. With 0 draws are the conditional's; with more, those
             of no conditional, and the density is that of the flow by the same score. With -1 known blocks only join.

@@ -1,0 +1,35 @@
+"""Signatures and texts of the API as they are written, where autodoc or napoleon would make others of them."""
+
+import inspect
+from typing import Any
+
+from sphinx.util.inspect import signature, stringify_signature
+
+ANY = "(*args"
+
+
+def own_signature(app: Any, what: str, name: str, thing: Any, options: Any, found: str | None, returns: Any) -> Any:
+    """The arguments of ``__init__`` of a class whose ``__new__`` takes any."""
+    if what != "class" or not (found or "").startswith(ANY) or not inspect.isfunction(thing.__init__):
+        return None
+    own = stringify_signature(signature(thing.__init__, bound_method=True), unqualified_typehints=True)
+    return own, returns
+
+
+def whole_sentence(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """An empty line before the text of a property, of which napoleon takes what precedes a colon for its type."""
+    if what in ("property", "attribute") and lines:
+        lines.insert(0, "")
+
+
+def is_field(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out fields of a named tuple, which its arguments describe."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Connects them, before napoleon."""
+    app.connect("autodoc-process-signature", own_signature)
+    app.connect("autodoc-process-docstring", whole_sentence, priority=400)
+    app.connect("autodoc-skip-member", is_field)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
