@@ -13,7 +13,10 @@ give
     (y - \mu)^\top (S^2 + F^\top F)^{-1} (y - \mu) = \lVert S^{-1} (y - \mu) \rVert^2 - b^\top C^{-1} b,
 
 both by eliminating R columns one after another, without a factorisation of the host's (XLA's batched ones do not go
-well inside loops).
+well inside loops). Where some values o are observed, only their columns of F and their scales stand in b and C; the
+others are, given these,
+
+.. math:: y_d \mid y_o \sim \mathcal{N}\big(\mu_d + f_d^\top C^{-1} b,\ s_d^2 + f_d^\top C^{-1} f_d\big).
 
 Values x in [0, 1] are seen as :math:`y = \operatorname{logit}((L x + 1/2) / (L + 1))` with L = 255, finite at the ends:
 the density is on (-1/510, 1 + 1/510), half a level of an 8-bit picture beyond them.
@@ -32,8 +35,9 @@ from mmppl._backend import get_backend
 from mmppl.likelihoods.discretized_logistic import LEVELS
 
 Array = Any
+Given = tuple[Array, Array] | None
 
-__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean_from_real", "scored", "to_real"]
+__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean", "mean_from_real", "scored", "to_real"]
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
@@ -81,11 +85,66 @@ def scored(x: Array, loc: Array, scale: Array, factors: Array, there: Array | No
     return log_prob(to_real(x), loc, scale, factors, there) + xp.sum(own, axis=-1)
 
 
-def draw(loc: Array, scale: Array, factors: Array, noise: Array, w: Array, unit: bool) -> Array:
-    """Values by standard normal noise ``(*, D)`` and ``w`` ``(*, R)``, ``(*, D)``."""
+def draw(loc: Array, scale: Array, factors: Array, noise: Array, w: Array, given: Given, unit: bool) -> Array:
+    """Values by standard normal noise ``(*, D)`` and ``w`` ``(*, R)``, ``(*, D)``.
+
+    Arguments:
+        loc: As in :func:`log_prob`.
+        scale: As in :func:`log_prob`.
+        factors: As in :func:`log_prob`.
+        noise: Standard normal noise, ``(*, D)``.
+        w: Standard normal noise, ``(*, R)``.
+        given: Values and which of them are observed, both ``(*, D)``: all others are drawn given these. None for none.
+        unit: Whether values are in [0, 1].
+    """
     xp = get_backend(loc, noise).xp
     y = loc + scale * noise + xp.matmul(w[..., None, :], factors)[..., 0, :]
+    if given is not None:
+        # A draw of all, moved by what explains how far the observed ones are off it: Matheron's rule.
+        c, b = _equations(y, scale, factors, given, unit)
+        moved = xp.matmul(xp.matrix_transpose(_solved(c, b)), factors)[..., 0, :]
+        y = xp.where(given[1], y, y + moved)
     return from_real(y) if unit else y
+
+
+def mean(loc: Array, scale: Array, factors: Array, given: Given, unit: bool) -> Array:
+    """Means of :func:`draw`, ``(*, D)``; of values in [0, 1] by Gauss-Hermite quadrature with 24 nodes."""
+    xp = get_backend(loc, scale, factors).xp
+    if given is not None:
+        c, b = _equations(loc, scale, factors, given, unit)
+        moved = xp.matmul(xp.matrix_transpose(_solved(c, b)), factors)[..., 0, :]
+        loc = xp.where(given[1], loc, loc + moved)
+    if not unit:
+        return loc
+    variance = scale**2 + xp.sum(factors**2, axis=-2)
+    if given is not None:
+        wide = xp.broadcast_to(factors, (*c.shape[:-1], factors.shape[-1]))
+        variance = xp.where(given[1], variance, scale**2 + xp.sum(wide * _solved(c, wide), axis=-2))
+    return mean_from_real(loc, xp.sqrt(variance))
+
+
+def _equations(y: Array, scale: Array, factors: Array, given: tuple[Array, Array], unit: bool) -> tuple[Array, Array]:
+    """The matrix C ``(*, R, R)`` and the vector b ``(*, R, 1)`` of observed values x about a location y."""
+    backend = get_backend(y, scale, factors)
+    xp, (x, there), (rank, dim) = backend.xp, given, factors.shape[-2:]
+    off = xp.where(there, (to_real(x) if unit else x) - y, 0.0 * y)
+    rows = factors / scale[..., None, :]
+    rows = xp.where(there[..., None, :], rows, 0.0 * rows)
+    rows = xp.broadcast_to(rows, (*off.shape[:-1], rank, dim))
+    c = xp.matmul(rows, xp.matrix_transpose(rows)) + backend.asarray(np.eye(rank), like=off)
+    return c, xp.matmul(rows, (off / scale)[..., None])
+
+
+def _solved(c: Array, b: Array) -> Array:
+    """C^-1 B of symmetric positive definite matrices ``(*, R, R)`` and ``(*, R, K)``, by Gauss-Jordan elimination."""
+    backend = get_backend(c, b)
+    xp, rank = backend.xp, c.shape[-1]
+    both = xp.concat([c, b], axis=-1)
+    for i in range(rank):
+        own = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
+        rest = both - both[..., :, i : i + 1] * own
+        both = xp.concat([rest[..., :i, :], own, rest[..., i + 1 :, :]], axis=-2)
+    return both[..., rank:]
 
 
 def to_real(x: Array) -> Array:
@@ -108,9 +167,7 @@ def log_abs_det(x: Array) -> Array:
     return math.log(LEVELS / (LEVELS + 1.0)) - xp.log(inside) - xp.log1p(-inside)
 
 
-def mean_from_real(loc: Array, scale: Array, factors: Array) -> Array:
-    """Mean of :func:`from_real` of y, elementwise, by Gauss-Hermite quadrature with 24 nodes; ``(*, D)``."""
-    xp = get_backend(loc, scale, factors).xp
-    deviation = xp.sqrt(scale**2 + xp.sum(factors**2, axis=-2))
+def mean_from_real(loc: Array, deviation: Array) -> Array:
+    """Mean of :func:`from_real` of normal values, elementwise, by Gauss-Hermite quadrature with 24 nodes."""
     weights = WEIGHTS / WEIGHTS.sum()
     return sum(float(w) * from_real(loc + float(x) * deviation) for x, w in zip(NODES, weights, strict=True))

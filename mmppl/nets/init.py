@@ -13,6 +13,7 @@ from mmppl.nets.layers import (
     BlockHead,
     Condition,
     Embed,
+    Factors,
     GroupNorm,
     Layer,
     Linear,
@@ -149,6 +150,8 @@ def _chain(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, tuple[
             yield name + "spread", tuple(layer.shape), _ones
         elif isinstance(layer, Scale):
             yield name + "weight", tuple(layer.shape), _zeros
+        elif isinstance(layer, Factors):
+            yield name + "weight", (layer.rank, *layer.shape), _uniform(0.05)
         elif isinstance(layer, Norm | GroupNorm | MapNorm):
             yield name + "weight", (layer.dim,), _ones
             yield name + "bias", (layer.dim,), _zeros
