@@ -1,7 +1,7 @@
 """Modalities: the shape of one datum, its kind, and how it is scored."""
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -110,8 +110,7 @@ class Modality:
         _name_classes(self)
         _check_vocabulary(self)
         usual, scale = CALIBRATED[self.kind]
-        # Nobody has said how the pixels of this image are scored, and a program may have a likelihood of its own.
-        object.__setattr__(self, "_unsaid", self.kind == "image" and self.likelihood is None)
+        object.__setattr__(self, "_unsaid", self.likelihood is None)
         if self.likelihood is None:
             object.__setattr__(self, "likelihood", usual)
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
@@ -153,11 +152,20 @@ class Modality:
 
     @property
     def unsaid(self) -> bool:
-        """Tells whether it is an image whose likelihood is its kind's as none was given.
+        """Tells whether its likelihood is its kind's as none was given.
 
-        Systems give every modality its likelihood; a user-defined program may score such an image by one of its own.
+        Systems give every modality its likelihood; a user-defined program may score values by one of its own.
         """
         return bool(getattr(self, "_unsaid", False))
+
+    def as_partial(self) -> "Modality":
+        """The same, of which single elements may be missing; a likelihood that was not given is not given then either.
+
+        Example:
+            >>> Modality((3,)).as_partial()
+            Modality((3,), likelihood='normal', scale='learned', partial=True)
+        """
+        return replace(self, partial=True, likelihood=None if self.unsaid else self.likelihood)
 
     @property
     def dtype(self) -> np.dtype:
