@@ -49,7 +49,7 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
         y: Values, ``(*, D)``.
         loc: :math:`\mu`, ``(*, D)``.
         scale: The diagonal of S, positive, ``(*, D)``.
-        factors: F, ``(*, R, D)``.
+        factors: F, ``(*, R, D)``; without further axes the same for all.
         there: Which values are observed, ``(*, D)``: the density is their marginal one. None for all.
     """
     backend = get_backend(y, loc, scale, factors)
@@ -60,12 +60,12 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
     if there is not None:
         # A value that is not observed has no residual, no share in the factors and no scale.
         unit, log_scale = xp.where(there, unit, 0.0 * unit), xp.where(there, log_scale, 0.0 * log_scale)
-        rows = xp.where(there[..., None, :], rows, 0.0 * rows)
         number = xp.sum(backend.asarray(there, like=unit), axis=-1)
-    # 1. [[C, b], [b^T, q]]: the products of all rows and of the standardised residual with each other.
-    all_rows = xp.concat([xp.broadcast_to(rows, (*unit.shape[:-1], rank, dim)), unit[..., None, :]], axis=-2)
-    gram = xp.matmul(all_rows, xp.matrix_transpose(all_rows))
-    gram = gram + backend.asarray(np.diag(np.r_[np.ones(rank), 0.0]), like=gram)
+    # 1. [[C, b], [b^T, q]], with q the square of the standardised residual.
+    c, b = _products(rows, unit, there)
+    upper = xp.concat([xp.broadcast_to(c, (*b.shape, rank)), b[..., None]], axis=-1)
+    lower = xp.concat([b, xp.sum(unit**2, axis=-1)[..., None]], axis=-1)
+    gram = xp.concat([upper, lower[..., None, :]], axis=-2)
     # 2. Gaussian elimination: each pivot is a factor of |C|, what is left in the corner is q - b^T C^-1 b.
     log_det = 0.0
     for _ in range(rank):
@@ -101,45 +101,55 @@ def draw(loc: Array, scale: Array, factors: Array, noise: Array, w: Array, given
     y = loc + scale * noise + xp.matmul(w[..., None, :], factors)[..., 0, :]
     if given is not None:
         # A draw of all, moved by what explains how far the observed ones are off it: Matheron's rule.
-        c, b = _equations(y, scale, factors, given, unit)
-        moved = xp.matmul(xp.matrix_transpose(_solved(c, b)), factors)[..., 0, :]
-        y = xp.where(given[1], y, y + moved)
+        y = xp.where(given[1], y, y + _told(y, scale, factors, given, unit)[0])
     return from_real(y) if unit else y
 
 
 def mean(loc: Array, scale: Array, factors: Array, given: Given, unit: bool) -> Array:
     """Means of :func:`draw`, ``(*, D)``; of values in [0, 1] by Gauss-Hermite quadrature with 24 nodes."""
     xp = get_backend(loc, scale, factors).xp
-    if given is not None:
-        c, b = _equations(loc, scale, factors, given, unit)
-        moved = xp.matmul(xp.matrix_transpose(_solved(c, b)), factors)[..., 0, :]
-        loc = xp.where(given[1], loc, loc + moved)
-    if not unit:
-        return loc
     variance = scale**2 + xp.sum(factors**2, axis=-2)
     if given is not None:
-        wide = xp.broadcast_to(factors, (*c.shape[:-1], factors.shape[-1]))
-        variance = xp.where(given[1], variance, scale**2 + xp.sum(wide * _solved(c, wide), axis=-2))
-    return mean_from_real(loc, xp.sqrt(variance))
+        moved, inverse = _told(loc, scale, factors, given, unit)
+        loc = xp.where(given[1], loc, loc + moved)
+        left = scale**2 + xp.sum(factors * xp.matmul(inverse, factors), axis=-2) if unit else variance
+        variance = xp.where(given[1], variance, left)
+    return mean_from_real(loc, xp.sqrt(variance)) if unit else loc
 
 
-def _equations(y: Array, scale: Array, factors: Array, given: tuple[Array, Array], unit: bool) -> tuple[Array, Array]:
-    """The matrix C ``(*, R, R)`` and the vector b ``(*, R, 1)`` of observed values x about a location y."""
+def _told(y: Array, scale: Array, factors: Array, given: tuple[Array, Array], unit: bool) -> tuple[Array, Array]:
+    r""":math:`F^\top C^{-1} b` of observed values about y, ``(*, D)``, and :math:`C^{-1}`, ``(*, R, R)``."""
     backend = get_backend(y, scale, factors)
-    xp, (x, there), (rank, dim) = backend.xp, given, factors.shape[-2:]
-    off = xp.where(there, (to_real(x) if unit else x) - y, 0.0 * y)
-    rows = factors / scale[..., None, :]
-    rows = xp.where(there[..., None, :], rows, 0.0 * rows)
-    rows = xp.broadcast_to(rows, (*off.shape[:-1], rank, dim))
-    c = xp.matmul(rows, xp.matrix_transpose(rows)) + backend.asarray(np.eye(rank), like=off)
-    return c, xp.matmul(rows, (off / scale)[..., None])
+    xp, (x, there) = backend.xp, given
+    off = xp.where(there, ((to_real(x) if unit else x) - y) / scale, 0.0 * y)
+    c, b = _products(factors / scale[..., None, :], off, there)
+    inverse = _inverse(c)
+    w = xp.matmul(inverse, b[..., None])[..., 0]
+    return xp.matmul(w[..., None, :], factors)[..., 0, :], inverse
 
 
-def _solved(c: Array, b: Array) -> Array:
-    """C^-1 B of symmetric positive definite matrices ``(*, R, R)`` and ``(*, R, K)``, by Gauss-Jordan elimination."""
-    backend = get_backend(c, b)
+def _products(rows: Array, unit: Array, there: Array | None) -> tuple[Array, Array]:
+    """The matrix C ``(*, R, R)`` and the vector b ``(*, R)`` of standardised factors ``(*, R, D)`` and residuals."""
+    backend = get_backend(rows, unit)
+    xp, (rank, dim) = backend.xp, rows.shape[-2:]
+    one = backend.asarray(np.eye(rank), like=unit)
+    if rows.ndim > 2:
+        own = rows if there is None else xp.where(there[..., None, :], rows, 0.0 * rows)
+        return xp.matmul(own, xp.matrix_transpose(own)) + one, xp.matmul(own, unit[..., None])[..., 0]
+    # The same factors for all data: who has which values is a matrix, and so are products of the factors.
+    pairs = xp.reshape(rows[:, None, :] * rows[None, :, :], (rank * rank, dim))
+    b = xp.matmul(unit, xp.matrix_transpose(rows))
+    if there is None:
+        return xp.reshape(xp.sum(pairs, axis=-1), (rank, rank)) + one, b
+    c = xp.matmul(backend.asarray(there, like=unit), xp.matrix_transpose(pairs))
+    return xp.reshape(c, (*c.shape[:-1], rank, rank)) + one, b
+
+
+def _inverse(c: Array) -> Array:
+    """The inverse of symmetric positive definite matrices ``(*, R, R)``, by Gauss-Jordan elimination."""
+    backend = get_backend(c)
     xp, rank = backend.xp, c.shape[-1]
-    both = xp.concat([c, b], axis=-1)
+    both = xp.concat([c, xp.broadcast_to(backend.asarray(np.eye(rank), like=c), c.shape)], axis=-1)
     for i in range(rank):
         own = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
         rest = both - both[..., :, i : i + 1] * own

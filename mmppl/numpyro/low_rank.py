@@ -41,9 +41,11 @@ class LowRankNormal(Shown, Distribution):
         self.unit, self.there, self.given = unit, None, None
         batch, event = loc.shape[:-event_dim], loc.shape[-event_dim:]
         batch = jax.lax.broadcast_shapes(batch, scale.shape[:-event_dim], factors.shape[: -event_dim - 1])
-        rank = factors.shape[-event_dim - 1]
-        self.loc, self.scale = (jnp.broadcast_to(x, (*batch, *event)).reshape(*batch, -1) for x in (loc, scale))
-        self.factors = jnp.broadcast_to(factors, (*batch, rank, *event)).reshape(*batch, rank, -1)
+        self.loc = jnp.broadcast_to(loc, (*batch, *event)).reshape(*batch, -1)
+        # Without the axes of the batch where they are the same for all of it.
+        own, more = scale.shape[:-event_dim], factors.shape[:-event_dim]
+        self.scale = jnp.broadcast_to(scale, (*own, *event)).reshape(*own, -1)
+        self.factors = jnp.broadcast_to(factors, (*more, *event)).reshape(*more, -1)
         super().__init__(batch, event, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False)
@@ -71,8 +73,9 @@ class LowRankNormal(Shown, Distribution):
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         first, second = jax.random.split(key)
-        w = jax.random.normal(first, (*sample_shape, *self.factors.shape[:-1]), self.loc.dtype)
-        noise = jax.random.normal(second, (*sample_shape, *self.loc.shape), self.loc.dtype)
+        shape = (*sample_shape, *self.loc.shape)
+        w = jax.random.normal(first, (*shape[:-1], self.factors.shape[-2]), self.loc.dtype)
+        noise = jax.random.normal(second, shape, self.loc.dtype)
         x = low_rank.draw(self.loc, self.scale, self.factors, noise, w, self.given, self.unit)
         return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 

@@ -35,8 +35,10 @@ class LowRankNormal(Shown, TorchDistribution):
         batch = torch.broadcast_shapes(
             loc.shape[:-event_dim], scale.shape[:-event_dim], factors.shape[: -event_dim - 1]
         )
-        self.loc, self.scale = (x.expand(*batch, *event).flatten(-event_dim) for x in (loc, scale))
-        self.factors = factors.flatten(-event_dim).expand(*batch, -1, -1)
+        self.loc = loc.expand(*batch, *event).flatten(-event_dim)
+        # Without the axes of the batch where they are the same for all of it.
+        self.scale = scale.expand(*scale.shape[:-event_dim], *event).flatten(-event_dim)
+        self.factors = factors.expand(*factors.shape[:-event_dim], *event).flatten(-event_dim)
         super().__init__(batch, event, validate_args=validate_args)
 
     @constraints.dependent_property
@@ -47,8 +49,7 @@ class LowRankNormal(Shown, TorchDistribution):
     def expand(self, batch_shape, _instance=None):
         new = self._get_checked_instance(LowRankNormal, _instance)
         new.unit, new.there, new.given = self.unit, self.there, self.given
-        new.loc, new.scale = (x.expand(*batch_shape, -1) for x in (self.loc, self.scale))
-        new.factors = self.factors.expand(*batch_shape, -1, -1)
+        new.loc, new.scale, new.factors = self.loc.expand(*batch_shape, -1), self.scale, self.factors
         super(LowRankNormal, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -73,7 +74,7 @@ class LowRankNormal(Shown, TorchDistribution):
 
     def rsample(self, sample_shape=()):
         shape, like = (*sample_shape, *self.loc.shape), {"dtype": self.loc.dtype, "device": self.loc.device}
-        w = torch.randn((*sample_shape, *self.factors.shape[:-1]), **like)
+        w = torch.randn((*shape[:-1], self.factors.shape[-2]), **like)
         noise = torch.randn(shape, **like)
         x = low_rank.draw(self.loc, self.scale, self.factors, noise, w, self.given, self.unit)
         return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
