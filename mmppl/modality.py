@@ -37,9 +37,9 @@ class Modality:
     * ``"normal"`` :math:`\mathcal{N}(x; o, s^2)`, ``"laplace"`` :math:`\mathrm{Laplace}(x; o, s)`;
     * ``"discretized_logistic"``, of values in [0, 1]: the mass that a logistic density with location o and scale s has
       about the nearest of 256 levels, tails going to the ends; see :mod:`mmppl.likelihoods.discretized_logistic`;
-    * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F from
-      the decoder, for noise that values have in common; ``"low_rank_logit_normal"``, the same of the logits of values
-      in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;
+    * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F, for
+      noise that values have in common, so that single ones which are missing are drawn given those that are there;
+      ``"low_rank_logit_normal"``, the same of the logits of values in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;
     * ``"bernoulli"`` with logit o, of values in [0, 1];
     * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
       inside (0, 1);
@@ -59,15 +59,17 @@ class Modality:
             ``"normal"`` of vectors, ``"discretized_logistic"`` of images, ``"negative_binomial"`` of counts.
         scale: s, in data units where o is. ``"learned"`` for a parameter of the decoder, one for each channel of an
             image and for each coordinate of a vector; ``"heteroscedastic"`` for one that the decoder gives to each
-            value, which explains away what is hard to say of a picture, such as the shape in it. None for
-            ``"heteroscedastic"`` where a likelihood has factors, else ``"learned"``.
+            value, which explains away what is hard to say of a picture, such as the shape in it. Factors are learned,
+            or given, as the scale is. None for ``"heteroscedastic"`` where a likelihood has factors, else
+            ``"learned"``.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
         padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
             given, and a draw has tokens everywhere. None scores it like any other token.
         categories: Number K of classes, for a category: its values are 0, ..., K - 1.
         names: Names of the classes, in their order, where they have any; they say how many there are.
         rank: Number of the factors F, of a likelihood that has them; None for 8.
-        partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
+        partial: Whether single elements may be missing. Encoders then see beside the values which of them there are,
+            and systems give a vector whose likelihood nobody has said a ``"low_rank_normal"`` one with a learned scale.
         coordinates: Names of the coordinates of a vector, or of counts, ``(D,)``, such as those of the columns of a
             table or genes: they stand where values are shown, in ArviZ too, and are held against later data.
         units: The unit of all values, or of each coordinate, of numbers: a text that is shown, and ``""`` for none.
