@@ -9,6 +9,7 @@ from mmppl.errors import OutOfMemoryError
 from mmppl.memory import memory
 from mmppl.nets.image_layers import Convolution, CrossAttention, Given, MapNorm, Modulate, Position, Read
 from mmppl.nets.layers import (
+    FACTOR_RATE,
     BlockEmbed,
     BlockHead,
     Condition,
@@ -151,7 +152,7 @@ def _chain(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, tuple[
         elif isinstance(layer, Scale):
             yield name + "weight", tuple(layer.shape), _zeros
         elif isinstance(layer, Factors):
-            yield name + "weight", (layer.rank, *layer.shape), _uniform(0.05)
+            yield name + "weight", (layer.rank, *layer.shape), _uniform(0.15 / FACTOR_RATE)
         elif isinstance(layer, Norm | GroupNorm | MapNorm):
             yield name + "weight", (layer.dim,), _ones
             yield name + "bias", (layer.dim,), _zeros

@@ -77,8 +77,8 @@ def scored_as(modalities: Mapping[str, Modality], likelihood: Any, scale: Any, w
     """The modalities with other likelihoods, scales and weights.
 
     Each is one value for all, or values by name of a modality or of a kind: a modality's own goes before its kind's.
-    Tokens and categories are always categorical, whatever is said for all. A vector of which nothing is said has noise
-    in common where it lacks single elements: see :func:`_dependent`.
+    Tokens and categories are always categorical, whatever is said for all. A vector that lacks single elements, of
+    which neither it nor ``likelihood`` says anything, gets a low-rank covariance.
 
     Raises:
         ModalityError: If a name or a likelihood is unknown or does not go with a modality, or a scale or weight is out
