@@ -54,7 +54,8 @@ class DrawnBlocks:
             hidden = host.latents(fitted.model, fitted.guide, rows, self.num, again, empty)
             if self.sampler is not None:
                 hidden = refine_draws(fitted, rows, hidden, seed=again, kernel=self.sampler, steps=STEPS)
-            decoded = rows.with_parts(covariates=dict(others)) if others else rows
+            # Under other covariates nothing that was observed is given.
+            decoded = rows.with_parts(covariates=dict(others), elements={}) if others else rows
             draws = host.decode(fitted.model, hidden, decoded, again + 1, self.mean)
         for name in self.names:
             _check_finite(name, draws[name], start, empty)

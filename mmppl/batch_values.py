@@ -42,7 +42,7 @@ def check_values(name: str, modality: Modality, value: np.ndarray, there: np.nda
     if rows.size:
         raise DataError(f"Modality '{name}': {what} where present, in rows {few(rows)}.")
     rows = _rows_with(modality.scoring.wrong(value), there)
-    if rows.size and modality.unsaid:
+    if rows.size and modality.kind == "image" and modality.unsaid:
         warn(
             f"Modality '{name}': expected {modality.scoring.wanted} of an image; got others where present, in rows "
             f"{few(rows)}. They are taken as they are, for a likelihood of the program's own; say which by "

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -40,9 +40,9 @@ class Modality:
       about the nearest of 256 levels, tails going to the ends; see :mod:`mmppl.likelihoods.discretized_logistic`;
     * ``"discretized_logistic_mixture"``, a mixture of five of these for each value, whose weights, locations and scales
       the decoder gives; see :mod:`mmppl.likelihoods.logistic_mixture`;
-    * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F from
-      the decoder, for noise that values have in common; ``"low_rank_logit_normal"``, the same of the logits of values
-      in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;
+    * ``"low_rank_normal"`` :math:`\mathcal{N}(x; o, \operatorname{diag}(s^2) + F^\top F)` with ``rank`` factors F, for
+      noise that values have in common, so that single ones which are missing are drawn given those that are there;
+      ``"low_rank_logit_normal"``, the same of the logits of values in [0, 1]; see :mod:`mmppl.likelihoods.low_rank`;
     * ``"bernoulli"`` with logit o, of values in [0, 1];
     * ``"beta"`` :math:`\mathrm{Beta}(x; s\mu, s(1 - \mu))` with :math:`\mu = \operatorname{sigmoid}(o)`, of values
       inside (0, 1);
@@ -62,15 +62,17 @@ class Modality:
             ``"normal"`` of vectors, ``"discretized_logistic"`` of images, ``"negative_binomial"`` of counts.
         scale: s, in data units where o is. ``"learned"`` for a parameter of the decoder, one for each channel of an
             image and for each coordinate of a vector; ``"heteroscedastic"`` for one that the decoder gives to each
-            value, which explains away what is hard to say of a picture, such as the shape in it. None for
-            ``"heteroscedastic"`` where a likelihood has factors, else ``"learned"``.
+            value, which explains away what is hard to say of a picture, such as the shape in it. Factors are learned,
+            or given, as the scale is. None for ``"heteroscedastic"`` where a likelihood has factors, else
+            ``"learned"``.
         weight: Factor on the log-likelihood in training objectives (1 is the likelihood itself).
         padding: The token id that stands where a text has ended. Such places are not scored: the text's length is
             given, and a draw has tokens everywhere. None scores it like any other token.
         categories: Number K of classes, for a category: its values are 0, ..., K - 1.
         names: Names of the classes, in their order, where they have any; they say how many there are.
         rank: Number of the factors F, of a likelihood that has them, one a value at most; None for 8 at most.
-        partial: Whether single elements may be missing. Encoders then see beside the values which of them there are.
+        partial: Whether single elements may be missing. Encoders then see beside the values which of them there are,
+            and systems give a vector whose likelihood nobody has said a ``"low_rank_normal"`` one with a learned scale.
         coordinates: Names of the coordinates of a vector, or of counts, ``(D,)``, such as those of the columns of a
             table or genes: they stand where values are shown, in ArviZ too, and are held against later data.
         units: The unit of all values, or of each coordinate, of numbers: a text that is shown, and ``""`` for none.
@@ -113,8 +115,7 @@ class Modality:
         _name_classes(self)
         _check_vocabulary(self)
         usual, scale = CALIBRATED[self.kind]
-        # Nobody has said how the pixels of this image are scored, and a program may have a likelihood of its own.
-        object.__setattr__(self, "_unsaid", self.kind == "image" and self.likelihood is None)
+        object.__setattr__(self, "_unsaid", self.likelihood is None)
         if self.likelihood is None:
             object.__setattr__(self, "likelihood", usual)
         if not isinstance(self.likelihood, str) or self.likelihood not in LIKELIHOODS:
@@ -156,11 +157,20 @@ class Modality:
 
     @property
     def unsaid(self) -> bool:
-        """Tells whether it is an image whose likelihood is its kind's as none was given.
+        """Tells whether its likelihood is its kind's as none was given.
 
-        Systems give every modality its likelihood; a user-defined program may score such an image by one of its own.
+        Systems give every modality its likelihood; a user-defined program may score values by one of its own.
         """
         return bool(getattr(self, "_unsaid", False))
+
+    def as_partial(self) -> "Modality":
+        """The same, of which single elements may be missing; a likelihood that was not given is not given then either.
+
+        Example:
+            >>> Modality((3,)).as_partial()
+            Modality((3,), likelihood='normal', scale='learned', partial=True)
+        """
+        return replace(self, partial=True, likelihood=None if self.unsaid else self.likelihood)
 
     @property
     def dtype(self) -> np.dtype:

@@ -208,12 +208,13 @@ def integrates(fn: Any) -> bool:
     return getattr(fn, "integrates", False) or getattr(getattr(fn, "prior", None), "integrates", False)
 
 
-def elementwise(fn: Any, there: Array, around: tuple[Any, Any, Any], name: str) -> Any:
+def elementwise(fn: Any, there: Array, value: Array, around: tuple[Any, Any, Any], name: str) -> Any:
     """A host's distribution of an event of independent elements, of which those count that are there.
 
     Arguments:
         fn: The distribution, with an event for each axis of ``there`` but the first.
         there: Which elements count, boolean, ``(N, *event)``.
+        value: Their values, ``(N, *event)``, which draws of the others are given where elements are dependent.
         around: The host's types of masked, independent and expanded distributions.
         name: The modality, for messages.
 
@@ -224,17 +225,17 @@ def elementwise(fn: Any, there: Array, around: tuple[Any, Any, Any], name: str) 
     if fn.event_dim == 0:
         return fn.mask(there)
     if isinstance(fn, masked):
-        return elementwise(fn.base_dist, there, around, name).mask(fn._mask)
+        return elementwise(fn.base_dist, there, value, around, name).mask(fn._mask)
     base = fn.base_dist.expand(fn.batch_shape) if isinstance(fn, expanded) else fn
-    if hasattr(base, "of_elements"):  # of dependent elements, and knows the density of some of them
-        return base.of_elements(there)
+    if hasattr(base, "of_elements"):  # of dependent elements, and knows what some say of the others
+        return base.of_elements(there, value)
     if not isinstance(base, independent):
         raise ModalityError(
             f"Modality '{name}': expected a likelihood of independent elements, as single ones may be missing; got a "
             f"{type(base).__name__} of {base.event_dim} event axes. Take one such as Normal(...).to_event(1), or leave "
             "out rows that lack elements."
         )
-    inner = elementwise(base.base_dist, there, around, name)
+    inner = elementwise(base.base_dist, there, value, around, name)
     return inner.to_event(fn.event_dim - inner.event_dim)
 
 

@@ -259,8 +259,7 @@ class Program:
         partly = [n for n in names if not self.modalities[n].partial]
         if self.rebuild is None or not partly:
             return self
-        modalities = {n: replace(m, partial=True) if n in partly else m for n, m in self.modalities.items()}
-        return self.rebuild(0, modalities=modalities)
+        return self.rebuild(0, partial=partly)
 
     def with_objective(self, objective: Objective) -> "Program":
         """The same program with another objective, except in stages that have one of their own."""

@@ -13,7 +13,10 @@ give
     (y - \mu)^\top (S^2 + F^\top F)^{-1} (y - \mu) = \lVert S^{-1} (y - \mu) \rVert^2 - b^\top C^{-1} b,
 
 both by eliminating R columns one after another, without a factorisation of the host's (XLA's batched ones do not go
-well inside loops).
+well inside loops). Where some values o are observed, only their columns of F and their scales stand in b and C; the
+others are, given these,
+
+.. math:: y_d \mid y_o \sim \mathcal{N}\big(\mu_d + f_d^\top C^{-1} b,\ s_d^2 + f_d^\top C^{-1} f_d\big).
 
 Values x in [0, 1] are seen as :math:`y = \operatorname{logit}((L x + 1/2) / (L + 1))` with L = 255, finite at the ends:
 the density is on (-1/510, 1 + 1/510), half a level of an 8-bit picture beyond them.
@@ -32,8 +35,9 @@ from mmppl._backend import get_backend
 from mmppl.likelihoods.discretized_logistic import LEVELS
 
 Array = Any
+Given = tuple[Array, Array] | None
 
-__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean_from_real", "scored", "to_real"]
+__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean", "mean_from_real", "scored", "to_real"]
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
@@ -45,7 +49,7 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
         y: Values, ``(*, D)``.
         loc: :math:`\mu`, ``(*, D)``.
         scale: The diagonal of S, positive, ``(*, D)``.
-        factors: F, ``(*, R, D)``.
+        factors: F, ``(*, R, D)``; without further axes the same for all.
         there: Which values are observed, ``(*, D)``: the density is their marginal one. None for all.
     """
     backend = get_backend(y, loc, scale, factors)
@@ -56,12 +60,12 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
     if there is not None:
         # A value that is not observed has no residual, no share in the factors and no scale.
         unit, log_scale = xp.where(there, unit, 0.0 * unit), xp.where(there, log_scale, 0.0 * log_scale)
-        rows = xp.where(there[..., None, :], rows, 0.0 * rows)
         number = xp.sum(backend.asarray(there, like=unit), axis=-1)
-    # 1. [[C, b], [b^T, q]]: the products of all rows and of the standardised residual with each other.
-    all_rows = xp.concat([xp.broadcast_to(rows, (*unit.shape[:-1], rank, dim)), unit[..., None, :]], axis=-2)
-    gram = xp.matmul(all_rows, xp.matrix_transpose(all_rows))
-    gram = gram + backend.asarray(np.diag(np.r_[np.ones(rank), 0.0]), like=gram)
+    # 1. [[C, b], [b^T, q]], with q the square of the standardised residual.
+    c, b = _products(rows, unit, there)
+    upper = xp.concat([xp.broadcast_to(c, (*b.shape, rank)), b[..., None]], axis=-1)
+    lower = xp.concat([b, xp.sum(unit**2, axis=-1)[..., None]], axis=-1)
+    gram = xp.concat([upper, lower[..., None, :]], axis=-2)
     # 2. Gaussian elimination: each pivot is a factor of |C|, what is left in the corner is q - b^T C^-1 b.
     log_det = 0.0
     for _ in range(rank):
@@ -81,11 +85,76 @@ def scored(x: Array, loc: Array, scale: Array, factors: Array, there: Array | No
     return log_prob(to_real(x), loc, scale, factors, there) + xp.sum(own, axis=-1)
 
 
-def draw(loc: Array, scale: Array, factors: Array, noise: Array, w: Array, unit: bool) -> Array:
-    """Values by standard normal noise ``(*, D)`` and ``w`` ``(*, R)``, ``(*, D)``."""
+def draw(loc: Array, scale: Array, factors: Array, noise: Array, w: Array, given: Given, unit: bool) -> Array:
+    """Values by standard normal noise ``(*, D)`` and ``w`` ``(*, R)``, ``(*, D)``.
+
+    Arguments:
+        loc: As in :func:`log_prob`.
+        scale: As in :func:`log_prob`.
+        factors: As in :func:`log_prob`.
+        noise: Standard normal noise, ``(*, D)``.
+        w: Standard normal noise, ``(*, R)``.
+        given: Values and which of them are observed, both ``(*, D)``: all others are drawn given these. None for none.
+        unit: Whether values are in [0, 1].
+    """
     xp = get_backend(loc, noise).xp
     y = loc + scale * noise + xp.matmul(w[..., None, :], factors)[..., 0, :]
+    if given is not None:
+        # A draw of all, moved by what explains how far the observed ones are off it: Matheron's rule.
+        y = xp.where(given[1], y, y + _told(y, scale, factors, given, unit)[0])
     return from_real(y) if unit else y
+
+
+def mean(loc: Array, scale: Array, factors: Array, given: Given, unit: bool) -> Array:
+    """Means of :func:`draw`, ``(*, D)``; of values in [0, 1] by Gauss-Hermite quadrature with 24 nodes."""
+    xp = get_backend(loc, scale, factors).xp
+    variance = scale**2 + xp.sum(factors**2, axis=-2)
+    if given is not None:
+        moved, inverse = _told(loc, scale, factors, given, unit)
+        loc = xp.where(given[1], loc, loc + moved)
+        left = scale**2 + xp.sum(factors * xp.matmul(inverse, factors), axis=-2) if unit else variance
+        variance = xp.where(given[1], variance, left)
+    return mean_from_real(loc, xp.sqrt(variance)) if unit else loc
+
+
+def _told(y: Array, scale: Array, factors: Array, given: tuple[Array, Array], unit: bool) -> tuple[Array, Array]:
+    r""":math:`F^\top C^{-1} b` of observed values about y, ``(*, D)``, and :math:`C^{-1}`, ``(*, R, R)``."""
+    backend = get_backend(y, scale, factors)
+    xp, (x, there) = backend.xp, given
+    off = xp.where(there, ((to_real(x) if unit else x) - y) / scale, 0.0 * y)
+    c, b = _products(factors / scale[..., None, :], off, there)
+    inverse = _inverse(c)
+    w = xp.matmul(inverse, b[..., None])[..., 0]
+    return xp.matmul(w[..., None, :], factors)[..., 0, :], inverse
+
+
+def _products(rows: Array, unit: Array, there: Array | None) -> tuple[Array, Array]:
+    """The matrix C ``(*, R, R)`` and the vector b ``(*, R)`` of standardised factors ``(*, R, D)`` and residuals."""
+    backend = get_backend(rows, unit)
+    xp, (rank, dim) = backend.xp, rows.shape[-2:]
+    one = backend.asarray(np.eye(rank), like=unit)
+    if rows.ndim > 2:
+        own = rows if there is None else xp.where(there[..., None, :], rows, 0.0 * rows)
+        return xp.matmul(own, xp.matrix_transpose(own)) + one, xp.matmul(own, unit[..., None])[..., 0]
+    # The same factors for all data: who has which values is a matrix, and so are products of the factors.
+    pairs = xp.reshape(rows[:, None, :] * rows[None, :, :], (rank * rank, dim))
+    b = xp.matmul(unit, xp.matrix_transpose(rows))
+    if there is None:
+        return xp.reshape(xp.sum(pairs, axis=-1), (rank, rank)) + one, b
+    c = xp.matmul(backend.asarray(there, like=unit), xp.matrix_transpose(pairs))
+    return xp.reshape(c, (*c.shape[:-1], rank, rank)) + one, b
+
+
+def _inverse(c: Array) -> Array:
+    """The inverse of symmetric positive definite matrices ``(*, R, R)``, by Gauss-Jordan elimination."""
+    backend = get_backend(c)
+    xp, rank = backend.xp, c.shape[-1]
+    both = xp.concat([c, xp.broadcast_to(backend.asarray(np.eye(rank), like=c), c.shape)], axis=-1)
+    for i in range(rank):
+        own = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
+        rest = both - both[..., :, i : i + 1] * own
+        both = xp.concat([rest[..., :i, :], own, rest[..., i + 1 :, :]], axis=-2)
+    return both[..., rank:]
 
 
 def to_real(x: Array) -> Array:
@@ -108,9 +177,7 @@ def log_abs_det(x: Array) -> Array:
     return math.log(LEVELS / (LEVELS + 1.0)) - xp.log(inside) - xp.log1p(-inside)
 
 
-def mean_from_real(loc: Array, scale: Array, factors: Array) -> Array:
-    """Mean of :func:`from_real` of y, elementwise, by Gauss-Hermite quadrature with 24 nodes; ``(*, D)``."""
-    xp = get_backend(loc, scale, factors).xp
-    deviation = xp.sqrt(scale**2 + xp.sum(factors**2, axis=-2))
+def mean_from_real(loc: Array, deviation: Array) -> Array:
+    """Mean of :func:`from_real` of normal values, elementwise, by Gauss-Hermite quadrature with 24 nodes."""
     weights = WEIGHTS / WEIGHTS.sum()
     return sum(float(w) * from_real(loc + float(x) * deviation) for x, w in zip(NODES, weights, strict=True))

@@ -111,7 +111,8 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     """
     size = _patch(modality)
     body: Spec
-    number = modality.scoring.outputs + modality.heteroscedastic + (modality.rank or 0)
+    given = 1 + (modality.rank or 0) if modality.heteroscedastic else 0
+    number = modality.scoring.outputs + given
     shape = (number * modality.shape[0], *modality.shape[1:]) if number > 1 else modality.shape
     if modality.vocabulary:
         return TokenDecoder((latent_dim,), modality.shape[0], modality.vocabulary, width=_width(hidden))
@@ -127,7 +128,7 @@ def decoder(modality: Modality, latent_dim: int, hidden: int = 256) -> Spec:
     if modality.heteroscedastic:
         body = Heteroscedastic(body, modality.shape, modality.rank or 0)
     elif modality.learns_scale:
-        body = Factored(body, modality.shape, modality.rank) if modality.rank else body
+        body = Factored(body, modality.rank) if modality.rank else body
         body = Scaled(body, modality.scale_shape)
     return Unstandardized(body, modality.scale_shape) if modality.scoring.is_location else body
 

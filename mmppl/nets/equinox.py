@@ -124,6 +124,13 @@ class _Scale(eqx.Module):
         return first, jnp.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR, *rest
 
 
+class _Factors(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, x, context=None):
+        return x, L.FACTOR_RATE * self.weight
+
+
 class _Standardize(eqx.Module):
     centre: jax.Array
     spread: jax.Array
@@ -308,7 +315,7 @@ class _Unpatch(Fixed):
         return x.reshape(*x.shape[:k], c, h, w)
 
 
-_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift, L.Scale: _Scale}
+_WEIGHTED = {L.Linear: _Linear, L.Norm: _Norm, L.Embed: _Embed, L.Shift: _Shift, L.Scale: _Scale, L.Factors: _Factors}
 _BLOCKS = {L.BlockEmbed: (_BlockEmbed, "sizes"), L.BlockHead: (_BlockHead, "sizes")}
 _SHAPED = _BLOCKS | {L.GroupNorm: (_GroupNorm, "groups")}
 _FIXED = (

@@ -19,13 +19,6 @@ class _SplitScale(Fixed):
         return (loc, scale, rows.reshape(*x.shape[: -1 - len(rest)], rank, size, *rest)) if rank else (loc, scale)
 
 
-class _SplitFactors(Fixed):
-    def __call__(self, x, context=None):
-        (size, *rest), rank = self.layer.shape, self.layer.rank
-        loc, rows = jnp.split(x, (size,), axis=-len(self.layer.shape))
-        return loc, rows.reshape(*x.shape[: -1 - len(rest)], rank, size, *rest)
-
-
 class _Split(Fixed):
     def __call__(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
@@ -56,6 +49,5 @@ HEADS = {
     L.MixtureSplit: _MixtureSplit,
     L.Split: _Split,
     L.SplitFactor: _SplitFactor,
-    L.SplitFactors: _SplitFactors,
     L.SplitScale: _SplitScale,
 }

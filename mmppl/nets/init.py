@@ -9,10 +9,12 @@ from mmppl.errors import OutOfMemoryError
 from mmppl.memory import memory
 from mmppl.nets.image_layers import Convolution, CrossAttention, Given, MapNorm, Modulate, Position, Read
 from mmppl.nets.layers import (
+    FACTOR_RATE,
     BlockEmbed,
     BlockHead,
     Condition,
     Embed,
+    Factors,
     GroupNorm,
     Layer,
     Linear,
@@ -149,6 +151,8 @@ def _chain(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, tuple[
             yield name + "spread", tuple(layer.shape), _ones
         elif isinstance(layer, Scale):
             yield name + "weight", tuple(layer.shape), _zeros
+        elif isinstance(layer, Factors):
+            yield name + "weight", (layer.rank, *layer.shape), _uniform(0.15 / FACTOR_RATE)
         elif isinstance(layer, Norm | GroupNorm | MapNorm):
             yield name + "weight", (layer.dim,), _ones
             yield name + "bias", (layer.dim,), _zeros

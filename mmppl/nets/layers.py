@@ -14,6 +14,7 @@ from mmppl.errors import OptionError
 
 __all__ = [
     "ACTIVATIONS",
+    "FACTOR_RATE",
     "HIDDEN",
     "NORM_EPS",
     "SCALE_FLOOR",
@@ -26,6 +27,7 @@ __all__ = [
     "BlockHead",
     "Condition",
     "Embed",
+    "Factors",
     "GroupNorm",
     "Layer",
     "Linear",
@@ -42,7 +44,6 @@ __all__ = [
     "Skip",
     "Split",
     "SplitFactor",
-    "SplitFactors",
     "SplitScale",
     "Standardize",
     "Swap",
@@ -54,6 +55,7 @@ __all__ = [
 ACTIVATIONS = ("gelu", "relu", "silu", "tanh")
 NORM_EPS = 1e-5
 SCALE_RATE = 10.0
+FACTOR_RATE = 3.0
 SOFTPLUS_ONE = log(expm1(1.0))  # where softplus is 1
 SCALE_FLOOR = 1e-4
 HIDDEN = -1e30  # the score of a key that is not there: its share is exactly 0
@@ -139,8 +141,11 @@ class SplitScale(Layer):
 
 
 @dataclass(frozen=True)
-class SplitFactors(Layer):
-    """``(*, (1 + R) C, ...)`` to output ``(*, C, ...)`` and factors ``(*, R, C, ...)``, of an event ``shape``."""
+class Factors(Layer):
+    """``x`` to the pair ``(x, F)``: factors of a covariance that are learned beside an output, ``(R, *shape)``.
+
+    They are r w with r = ``FACTOR_RATE``, so that Adam's steps on w move them as it moves weights of a wider net.
+    """
 
     shape: tuple[int, ...]
     rank: int

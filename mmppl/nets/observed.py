@@ -8,11 +8,11 @@ from mmppl.nets.layers import (
     Activation,
     Beside,
     Embed,
+    Factors,
     Layer,
     Log1p,
     MissingId,
     Scale,
-    SplitFactors,
     SplitScale,
     Standardize,
     WithMask,
@@ -276,30 +276,20 @@ class Heteroscedastic:
 
 @dataclass(frozen=True)
 class Factored:
-    """A decoder that gives factors of a low-rank covariance beside its output: the net gives the pair.
+    """A decoder with learned factors of a low-rank covariance beside its output: the net gives the pair.
 
     Arguments:
-        body: The decoder, with 1 + R times the outputs on the first axis of the event.
-        shape: Event shape of the output.
-        rank: Number R of factors.
-
-    Raises:
-        OptionError: If the body has another number of outputs.
+        body: The decoder.
+        rank: Number R of the factors, ``(R, *out_shape)``; they do not depend on the input.
 
     Example:
         >>> from mmppl.nets import MLP
-        >>> Factored(MLP((8,), (9,)), (3,), 2).out_shape
-        (3,)
+        >>> Factored(MLP((8,), (3,)), 2).layers()[-1]
+        Factors(shape=(3,), rank=2)
     """
 
     body: Spec
-    shape: tuple[int, ...]
     rank: int
-
-    def __post_init__(self) -> None:
-        wanted = ((1 + self.rank) * self.shape[0], *self.shape[1:])
-        if tuple(self.body.out_shape) != wanted:
-            raise OptionError(f"Expected a body with out_shape {wanted}; got {self.body.out_shape}.")
 
     @property
     def in_shape(self) -> tuple[int | None, ...]:
@@ -307,10 +297,10 @@ class Factored:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        return tuple(self.shape)
+        return self.body.out_shape
 
     def layers(self) -> tuple[Layer, ...]:
-        return (*self.body.layers(), SplitFactors(tuple(self.shape), self.rank))
+        return (*self.body.layers(), Factors(self.out_shape, self.rank))
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,14 @@ class _Scale(_Weighted):
         return first, torch.exp(L.SCALE_RATE * self.weight) + L.SCALE_FLOOR, *rest
 
 
+class _Factors(_Weighted):
+    def __init__(self, layer: L.Factors) -> None:
+        super().__init__(layer.rank, *layer.shape, bias=False)
+
+    def forward(self, x, context=None):
+        return x, L.FACTOR_RATE * self.weight
+
+
 class _Standardize(nn.Module):
     def __init__(self, layer: L.Standardize) -> None:
         super().__init__()
@@ -331,6 +339,7 @@ _MODULES = (
         L.MissingId: _MissingId,
         L.WithMask: _WithMask,
         L.Scale: _Scale,
+        L.Factors: _Factors,
         L.Activation: _Activation,
         L.Reshape: _Reshape,
         L.Swap: _Swap,

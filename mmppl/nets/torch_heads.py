@@ -17,13 +17,6 @@ class _SplitScale(Fixed):
         return (loc, scale, rows.unflatten(axis, (rank, size))) if rank else (loc, scale)
 
 
-class _SplitFactors(Fixed):
-    def forward(self, x, context=None):
-        size, rank, axis = self.layer.shape[0], self.layer.rank, -len(self.layer.shape)
-        loc, rows = torch.split(x, [size, rank * size], dim=axis)
-        return loc, rows.unflatten(axis, (rank, size))
-
-
 class _Split(Fixed):
     def forward(self, x, context=None):
         loc, raw = x[..., : self.layer.dim], x[..., self.layer.dim :]
@@ -60,6 +53,5 @@ HEADS = {
     L.MixtureSplit: _MixtureSplit,
     L.Split: _Split,
     L.SplitFactor: _SplitFactor,
-    L.SplitFactors: _SplitFactors,
     L.SplitScale: _SplitScale,
 }

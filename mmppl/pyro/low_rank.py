@@ -30,13 +30,15 @@ class LowRankNormal(Shown, TorchDistribution):
     has_rsample = True
 
     def __init__(self, loc, scale, factors, event_dim=1, unit=False, *, validate_args=None):
-        self.unit, self.there = unit, None
+        self.unit, self.there, self.given = unit, None, None
         event = loc.shape[-event_dim:]
         batch = torch.broadcast_shapes(
             loc.shape[:-event_dim], scale.shape[:-event_dim], factors.shape[: -event_dim - 1]
         )
-        self.loc, self.scale = (x.expand(*batch, *event).flatten(-event_dim) for x in (loc, scale))
-        self.factors = factors.flatten(-event_dim).expand(*batch, -1, -1)
+        self.loc = loc.expand(*batch, *event).flatten(-event_dim)
+        # Without the axes of the batch where they are the same for all of it.
+        self.scale = scale.expand(*scale.shape[:-event_dim], *event).flatten(-event_dim)
+        self.factors = factors.expand(*factors.shape[:-event_dim], *event).flatten(-event_dim)
         super().__init__(batch, event, validate_args=validate_args)
 
     @constraints.dependent_property
@@ -46,32 +48,38 @@ class LowRankNormal(Shown, TorchDistribution):
 
     def expand(self, batch_shape, _instance=None):
         new = self._get_checked_instance(LowRankNormal, _instance)
-        new.unit, new.there = self.unit, self.there
-        new.loc, new.scale = (x.expand(*batch_shape, -1) for x in (self.loc, self.scale))
-        new.factors = self.factors.expand(*batch_shape, -1, -1)
+        new.unit, new.there, new.given = self.unit, self.there, self.given
+        new.loc, new.scale, new.factors = self.loc.expand(*batch_shape, -1), self.scale, self.factors
         super(LowRankNormal, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
-    def of_elements(self, there: torch.Tensor) -> "LowRankNormal":
-        """This distribution, scored by the marginal density of the observed elements, a mask ``(*, *event)``."""
+    def of_elements(self, there: torch.Tensor, value: torch.Tensor | None = None) -> "LowRankNormal":
+        """This distribution, scored by the marginal density of the observed elements, a mask ``(*, *event)``.
+
+        With values ``(*, *event)`` draws and means of all other elements are given those observed.
+        """
         new = self.expand(self.batch_shape)
-        new.there = there.flatten(-len(self.event_shape))
+        new.there = self._flat(there)
+        new.given = None if value is None else (self._flat(value), new.there)
         return new
+
+    def _flat(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(-len(self.event_shape))
 
     @property
     def mean(self) -> torch.Tensor:
-        flat = low_rank.mean_from_real(self.loc, self.scale, self.factors) if self.unit else self.loc
+        flat = low_rank.mean(self.loc, self.scale, self.factors, self.given, self.unit)
         return flat.reshape(*self.batch_shape, *self.event_shape)
 
     def rsample(self, sample_shape=()):
         shape, like = (*sample_shape, *self.loc.shape), {"dtype": self.loc.dtype, "device": self.loc.device}
-        w = torch.randn((*sample_shape, *self.factors.shape[:-1]), **like)
-        x = low_rank.draw(self.loc, self.scale, self.factors, torch.randn(shape, **like), w, self.unit)
+        w = torch.randn((*shape[:-1], self.factors.shape[-2]), **like)
+        noise = torch.randn(shape, **like)
+        x = low_rank.draw(self.loc, self.scale, self.factors, noise, w, self.given, self.unit)
         return x.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        x = value.flatten(-len(self.event_shape))
-        return low_rank.scored(x, self.loc, self.scale, self.factors, self.there, self.unit)
+        return low_rank.scored(self._flat(value), self.loc, self.scale, self.factors, self.there, self.unit)

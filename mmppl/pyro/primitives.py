@@ -192,7 +192,8 @@ class _Rows(pyro.plate):
 def observe(name: str, fn: Distribution, batch: Batch) -> Any:
     r"""Scores a modality where it is present: a sample statement, observed and masked.
 
-    Where single elements may be missing a likelihood :math:`\prod_i p(x_i \mid z)` counts those that are there.
+    Where single elements may be missing a likelihood :math:`\prod_i p(x_i \mid z)` counts those that are there; one of
+    elements that depend on each other counts their marginal density, and draws of the rest are given them.
     Where nothing is scored, as in Pyro's ``Predictive``, what is missing is drawn, at a site ``<name>_unobserved``, and
     the value is complete.
 
@@ -227,9 +228,11 @@ def observe(name: str, fn: Distribution, batch: Batch) -> Any:
             f"Modality '{name}': expected a name of its own; the program has a site that is called so already. Rename "
             "one of them."
         )
-    value = _completed(fn, name, batch) if _predicting() else _inside(fn, name, batch)
+    inside = _inside(fn, name, batch)
     if name in batch.elements:
-        fn = elementwise(fn, batch.elements[name], (MaskedDistribution, Independent, ExpandedDistribution), name)
+        around = MaskedDistribution, Independent, ExpandedDistribution
+        fn = elementwise(fn, batch.elements[name], inside, around, name)
+    value = _completed(fn, name, batch) if _predicting() else inside
     with poutine.mask(mask=batch.present[name]):
         return pyro.sample(name, fn, obs=value)
 

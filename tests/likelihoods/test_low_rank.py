@@ -50,7 +50,7 @@ def test_logits_have_a_density_that_integrates_to_one():
     np.testing.assert_allclose(np.exp(log_prob).sum() * (edges[1] - edges[0]) ** 2, 1.0, rtol=1e-5)
     np.testing.assert_allclose(low_rank.from_real(low_rank.to_real(x)), x, atol=1e-12)
     deviation = np.hypot(scale, factors[0])
-    for got, m, s in zip(low_rank.mean_from_real(loc, scale, factors), loc, deviation, strict=True):
+    for got, m, s in zip(low_rank.mean(loc, scale, factors, None, unit=True), loc, deviation, strict=True):
         wanted = quad(
             lambda y, m=m, s=s: low_rank.from_real(np.float64(y)) * stats.norm.pdf(y, m, s), m - 9 * s, m + 9 * s
         )
@@ -161,3 +161,78 @@ def test_bad_factors():
         Modality((1, 4, 4), kind="image", likelihood="low_rank_logit_normal", rank=100)
     with pytest.raises(ModalityError, match=r"Expected scale among \('learned', .*'low_rank_normal'; got 0\.5"):
         Modality((3,), likelihood="low_rank_normal", scale=0.5)
+
+
+def conditional(x, there, m, s, f):
+    """Mean and covariance of the rest of a normal vector given its observed elements."""
+    cov = covariance(s, f)
+    o, h = np.flatnonzero(there), np.flatnonzero(~there)
+    gain = np.linalg.solve(cov[np.ix_(o, o)], cov[np.ix_(o, h)]).T
+    return m[h] + gain @ (x[o] - m[o]), cov[np.ix_(h, h)] - gain @ cov[np.ix_(o, h)]
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_elements_that_are_missing_are_drawn_given_those_that_are_there(ppl, unit):
+    there = np.random.default_rng(7).random((5, 2, 3)) < 0.6
+    there[0], there[1] = False, True
+    small = 0.4 if unit else 1.0  # far from the ends, to which single precision rounds
+    real, locs, scales, factors = (small * a for a in (X, LOC, SCALE, FACTORS))
+    shown = np.where(there, low_rank.from_real(real) if unit else real, 0.0).astype(np.float32)
+    parts = [array(ppl, a.astype(np.float32)) for a in (locs, scales, factors)]
+    noise = ppl.LowRankNormal(*parts, event_dim=2, unit=unit)
+    given = noise.of_elements(array_of_masks(ppl, there), array(ppl, shown))
+    drawn = _draws(ppl, given, 20_000)
+    means, plain = np.asarray(given.mean), np.asarray(noise.mean)
+    for i, (x, own, m, s, f) in enumerate(zip(real, there, locs, scales, factors, strict=True)):
+        mean, cov = conditional(x.ravel(), own.ravel(), m.ravel(), s, f)
+        y = drawn[:, i][:, ~own].astype(float)
+        deviations = np.sqrt(np.diag(cov))
+        wanted = low_rank.mean_from_real(mean, deviations) if unit else mean
+        np.testing.assert_allclose(means[i][~own], wanted, rtol=1e-3, atol=1e-4)
+        # What is there is drawn anew, as a replicate.
+        np.testing.assert_allclose(means[i][own], plain[i][own], rtol=1e-5)
+        if cov.size:
+            y = low_rank.to_real(y) if unit else y
+            np.testing.assert_allclose(y.mean(0), mean, atol=5 * float(deviations.max()) / np.sqrt(20_000))
+            np.testing.assert_allclose(np.cov(y.T), cov, atol=0.06 * float(np.diag(cov).max()))
+    # Values that are not there count for nothing, bit for bit.
+    other = np.where(there, shown, 0.5).astype(np.float32)
+    again = noise.of_elements(array_of_masks(ppl, there), array(ppl, other))
+    np.testing.assert_array_equal(np.asarray(again.mean), means)
+
+
+def _draws(ppl, distribution, number):
+    """Draws of a distribution of the host."""
+    if ppl.host.NAME == "pyro":
+        return np.asarray(distribution.sample((number,)))
+    import jax
+
+    return np.asarray(distribution.sample(jax.random.key(0), (number,)))
+
+
+def test_generate_fills_elements_given_the_others_of_their_modality(ppl):
+    """Two values that share all but a tenth of their noise, and a latent that knows nothing of it."""
+    parts = [array(ppl, a) for a in (np.zeros((1, 2)), np.full((1, 2), 0.1), np.ones((1, 1, 2)))]
+    modality = Modality((2,), likelihood="low_rank_normal", rank=1, partial=True)
+
+    def model(batch):
+        with ppl.plate(batch):
+            z = ppl.host.sample("z", ppl.host.dist.Normal(ppl.host.zeros(1), 1.0).to_event(1))
+            output = tuple(0.0 * z[(..., 0, *[None] * (part.ndim - 1))] + part[0] for part in parts)
+            ppl.observe("x", ppl.likelihood(modality, output), batch)
+
+    def guide(batch):
+        with ppl.plate(batch):
+            ppl.host.sample("z", ppl.host.dist.Normal(ppl.host.zeros(1), 1.0).to_event(1))
+
+    fitted = Fitted(Program(model, guide, ppl.ELBO(), ppl, {"x": modality}), {})
+    there = np.array([[True, False], [True, False], [False, True]])
+    rows = Batch({"x": np.where(there, [[2.0], [-1.0], [3.0]], 0.0).astype(np.float32)}, {"x": there})
+    wanted = np.array([2.0, -1.0, 3.0]) / 1.01
+    means = generate(fitted, rows, 3, mean=True)["x"]
+    np.testing.assert_allclose(means[:, [0, 1, 2], [1, 1, 0]], np.broadcast_to(wanted, (3, 3)), rtol=1e-4)
+    draws = generate(fitted, rows, 4000, chunk=12_000)["x"]
+    assert (draws[:, 0, 0] == 2.0).all()
+    hidden = draws[:, [0, 1, 2], [1, 1, 0]]
+    np.testing.assert_allclose(hidden.mean(0), wanted, atol=0.015)
+    np.testing.assert_allclose(hidden.std(0), np.sqrt(1.01 - 1 / 1.01), rtol=0.06)
