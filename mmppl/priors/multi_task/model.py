@@ -1,4 +1,4 @@
-r"""A multi-task diffusion: one block is diffused, the others join it and are read off it by heads.
+r"""A multi-task diffusion: one block is diffused, or several as one, the others join and are read off by heads.
 
 Labels, whose head can say any law, come first: at t = 1, where the primary block says nothing yet, :math:`x_j \sim
 p(x_j \mid z_1)`, and then they are known. So a conditional network draws what is read as its label.
@@ -57,7 +57,7 @@ class MultiTaskModel(JointModel):
     r"""Settings of a multi-task diffusion: all but its network and its data, the same on every backend.
 
     Arguments:
-        space: Which block diffuses, and how the others join it.
+        space: Which blocks diffuse, and how the others join them.
         learning: How it is learned.
         guidance: w. Classifier-free guidance of a conditional network, away from the unconditional one,
             :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate guides by
@@ -74,7 +74,7 @@ class MultiTaskModel(JointModel):
 
     Raises:
         OptionError: If guidance is below -1, the solver adds noise in another way, or none where weights do not vanish
-            just after t = 0.
+            just after t = 0, or several blocks diffuse and the network is unconditional.
 
     Example:
         >>> MultiTaskModel(SharedSpace(Blocks.of({"ink": 2, "word": 1}))).blocks.dim
