@@ -94,12 +94,12 @@ class MultiTaskLoss:
     Arguments:
         weight: :math:`\lambda` of the mean over a block's parts, beside the mean over the primary block's coordinates;
             one for all heads or by name of block, 0.1 for one that is not named.
-        p_conditional: Probability that each other block is known with probability a half, so that the network learns
-            to be conditional (the published variant X). With 0 it is unconditional (U), and known blocks enter by the
-            gradients of their heads,
-            with particles where there are several, see :class:`~mmppl.priors.MultiTaskModel`.
-        p_marginal: Probability that each other block is hidden with probability a half, so that marginals are learned.
-        p_single: Probability that the primary block is learned alone, as by an ordinary diffusion (concurrent
+        p_conditional: Probability that each other block, and of several primary ones each while one is left, is known
+            with probability a half, so that the network learns to be conditional (the published variant X). With 0 it
+            is unconditional (U), and known blocks enter by the gradients of their heads, with particles where there
+            are several, see :class:`~mmppl.priors.MultiTaskModel`.
+        p_marginal: Probability that each of these is hidden with probability a half, so that marginals are learned.
+        p_single: Probability that primary blocks are learned alone, as by an ordinary diffusion (concurrent
             single-task training, by which the network can also guide itself away from what is not conditional).
         predict: ``"velocity"``, whose squared error is then the loss, or ``"noise"``, as published.
         first: The earliest time.
