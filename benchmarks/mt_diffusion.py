@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {"space": "data", "net": "dit", "width": 128, "solver"
 OWN: dict[str, dict[str, Any]] = {
     "label": {"p_conditional": 0.8},
     "masks": {"net": "unet", "p_conditional": 1.0, "p_marginal": 0.0},
-    "four": {"primary": ("ink", "flower", "china", "word"), "net": "unet", "width": 192, "p_conditional": 0.5},
+    "four": {"primary": ("ink", "flower", "china", "word"), "net": "unet", "p_conditional": 0.5},
     "transition": {"primary": ("ink", "flower"), "net": "unet", "p_conditional": 0.7},
 }
 NAMES = {
@@ -38,7 +38,7 @@ NAMES = {
     "four": ("ink", "flower", "china", "word"),
 }
 NAMES["transition"] = ("ink", "flower")
-EPOCHS = {"label": 60, "masks": 60, "four": 60, "transition": 40}
+EPOCHS = {"label": 60, "masks": 30, "four": 30, "transition": 20}
 SIZE, LAW = 4, [1.0] * 11
 HIDDEN = (2, 5, 10)
 TESTS, NEIGHBOURS, VOTES, DRAWS, SHOWN = 500, 5, 20, 8, 12

@@ -115,6 +115,7 @@ def _masks(groups: Mapping[str, list[Row]], about: Mapping[str, Any], hidden: Se
         for host, own in groups.items()
         for number in hidden
         for way in ways
+        if f"{number} {way}, error" in own[0]
     ]
     whole = next(iter(groups.values()))[0]["classifier"]
     return [
