@@ -113,8 +113,8 @@ def mt_diffusion(
     named = set(primary) & set(modalities)
     if len(modalities) < 2 or not primary or len(named) < len(primary):
         raise ModalityError(
-            f"Expected two modalities or more, and a primary one among them, or several; got {list(modalities)} and "
-            f"{', '.join(map(repr, primary))}."
+            f"Expected two modalities or more, and a primary one among them; got {list(modalities)} and "
+            f"{', '.join(map(repr, primary)) or 'none'}."
         )
     primary = tuple(primary)
     if space not in ("latent", "data", *primary[: len(primary) == 1]):

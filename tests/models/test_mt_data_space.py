@@ -199,7 +199,7 @@ def test_what_cannot_be_is_said(small):
         make(("number", "label"))
     with pytest.raises(ModalityError, match="of numbers or ids, .* got 'mask', .* likelihood 'bernoulli'"):
         make(("image", "mask"), primary=("image", "mask"))
-    with pytest.raises(ModalityError, match=r"or several; got \['image', 'label'\] and 'image', 'image'"):
+    with pytest.raises(ModalityError, match=r"among them; got \['image', 'label'\] and 'image', 'image'"):
         make(primary=("image", "image"))
     with pytest.raises(OptionError, match="p_conditional > 0 where several blocks diffuse, 'image, label'"):
         make(primary=("image", "label"), p_conditional=0.0)

@@ -80,7 +80,8 @@ class SharedSpace:
 
     def __post_init__(self) -> None:
         if self.primary is not None and not isinstance(self.primary, str):
-            object.__setattr__(self, "primary", tuple(self.primary))
+            several = tuple(self.primary)
+            object.__setattr__(self, "primary", several[0] if len(several) == 1 else several)
         named = (self.primary,) if isinstance(self.primary, str) else self.primary
         if named is not None and not (named and set(named) <= set(self.blocks.names) and len(set(named)) == len(named)):
             raise ModalityError(f"Expected a primary block among {list(self.blocks.names)}; got {self.primary!r}.")
@@ -191,14 +192,14 @@ class SharedSpace:
         return out
 
     def place_in(self, image: Array) -> Array:
-        """What diffuses ``(*, own)`` among zeros, ``(*, D)``."""
-        xp, parts, start = get_backend(image).xp, [], 0
-        for i, size in enumerate(self.blocks.sizes):
-            if i in self.places:
-                parts.append(image[..., start : start + size])
-                start += size
-            else:
-                parts.append(xp.zeros((*image.shape[:-1], size), dtype=image.dtype))
+        """Primary blocks ``(*, own)`` among zeros, ``(*, D)``."""
+        xp, sizes = get_backend(image).xp, [self.blocks.sizes[i] for i in self.places]
+        ends = zip(self.places, sizes, np.cumsum(sizes).tolist(), strict=True)
+        own = {i: image[..., end - size : end] for i, size, end in ends}
+        parts = [
+            own[i] if i in own else xp.zeros((*image.shape[:-1], size), dtype=image.dtype)
+            for i, size in enumerate(self.blocks.sizes)
+        ]
         return xp.concat(parts, axis=-1)
 
     def _check_encoded(self, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -312,7 +313,6 @@ def _maps(
         return turn[:size, :own]
 
     sizes = [blocks.sizes[i] for i in places]
-    own, out = sum(sizes), np.zeros((blocks.dim, blocks.dim))
+    own, diffused = sum(sizes), np.repeat(np.isin(np.arange(len(blocks)), places), blocks.sizes)
     maps = np.concatenate([part(i, name, size) for i, (name, size) in enumerate(blocks.items())])
-    out[:, np.repeat(np.isin(np.arange(len(blocks)), places), blocks.sizes)] = maps
-    return out
+    return np.where(diffused, maps[:, np.cumsum(diffused) - 1], 0.0)
