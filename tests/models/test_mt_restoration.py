@@ -35,17 +35,14 @@ def test_what_is_visible_comes_back_and_what_is_hidden_is_drawn(small):
     program = small("mt_diffusion", modalities, p_conditional=1.0, p_marginal=0.0, head_weight=0.02, **how)
     fitted = fit(program, rows, epochs=16, batch_size=64, learning_rate=5e-3, progress=False)
 
+    # One square is hidden.
     test, which = pictures(TESTED, 1)
-    visible = patch_masks(TESTED, 8, 8, size=4, law=[0, 1], seed=2)
-    given = {"masked": np.where(visible, test, np.float32(0.0))}
-    drawn = generate(fitted, given, num=12, want=["image"])["image"]
-    seen = np.broadcast_to(visible, test.shape)
-    print("VISIBLE", ((drawn - test) ** 2)[:, seen].mean(), test.var())
-    share = (test * seen).sum((1, 2, 3)) / test.sum((1, 2, 3))
-    found, error = nearest(drawn)
-    print("RIGHT", (found == which)[:, share > 0.3].mean(), (share > 0.3).mean(), error.mean())
-    lost = share < 0.1
-    print("LOST", lost.sum(), drawn[:, lost].std(0)[~seen[lost]].mean(), drawn[:, ~lost].std(0)[seen[~lost]].mean())
-    empty = generate(fitted, {"masked": np.zeros_like(test)}, want=["image"])["image"][0]
-    kinds, error = nearest(empty)
-    print("EMPTY", np.bincount(kinds, minlength=9), error.mean(), np.quantile(error, 0.9))
+    visible = np.broadcast_to(patch_masks(TESTED, 8, 8, size=4, law=[0, 1], seed=2), test.shape)
+    drawn = generate(fitted, {"masked": np.where(visible, test, np.float32(0.0))}, num=4, want=["image"])["image"]
+    share = (test * visible).sum((1, 2, 3)) / test.sum((1, 2, 3))
+    assert ((drawn - test) ** 2)[:, visible].mean() < 0.02 < 0.4 * test.var()
+    assert (nearest(drawn)[0] == which)[:, share > 0.3].mean() > 0.95
+    # Nothing is visible: every blob is drawn. A blank picture is 0.27 from the nearest, and the mean of all 0.18.
+    kinds, error = nearest(generate(fitted, {"masked": np.zeros_like(test)}, want=["image"])["image"][0])
+    assert (np.bincount(kinds, minlength=9) > 0).all()
+    assert error.mean() < 0.13
