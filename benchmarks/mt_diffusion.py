@@ -1,9 +1,9 @@
 """``mt_diffusion`` in the space of pixels: ``python -m benchmarks.mt_diffusion PART [HOST] [--seeds 0]``.
 
 Parts are ``label``, ink with its label, ``masks``, ink with a masked copy of it, ``four``, all modalities of
-polydigits, and ``transition``, ink to flowers, which are diffused, and back. All are judged on draws. Rows are kept in
-benchmarks/results/mt_diffusion/, from which docs/results/mt_diffusion.md is written, and the first draws in pictures
-beside that.
+polydigits, diffused as one, and ``transition``, ink to flowers, diffused as one too, and back. All are judged on
+draws. Rows are kept in benchmarks/results/mt_diffusion/, from which docs/results/mt_diffusion.md is written, and the
+first draws in pictures beside that.
 """
 
 import argparse
@@ -28,16 +28,20 @@ SETTINGS: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
 OPTIONS: dict[str, Any] = {"space": "data", "net": "dit", "width": 128, "solver": "flow", "steps": 30, "ema": 0.998}
 OWN: dict[str, dict[str, Any]] = {
     "label": {"p_conditional": 0.8},
-    "masks": {"p_conditional": 0.9, "p_marginal": 0.0},
-    "four": {"p_conditional": 0.7},
-    "transition": {"primary": "flower", "p_conditional": 0.9, "p_marginal": 0.0},
+    "masks": {"net": "unet", "p_conditional": 1.0, "p_marginal": 0.0},
+    "four": {"primary": ("ink", "flower", "china", "word"), "net": "unet", "p_conditional": 0.5},
+    "transition": {"primary": ("ink", "flower"), "net": "unet", "p_conditional": 0.7},
 }
-NAMES = {"label": ("ink", "label"), "masks": ("ink", "ink_masked"), "four": ("ink", "flower", "china", "word")}
+NAMES = {
+    "label": ("ink", "label"),
+    "masks": ("ink", "ink_masked", "ink_mask"),
+    "four": ("ink", "flower", "china", "word"),
+}
 NAMES["transition"] = ("ink", "flower")
-EPOCHS = {"label": 30, "masks": 15, "four": 15, "transition": 12}
+EPOCHS = {"label": 60, "masks": 30, "four": 30, "transition": 20}
 SIZE, LAW = 4, [1.0] * 11
 HIDDEN = (2, 5, 10)
-TESTS, NEIGHBOURS, VOTES, SHOWN = 500, 5, 20, 12
+TESTS, NEIGHBOURS, VOTES, DRAWS, SHOWN = 500, 5, 20, 8, 12
 KEPT, PAGE = Path("benchmarks/results/mt_diffusion"), Path("docs/results/mt_diffusion.md")
 
 
@@ -92,8 +96,8 @@ def _guided(fitted: Fitted, part: str, guidance: float) -> Fitted:
 
 
 def masked(digits: Dataset) -> Dataset:
-    """Ink with a masked copy of it."""
-    return with_masks(digits, "ink", size=SIZE, law=LAW)
+    """Ink with a masked copy of it, and the mask."""
+    return with_masks(digits, "ink", size=SIZE, law=LAW, mask=True)
 
 
 def _label(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -> dict[str, float]:
@@ -128,9 +132,11 @@ def _masks(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) -
     pictures = [image]
     for number in HIDDEN:
         visible = patch_masks(TESTS, *image.shape[-2:], size=SIZE, law=[0.0] * number + [1.0], seed=seed)
-        given = {"ink_masked": np.where(visible, image, np.float32(0.0))}
+        given = {"ink_masked": np.where(visible, image, np.float32(0.0)), "ink_mask": visible.astype("float32")}
+        drawn = restored(generate(fitted, given, num=DRAWS, want=["ink"], seed=seed)["ink"], image, visible)
         ways = {
-            "draws": restored(generate(fitted, given, want=["ink"], seed=seed)["ink"][0], image, visible),
+            "draws": drawn[0],
+            "mean of draws": drawn.mean(0),
             "mean": restored(np.broadcast_to(train.mean(0), image.shape), image, visible),
             "neighbours": restored(_nearest(train, image, visible), image, visible),
         }
@@ -167,19 +173,21 @@ def _four(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) ->
     test = data.test[:TESTS]
     label = np.asarray(test.label)
 
-    def read(name: str, given: Any) -> tuple[np.ndarray, float]:
-        drawn = generate(fitted, given, want=[name], seed=seed)[name][0]
-        return drawn, float((classifiers.predict(name, drawn) == label).mean())
-
+    guided = _guided(fitted, "four", 1.0)
+    # Words of the joint density first, and pictures given them.
+    words = generate(guided, {"word": joint["word"]}, seed=seed)
+    told = {name: words[name][0] for name in NAMES["four"]}
+    out["joint, word first, guided"] = coherence(told, classifiers).joint.value
     for name in NAMES["four"]:
-        out[f"ink given {name}" if name != "ink" else "word given ink"] = read(
-            "ink" if name != "ink" else "word", test.only(name)
-        )[1]
-        out[f"{name} given others"] = read(name, test.only(*(n for n in NAMES["four"] if n != name)))[1]
-    flower, out["flower given ink"] = read("flower", test.only("ink"))
-    back, out["ink, flower and back"] = read("ink", {"flower": flower})
-    pictures = [joint["ink"], joint["flower"], joint["china"], np.asarray(test["ink"]), flower, back]
-    _show("four", pictures, ["joint, ink", "flower", "china", "given ink", "flower", "and back"])
+        drawn = generate(fitted, test.only(name), seed=seed)
+        for other in NAMES["four"]:
+            if other != name:
+                out[f"{other} given {name}"] = float((classifiers.predict(other, drawn[other][0]) == label).mean())
+        others = [n for n in NAMES["four"] if n != name]
+        drawn = generate(fitted, test.only(*others), seed=seed)[name][0]
+        out[f"{name} given others"] = float((classifiers.predict(name, drawn) == label).mean())
+    pictures = [way[name] for way in (joint, told) for name in others]
+    _show("four", pictures, [f"joint{end}, {name}" for end in ("", ", guided") for name in others])
     return out
 
 

@@ -108,13 +108,14 @@ def _label(groups: Mapping[str, list[Row]], about: Mapping[str, Any]) -> list[st
 def _masks(groups: Mapping[str, list[Row]], about: Mapping[str, Any], hidden: Sequence[int]) -> list[str]:
     if not groups:
         return []
-    ways = ("draws", "mean", "neighbours")
+    ways = ("draws", "mean of draws", "mean", "neighbours")
     body = [
         [host, len(own), *_cells(own, ("epochs",)), number, *_cells(own, (f"{number} hidden",)), way]
         + _cells(own, (f"{number} {way}, error", f"{number} {way}, read"))
         for host, own in groups.items()
         for number in hidden
         for way in ways
+        if f"{number} {way}, error" in own[0]
     ]
     whole = next(iter(groups.values()))[0]["classifier"]
     return [

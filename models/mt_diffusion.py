@@ -1,6 +1,6 @@
 """MT-Diffusion: one diffusion for all modalities."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +33,7 @@ def mt_diffusion(
     *,
     ppl: PPL,
     shared: ScoreOptions = SHARED,
-    primary: str | None = None,
+    primary: str | Sequence[str] | None = None,
     space: str = "latent",
     strength: float = 1.0,
     encoders: Mapping[str, Any] | None = None,
@@ -50,7 +50,7 @@ def mt_diffusion(
 
     With ``space="latent"`` every modality first has an autoencoder of its own, :math:`z_m = e_m(x_m)`, whose encoders
     are then frozen; with ``"data"`` a code is the datum itself: pixels, numbers, counts, one-hot vectors. One network
-    diffuses the code of the primary modality while the others join it on the way,
+    diffuses the code of the primary modality, or those of several side by side, while the others join it on the way,
 
     .. math:: z_t = a(t) z_0 + \sum_i \tilde a(t) E_i z_i + \sigma(t) \epsilon, \qquad
         \min \tfrac{1}{D} \lVert \epsilon - \hat\epsilon(z_t, t) \rVert^2
@@ -75,7 +75,10 @@ def mt_diffusion(
             and, where an image is diffused in its own space, ``"unet"``, whose first level has ``width / 8`` channels,
             and ``"dit"``, a transformer of patches of width ``width / 2`` and of this depth; ``"auto"`` is the U-Net
             where there is such an image.
-        primary: Name of the modality that is diffused; None for the first, or the one that ``space`` names.
+        primary: Name of the modality that is diffused, or names of several, with commas on the command line, which are
+            diffused as one: each in its own units, of images of one height and width as channels of one map, and of
+            those some are known, or hidden, in training as the others are. None for the first, or the one that
+            ``space`` names. Ids are diffused as one-hot vectors with noise of 0.15.
         space: ``"latent"``; ``"data"`` for all modalities in their own spaces; or the name of the one modality that is
             diffused in its own space, while the others have autoencoders.
         strength: How strongly the others join it, see :class:`~mmppl.priors.SharedSpace`.
@@ -103,26 +106,30 @@ def mt_diffusion(
         ModalityError: If there is one modality alone, no such primary one, or one that cannot be diffused in its own
             space, or a modality of ``coders``, ``taps``, ``encoders`` or ``head_weight`` is unknown.
     """
-    if space in modalities:
-        primary = space if primary is None else primary
-    if len(modalities) < 2 or primary not in (None, *modalities):
+    if primary is None:
+        primary = space if space in modalities else next(iter(modalities))
+    if isinstance(primary, str):
+        primary = (primary,) if primary in modalities else primary.split(",")
+    named = set(primary) & set(modalities)
+    if len(modalities) < 2 or not primary or len(named) < len(primary):
         raise ModalityError(
-            f"Expected two modalities or more, and a primary one among them; got {list(modalities)} and {primary!r}."
+            f"Expected two modalities or more, and a primary one among them; got {list(modalities)} and "
+            f"{', '.join(map(repr, primary)) or 'none'}."
         )
-    primary = next(iter(modalities)) if primary is None else primary
-    if space not in ("latent", "data", primary):
-        raise OptionError(f"Expected space 'latent', 'data' or the primary modality '{primary}'; got {space!r}.")
+    primary = tuple(primary)
+    if space not in ("latent", "data", *primary[: len(primary) == 1]):
+        raise OptionError(
+            f"Expected space 'latent', 'data' or the one primary modality, {primary[0]!r}; got {space!r}."
+        )
     if shared.net not in NETS or shared.reduce is not None:
         raise OptionError(
             f"Expected net among {NETS} and reduce=None, as the network has heads; got {shared.net!r} and "
             f"{shared.reduce}."
         )
-    plain = {"latent": (), "data": tuple(modalities)}.get(space, (primary,))
-    owns = {name: OwnSpace(name, modalities[name]) for name in plain}
+    plain = {"latent": (), "data": tuple(modalities)}.get(space, primary)
+    owns = {name: OwnSpace(name, modalities[name], name in primary) for name in plain}
     for own in owns.values():
         own.check_whole()
-    if primary in owns:
-        owns[primary].check_primary()
     if shared.coders and any(name in owns for name in shared.coders):
         raise OptionError(f"Expected coders of modalities that have autoencoders; got them for {list(shared.coders)}.")
     for what, named in (("taps", taps), ("head_weight", head_weight)):
@@ -131,19 +138,19 @@ def mt_diffusion(
             raise ModalityError(f"Expected {what} for modalities among {list(modalities)}; got {unknown}.")
     blocks = Blocks.of({name: owns[name].size if name in owns else shared.latent_dim for name in modalities})
     learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, p_single, predict)
-    heads = {name: own.head for name, own in owns.items() if name != primary}
+    heads = {name: own.head for name, own in owns.items() if name not in primary}
     shape = SharedSpace(blocks, primary, strength, heads=heads, encoders=dict(encoders or {}))
     flow = ProbabilityFlow(probes=PROBES if shape.own > EXACT else None)
     score = MultiTaskModel(shape, learning, shared.guidance, solver_of(shared.solver, shared.steps), flow)
     single = replace(score, learning=replace(learning, p_marginal=0.0, p_single=0.0, weight=0.0))
-    net = _network(modalities, primary, primary in owns, blocks, shared, dict(taps or {}))
+    net = _network(modalities, [name for name in primary if name in owns], blocks, shared, dict(taps or {}))
     return two_stages(
         modalities,
         ppl,
         options=shared,
         score=score,
         net=net,
-        plain=plain,
+        plain=owns,
         alone=(single, alone) if alone else None,
         seed=seed,
     )
@@ -151,15 +158,13 @@ def mt_diffusion(
 
 def _network(
     modalities: Mapping[str, Modality],
-    primary: str,
-    plain: bool,
+    plain: Sequence[str],
     blocks: Blocks,
     shared: ScoreOptions,
     taps: dict[str, str],
 ) -> Spec:
-    """The network that the options name."""
-    modality, kind = modalities[primary], shared.net
-    pictures = plain and modality.kind == "image"
+    """The network that the options name, where ``plain`` are diffused in their own spaces."""
+    kind, pictures = shared.net, [modalities[name].shape for name in plain if modalities[name].kind == "image"]
     if kind == "auto":
         kind = "unet" if pictures else "residual"
     if kind == "residual":
@@ -168,7 +173,7 @@ def _network(
         return ResidualScore(blocks.sizes, shared.width, shared.depth, outputs=2 * blocks.dim)
     if not pictures:
         raise OptionError(f"Expected net 'residual' where no image is diffused in its own space; got '{kind}'.")
-    (channels, height, width), names = modality.shape, blocks.names
+    (channels, height, width), names = pictures[0], blocks.names
     images = tuple(
         i
         for i, (name, size) in enumerate(blocks.items())

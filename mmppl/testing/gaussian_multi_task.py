@@ -22,15 +22,16 @@ class GaussianMultiTask:
         backend, space, sde = get_backend(x), self.space, self.space.sde
         xp, dim = backend.xp, space.blocks.dim
         seen, codes = x[..., :dim], x[..., dim:]
-        primary = np.arange(len(space.blocks)) == space.place
-        t = codes[..., space.place, None]
+        primary = np.isin(np.arange(len(space.blocks)), space.places)
+        t = xp.max(codes[..., list(space.places)], axis=-1)[..., None]
         wide = space.blocks.spread(codes)
         own = backend.asarray(space.blocks.spread(primary[None])[0])
         one, zero = xp.ones_like(seen), xp.zeros_like(seen)
-        known = xp.where(~own & (wide == 0), one, zero)
+        known = xp.where(wide == 0, one, zero)
         joined = xp.where(~own & (wide >= 0), one, zero)
+        own = own & (wide > 0)
         eye, cov = backend.asarray(np.eye(dim), like=seen), backend.asarray(self.cov, like=seen)
-        maps = space.shift(eye)
+        maps = xp.where(own[..., None, :], space.shift(eye), 0.0 * eye)
         factor = xp.where(own, sde.mean_factor(t) + zero, known)
         through = eye * factor[..., None] + space.weight(t)[..., None] * (maps * joined[..., None]).mT
         spread = xp.where(own, sde.scale(t) ** 2 + zero, xp.where(known > 0, 1e-9 * one, one))

@@ -1,6 +1,6 @@
 """Two stages: an autoencoder for each modality, then a score of all their latents."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -39,7 +39,7 @@ def two_stages(
     score: JointModel,
     net: Spec | None = None,
     pairs: str = "shared",
-    plain: Collection[str] = (),
+    plain: Mapping[str, OwnSpace] | None = None,
     alone: tuple[JointModel, float] | None = None,
     conditions: Conditions = UNCONDITIONAL,
     seed: int,
@@ -69,7 +69,7 @@ def two_stages(
     share, finetune = options.share, options.finetune
     if finetune < 0.0 or share + finetune >= 1.0:
         raise OptionError(f"Expected finetune >= 0 and share + finetune < 1; got {finetune} and share {share}.")
-    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed, tuple(plain), conditions)
+    latents = LatentScore(ppl, modalities, options, score, net, pairs, seed, dict(plain or {}), conditions)
     if finetune and not latents.own:
         raise OptionError("Expected finetune 0 where no autoencoder is learned; got more.")
     stages = [latents.autoencoder_stage()] if latents.own else []
@@ -84,7 +84,7 @@ def two_stages(
     if finetune:
         stages += [latents.decoder_stage(finetune)]
     about: dict[str, Any] = {"stages": tuple(stages), "kernel": None, "ode_density": True}
-    whole = len(latents.plain) == len(modalities)
+    whole = len(latents.spaces) == len(modalities)
     about["bound"] = (latents.bound_model, latents.bound_guide) if whole else None
     density = latents.autoencoder.kind == "vae" or whole
     return Program(latents.model, latents.guide, ppl.ELBO(), ppl, modalities, density=density, **about)
@@ -101,7 +101,7 @@ class LatentScore:
     net: Spec | None
     pairs: str
     seed: int
-    plain: tuple[str, ...] = ()
+    spaces: Mapping[str, OwnSpace] = field(default_factory=dict)
     conditions: Conditions = UNCONDITIONAL
     guidance: PairwiseGuidance | None = field(init=False)
     coders: Coders = field(init=False)
@@ -115,7 +115,6 @@ class LatentScore:
         self.autoencoder = Autoencoder(options.autoencoder, options.noise, options.penalty, options.beta)
         self.learning = ratio_learning(options.ratio, self.seed)
         self.blocks, self.dims = blocks, dict(blocks.items())
-        self.spaces = {name: OwnSpace(name, self.modalities[name]) for name in self.plain}
         self.own = {n: modality for n, modality in self.modalities.items() if n not in given and n not in self.spaces}
         pairwise = self.score.pairwise if isinstance(self.score, ScoreModel) else None
         self.guidance = pairwise if pairwise is not None and pairwise.strength > 0 else None

@@ -5,7 +5,11 @@ levels are made continuous by noise that is a third of a level wide, and a draw 
 
 .. math:: q(z \mid x) = \mathcal{N}\big(x, (0.34\, \delta)^2\big), \qquad \delta = 1 / 255
 
-so that a density of codes bounds the probability of pixels.
+so that a density of codes bounds the probability of pixels. Ids that are diffused get noise too, and are read by
+
+.. math:: q(z \mid x) = \mathcal{N}\big(e_x, s^2 I\big), \qquad p(x \mid z) \propto \exp(z_x / s^2), \qquad s = 0.15
+
+which are each other's inverse. Zeros and ones of Bernoulli, and counts, have heads alone.
 """
 
 from dataclasses import dataclass, replace
@@ -32,6 +36,7 @@ Array = Any
 SPREAD, WIDTH = 0.34 / LEVELS, 0.1 / LEVELS
 SURE = 1e3  # logit of what a code says
 LEAST = 0.01  # least scale of a head of numbers, in their standard deviations
+BLURRED = 0.15  # deviation of the codes of ids that are diffused
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class OwnSpace:
     Arguments:
         name: Its name.
         modality: What it is.
+        diffused: Whether it is diffused, and not read off by a head.
+
+    Raises:
+        ModalityError: If it cannot be diffused.
 
     Example:
         >>> OwnSpace("word", Modality((5,), kind="tokens", vocabulary=27)).size
@@ -49,6 +58,15 @@ class OwnSpace:
 
     name: str
     modality: Modality
+    diffused: bool = False
+
+    def __post_init__(self) -> None:
+        if self.diffused and (self._binary or self.modality.scoring.values == "counts" and not self.modality.ids):
+            raise ModalityError(
+                f"Expected a primary modality of numbers or ids, which can be diffused in their own space; got "
+                f"'{self.name}', of kind '{self.modality.kind}' and likelihood '{self.modality.likelihood}'. Take "
+                "primary=, or space='latent'."
+            )
 
     @property
     def size(self) -> int:
@@ -62,21 +80,16 @@ class OwnSpace:
 
     @property
     def numbers(self) -> bool:
-        """Tells whether its values are numbers, which can be diffused."""
+        """Tells whether its values are numbers."""
         return not self.modality.ids and self.modality.scoring.values != "counts" and not self._binary
+
+    @property
+    def _blurred(self) -> bool:
+        return self.diffused and bool(self.modality.ids)
 
     @property
     def _binary(self) -> bool:
         return self.modality.likelihood == "bernoulli" and not self.modality.ids
-
-    def check_primary(self) -> None:
-        """Raises :class:`ModalityError` if it cannot be diffused."""
-        if not self.numbers:
-            raise ModalityError(
-                f"Expected a primary modality of numbers, which can be diffused in their own space; got '{self.name}', "
-                f"of kind '{self.modality.kind}' and likelihood '{self.modality.likelihood}'. Take primary=, or "
-                "space='latent'."
-            )
 
     def check_whole(self) -> None:
         """Raises :class:`ModalityError` if single elements may be missing."""
@@ -94,14 +107,16 @@ class OwnSpace:
             ids = backend.asarray(np.arange(modality.ids))
             value = xp.where(value[..., None] == ids, xp.ones_like(like[0]), xp.zeros_like(like[0]))
         code = xp.astype(xp.reshape(value, (value.shape[0], self.size)), like.dtype)
-        return code, xp.zeros_like(code) + (SPREAD if self.pixels else 0.0)
+        spread = BLURRED if self._blurred else SPREAD if self.pixels else 0.0
+        return code, xp.zeros_like(code) + spread
 
     def likelihood(self, ppl: PPL, z: Array) -> Any:
         """The distribution of data given codes ``(*, D)``."""
         modality, dist, xp = self.modality, ppl.host.dist, get_backend(z).xp
         rank, shape = len(modality.shape), (*z.shape[:-1], *modality.shape)
         if modality.ids:
-            logits = SURE * xp.reshape(z, (*shape, modality.ids))
+            sure = BLURRED**-2 if self._blurred else SURE
+            logits = sure * xp.reshape(z, (*shape, modality.ids))
             return dist.Categorical(logits=logits).to_event(rank)
         z = xp.reshape(z, shape)
         if self._binary:
@@ -111,12 +126,15 @@ class OwnSpace:
         return dist.Delta(z, event_dim=rank)
 
     def statistics(self, codes: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation that standardise codes: common ones of an image, of each number else; none of ids."""
+        """Mean and deviation that standardise codes: common ones of an image or of ids, of each number else.
+
+        Ids that are not diffused have none.
+        """
         loc, scale = np.zeros(self.size), np.ones(self.size)
-        if not self.numbers:
+        if not (self.numbers or self._blurred):
             return loc, scale
         rows = np.asarray(codes[self.name], dtype=np.float64)[np.asarray(codes.present[self.name])]
-        axis = None if self.modality.kind == "image" else 0
+        axis = None if self.modality.kind == "image" or self._blurred else 0
         spread = rows.std(axis=axis)
         return loc + rows.mean(axis=axis), np.maximum(scale * spread, FLOOR * max(float(spread.max()), 1e-12))
 

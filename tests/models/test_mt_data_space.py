@@ -9,11 +9,12 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 from mmppl.batch import Batch, Modality
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood
-from mmppl.models.common.own_space import LEAST, OwnSpace
+from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
 from mmppl.priors.multi_task.model import TIMES
 
 MODALITIES = {
@@ -41,9 +42,9 @@ ROWS = Batch(
 def still(small):
     """A program whose network says nothing, as it was made."""
 
-    def still(names=tuple(MODALITIES), rows=ROWS):
-        modalities = {name: MODALITIES[name] for name in names}
-        program = small("mt_diffusion", modalities, space="data", net="residual", strength=0.0, solver="flow", steps=8)
+    def still(names=tuple(MODALITIES), rows=ROWS, **options):
+        modalities, how = {name: MODALITIES[name] for name in names}, {"solver": "flow", "steps": 8, **options}
+        program = small("mt_diffusion", modalities, space="data", net="residual", strength=0.0, **how)
         return fit(program, rows.select(*names), epochs=1, batch_size=64, learning_rate=1e-9, progress=False)
 
     return still
@@ -107,6 +108,55 @@ def test_draws_are_data(still):
         assert np.array_equal(back[name][1], ROWS[name][:3])
 
 
+def test_several_are_diffused_each_in_its_own_units(still):
+    """Normals with the moments of each, and ids that are the largest of alike ones."""
+    names = ("image", "label", "word", "vector")
+    fitted = still(names, primary=names)
+    out = generate(fitted, num=1500, seed=1)
+    for name in ("image", "vector"):
+        assert out[name].mean() == pytest.approx(ROWS[name].mean(), abs=0.1 * float(ROWS[name].std()))
+        assert out[name].std() == pytest.approx(ROWS[name].std(), rel=0.08)
+    np.testing.assert_allclose(np.bincount(out["label"], minlength=3) / 1500, 1 / 3, atol=0.05)
+    np.testing.assert_allclose(np.bincount(out["word"].ravel(), minlength=2) / 3000, 1 / 2, atol=0.05)
+    back = generate(fitted, {name: ROWS[name][:20] for name in ("label", "vector")}, num=2)
+    for name in ("label", "vector"):
+        assert np.array_equal(back[name][1], ROWS[name][:20])
+
+
+def test_ids_with_noise_are_read_as_by_bayes(ppl_driver):
+    """Of one-hot vectors with normal noise, all alike before."""
+    host, own = ppl_driver, OwnSpace("label", MODALITIES["label"], True)
+    code, scale = (host.numpy(x) for x in own.encode(host.array(np.array([2, 0])), host.array(np.zeros(1))))
+    assert np.array_equal(code, [[0, 0, 1], [1, 0, 0]])
+    assert np.array_equal(scale, np.full((2, 3), np.asarray(BLURRED, scale.dtype)))
+    z = np.random.default_rng(0).uniform(0.3, 0.7, (50, 3))
+    mass = stats.norm(np.eye(3), BLURRED).logpdf(z[:, None]).sum(-1)
+    wanted = mass - logsumexp(mass, axis=1, keepdims=True)
+    found = [host.log_prob(own.likelihood(host.mm, host.array(z)), np.full(50, i)) for i in range(3)]
+    np.testing.assert_allclose(np.stack(found, 1), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
+def test_an_image_given_another(small):
+    """Of two pictures, diffused as one, one is dark where the other is bright."""
+    rng = np.random.default_rng(0)
+    bright = rng.integers(0, 2, 256)[:, None, None, None]
+    pair = [0.25 + 0.5 * x + 0.05 * rng.standard_normal((256, c, 4, 4)) for c, x in ((1, bright), (2, 1 - bright))]
+    rows = Batch({name: np.clip(x, 0.0, 1.0).astype("float32") for name, x in zip("ab", pair, strict=True)})
+    rows = rows.with_present({"a": np.arange(256) % 4 > 0})
+    modalities = {"a": Modality((1, 4, 4), kind="image"), "b": Modality((2, 4, 4), kind="image")}
+    own = {"space": "data", "primary": "a,b", "net": "dit", "width": 64, "depth": 1, "steps": 20, "ema": 0.9}
+    program = small("mt_diffusion", modalities, **own)
+    fitted = fit(program, rows, epochs=30, batch_size=64, learning_rate=5e-3, progress=False)
+    side = {name: x.mean((1, 2, 3)) > 0.5 for name, x in generate(fitted, num=100).items()}
+    assert (side["a"] != side["b"]).mean() > 0.9
+    assert 0.2 < side["a"].mean() < 0.8
+    test = rows[np.arange(1, 256, 4)[:60]]
+    for given, other in ("ab", "ba"):
+        drawn = generate(fitted, test.only(given), want=[other])[other][0].mean((1, 2, 3))
+        assert ((drawn > 0.5) == (test[other].mean((1, 2, 3)) > 0.5)).mean() > 0.9
+
+
 @pytest.mark.parametrize(("ppl", "net"), [("pyro", "unet"), ("numpyro", "dit")], indirect=["ppl"])
 def test_pictures_are_learned_with_what_is_beside_them(small, net):
     """Labels are the brightness of images, half of which lack one; both directions are learned in a few steps."""
@@ -145,10 +195,18 @@ def test_what_cannot_be_is_said(small):
     def make(names=("image", "label"), **options):
         return small("mt_diffusion", {n: MODALITIES[n] for n in names}, **{"space": "data", **options})
 
-    with pytest.raises(ModalityError, match="a primary modality of numbers, .* got 'label', of kind 'category'"):
-        make(primary="label")
-    with pytest.raises(OptionError, match="Expected space 'latent', 'data' or the primary modality 'image'"):
+    with pytest.raises(ModalityError, match="a primary modality of numbers or ids, .* got 'number', of kind 'counts'"):
+        make(("number", "label"))
+    with pytest.raises(ModalityError, match="of numbers or ids, .* got 'mask', .* likelihood 'bernoulli'"):
+        make(("image", "mask"), primary=("image", "mask"))
+    with pytest.raises(ModalityError, match=r"among them; got \['image', 'label'\] and 'image', 'image'"):
+        make(primary=("image", "image"))
+    with pytest.raises(OptionError, match="p_conditional > 0 where several blocks diffuse, 'image, label'"):
+        make(primary=("image", "label"), p_conditional=0.0)
+    with pytest.raises(OptionError, match="Expected space 'latent', 'data' or the one primary modality, 'image'"):
         make(space="pixels")
+    with pytest.raises(OptionError, match="the one primary modality, 'image'; got 'image'"):
+        make(space="image", primary=("image", "label"))
     with pytest.raises(OptionError, match=r"Expected a tap among \('middle', 'output'\).* got \('middle', 'end'\)"):
         make(taps={"label": "end"})
     with pytest.raises(ModalityError, match=r"Expected taps for modalities among .* got \['text'\]"):

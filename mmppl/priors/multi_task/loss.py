@@ -94,12 +94,12 @@ class MultiTaskLoss:
     Arguments:
         weight: :math:`\lambda` of the mean over a block's parts, beside the mean over the primary block's coordinates;
             one for all heads or by name of block, 0.1 for one that is not named.
-        p_conditional: Probability that each other block is known with probability a half, so that the network learns
-            to be conditional (the published variant X). With 0 it is unconditional (U), and known blocks enter by the
-            gradients of their heads,
-            with particles where there are several, see :class:`~mmppl.priors.MultiTaskModel`.
-        p_marginal: Probability that each other block is hidden with probability a half, so that marginals are learned.
-        p_single: Probability that the primary block is learned alone, as by an ordinary diffusion (concurrent
+        p_conditional: Probability that each other block, and of several primary ones each while one is left, is known
+            with probability a half, so that the network learns to be conditional (the published variant X). With 0 it
+            is unconditional (U), and known blocks enter by the gradients of their heads, with particles where there
+            are several, see :class:`~mmppl.priors.MultiTaskModel`.
+        p_marginal: Probability that each of these is hidden with probability a half, so that marginals are learned.
+        p_single: Probability that primary blocks are learned alone, as by an ordinary diffusion (concurrent
             single-task training, by which the network can also guide itself away from what is not conditional).
         predict: ``"velocity"``, whose squared error is then the loss, or ``"noise"``, as published.
         first: The earliest time.
@@ -149,16 +149,20 @@ class MultiTaskLoss:
 
     def roles(self, space: SharedSpace, noise: MultiTaskNoise, present: Array) -> BlockRoles:
         """Draws what each block is, from those present, ``(*, M)``."""
-        hidden = (noise.marginal < self.p_marginal) & (noise.hide < 0.5) | (noise.marginal >= 1.0 - self.p_single)
+        alone = noise.marginal >= 1.0 - self.p_single
+        hidden = (noise.marginal < self.p_marginal) & (noise.hide < 0.5) | alone
         clean = (noise.conditional < self.p_conditional) & (noise.known < 0.5)
-        others = ~space.is_primary(BlockRoles(present, present))
-        seen, clean = present & ~(hidden & others), clean & others
+        primary = space.is_primary(BlockRoles(present, present))
+        seen, clean = present & ~(hidden & ~(alone & primary)), clean & ~(alone & primary)
+        # Of primary blocks at least one is diffused: all that are there, where none would be.
+        all_of_them = primary & ~space.some(seen & ~clean)
+        seen, clean = seen | all_of_them & present, clean & ~all_of_them
         return BlockRoles(seen & ~clean, seen & clean)
 
     def losses(
         self, backend: Backend, space: SharedSpace, net: Net, z: Array, roles: BlockRoles, noise: MultiTaskNoise
     ) -> Array:
-        """The loss of each coordinate ``(*, D)``: 0 for known and absent blocks, and where the primary one is absent.
+        """The loss of each coordinate ``(*, D)``: 0 for known and absent blocks, and without a primary one to predict.
 
         Arguments:
             backend: The backend of the arrays.
@@ -175,18 +179,23 @@ class MultiTaskLoss:
         error, heads = (noise.noise - answer.noise) ** 2, answer.log_prob(backend, z)
         if self.predict == "velocity":
             error = error / space.sde.mean_factor(t) ** 2
-        loss = xp.where(spread(space.is_primary(roles)), error, -self.weights(backend, space, z) * heads)
-        there = roles.diffused[..., space.place : space.place + 1]
-        return xp.where(spread(roles.diffused) & there, loss, xp.zeros_like(loss))
+        primary = space.is_primary(roles)
+        if len(space.places) > 1:
+            # Each datum counts alike, however much of it is diffused.
+            sizes = backend.asarray(np.asarray(space.blocks.sizes, dtype=float), like=z)
+            number = xp.sum(xp.where(roles.diffused & primary, sizes, xp.zeros_like(sizes)), axis=-1)[..., None]
+            error = error * (space.own / xp.where(number > 0, number, xp.ones_like(number)))
+        loss = xp.where(spread(primary), error, -self.weights(backend, space, z) * heads)
+        return xp.where(spread(roles.diffused) & space.some(roles.diffused), loss, xp.zeros_like(loss))
 
     def answer(self, backend: Backend, space: SharedSpace, net: Net, roles: BlockRoles, z: Array, t: Array) -> Answer:
-        """The network's answer to the primary block at times ``t`` ``(*, 1)``, given the clean blocks.
+        """The network's answer to primary blocks at times ``t`` ``(*, 1)``, given the clean blocks.
 
         Raises:
             OptionError: If it has another shape.
         """
         xp, dim, primary = backend.xp, space.blocks.dim, space.is_primary(roles)
-        roles = BlockRoles(roles.diffused | primary, roles.clean & ~primary)
+        roles = space.acting(roles)
         shown = xp.where(space.blocks.spread(roles.clean | primary), space.seen(backend, z), xp.zeros_like(z))
         out = net(network_input(backend, space.blocks, roles, shown, t))
         if tuple(out.shape) != (*z.shape[:-1], 2 * dim):

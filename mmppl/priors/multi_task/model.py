@@ -1,4 +1,4 @@
-r"""A multi-task diffusion: one block is diffused, the others join it and are read off it by heads.
+r"""A multi-task diffusion: one block is diffused, or several as one, the others join and are read off by heads.
 
 Labels, whose head can say any law, come first: at t = 1, where the primary block says nothing yet, :math:`x_j \sim
 p(x_j \mid z_1)`, and then they are known. So a conditional network draws what is read as its label.
@@ -57,7 +57,7 @@ class MultiTaskModel(JointModel):
     r"""Settings of a multi-task diffusion: all but its network and its data, the same on every backend.
 
     Arguments:
-        space: Which block diffuses, and how the others join it.
+        space: Which blocks diffuse, and how the others join them.
         learning: How it is learned.
         guidance: Strength w of the classifier-free guidance of a conditional network, away from the unconditional one,
             :math:`\hat\epsilon + w (\hat\epsilon - \hat\epsilon_u)`; else the head of one known coordinate guides by
@@ -74,7 +74,7 @@ class MultiTaskModel(JointModel):
 
     Raises:
         OptionError: If guidance is below -1, the solver adds noise in another way, or none where weights do not vanish
-            just after t = 0.
+            just after t = 0, or several blocks diffuse and the network is unconditional.
 
     Example:
         >>> MultiTaskModel(SharedSpace(Blocks.of({"ink": 2, "word": 1}))).blocks.dim
@@ -92,6 +92,11 @@ class MultiTaskModel(JointModel):
     def __post_init__(self) -> None:
         if not -1.0 <= self.guidance < math.inf:
             raise OptionError(f"Expected guidance >= -1; got {self.guidance}.")
+        if len(self.space.places) > 1 and not self.learning.conditional:
+            raise OptionError(
+                f"Expected p_conditional > 0 where several blocks diffuse, '{self.space.named}': known ones are "
+                "conditions of the network. Got 0."
+            )
         if self.plug_in not in PLUG_INS:
             raise OptionError(f"Expected plug_in among {PLUG_INS}; got {self.plug_in!r}.")
         if self.space.joining.jumps and not isinstance(self.solver, Ancestral):
@@ -122,7 +127,7 @@ class MultiTaskModel(JointModel):
         new = new if solver is None else replace(new, solver=solver)
         if self.learning.conditional:
             return new
-        primary = self.blocks.names[self.space.place]
+        primary = self.space.named
         heads = self.space.heads
         number = sum(
             heads[name].pieces(size) if name in heads else size
@@ -141,7 +146,7 @@ class MultiTaskModel(JointModel):
             raise OptionError(
                 "Expected at most one known coordinate, or a known primary block, for the density of an unconditional "
                 f"network: its heads are normals of one coordinate each, and what they say together of block "
-                f"'{self.blocks.names[self.space.place]}' has no density that is known. Got more. Draw, or learn with "
+                f"'{self.space.named}' has no density that is known. Got more. Draw, or learn with "
                 "p_conditional > 0."
             )
 
@@ -151,7 +156,7 @@ class MultiTaskModel(JointModel):
         known = self.blocks.spread(self.space.others(roles).clean)
         pieces = self.space.pieces(backend)
         several = xp.sum(xp.where(known, pieces, 0.0 * pieces), axis=-1) > 1.5
-        return several & roles.diffused[..., self.space.place] & (not self.learning.conditional)
+        return several & self.space.some(roles.diffused)[..., 0] & (not self.learning.conditional)
 
     def bound(self, rng: Any, query: Query, value: Array) -> Array:
         """Minus the loss of :class:`MultiTaskLoss` of each datum, ``(*,)``."""
@@ -194,9 +199,9 @@ class MultiTaskModel(JointModel):
         return terms._replace(data=terms.data - self._units(query, z))
 
     def lower_bound(self, rng: Any, query: Query, value: Array) -> Array:
-        """The bound of :meth:`sampled_evidence`, ``(*,)``; NaN without the primary block, where there is none."""
+        """The bound of :meth:`sampled_evidence`, ``(*,)``; NaN without a primary block, where there is none."""
         out = self.sampled_evidence(rng, query, value).bound
-        there = query.roles.diffused[..., self.space.place]
+        there = self.space.some(query.roles.diffused)[..., 0]
         return query.backend.xp.where(there, out, query.backend.xp.zeros_like(out) + math.nan)
 
     @property
@@ -219,7 +224,7 @@ class MultiTaskModel(JointModel):
         def ask(roles: BlockRoles, z: Array) -> Answer:
             return self.learning.answer(backend, space, query.net, roles, z, times)
 
-        blind = blind_to(roles)
+        blind = blind_to(space, roles)
         if self.learning.conditional:
             answer = ask(roles, z)
             if not self.guidance:
@@ -251,7 +256,7 @@ class MultiTaskModel(JointModel):
             out = -answer.noise / space.sde.scale(t)
             if joined:
                 out = out - space.flow_weight(t) * self._shift(query, z, answer.mean(query.backend))
-            return xp.where(self.blocks.spread(space.is_primary(query.roles)), out, xp.zeros_like(z))
+            return xp.where(self.blocks.spread(space.moved(query.roles)), out, xp.zeros_like(z))
 
         return score
 
@@ -259,7 +264,7 @@ class MultiTaskModel(JointModel):
         backend, xp, roles, size = query.backend, query.backend.xp, query.roles, None
         labels, query = self._labels(query)
         first, second, third, *more = backend.split(rng, 4 if labels else 3)
-        free = self.blocks.spread(self.space.is_primary(roles)) & ~self.blocks.spread(roles.clean)
+        free = self.blocks.spread(self.space.moved(roles) & ~roles.clean)
         if labels:
             # One draw is the primary block at t = 1, and serves the heads in the others.
             xi = backend.normal(more[0], tuple(observed.shape), observed)
@@ -315,7 +320,7 @@ class MultiTaskModel(JointModel):
             parts = xp.where(block, self.answer(turn, z, t).log_prob(backend, z), parts)
         parts = query.coordinates.log_abs_det(backend) + parts
         out = stop_gradient(out) + xp.sum(xp.where(asked, parts, xp.zeros_like(parts)), axis=-1)
-        there = query.present[..., self.space.place] & ~self._lost(backend, roles)
+        there = self.space.some(query.present)[..., 0] & ~self._lost(backend, roles)
         return xp.where(there, out, xp.zeros_like(out) + math.nan), stop_gradient(error)
 
     def _others(self, query: Query, z: Array, x: Array) -> Array:
@@ -339,9 +344,8 @@ class MultiTaskModel(JointModel):
         """The same of labels that are drawn before the primary block is, and the query that knows them."""
         if not self.learning.conditional:
             return [], query
-        asked = (
-            self.space.others(query.roles).diffused & ~query.roles.clean[..., self.space.place : self.space.place + 1]
-        )
+        space, roles = self.space, query.roles
+        asked = space.others(roles).diffused & (space.some(roles.diffused) | ~space.some(roles.clean))
         return self._one_by_one(query, asked, self.space.any_law)
 
     def _one_by_one(
@@ -350,7 +354,7 @@ class MultiTaskModel(JointModel):
         """Queries of one block after the other, each given those before, and the one that knows them all."""
         roles, backend, out = query.roles, query.backend, []
         for i, name in enumerate(self.blocks.names):
-            if i != self.space.place and wanted(name):
+            if i not in self.space.places and wanted(name):
                 one = asked & backend.asarray(np.arange(len(self.blocks)) == i)
                 out.append((query.with_roles(roles), self.blocks.spread(one)))
                 roles = BlockRoles(roles.diffused & ~one, roles.clean | one)

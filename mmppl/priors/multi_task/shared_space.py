@@ -1,6 +1,7 @@
-r"""The space of one block that the others join: the forward half of a multi-task diffusion.
+r"""The space that the others join: the forward half of a multi-task diffusion.
 
-With :math:`z_0` the primary block, :math:`x_i` the others and :math:`E_i` fixed maps into its space,
+With :math:`z_0` the primary block, or several side by side, :math:`x_i` the others and :math:`E_i` fixed maps into its
+space,
 
 .. math:: q(z_t \mid z_0, x) = \mathcal{N}\Big(a(t) z_0 + \sum_i \tilde a(t) E_i x_i,\ \sigma(t)^2 I\Big), \qquad
     \tilde a(t) = k\, a(t) (1 - a(t))
@@ -13,7 +14,7 @@ References:
     | https://openreview.net/forum?id=cbv0sBIZh9
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -40,14 +41,15 @@ NORMAL = NormalHead()
 @checked(strength=at_least(0), tolerance=at_least(0))
 @dataclass(frozen=True)
 class SharedSpace:
-    r"""One block diffuses, and the others join it on the way.
+    r"""One block diffuses, or several do as one, and the others join it on the way.
 
-    :math:`E_i` is the identity where dimensions agree, else a part of a rotation, the same at every run; or a map of
-    your own. No gradient passes through it.
+    :math:`E_i` is the identity where dimensions agree, of several primary blocks into the first that has this
+    dimension, else a part of a rotation, the same at every run; or a map of your own. No gradient passes through it.
+    Of several primary blocks, each standardised as it is, those that are known are conditions of the network.
 
     Arguments:
         blocks: The blocks of the latent, one for each modality; of one alone this is an ordinary diffusion.
-        primary: Name of the one that diffuses; None for the first.
+        primary: Name of the one that diffuses, or names of several; None for the first.
         strength: k of :class:`~mmppl.priors.multi_task.joining.Bump`, or another schedule of joining.
         sde: The diffusion.
         heads: How others are read off the primary block, by name, see :mod:`mmppl.priors.multi_task.heads`; normal
@@ -58,7 +60,7 @@ class SharedSpace:
         tolerance: The most of what joined that may be left at the end, as a share of the noise.
 
     Raises:
-        ModalityError: If there is no such block.
+        ModalityError: If there is no such block, or it is named twice.
         OptionError: If k is negative, more than the tolerance is left at the end, a head does not fit its block, or the
             output of an encoder is not of the primary block's shape.
 
@@ -69,7 +71,7 @@ class SharedSpace:
     """
 
     blocks: Blocks
-    primary: str | None = None
+    primary: str | Sequence[str] | None = None
     strength: float | Joining = 1.0
     sde: VP = field(default_factory=VP)
     heads: Mapping[str, Head] = field(default_factory=dict)
@@ -77,11 +79,15 @@ class SharedSpace:
     tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
-        if self.primary is not None and self.primary not in self.blocks.names:
+        if self.primary is not None and not isinstance(self.primary, str):
+            several = tuple(self.primary)
+            object.__setattr__(self, "primary", several[0] if len(several) == 1 else several)
+        named = (self.primary,) if isinstance(self.primary, str) else self.primary
+        if named is not None and not (named and set(named) <= set(self.blocks.names) and len(set(named)) == len(named)):
             raise ModalityError(f"Expected a primary block among {list(self.blocks.names)}; got {self.primary!r}.")
         if not isinstance(self.strength, Joining):
             object.__setattr__(self, "strength", Bump(self.strength))
-        others = [name for name in self.blocks.names if name != self.blocks.names[self.place]]
+        others = [name for i, name in enumerate(self.blocks.names) if i not in self.places]
         for what in ("heads", "encoders"):
             given = dict(getattr(self, what))
             unknown = [name for name in given if name not in others]
@@ -103,14 +109,21 @@ class SharedSpace:
             )
 
     @property
-    def place(self) -> int:
-        """Index of the block that diffuses."""
-        return 0 if self.primary is None else self.blocks.names.index(self.primary)
+    def places(self) -> tuple[int, ...]:
+        """Indices of the blocks that diffuse, in the order of the blocks."""
+        named = self.blocks.names[:1] if self.primary is None else self.primary
+        named = (named,) if isinstance(named, str) else named
+        return tuple(i for i, name in enumerate(self.blocks.names) if name in named)
 
     @property
     def own(self) -> int:
-        """Dimension of the block that diffuses."""
-        return self.blocks.sizes[self.place]
+        """Dimension of what diffuses."""
+        return sum(self.blocks.sizes[i] for i in self.places)
+
+    @property
+    def named(self) -> str:
+        """Names of the blocks that diffuse, as one."""
+        return ", ".join(self.blocks.names[i] for i in self.places)
 
     @property
     def generators(self) -> tuple[int, ...]:
@@ -168,7 +181,7 @@ class SharedSpace:
         matrices = {n: e for n, e in self.encoders.items() if not callable(e) and not isinstance(e, str)}
         own = tuple((n, _Matrix(np.asarray(e, dtype=float))) for n, e in matrices.items())
         skip = tuple(n for n in self.encoders if n not in matrices)
-        out = seen @ backend.asarray(_maps(self.blocks, self.place, own, skip), like=x)
+        out = seen @ backend.asarray(_maps(self.blocks, self.places, own, skip), like=x)
         for name, encoder in self.encoders.items():
             if callable(encoder):
                 part = self.blocks.split(x)[name]
@@ -179,27 +192,49 @@ class SharedSpace:
         return out
 
     def place_in(self, image: Array) -> Array:
-        """The primary block ``(*, own)`` among zeros, ``(*, D)``."""
-        xp = get_backend(image).xp
-        before = sum(self.blocks.sizes[: self.place])
-        blanks = [
-            xp.zeros((*image.shape[:-1], n), dtype=image.dtype) for n in (before, self.blocks.dim - before - self.own)
+        """Primary blocks ``(*, own)`` among zeros, ``(*, D)``."""
+        xp, sizes = get_backend(image).xp, [self.blocks.sizes[i] for i in self.places]
+        ends = zip(self.places, sizes, np.cumsum(sizes).tolist(), strict=True)
+        own = {i: image[..., end - size : end] for i, size, end in ends}
+        parts = [
+            own[i] if i in own else xp.zeros((*image.shape[:-1], size), dtype=image.dtype)
+            for i, size in enumerate(self.blocks.sizes)
         ]
-        return xp.concat([blanks[0], image, blanks[1]], axis=-1)
+        return xp.concat(parts, axis=-1)
 
     def _check_encoded(self, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         if got != wanted:
             raise OptionError(
                 f"Expected the encoder of block '{name}' to map into the primary block "
-                f"'{self.blocks.names[self.place]}', {wanted}; got {got}. Give it an output of that size."
+                f"'{self.named}', {wanted}; got {got}. Give it an output of that size."
             )
 
     def is_primary(self, roles: BlockRoles) -> Array:
-        """Boolean ``(M,)``: which block diffuses."""
-        return get_backend(roles.clean).asarray(np.arange(len(self.blocks)) == self.place)
+        """Boolean ``(M,)``: which blocks diffuse."""
+        return get_backend(roles.clean).asarray(np.isin(np.arange(len(self.blocks)), self.places))
+
+    def acting(self, roles: BlockRoles) -> BlockRoles:
+        """The roles as the network has them.
+
+        A known primary block is a condition where another one is asked for. Else the known ones are at a time, as those
+        that are asked for are; and so are all of them where there is none.
+        """
+        primary, some = self.is_primary(roles), self.some(roles.clean)
+        asked = self.some(roles.diffused)
+        moved = asked & roles.diffused | ~asked & (roles.clean | ~some)
+        return BlockRoles(primary & moved | ~primary & roles.diffused, roles.clean & (asked | ~primary))
+
+    def some(self, which: Array) -> Array:
+        """Rows in which one of the primary blocks is among ``which`` ``(*, M)``, ``(*, 1)``."""
+        xp = get_backend(which).xp
+        return xp.any(which & self.is_primary(BlockRoles(which, which)), axis=-1)[..., None]
+
+    def moved(self, roles: BlockRoles) -> Array:
+        """Primary blocks that are at a time, boolean ``(*, M)``; the others of them are known, or not there."""
+        return self.is_primary(roles) & self.acting(roles).diffused
 
     def others(self, roles: BlockRoles) -> BlockRoles:
-        """The roles with the primary block neither asked for nor known."""
+        """The roles with primary blocks neither asked for nor known."""
         primary = self.is_primary(roles)
         return BlockRoles(roles.diffused & ~primary, roles.clean & ~primary)
 
@@ -209,15 +244,15 @@ class SharedSpace:
         return xp.where(self.blocks.spread(others.diffused | others.clean), z, xp.zeros_like(z))
 
     def diffuse(self, z: Array, roles: BlockRoles, t: Array, noise: Array, shift: Array | None = None) -> Array:
-        """The primary block at times ``t`` ``(*, 1)``, the others as they are, ``(*, D)``; absent ones do not join.
+        """Primary blocks at times ``t`` ``(*, 1)``, the others as they are, ``(*, D)``; absent ones do not join.
 
         No gradient passes through what joins, ``shift`` if it is not that of :meth:`shift`.
         """
         backend = get_backend(z)
         xp = backend.xp
         shift = backend.stop_gradient(self.shift(self.joins(roles, z)) if shift is None else shift)
-        primary = self.blocks.spread(self.is_primary(roles))
-        return xp.where(primary, self.sde.diffuse(z, t, noise) + self.weight(t) * shift, z)
+        moved = self.blocks.spread(self.moved(roles))
+        return xp.where(moved, self.sde.diffuse(z, t, noise) + self.weight(t) * shift, z)
 
 
 class _Frozen(dict):
@@ -253,8 +288,10 @@ class _Matrix:
 
 
 @lru_cache(maxsize=32)
-def _maps(blocks: Blocks, place: int, matrices: tuple[tuple[str, _Matrix], ...], skip: tuple[str, ...]) -> np.ndarray:
-    """The maps into the primary block, one below the other, ``(D, D)``: identities where sizes agree.
+def _maps(
+    blocks: Blocks, places: tuple[int, ...], matrices: tuple[tuple[str, _Matrix], ...], skip: tuple[str, ...]
+) -> np.ndarray:
+    """The maps into the primary blocks, one below the other, ``(D, D)``: identities where sizes agree.
 
     Others are parts of random rotations, the same at every run, or matrices that are given; blocks of ``skip`` have
     none.
@@ -262,19 +299,20 @@ def _maps(blocks: Blocks, place: int, matrices: tuple[tuple[str, _Matrix], ...],
     given = dict(matrices)
 
     def part(i: int, name: str, size: int) -> np.ndarray:
-        """Share of one block in the sum: its map where that is the primary one, nothing elsewhere."""
-        if i == place or name in skip:
+        """Share of one block in the sum, which a primary one has not."""
+        if i in places or name in skip:
             return np.zeros((size, own))
         if name in given:
             return given[name].value
+        if size in sizes:
+            return np.eye(size, own, sum(sizes[: sizes.index(size)]))
         if size == own:
             return np.eye(own)
         most = max(size, own)
         turn = np.linalg.qr(np.random.default_rng([i, most]).standard_normal((most, most)))[0]
         return turn[:size, :own]
 
-    sizes = blocks.sizes
-    own = sizes[place]
+    sizes = [blocks.sizes[i] for i in places]
+    own, diffused = sum(sizes), np.repeat(np.isin(np.arange(len(blocks)), places), blocks.sizes)
     maps = np.concatenate([part(i, name, size) for i, (name, size) in enumerate(blocks.items())])
-    before = sum(sizes[:place])
-    return np.pad(maps, ((0, 0), (before, sum(sizes) - before - own)))
+    return np.where(diffused, maps[:, np.cumsum(diffused) - 1], 0.0)

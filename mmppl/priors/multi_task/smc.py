@@ -34,9 +34,10 @@ __all__ = ["NUMBER", "STEPS", "blind_to", "draw_primary"]
 NUMBER, STEPS = 16, 60
 
 
-def blind_to(roles: BlockRoles) -> BlockRoles:
-    """The roles of the blocks without a condition."""
-    return BlockRoles(roles.diffused | roles.clean, roles.clean & ~roles.clean)
+def blind_to(space: SharedSpace, roles: BlockRoles) -> BlockRoles:
+    """The roles of the blocks without a condition: others join unseen, primary ones are hidden."""
+    joins = roles.clean & ~space.is_primary(roles)
+    return BlockRoles(roles.diffused | joins, roles.clean & ~roles.clean)
 
 
 def draw_primary(
@@ -59,15 +60,15 @@ def draw_primary(
         power: 1 + w.
         observed: Values of the known blocks, ``(*, D)``.
     """
-    backend, roles, place = query.backend, query.roles, space.place
-    xp, blind = backend.xp, blind_to(roles)
-    known = roles.clean[..., place : place + 1]
+    backend, roles = query.backend, query.roles
+    xp, blind = backend.xp, blind_to(space, roles)
+    known = space.some(roles.clean)
     free = space.blocks.spread(space.is_primary(roles) & ~roles.clean)
     joins = space.blocks.spread(space.others(blind).diffused)
     guides = space.blocks.spread(space.others(roles).clean & ~known)
     pieces = xp.ones_like(observed) * space.pieces(backend, observed)
     number = xp.sum(xp.where(guides, pieces, xp.zeros_like(observed)), axis=-1)
-    excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.blocks.sizes[place]
+    excess = xp.where(number > 1, number - 1.0, xp.zeros_like(number)) / space.own
 
     def ask(z: Array, t: Array) -> Answer:
         return learning.answer(backend, space, query.net, blind, z, t + xp.zeros_like(z[..., :1]))

@@ -179,7 +179,7 @@ class DiffusionPrior(ScorePrior):
 
 
 class MultiTaskPrior(ScorePrior):
-    r"""MT-Diffusion: one block is diffused, the others join it on the way and are read off it by heads.
+    r"""MT-Diffusion: one block is diffused, or several are as one, the others join it and are read off it by heads.
 
     .. math:: p(z_0, x) = p(z_0) \prod_i p(x_i \mid z_0, x_{<i}), \qquad
         z_t = a(t) z_0 + \sum_i \tilde a(t) E_i x_i + \sigma(t) \epsilon
