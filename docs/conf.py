@@ -14,6 +14,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_design",
+    "autodoc_events",
     "mathml",
     "no_breaks",
     "public_names",

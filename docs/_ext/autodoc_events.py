@@ -1,11 +1,14 @@
 """Signatures and texts of the API as they are written, where autodoc or napoleon would make others of them."""
 
 import inspect
+import re
 from typing import Any
 
 from sphinx.util.inspect import signature, stringify_signature
 
 ANY = "(*args"
+COLON = re.compile(r": (?=[^`]*(?:`[^`]*`[^`]*)*$)")  # outside code
+FRACTION = re.compile(r"\d\.\d{6,}")
 
 
 def own_signature(app: Any, what: str, name: str, thing: Any, options: Any, found: str | None, returns: Any) -> Any:
@@ -13,13 +16,13 @@ def own_signature(app: Any, what: str, name: str, thing: Any, options: Any, foun
     if what != "class" or not (found or "").startswith(ANY) or not inspect.isfunction(thing.__init__):
         return None
     own = stringify_signature(signature(thing.__init__, bound_method=True), unqualified_typehints=True)
-    return own, returns
+    return FRACTION.sub(lambda found: f"{float(found[0]):.4g}", own), returns
 
 
 def whole_sentence(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """An empty line before the text of a property, of which napoleon takes what precedes a colon for its type."""
+    """A dash for the first colon of a property's text, of which napoleon takes what precedes a colon for its type."""
     if what in ("property", "attribute") and lines:
-        lines.insert(0, "")
+        lines[0] = COLON.sub(" \N{EN DASH} ", lines[0], count=1)
 
 
 def is_field(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:

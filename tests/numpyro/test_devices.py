@@ -128,8 +128,10 @@ def test_more_devices_than_there_are_or_than_divide_are_refused(tmp_path):
         generate(fitted, num=4, devices=number)
     with pytest.raises(OptionError, match="Expected devices=None with method='nuts', .* got devices=2"):
         infer(fitted, data.test[:4], method="nuts", devices=2)
-    with pytest.raises(OptionError, match="Expected a batch_size that devices=3 .*divide; got batch_size=20"):
-        fit(own, data.train[:20], devices=3, **how)
+    with pytest.raises(OptionError, match=r"Expected devices \(--devices\) of at most .*; got 99"):  # not a batch_size
+        fit(own, data.train[:20], devices=99, **how)
+    with pytest.raises(OptionError, match="Expected a batch_size that .* accumulate=3 divide; got batch_size=20"):
+        fit(own, data.train[:20], accumulate=3, **how)
     with pytest.raises(OptionError, match=r"Expected devices \(--devices\) to be a whole number, devices >= 1; got"):
         fit(own, data.train[:20], devices=0, **how)
     assert not (tmp_path / "run").exists()

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["box", "chart", "facts", "grid", "page", "paragraph", "ranked", "section", "table"]
+__all__ = ["across", "box", "chart", "facts", "grid", "page", "paragraph", "ranked", "section", "table"]
 
 WIDEST = 1.35  # pixels of a chart for each of its points, so that texts of all charts are of like size
+SIDE_BY_SIDE = 6  # columns of estimates
 LONG = 48  # characters of a cell that takes several lines
 
 STYLE = """
@@ -121,6 +122,19 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) ->
         for row in rows
     ]
     return box(caption, _columns(header) + "<tbody>" + "".join(lines) + "</tbody>", "plain")
+
+
+def across(caption: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of measures, each before its values by name; turned where names are too many to stand side by side.
+
+    Example:
+        >>> across("Accuracy", list("abcdefg"), [["of draws", *"1234567"]]).count("<tr>")
+        8
+    """
+    if len(names) <= SIDE_BY_SIDE:
+        return table(caption, ["", *names], rows)
+    header, *turned = zip(*rows, strict=True)
+    return table(caption, ["", *header], [[name, *cells] for name, cells in zip(names, turned, strict=True)])
 
 
 def grid(caption: str, header: Sequence[str], rows: Iterable[tuple[str, Sequence[str], bool]]) -> str:

@@ -16,7 +16,7 @@ from mmppl.diagnostics.evaluation import evaluate
 from mmppl.diagnostics.loading import load_run
 from mmppl.diagnostics.report.chain_pictures import chain_pictures
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
-from mmppl.diagnostics.report.page import chart, facts, grid, page, paragraph, table
+from mmppl.diagnostics.report.page import across, chart, facts, grid, page, paragraph, table
 from mmppl.diagnostics.report.pictures import rows_of
 from mmppl.diagnostics.report.plots import energy_histogram, loss_curves
 from mmppl.diagnostics.report.records import (
@@ -279,7 +279,7 @@ def _numbers(result: dict[str, Any]) -> str:
     by_name: list[list[str]] = []
     two_sample = (result.get("two_sample") or {}).get("draws")  # an evaluation by an earlier version has none
     if two_sample and not result["frechet"]:
-        parts.append(table(TWO_SAMPLE, ["", *two_sample], [["Accuracy", *map(estimate_text, two_sample.values())]]))
+        parts.append(across(TWO_SAMPLE, list(two_sample), [["Accuracy", *map(estimate_text, two_sample.values())]]))
     if result["frechet"]:
         names = list(result["frechet"]["draws"])
         for kind in JUDGED:
@@ -292,7 +292,7 @@ def _numbers(result: dict[str, Any]) -> str:
         if result["classifiers"]:
             accuracy = (result["classifiers"][name] for name in names)
             by_name.append(["Classifier's own accuracy", *("–" if v is None else f"{v:.3f}" for v in accuracy)])
-        parts.append(table("By modality", ["", *names], by_name))
+        parts.append(across("By modality", names, by_name))
     if value is not None and not trusted_k(value["share_k_above_0.7"]):
         advice = "Where PSIS k is above 0.7 with every method the log likelihood is not to be trusted."
         parts.append(paragraph(advice))
