@@ -173,11 +173,11 @@ def _four(fitted: Fitted, data: Dataset, classifiers: Classifiers, seed: int) ->
     test = data.test[:TESTS]
     label = np.asarray(test.label)
 
-    guided = _guided(fitted, "four", 1.0)
     # Words of the joint density first, and pictures given them.
-    words = generate(guided, {"word": joint["word"]}, seed=seed)
-    told = {name: words[name][0] for name in NAMES["four"]}
-    out["joint, word first, guided"] = coherence(told, classifiers).joint.value
+    for guidance in (2.0, 1.0):
+        words = generate(_guided(fitted, "four", guidance), {"word": joint["word"]}, seed=seed)
+        told = {name: words[name][0] for name in NAMES["four"]}
+        out[f"joint, word first, guidance {guidance:.0f}"] = coherence(told, classifiers).joint.value
     for name in NAMES["four"]:
         drawn = generate(fitted, test.only(name), seed=seed)
         for other in NAMES["four"]:
