@@ -16,15 +16,18 @@ WHOLE = ("epochs", "seconds", "processor")
 FOUR = """
 ## Four modalities
 
-Ink is diffused. *joint*: joint draws of which all four are read as the same digit; then pairs of them, and shares that
-are read as the digit of the row that is given. 0.7 were asked of the joint draws: far from it. Heads take pixels
-as independent, so that a picture that is read off another is a mean with noise, as the draws show, and these then
-are what the others are given.
+All are diffused as one (`primary=("ink", "flower", "china", "word")`), by a U-Net whose first level has 16 channels.
+*joint*: joint draws of which all four are read as the same digit; then pairs of them, and shares that are read as the
+digit of the row that is given, where all others are drawn. *word first*: words of the joint draws, and pictures given
+them with `guidance=1` (drawn below) or 2, which trades variety. 0.7 were asked of the joint draws, which one fit of six
+minutes of a processor reaches under guidance alone; china agrees least. With ink alone diffused, and the rest read off
+it by heads, which take pixels as independent, 0.028 of the joint draws agreed and 0.384 of the flowers given ink were
+read right, after 15 epochs of a transformer on NumPyro.
 """
 TRANSITION = """
 ## Ink to flower and back
 
-Flowers are diffused, ink is read off them: so it is a mean with noise.
+Both are diffused as one, by a U-Net whose first level has 16 channels. *back*: ink given the flowers drawn given ink.
 """
 TRIED = """
 ## What was tried

@@ -68,6 +68,8 @@ class SharedSpace:
         >>> space = SharedSpace(Blocks.of({"ink": 2, "word": 2}))
         >>> space.shift(np.array([[0.0, 0.0, 3.0, 4.0]])).tolist()
         [[3.0, 4.0, 0.0, 0.0]]
+        >>> SharedSpace(Blocks.of({"ink": 2, "flower": 3, "word": 2}), ("ink", "flower")).own
+        5
     """
 
     blocks: Blocks
