@@ -12,9 +12,9 @@ give
 .. math:: \log \lvert S^2 + F^\top F \rvert = \log \lvert C \rvert + 2 \sum_d \log s_d, \qquad
     (y - \mu)^\top (S^2 + F^\top F)^{-1} (y - \mu) = \lVert S^{-1} (y - \mu) \rVert^2 - b^\top C^{-1} b,
 
-both by eliminating R columns one after another, without a factorisation of the host's (XLA's batched ones do not go
-well inside loops). Where some values o are observed, only their columns of F and their scales stand in b and C; the
-others are, given these,
+both by eliminating R columns one after another in a loop, without a factorisation of the host's (XLA's batched ones do
+not go well inside loops). Where some values o are observed, only their columns of F and their scales stand in b and C;
+the others are, given these,
 
 .. math:: y_d \mid y_o \sim \mathcal{N}\big(\mu_d + f_d^\top C^{-1} b,\ s_d^2 + f_d^\top C^{-1} f_d\big).
 
@@ -66,14 +66,17 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
     upper = xp.concat([xp.broadcast_to(c, (*b.shape, rank)), b[..., None]], axis=-1)
     lower = xp.concat([b, xp.sum(unit**2, axis=-1)[..., None]], axis=-1)
     gram = xp.concat([upper, lower[..., None, :]], axis=-2)
+
     # 2. Gaussian elimination: each pivot is a factor of |C|, what is left in the corner is q - b^T C^-1 b.
-    log_det = 0.0
-    for _ in range(rank):
-        pivot, column = gram[..., :1, :1], gram[..., 1:, :1]
-        log_det = log_det + xp.log(pivot[..., 0, 0])
-        gram = gram[..., 1:, 1:] - column * xp.matrix_transpose(column) / pivot
+    def eliminated(gram: Array, one: Array) -> tuple[Array, Array]:
+        column = xp.matmul(gram, one)
+        pivot = xp.sum(column * one, axis=-1)
+        return gram - column[..., :, None] * (column / pivot[..., None])[..., None, :], pivot
+
+    gram, pivots = backend.scan(eliminated, gram, backend.asarray(np.eye(rank, rank + 1), like=gram))
+    log_det = xp.sum(xp.log(pivots), axis=0)
     log_det = log_det + 2.0 * xp.sum(log_scale, axis=-1)
-    return -0.5 * (gram[..., 0, 0] + log_det + number * math.log(2.0 * math.pi))
+    return -0.5 * (gram[..., -1, -1] + log_det + number * math.log(2.0 * math.pi))
 
 
 def scored(x: Array, loc: Array, scale: Array, factors: Array, there: Array | None, unit: bool) -> Array:
@@ -149,12 +152,16 @@ def _inverse(c: Array) -> Array:
     """The inverse of symmetric positive definite matrices ``(*, R, R)``, by Gauss-Jordan elimination."""
     backend = get_backend(c)
     xp, rank = backend.xp, c.shape[-1]
-    both = xp.concat([c, xp.broadcast_to(backend.asarray(np.eye(rank), like=c), c.shape)], axis=-1)
-    for i in range(rank):
-        own = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
-        rest = both - both[..., :, i : i + 1] * own
-        both = xp.concat([rest[..., :i, :], own, rest[..., i + 1 :, :]], axis=-2)
-    return both[..., rank:]
+    one = backend.asarray(np.eye(rank), like=c)
+
+    def eliminated(both: Array, own: Array) -> tuple[Array, Array]:
+        column, row = xp.matmul(both[..., :rank], own), xp.matmul(own, both)
+        pivot = xp.sum(column * own, axis=-1)[..., None]
+        rest = both - column[..., :, None] * (row / pivot)[..., None, :]
+        return xp.where(own[:, None] > 0.5, (row / pivot)[..., None, :], rest), pivot
+
+    both = xp.concat([c, xp.broadcast_to(one, c.shape)], axis=-1)
+    return backend.scan(eliminated, both, one)[0][..., rank:]
 
 
 def to_real(x: Array) -> Array:

@@ -35,7 +35,7 @@ SPECS = {
     "loc and scale": LocScale(MLP((3,), (8,))),
     "counts": LogCounts(MLP((3,), (2,), hidden=(8,))),
     "learned scale": Scaled(MLP((3,), (2,), hidden=(8,)), (2,)),
-    "learned scale beside factors": Scaled(Factored(MLP((3,), (6,), hidden=(8,)), (2,), 2), (2,)),
+    "learned scale beside factors": Scaled(Factored(MLP((3,), (2,), hidden=(8,)), 2), (2,)),
     "patch encoder": PatchEncoder((3, 8, 12), (4,), blocks=2),
     "patch decoder": PatchDecoder((4,), (3, 8, 12), blocks=2),
     "token encoder": TokenEncoder(5, 27, (4,)),
