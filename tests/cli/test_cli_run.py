@@ -224,7 +224,7 @@ def test_report(run):
     assert all(heading in text for heading in headings)
     assert ">Coordinates<" not in text  # neither modality has any
     joint = evaluation["coherence"]["draws"]["joint"]
-    assert f"{joint['value']:.3f} ± {joint['error']:.3f}" in text
+    assert f"{joint['value']:.3f}\u00a0±\u00a0{joint['error']:.3f}" in text
     assert f"{summary['sites']['z']['r_hat_max']:.3f}</td>" in text
     spelled = "".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in dataset.test["word"][0]).rstrip("·")
     assert f'<span class="word">{spelled}</span>' in text

@@ -66,7 +66,7 @@ class Objective:
     def check(self, modalities):
         pass
 
-    def __repr__(self):
+    def written(self):
         return "Objective()"
 
 

@@ -105,7 +105,7 @@ def test_everything_else_takes_them_too(ppl, learned):
     drawn = idata["posterior_predictive"]["label"]
     assert (drawn.shape, drawn.dtype) == ((1, 3, 3), np.int64)
     assert idata["observed_data"]["label"].shape == (3,)
-    found = evaluate(fitted, Dataset("mine", KINDS, rows(120), test), num=60, particles=20)
+    found = evaluate(fitted, Dataset("mine", KINDS, rows(120), test), num=60, particles=20, prediction_rows=0)
     assert found["classifiers"]["label"] == 1.0
     assert found["log_likelihood"]["value"] < 0
 
