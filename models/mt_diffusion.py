@@ -110,8 +110,8 @@ def mt_diffusion(
         primary = space if space in modalities else next(iter(modalities))
     if isinstance(primary, str):
         primary = (primary,) if primary in modalities else primary.split(",")
-    named = set(primary) & set(modalities)
-    if len(modalities) < 2 or not primary or len(named) < len(primary):
+    known = set(primary) & set(modalities)
+    if len(modalities) < 2 or not primary or len(known) < len(primary):
         raise ModalityError(
             f"Expected two modalities or more, and a primary one among them; got {list(modalities)} and "
             f"{', '.join(map(repr, primary)) or 'none'}."

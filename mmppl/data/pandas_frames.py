@@ -87,8 +87,8 @@ def from_pandas(
             f"Expected views, columns by name of modality, such as {{'size': ['height', 'width']}}; got {views!r:.100}."
         )
     columns = {view: tuple(names) if isinstance(names, list | tuple) else (names,) for view, names in views.items()}
-    beside = [("Covariate", name, (name,)) for name in said] + ([] if label is None else [("Label", label, (label,))])
-    for part, name_of, wanted in [*(("View", *pair) for pair in columns.items()), *beside]:
+    others = [("Covariate", name, (name,)) for name in said] + ([] if label is None else [("Label", label, (label,))])
+    for part, name_of, wanted in [*(("View", *pair) for pair in columns.items()), *others]:
         unknown = [c for c in wanted if c not in frame.columns]
         if unknown or not wanted:
             raise DataError(f"{part} '{name_of}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
