@@ -47,6 +47,9 @@ class ProgramHost(Protocol):
     def loc_scale(self, family: str, loc: Array, scale: float | Array) -> Any:
         """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
 
+    def masked_mixture(self, mask: Array, other: Any, own: Any) -> Any:
+        """The distribution of each row by a mask ``(N,)``: ``own`` where it is true, ``other`` where it is not."""
+
     def likelihood(self, modality: Modality, output: Any) -> Any:
         """The likelihood p(x | z) of a modality, from what its decoder returns."""
 

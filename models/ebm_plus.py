@@ -1,5 +1,6 @@
 """The EBM-prior model, generalised version: an energy on the shared latent, and a private latent of each modality."""
 
+import dataclasses
 from typing import Any
 
 from mmppl.batch import Modality
@@ -21,6 +22,7 @@ def ebm_plus(
     ppl: PPL,
     latent_dim: int = 24,
     private_dim: int = 2,
+    private_components: int | None = None,
     hidden: int = 256,
     beta: float = 2.0,
     particles: int = 1,
@@ -40,25 +42,31 @@ def ebm_plus(
     conditions: Conditions = UNCONDITIONAL,
     seed: int = 0,
 ) -> Program:
-    r"""EBM prior on the shared latent, ordinary priors on private ones.
+    r"""EBM prior on the shared latent, mixtures of Gaussians or Laplace densities on private ones.
 
-    .. math:: z \sim \frac{1}{Z(\alpha)} e^{f_\alpha(z)} p_0(z), \quad w_m \sim \mathrm{Laplace}(0, 1), \quad
+    .. math:: z \sim \frac{1}{Z(\alpha)} e^{f_\alpha(z)} p_0(z), \quad w_m \sim p(w_m), \quad
         x_m \sim p(x_m \mid z, w_m), \qquad q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m),
         \quad q(w_m \mid x_m)
 
     It is :func:`mmvae_plus` with a tilted prior, trained in the stages of :func:`ebm`. In the defaults w is small and
-    drawn from its posterior, which makes draws coherent and sharp where the likelihood's scale is learned; as published
-    it is of ``cross_private="auxiliary"``, with a ``beta`` below 1.
+    drawn from its posterior, which makes draws coherent and sharp where the likelihood's scale is learned. The backbone
+    has :math:`p(w_m) = \mathrm{Laplace}(0, 1)`, from which the aggregate of its posteriors differs; once it is trained
+    the prior is the mixture of K Gaussians that their draws are likeliest under. As published it is of
+    ``cross_private="auxiliary"``, with ``private_components=1`` and a ``beta`` below 1.
 
     References:
         | Learning Multimodal Latent Generative Models with Energy-Based Prior (Yuan et al., 2024)
         | https://arxiv.org/abs/2409.19862
+        | From Variational to Deterministic Autoencoders (Ghosh et al., 2020), section 4: ex-post density estimation
+        | https://arxiv.org/abs/1903.12436
 
     Arguments:
         modalities: What each modality is, by name.
         ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
         latent_dim: Dimension of z.
         private_dim: Dimension of each w. Two tell the colours of a picture; four take over what modalities share.
+        private_components: Number K of Gaussians of each private prior; 1 for :math:`\mathrm{Laplace}(0, 1)`. None for
+            16, or 1 with ``cross_private="auxiliary"``, ``schedule="joint"`` or ``tilt=False``.
         hidden: Width of the encoders and decoders.
         beta: Factor on the ratio of prior and posterior in the backbone's stage.
         particles: Draws K of the guide for each datum.
@@ -100,7 +108,16 @@ def ebm_plus(
             "Expected strata 'one' and gradient 'standard' with cross_private='posterior', whose guide draws from one "
             f"expert for each datum; got {strata!r} and {gradient!r}. Others go with cross_private='auxiliary'."
         )
+    staged = tilt and schedule == "staged"
+    if private_components is None:
+        private_components = 16 if own and staged else 1
+    if private_components > 1 and not staged:
+        raise OptionError(
+            "Expected schedule 'staged' and tilt=True with private_components > 1, which needs frozen encoders; got "
+            f"{schedule!r} and {tilt}. Take private_components=1."
+        )
     sizes = {"latent_dim": latent_dim, "private_dim": private_dim, "hidden": hidden}
+    sizes["private_components"] = private_components
     more = {"energy": energy_spec(latent_dim, (energy_hidden, energy_hidden))}
     parts = SharedPrivate(modalities, ppl, seed=seed, scales=scales, conditions=conditions, more=more, **sizes)
     langevin = ppl.LangevinChains(number=chains, steps=steps, step_size=step_size, buffer=buffer)
@@ -109,8 +126,9 @@ def ebm_plus(
         base = ppl.SmoothedLaplace(ppl.host.zeros(latent_dim), 1.0, delta).to_event(1)
         return ppl.EnergyTilted(base, parts.net("energy") if tilted else None, langevin)
 
-    flat, tilted = parts.model(lambda: prior(False)), parts.model(lambda: prior(True))
-    training, guide = parts.guide("prior" if own else "auxiliary"), parts.guide(hidden_private)
+    learned = private_components > 1
+    flat, tilted = parts.model(lambda: prior(False)), parts.model(lambda: prior(True), learned)
+    training, guide = parts.guide("prior" if own else "auxiliary"), parts.guide(hidden_private, learned)
     options: dict[str, Any] = {"beta": beta, "gradient": gradient, "weights": weights(modalities)}
     objective = ppl.ELBO(particles, **options) if own else ppl.MMVAEPlus(particles, strata=strata, **options)
     if not tilt:
@@ -120,6 +138,9 @@ def ebm_plus(
         # The energy sees posterior draws alone: nothing is scored, so no decoder runs.
         positives = ppl.MMVAEPlus(1, strata="one", score=())
         second = Stage("energy", share=0.4, train=("energy.",), objective=positives, guide=training, momentum=0.5)
+        if learned:
+            found = {"encode": parts.private_draws, "initialize": parts.private_values}
+            second = dataclasses.replace(second, cache=False, **found)
     else:
         second = Stage("joint", share=0.4, guide=training, learning_rate=0.3, momentum=0.5)
     return Program(tilted, guide, objective, ppl, modalities, stages=(backbone, second))

@@ -65,6 +65,7 @@ __all__ = [
     "guide_log_prob",
     "likelihood",
     "loc_scale",
+    "masked_mixture",
     "log_weights",
     "on_devices",
     "on_real_line",
@@ -114,6 +115,12 @@ def zeros(*shape: int) -> jax.Array:
 def loc_scale(family: str, loc: jax.Array, scale: float | jax.Array) -> Any:
     """A ``"normal"`` or ``"laplace"`` distribution by location and scale."""
     return {"normal": dist.Normal, "laplace": dist.Laplace}[family](loc, scale)
+
+
+def masked_mixture(mask: jax.Array, other: Any, own: Any) -> Any:
+    """The distribution of each row by a mask ``(N,)``: ``own`` where it is true, ``other`` where it is not."""
+    chosen = dist.Categorical(probs=jnp.stack([~mask, mask], axis=-1).astype(jnp.result_type(float)))
+    return dist.MixtureGeneral(chosen, [other, own], support=own.support)
 
 
 def likelihood(modality: Modality, output: Any) -> Any:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpyro.infer.util import transform_fn
 
 from mmppl.batch import Batch
 from mmppl.data import blocks
@@ -297,11 +298,12 @@ class Trainer:
         return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
-        """Sets parameters by public name, also the arrays of networks."""
+        """Sets parameters by public name, also the arrays of networks, to values that obey their constraints."""
         state = self.state
         own = {name: [n for n in values if n == name or n.startswith(f"{public(name)}.")] for name in state.params}
         some = {name: value for name, value in state.params.items() if own[name]}
-        new = unflat(some, {**flat(some, {}), **values})
+        new = unflat(some, {**flat(self.constrain(some), {}), **values})
+        new = transform_fn(self.constrain.args[0], new, invert=True)
         average = {name: new.get(name, value) for name, value in state.average.items()}
         self.state = state._replace(params={**state.params, **new}, average=average)
 

@@ -67,6 +67,7 @@ __all__ = [
     "guide_log_prob",
     "likelihood",
     "loc_scale",
+    "masked_mixture",
     "log_weights",
     "on_devices",
     "on_real_line",
@@ -101,6 +102,11 @@ def random() -> Any:
 def zeros(*shape: int) -> torch.Tensor:
     """Zeros of a shape."""
     return torch.zeros(*shape)
+
+
+def masked_mixture(mask: torch.Tensor, other: Any, own: Any) -> Any:
+    """The distribution of each row by a mask ``(N,)``: ``own`` where it is true, ``other`` where it is not."""
+    return dist.MaskedMixture(mask, other, own)
 
 
 def likelihood(modality: Modality, output: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from torch.distributions import transform_to
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mmppl._backend.torch import BACKEND
@@ -245,12 +246,14 @@ class Trainer:
         return Batch(values, data.present, data.label, covariates=data.covariates, places=data.places)
 
     def assign(self, values: Mapping[str, np.ndarray]) -> None:
-        """Sets parameters by public name."""
-        own = {public(name): name for name in self.params}
+        """Sets parameters by public name, to values that obey their constraints."""
+        own, constraints = {public(name): name for name in self.params}, self.store.state["constraints"]
         with torch.no_grad():
-            for name, value in values.items():
+            for public_name, value in values.items():
+                name = own[public_name]
+                unconstrained = transform_to(constraints[name]).inv(torch.tensor(value))
                 for tensors in (self.params, self.average):
-                    tensors[own[name]].copy_(torch.tensor(value))
+                    tensors[name].copy_(unconstrained)
 
     def finish(self) -> None:
         """Ends a stage on the averaged weights, where an average is kept."""

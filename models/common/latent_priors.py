@@ -8,11 +8,27 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
 from mmppl.errors import OptionError
+from mmppl.inference.host import PPL
 from mmppl.models.common.coders import Coders
 
-__all__ = ["PRIORS", "latent_prior"]
+__all__ = ["PRIORS", "gaussian_mixture", "latent_prior"]
 
 PRIORS = ("normal", "laplace", "gaussian_mixture", "vamp", "flow")
+
+
+def gaussian_mixture(ppl: PPL, name: str, loc: np.ndarray, scale: np.ndarray) -> Any:
+    r"""A mixture of K Gaussians whose parts are parameters, to call inside the model.
+
+    Arguments:
+        ppl: ``mmppl.numpyro`` or ``mmppl.pyro``.
+        name: Beginning of the names of the parameters, ``<name>.loc``, ``<name>.scale`` and ``<name>.logits``.
+        loc: Initial values of :math:`\mu`, ``(K, D)``.
+        scale: Initial values of :math:`\sigma`, ``(K, D)``.
+    """
+    constraints = ppl.host.dist.constraints
+    start = {"loc": (loc, constraints.real), "scale": (scale, constraints.positive)}
+    start["logits"] = np.zeros(len(loc)), constraints.real
+    return ppl.GaussianMixture(*(_param(ppl, f"{name}.{part}", *one) for part, one in start.items()))
 
 
 def latent_prior(
@@ -55,10 +71,6 @@ def latent_prior(
     ppl, modalities = coders.ppl, coders.modalities
     host, dist, rng = ppl.host, ppl.host.dist, np.random.default_rng([seed, 1])
 
-    def param(name: str, start: np.ndarray, constraint: Any) -> Any:
-        like = host.zeros(1)
-        return host.param(f"prior.{name}", get_backend(like).asarray(start, like), constraint=constraint)
-
     def standard(family: Any) -> Callable[[], Any]:
         return lambda: family(host.zeros(latent_dim), 1.0).to_event(1)
 
@@ -67,11 +79,7 @@ def latent_prior(
     if prior == "gaussian_mixture":
         # Together the components start near the standard normal.
         loc, scale = 0.7 * rng.standard_normal((components, latent_dim)), np.full((components, latent_dim), 0.7)
-        return lambda: ppl.GaussianMixture(
-            param("loc", loc, dist.constraints.real),
-            param("scale", scale, dist.constraints.positive),
-            param("logits", np.zeros(components), dist.constraints.real),
-        )
+        return lambda: gaussian_mixture(ppl, "prior", loc, scale)
     if prior == "flow":
         flow = ppl.spline_flow(latent_dim, seed=int(rng.integers(2**31)))
         return lambda: ppl.NormalizingFlow(ppl.net("prior.flow", flow))
@@ -86,12 +94,19 @@ def latent_prior(
                 limits = getattr(dist.constraints, _limits(m))
                 known = name in pseudo
                 empty = np.zeros((components, *m.shape), np.int64)
-                values[name] = param(f"pseudo.{name}", pseudo[name], limits) if known else _like(host, empty)
+                values[name] = (
+                    _param(ppl, f"prior.pseudo.{name}", pseudo[name], limits) if known else _like(host, empty)
+                )
                 present[name] = _like(host, np.full(components, known))
             return Batch.trusted(values, present, None, components)
 
         return lambda: ppl.VampPrior(posterior(inputs()))
     return standard(dist.Normal if prior == "normal" else dist.Laplace)
+
+
+def _param(ppl: PPL, name: str, start: np.ndarray, constraint: Any) -> Any:
+    like = ppl.host.zeros(1)
+    return ppl.host.param(name, get_backend(like).asarray(start, like), constraint=constraint)
 
 
 def _limits(modality: Modality) -> str:
