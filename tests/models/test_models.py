@@ -43,7 +43,8 @@ def test_contract_of_a_system(small, ppl, name):
     expected = {f"{m}.{role}" for m in "ab" for role in ("encoder", "decoder")}
     more = {"ebm": {"energy"}} | dict.fromkeys(SCORES, {"prior.score", "prior.loc", "prior.scale"})
     private = {f"{m}.{part}" for m in "ab" for part in ("private", "auxiliary")}
-    more |= {"jmvae": {"encoder", "a.features", "b.features"}, "mmvae_plus": private, "ebm_plus": private | {"energy"}}
+    learned = {f"{m}.private_prior.{part}" for m in "ab" for part in ("loc", "scale", "logits")} | {"energy"}
+    more |= {"jmvae": {"encoder", "a.features", "b.features"}, "mmvae_plus": private, "ebm_plus": private | learned}
     more |= {"nexus": {"nexus"} | {f"{m}.{part}" for m in "ab" for part in ("message", "nexus")}}
     assert heads == expected | more.get(name, set())
     out = generate(fitted, TRAIN[:3].only("a"), 2)
