@@ -43,6 +43,23 @@ def mark_stop(code: nodes.literal) -> None:
         code["classes"] += ["stopped", "long"] if long else ["stopped"]
 
 
+def keep_stop(formula: nodes.math) -> None:
+    """Puts a formula that fits on a line, and the stop behind it, into one text.
+
+    Example:
+        >>> line = nodes.paragraph("", "", nodes.math("", "a + b"), nodes.Text(". So"))
+        >>> keep_stop(line[0])
+        >>> line[0]["classes"], line[0].astext(), line[1].astext()
+        (['whole'], 'a + b.', ' So')
+    """
+    line, behind = formula.parent, formula.next_node(descend=False, siblings=True)
+    if not isinstance(behind, nodes.Text) or behind[:1] not in STOPS or len(formula.astext()) > LONGEST:
+        return
+    place = line.index(formula)
+    line[place + 1] = nodes.Text(behind[1:])
+    line[place] = nodes.inline("", "", formula, nodes.Text(behind[0]), classes=["whole"])
+
+
 class NoBreaks(SphinxTransform):
     """Keeps numbers in cells together."""
 
@@ -57,14 +74,16 @@ class NoBreaks(SphinxTransform):
 
 
 class NoLoneStops(SphinxPostTransform):
-    """Keeps a stop with the code before it, once references are links."""
+    """Keeps a stop with the code or formula before it, once references are links."""
 
     default_priority = 700
 
     def run(self, **kwargs: Any) -> None:
-        """Marks every code that a stop follows."""
+        """Looks at every code and formula."""
         for code in list(self.document.findall(nodes.literal)):
             mark_stop(code)
+        for formula in list(self.document.findall(nodes.math)):
+            keep_stop(formula)
 
 
 def setup(app: Any) -> dict[str, bool]:
