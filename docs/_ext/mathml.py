@@ -20,6 +20,8 @@ WORDS = {
     r"\big]": "]",
 }
 PLAIN = (r"\Big|", r"\Big", r"\big")
+# A brace by itself, which would grow to the height of the whole line.
+BRACE = re.compile(r"<mo>([{}])</mo>")
 # A letter with an index and an accent, which docutils sets below and above it: \tilde z_m.
 ACCENTED = re.compile(
     r"<munderover>(\s*<mi[^>]*>[^<]*</mi>)((?:\s*<(m[ino])>[^<]*</\3>)|\s*<mrow>(?:(?!<mrow>).)*?</mrow>)"
@@ -43,6 +45,8 @@ def mathml(text: str, *, block: bool) -> str:
         text = text.replace(word, "|" if word.endswith("|") else "")
     try:
         found = str(latex2mathml.tex2mathml(text.strip(), as_block=block))
+        if r"\left" not in text and "cases" not in text:
+            found = BRACE.sub(r'<mo stretchy="false">\1</mo>', found)
         return ACCENTED.sub(r'<msub><mover accent="true">\1\4</mover>\2</msub>', found)
     except MathError as error:
         LOGGER.warning("%s in the formula %s", error, text)
