@@ -70,6 +70,7 @@ ORDERINGS = (
     ("mmvae_k10", "mmvae_plus_k10", "frechet", "private latents keep what modalities do not share"),
     ("mmvae_plus", "mmvae", "log_lik", "private latents keep what modalities do not share"),
 )
+ORDERED = ["host", "measure", "larger", "smaller", "holds", "why"]
 
 
 JUDGED = {
@@ -151,6 +152,7 @@ def page(rows: dict[Cell, Row], epochs: int, likelihoods: str) -> str:
     groups: dict[tuple[str, str], list[Row]] = {}
     for (system, host, _), row in rows.items():
         groups.setdefault((system, host), []).append(row)
+    orderings = _orderings(groups)
     order = sorted(groups, key=lambda group: (SYSTEMS.index(group[0]), group[1]))
     measured = [name for name in MEASURES if any(_values(group, name) for group in groups.values())]
     lines = [
@@ -168,10 +170,7 @@ def page(rows: dict[Cell, Row], epochs: int, likelihoods: str) -> str:
             ["system", "host", "seeds", *(MEASURES[name] for name in measured)],
             [[system, host, *_line(groups[system, host], measured)] for system, host in order],
         ),
-        "",
-        "Orderings that the literature agrees on:",
-        "",
-        *table(["host", "measure", "larger", "smaller", "holds", "why"], _orderings(groups)),
+        *(("", "Orderings that the literature agrees on:", "", *table(ORDERED, orderings)) if orderings else ()),
         *(("", *CALIBRATED) if likelihoods == "calibrated" else ()),
         *(NOTES if likelihoods == "published" else ()),
     ]

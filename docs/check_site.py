@@ -12,6 +12,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 from public_names import MODULES, public  # noqa: E402
 
 SITE = DOCS / "_build" / "html"
+LONG = re.compile(r"~(?:mmppl|typing|collections|numpy)\.[\w.]+")  # types that were not read as such
 LINK = re.compile(r'(?:href|src)="([^"#]*)(?:#([^"]*))?"')
 
 
@@ -34,6 +35,7 @@ def broken() -> list[str]:
             f"{name} fetches {url}"
             for url in re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?:[^"]*)"', text)
         ]
+        out += [f"{name} has a signature with {found}" for found in LONG.findall(re.sub(r"<[^>]*>", "", text))]
         if str(DOCS.parent) in text:
             out.append(f"{name} names a folder of this machine")
         for target, anchor in LINK.findall(text):

@@ -22,8 +22,8 @@ from mmppl import models
 from mmppl.data import load
 from mmppl.inference import fit, generate
 
-digits = load("polydigits")
-fitted = fit(models.{name}({modalities}, ppl=mm), {data})
+{data} = load("{source}")
+fitted = fit(models.{name}({data}.modalities, ppl=mm), {data}.train, epochs=30)
 draws = generate(fitted, num=16)
 ```"""
 
@@ -71,11 +71,8 @@ def _published(said: dict) -> str:
 
 
 def _example(name: str) -> str:
-    if name == "ivae":
-        return RUN.format(name=name, modalities="digits.modalities", data="digits.train").replace(
-            'load("polydigits")', 'load("labelled_mixture")'
-        )
-    return RUN.format(name=name, modalities="digits.modalities", data="digits.train, epochs=30")
+    data, source = ("mixture", "labelled_mixture") if name == "ivae" else ("digits", "polydigits")
+    return RUN.format(name=name, data=data, source=source)
 
 
 def _index() -> str:

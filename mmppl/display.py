@@ -44,6 +44,10 @@ class Shown:
         shapes = f"batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)}"  # type: ignore[attr-defined]
         return f"{type(self).__name__}({shapes})"
 
+    def _repr_html_(self) -> str:
+        rows = [(f"{part} shape", str(tuple(getattr(self, f"{part}_shape")))) for part in ("batch", "event")]
+        return page(type(self).__name__, table(("", ""), rows))
+
 
 class Tabled:
     """Mixin of objects that are a title, ``_title()``, and rows of texts below their header, ``_rows()``."""

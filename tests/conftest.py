@@ -284,18 +284,18 @@ def declared():
     return {}
 
 
-@pytest.fixture
-def small(ppl, declared):
-    """Makes a published system with nets small enough for a test."""
+@pytest.fixture(scope="session")
+def sizes():
+    """Options of systems, by name, that make chains and scores small, beside ``latent_dim`` and ``hidden``."""
     score = {"width": 8, "depth": 1, "steps": 6}
-    sizes = dict.fromkeys(("ebm", "ebm_plus"), {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3})
-    sizes |= {
-        "mld": score,
-        "mld_uni": score,
-        "sbm": score,
-        "mt_diffusion": score,
-        "mld_inpaint": {**score, "steps": 12},
-    }
+    out = dict.fromkeys(("mld", "mld_uni", "sbm", "mt_diffusion"), score)
+    out |= dict.fromkeys(("ebm", "ebm_plus"), {"energy_hidden": 8, "chains": 16, "buffer": 64, "steps": 3})
+    return {**out, "mld_inpaint": {**score, "steps": 12}}
+
+
+@pytest.fixture
+def small(ppl, declared, sizes):
+    """Makes a published system with nets small enough for a test."""
 
     def make(name, modalities, **options):
         options = {"latent_dim": 2, "hidden": 8, **sizes.get(name, {}), **options}

@@ -209,6 +209,13 @@ def test_priors_kernels_and_solvers_have_no_address(ppl):
     assert repr(ppl.MVTCAE(alpha=5 / 6)) == "MVTCAE(alpha=0.8333)"
     assert ppl.MVTCAE(alpha=5 / 6).written() == "MVTCAE(alpha=0.8333333333333334)"
 
+    tables = {type(thing).__name__: thing._repr_html_() for thing in shown if hasattr(thing, "_repr_html_")}
+    assert list(tables) == ["EnergyTilted", "SmoothedLaplace", type(mixture).__name__, "MoPoE"]
+    assert "<td>event shape</td><td>(2,)</td>" in tables["EnergyTilted"]
+    assert "<td>particles</td><td>2</td>" in tables["MoPoE"]
+    assert "<td>beta</td><td>WarmUp(" in tables["MoPoE"]
+    assert not any("0x" in text for text in tables.values())
+
 
 @pytest.mark.pyro
 def test_a_batch_of_tensors_and_one_that_is_traced_show_themselves():

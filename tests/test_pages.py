@@ -1,6 +1,5 @@
 """Pages: examples run as they stand, and those that follow from the code are as the code says."""
 
-import ast
 import importlib.util
 import re
 import sys
@@ -83,14 +82,6 @@ def test_numbers_stay_on_a_line_with_their_errors_and_options_are_no_dashes():
     text = (ROOT / "docs" / "command_line.md").read_text()
     assert "`--given`" in text
     assert not re.search(r"--[a-z]", re.sub(r"`[^`]*`", "", text))
-
-
-def test_an_example_of_a_system_is_python_that_names_its_options():
-    for path in (ROOT / "docs" / "systems").glob("*.md"):
-        blocks = BLOCK.findall(path.read_text())
-        assert len(blocks) == (path.stem != "index"), path.name
-        for _, source in blocks:
-            ast.parse(source)
 
 
 def test_the_list_of_public_modules_is_whole():

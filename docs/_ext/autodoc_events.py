@@ -9,12 +9,16 @@ from sphinx.util.inspect import signature, stringify_signature
 ANY = "(*args"
 COLON = re.compile(r": (?=[^`]*(?:`[^`]*`[^`]*)*$)")  # outside code
 FRACTION = re.compile(r"\d\.\d{6,}")
+NO_PYTHON = re.compile(r"<[^<>]*>")  # such as <factory>
 
 
 def own_signature(app: Any, what: str, name: str, thing: Any, options: Any, found: str | None, returns: Any) -> Any:
-    """The arguments of ``__init__`` of a class whose ``__new__`` takes any."""
+    """The arguments of ``__init__`` of a class whose ``__new__`` takes any; dots for defaults that are no Python.
+
+    Sphinx shortens and links the types of a signature that it can read, and of no other.
+    """
     if what != "class" or not (found or "").startswith(ANY) or not inspect.isfunction(thing.__init__):
-        return None
+        return found and NO_PYTHON.sub("...", found), returns
     own = stringify_signature(signature(thing.__init__, bound_method=True), unqualified_typehints=True)
     return FRACTION.sub(lambda found: f"{float(found[0]):.4g}", own), returns
 

@@ -1,5 +1,6 @@
 """Formulas as MathML, which browsers draw by themselves: no script is fetched."""
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -19,19 +20,34 @@ WORDS = {
     r"\big]": "]",
 }
 PLAIN = (r"\Big|", r"\Big", r"\big")
+# A brace by itself, which would grow to the height of the whole line.
+BRACE = re.compile(r"<mo>([{}])</mo>")
+# A letter with an index and an accent, which docutils sets below and above it: \tilde z_m.
+ACCENTED = re.compile(
+    r"<munderover>(\s*<mi[^>]*>[^<]*</mi>)((?:\s*<(m[ino])>[^<]*</\3>)|\s*<mrow>(?:(?!<mrow>).)*?</mrow>)"
+    r'(\s*<mo stretchy="false">[^<]</mo>\s*)</munderover>',
+    re.DOTALL,
+)
 
 
 def mathml(text: str, *, block: bool) -> str:
-    """A formula of LaTeX as an element ``math``; several lines stand below each other.
+    r"""A formula of LaTeX as an element ``math``; several lines stand below each other.
 
     A command that is not known is a warning of the build.
+
+    Example:
+        >>> '<msub><mover accent="true">' in mathml(r"\tilde z_m", block=False)
+        True
     """
     for before, after in WORDS.items():
         text = text.replace(before, after)
     for word in PLAIN:
         text = text.replace(word, "|" if word.endswith("|") else "")
     try:
-        return str(latex2mathml.tex2mathml(text.strip(), as_block=block))
+        found = str(latex2mathml.tex2mathml(text.strip(), as_block=block))
+        if r"\left" not in text and "cases" not in text:
+            found = BRACE.sub(r'<mo stretchy="false">\1</mo>', found)
+        return ACCENTED.sub(r'<msub><mover accent="true">\1\4</mover>\2</msub>', found)
     except MathError as error:
         LOGGER.warning("%s in the formula %s", error, text)
         return ""

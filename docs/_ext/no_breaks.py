@@ -1,13 +1,15 @@
-"""Numbers in tables that stay on one line with their errors and remarks, however narrow the column."""
+"""Texts that are not torn apart by the end of a line: numbers and their errors, code and the stop behind it."""
 
 import re
 from typing import Any
 
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 LONGEST = 24  # of a text that is kept on a line
 NUMBER = re.compile(r"[-+]?\d")
+STOPS = tuple(".,;:)]?!")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -23,6 +25,41 @@ def kept_together(text: str) -> nodes.Node:
     return nodes.Text(text.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}"))
 
 
+def mark_stop(code: nodes.literal) -> None:
+    """Gives code, a link or not, a class where a stop follows: its last word stays with it, whole or its end.
+
+    Example:
+        >>> line = nodes.paragraph("", "", nodes.literal("", "--data"), nodes.Text(", or none"))
+        >>> mark_stop(line[0])
+        >>> line[0]["classes"]
+        ['stopped']
+    """
+    whole: nodes.Node = code
+    while isinstance(whole.parent, nodes.reference) and len(whole.parent) == 1:
+        whole = whole.parent
+    behind = whole.next_node(descend=False, siblings=True)
+    if isinstance(behind, nodes.Text) and behind[:1] in STOPS:
+        long = len(code.astext().split()[-1]) > LONGEST
+        code["classes"] += ["stopped", "long"] if long else ["stopped"]
+
+
+def keep_stop(formula: nodes.math) -> None:
+    """Puts a formula that fits on a line, and the stop behind it, into one text.
+
+    Example:
+        >>> line = nodes.paragraph("", "", nodes.math("", "a + b"), nodes.Text(". So"))
+        >>> keep_stop(line[0])
+        >>> line[0]["classes"], line[0].astext(), line[1].astext()
+        (['whole'], 'a + b.', ' So')
+    """
+    line, behind = formula.parent, formula.next_node(descend=False, siblings=True)
+    if not isinstance(behind, nodes.Text) or behind[:1] not in STOPS or len(formula.astext()) > LONGEST:
+        return
+    place = line.index(formula)
+    line[place + 1] = nodes.Text(behind[1:])
+    line[place] = nodes.inline("", "", formula, nodes.Text(behind[0]), classes=["whole"])
+
+
 class NoBreaks(SphinxTransform):
     """Keeps numbers in cells together."""
 
@@ -36,7 +73,21 @@ class NoBreaks(SphinxTransform):
                     text.parent.replace(text, kept_together(text.astext()))
 
 
+class NoLoneStops(SphinxPostTransform):
+    """Keeps a stop with the code or formula before it, once references are links."""
+
+    default_priority = 700
+
+    def run(self, **kwargs: Any) -> None:
+        """Looks at every code and formula."""
+        for code in list(self.document.findall(nodes.literal)):
+            mark_stop(code)
+        for formula in list(self.document.findall(nodes.math)):
+            keep_stop(formula)
+
+
 def setup(app: Any) -> dict[str, bool]:
-    """Registers the transform."""
+    """Registers the transforms."""
     app.add_transform(NoBreaks)
+    app.add_post_transform(NoLoneStops)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,7 @@ from mmppl._backend import Backend
 from mmppl.batch import Batch
 from mmppl.by_value import ByValue
 from mmppl.checks import at_least, checked, one_of
-from mmppl.display import brief, plain
+from mmppl.display import brief, page, plain, table
 from mmppl.errors import ModalityError, ObjectiveError, OptionError
 from mmppl.inference.objectives.algebra import Ingredients, bound_and_record, gradient_of
 from mmppl.inference.objectives.evaluation import Evaluation
@@ -117,6 +117,11 @@ class Objective(ByValue, ABC):
 
     def __repr__(self) -> str:
         return self._said(brief)
+
+    def _repr_html_(self) -> str:
+        said = {name: getattr(self, name) for name in ("particles", "beta", "gradient", "density", "average")}
+        rows = [(name, brief(value)) for name, value in (said | self._given[1]).items()]
+        return page(type(self).__name__, table(("", ""), rows))
 
     def written(self) -> str:
         """The objective as it was written, with all digits; run folders keep it."""

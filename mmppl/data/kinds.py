@@ -14,7 +14,8 @@
 | other floats | vector | normal |
 
 Scales are the likelihood's own, learned or given by the decoder: see :class:`~mmppl.modality.Modality`. Ids of classes
-are those below 100, or below ten times the number of different ones. Where of twenty rows or more nine in ten differ,
+are those below 100, or below ten times the number of different ones; where there are more than twenty, they have ten
+rows each in the mean, or all from 0 on occur: ages are numbers. Where of twenty rows or more nine in ten differ,
 integers are no ids, and texts are refused, as names of the rows would be, unless their kind is said. Whatever is said
 goes before these rules, which look at what is observed alone. A float that is NaN is a missing element, a row of them
 is missing, as is a row without a text; integers have no sign for that. A modality that lacks single elements in some
@@ -37,6 +38,8 @@ from mmppl.presence import check_no_mask, of_rows
 __all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_rows", "kinds_table", "numpy_of"]
 
 FEW, MANY = 100, 10
+# Above so many different ones, ids need so many rows each.
+CLASSES, EACH = 20, 10
 # Of so many rows, the share of different ones from which on they are no classes.
 ROWS, DIFFER = 20, 0.9
 
@@ -270,7 +273,11 @@ def _guess(name: str, known: np.ndarray, shape: tuple[int, ...]) -> str:
 def _dense(ids: np.ndarray) -> bool:
     if ids.size and ids.min() < 0:
         return False
-    return not ids.size or int(ids.max()) < max(FEW, MANY * len(np.unique(ids)))
+    if not ids.size:
+        return True
+    highest, different = int(ids.max()), len(np.unique(ids))
+    sparse = different > CLASSES and len(ids) < EACH * different and different <= highest
+    return highest < max(FEW, MANY * different) and not sparse
 
 
 def _all_differ(known: np.ndarray) -> bool:

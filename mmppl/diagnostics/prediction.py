@@ -14,6 +14,7 @@ from mmppl.errors import ModalityError
 from mmppl.inference import Fitted
 from mmppl.inference.posterior.psis import pareto_k
 from mmppl.inference.posterior.trust import share_above, trusted_k
+from mmppl.modality import Modality
 
 __all__ = ["Prediction", "as_json", "prediction_by_subset"]
 
@@ -27,8 +28,8 @@ class Prediction:
 
     Arguments:
         num: Number N of data.
-        error: Root mean squared error of the mean of :math:`p(x_m \mid x_S)`, in the modality's units; None for labels
-            and tokens.
+        error: Root mean squared error of the mean of :math:`p(x_m \mid x_S)`, in the modality's unit; None for labels
+            and tokens, and for coordinates in several units.
         r2: :math:`R^2` against predicting the mean of the N data: of images over all pixels, else the mean over the
             coordinates that vary; None for labels and tokens, and where nothing varies.
         accuracy: Share of labels or tokens that are the most likely under :math:`p(x_m \mid x_S)`; None for numbers.
@@ -138,6 +139,7 @@ def _predict(
         accuracy = float(np.mean((predicted == value)[there]))
     else:
         error, r2 = _error(predicted, value, there, pooled=modality.kind == "image")
+        error = error if _one_unit(modality) else None
     inside = np.abs(place - 0.5) <= level / 2
     told = trusted_k(share_above(k))
     nll_error = float(log_lik.std(ddof=1) / len(rows) ** 0.5) if told else None
@@ -161,6 +163,16 @@ def _guess(
     log_lik = host.scores(fitted.model, hidden, rows.only(name), prior=False)[0][name]
     place = places(drawn, np.asarray(rows[name]), np.random.default_rng(again))
     return predicted, place, logsumexp(log_lik, axis=0) - np.log(num), pareto_k(log_lik)
+
+
+def _one_unit(modality: Modality) -> bool:
+    """Tells whether all values are in one unit, so that their errors can be put together.
+
+    Example:
+        >>> [_one_unit(Modality((2,), units=units)) for units in (None, "mm", ["mm", "g"])]
+        [True, True, False]
+    """
+    return not isinstance(modality.units, tuple) or len(set(modality.units)) == 1
 
 
 def _error(mean: np.ndarray, value: np.ndarray, there: np.ndarray, pooled: bool) -> tuple[float, float | None]:

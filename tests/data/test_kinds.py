@@ -17,6 +17,7 @@ VECTOR = {"kind": "vector", "likelihood": "normal"}
 TAKEN = {
     "texts": (np.array(["b", "a"] * 10), (), {"kind": "category", "names": ("a", "b"), "categories": 2}),
     "ids": (np.arange(20) % 3, (), {"kind": "category", "names": None, "categories": 3}),
+    "ages": (20 + np.arange(300) % 60, (), VECTOR),
     "many ids": (np.arange(1000) % 500, (), {"kind": "category", "categories": 500}),
     "numbers of rows": (np.arange(1000), (), VECTOR),
     "years": (np.array([1990, 2020] * 10), (), VECTOR),

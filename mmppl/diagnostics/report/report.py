@@ -53,7 +53,7 @@ __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
 NAMED = 12  # names of coordinates of a modality that are listed
-TWO_SAMPLE = "Classifier two-sample test, accuracy"
+TWO_SAMPLE = "Classifier two-sample test, accuracy (0.5 as data)"
 
 
 def report(path: str | os.PathLike, *, seed: int = 0, progress: bool = False) -> Path:
@@ -159,7 +159,7 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     rows = []
     named = any(m.coordinates or m.units for m in dataset.modalities.values())
     for name, m in dataset.modalities.items():
-        present = np.asarray(dataset.train.present[name]).mean()
+        present = np.asarray(dataset.train.there(name)).mean()
         likelihood = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
         scored = "categorical" if m.ids else likelihood
         row = [name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"]
