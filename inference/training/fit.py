@@ -80,7 +80,7 @@ def fit(
             folder has a digest of. One that has saved nothing yet begins anew.
         force: Whether a run in ``out`` may be replaced; only what mmppl wrote is.
         info: What else ``run.json`` should say, such as the data's name.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar; in a log it is a line every half a minute, or less often.
         epochs: Passes over the data, all stages together, and at most where they stop early. None: each stage goes on
             for itself until the held-out bound is flat, with a constant learning rate; then, from the best weights on,
             for half as many epochs as it took to these, while the rate is annealed. Without ``validation`` a published
