@@ -26,7 +26,8 @@ class tqdm(_Bar):
         self.in_log = not (disable or seen)
         if self.in_log:
             self.began = self.told = time.monotonic()
-            self.done, self.unit_in_log, self.desc = initial, unit, options.get("desc") or ""
+            self.done: float = initial
+            self.unit_in_log, self.desc = unit, options.get("desc") or ""
 
     def __iter__(self) -> Iterator[Any]:
         for item in super().__iter__():
