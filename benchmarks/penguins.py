@@ -123,6 +123,12 @@ def _page(rows: dict[Cell, Row]) -> str:
         "error; a test part has about 70 hidden measurements and 15 to 20 hidden cells of each class. Seconds are of a",
         "busy machine.",
         "",
+        "Measurements lack single values, so that they have a low-rank covariance given the latent, of rank 2. `mopoe`",
+        "learns one scale from all subsets that it encodes, also those without a measurement: residuals of training",
+        "rows are 0.39 to 0.60 deviations where the latent is drawn from all there is, 0.74 to 0.91 where from classes",
+        "alone (NumPyro, seed 0, independent noise). So sets are wide where much is known: with independent noise,",
+        "before tables had the low-rank one, they held 88% on Pyro and 89% on NumPyro (three seeds).",
+        "",
     ]
     found: dict[tuple[str, str], list[Row]] = {}
     for (system, host, _), row in rows.items():
