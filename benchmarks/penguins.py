@@ -130,8 +130,8 @@ def _page(rows: dict[Cell, Row]) -> str:
         "`mopoe_independent` has independent noise, which tables had by default until then (its fits waited 500 steps",
         "for a better bound). On NumPyro, of seed 0, it is off by 0.647, and its sets hold 86.4%. `mopoe` learns one",
         "scale from all subsets that it encodes, also those without a measurement: residuals of training rows are 0.39",
-        "to 0.60 deviations where the latent is drawn from all there is, 0.74 to 0.91 where from classes alone (NumPyro,",
-        "seed 0, independent noise). So sets are wide where much is known.",
+        "to 0.60 deviations where the latent is drawn from all there is, 0.74 to 0.91 where from classes alone",
+        "(NumPyro, seed 0, independent noise). So sets are wide where much is known.",
         "",
     ]
     found: dict[tuple[str, str], list[Row]] = {}
