@@ -25,6 +25,8 @@ RATE, DRAWS = 0.25, 200
 BODY = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 CLASSES = ("species", "island", "sex")
 SYSTEMS = ("mopoe", "mvae")
+# Systems with options: independent noise in place of what they take where single values are missing.
+VARIANTS = {"mopoe_independent": ("mopoe", {"likelihood": {"vector": "normal"}})}
 KEPT, PATH = Path("benchmarks/results/penguins"), Path("docs/results/penguins.md")
 
 
@@ -38,7 +40,8 @@ def read(file: str, seed: int) -> Dataset:
 def ours(system: str, host: str, data: Dataset, train: Batch, test: Batch, seed: int) -> Row:
     """Fits a system with its defaults."""
     start, ppl = time.perf_counter(), import_module(f"mmppl.{host}")
-    program = getattr(models, system)(data.modalities, ppl=ppl, covariates=data.covariates, seed=seed)
+    name, options = VARIANTS.get(system, (system, {}))
+    program = getattr(models, name)(data.modalities, ppl=ppl, covariates=data.covariates, seed=seed, **options)
     fitted = fit(program, train, seed=seed, progress=False)
     seconds = time.perf_counter() - start
     draws = generate(fitted, test, DRAWS, seed=seed)
@@ -104,7 +107,7 @@ def main() -> None:
         return theirs(system, data, train, test) if host == "none" else ours(system, host, data, train, test, seed)
 
     rivals = [(name, "none", int(seed)) for seed in asked.seeds.split(",") for name in ("mean", "knn", "iterative")]
-    for rows in resumed(KEPT, [*rivals, *cells(SYSTEMS, asked)], run):
+    for rows in resumed(KEPT, [*rivals, *cells((*SYSTEMS, *VARIANTS), asked)], run):
         PATH.write_text(_page(rows))
     print(PATH.read_text())
 
@@ -122,6 +125,13 @@ def _page(rows: dict[Cell, Row]) -> str:
         "classes are the most frequent of the draws. Mean over seeds, of split, gaps and weights, with its standard",
         "error; a test part has about 70 hidden measurements and 15 to 20 hidden cells of each class. Seconds are of a",
         "busy machine.",
+        "",
+        "Measurements lack single values, so that they have a low-rank covariance given the latent, of rank 2;",
+        "`mopoe_independent` has independent noise, which tables had by default until then (its fits waited 500 steps",
+        "for a better bound). On NumPyro, of seed 0, it is off by 0.647, and its sets hold 86.4%. `mopoe` learns one",
+        "scale from all subsets that it encodes, also those without a measurement: residuals of training rows are 0.39",
+        "to 0.60 deviations where the latent is drawn from all there is, 0.74 to 0.91 where from classes alone",
+        "(NumPyro, seed 0, independent noise). So sets are wide where much is known.",
         "",
     ]
     found: dict[tuple[str, str], list[Row]] = {}

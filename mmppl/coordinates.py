@@ -1,7 +1,6 @@
 """Names and units of the coordinates of vectors and counts: what is taken for them, and how they are shown."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -146,7 +145,7 @@ def with_columns(name: str, modality: Any, columns: tuple[str, ...] | None, unit
             )
     if units is not None and modality.kind in KINDS and modality.units is None:
         found["units"] = units
-    return replace(modality, **found) if found else modality
+    return modality.but(**found) if found else modality
 
 
 def _texts(value: Any, empty: bool = False) -> tuple[str, ...] | None:

@@ -170,7 +170,16 @@ class Modality:
             >>> Modality((3,)).as_partial()
             Modality((3,), likelihood='normal', scale='learned', partial=True)
         """
-        return replace(self, partial=True, likelihood=None if self.unsaid else self.likelihood)
+        return self.but(partial=True)
+
+    def but(self, **fields: Any) -> "Modality":
+        """The same with other fields; a likelihood that was not given is not given then either.
+
+        Example:
+            >>> Modality((2,)).but(units="mm").unsaid
+            True
+        """
+        return replace(self, **{"likelihood": None if self.unsaid else self.likelihood, **fields})
 
     @property
     def dtype(self) -> np.dtype:

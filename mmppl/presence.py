@@ -10,7 +10,7 @@ from mmppl.warn import warn
 
 Array = Any
 
-__all__ = ["check_no_mask", "checked", "hidden", "missing_as_nan", "of_rows", "say_missing"]
+__all__ = ["check_no_mask", "checked", "hidden", "missing_as_nan", "of_rows", "say_absent", "say_missing"]
 
 
 def check_no_mask(what: str, value: Any) -> None:
@@ -35,6 +35,19 @@ def say_missing(name: str, shape: tuple[int, ...], number: int) -> None:
     size = int(np.prod(shape))
     warn(
         f"Modality '{name}': {number} of {size} values ({100 * number / size:.1f}%) are NaN, and taken as missing.",
+        MissingWarning,
+    )
+
+
+def say_absent(name: str) -> None:
+    """Warns that no row of the training data has a modality.
+
+    Warns:
+        MissingWarning: In any case.
+    """
+    warn(
+        f"Modality '{name}' has no value in the training data: nothing can be learned of it. Leave it out, or give "
+        "rows that have it.",
         MissingWarning,
     )
 

@@ -1,6 +1,8 @@
-"""Progress bars: widgets in a notebook that has them, a line of text in a terminal, and nothing in a log."""
+"""Progress: bars in a notebook and a terminal, and in a log a line of text now and then."""
 
 import sys
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,10 +13,42 @@ else:
 
 __all__ = ["tqdm"]
 
+# Seconds between two lines in a log: at least so many, and at least this share of those so far, so that days have few.
+EVERY, SHARE = 30.0, 0.05
+
 
 class tqdm(_Bar):
-    """A progress bar of the package tqdm, which is not drawn where its lines would go into a log."""
+    """A progress bar of the package tqdm; where it would go into a log, what it shows is a line now and then."""
 
-    def __init__(self, *args: Any, disable: bool = False, **options: Any) -> None:
+    def __init__(self, *args: Any, disable: bool = False, unit: str = "it", initial: int = 0, **options: Any) -> None:
         seen = sys.stderr.isatty() or "ipykernel" in sys.modules
-        super().__init__(*args, disable=disable or not seen, **options)
+        super().__init__(*args, disable=disable or not seen, unit=unit, initial=initial, **options)
+        self.in_log = not (disable or seen)
+        if self.in_log:
+            self.began = self.told = time.monotonic()
+            self.done: float = initial
+            self.unit_in_log, self.desc = unit, options.get("desc") or ""
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            yield item
+            if self.in_log:
+                self.update()
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Moves the bar by ``n``, or writes a line where the last is long ago."""
+        if not self.in_log:
+            return super().update(n)
+        self.done += 1 if n is None else n
+        now = time.monotonic()
+        if now - self.told >= max(EVERY, SHARE * (now - self.began)):
+            self.told = now
+            print(self._line(now - self.began), file=sys.stderr, flush=True)
+        return None
+
+    def _line(self, seconds: float) -> str:
+        of = "" if self.total is None else f" of {self.total:g}"
+        unit = "" if self.unit_in_log == "it" else f" {self.unit_in_log}s"
+        parts = [f"{self.done:g}{of}{unit} in {self.format_interval(seconds)}", getattr(self, "postfix", None)]
+        said = str(self.desc).removesuffix(": ")
+        return (f"{said}: " if said else "") + ", ".join(part for part in parts if part)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from mmppl.aggregation.families import CORRELATED
 from mmppl.batch import Modality
 from mmppl.inference.host import PPL
 from mmppl.inference.training.program import Program
@@ -39,7 +40,8 @@ def mopoe(
         q(z \mid x_P) = \frac{1}{|\mathcal{S}_P|} \sum_{S} q_S(z), \quad q_S(z) \propto \prod_{m \in S} q_m(z \mid x_m)
 
     The objective visits every subset, so the guide answers a subset with its product; given a subset, the product is
-    what generation uses too, as in the paper.
+    what generation uses too, as in the paper. With correlations the prior is a factor of every product, as it is of
+    exact posteriors: a single expert would else be free to know less than the prior does, and fits diverge.
 
     References:
         | Generalized Multimodal ELBO (Sutter et al., 2021)
@@ -75,7 +77,7 @@ def mopoe(
 
     def posterior(batch):
         experts = coders.encode_all(batch)
-        return ppl.Product(experts, batch.present, prior_expert=False)
+        return ppl.Product(experts, batch.present, prior_expert=family == CORRELATED)
 
     model, guide = one_latent(coders, posterior, prior=prior, latent_dim=latent_dim, components=components, seed=seed)
     strata = ("all" if len(modalities) <= MOST else "one") if strata is None else strata

@@ -11,8 +11,7 @@ import xarray
 import mmppl
 from mmppl import Batch, Modality, models
 from mmppl.coordinates import names_of_columns
-from mmppl.data import from_pandas, from_xarray, load, open_rows, read_npz, to_pandas, write_npz, write_rows
-from mmppl.data.arrays import batch_of
+from mmppl.data import batch_of, from_pandas, from_xarray, load, open_rows, read_npz, to_pandas, write_npz, write_rows
 from mmppl.data.dataset import Dataset
 from mmppl.data.npz import load_npz
 from mmppl.diagnostics.report.pictures import rows_of

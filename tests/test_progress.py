@@ -1,4 +1,4 @@
-"""Progress and warnings where nobody looks on: no bars in logs, a warning of a command in one line."""
+"""Progress and warnings where nobody looks on: lines in place of bars in logs, a warning of a command in one line."""
 
 import sys
 import warnings
@@ -17,6 +17,26 @@ def test_a_bar_is_drawn_in_a_terminal_and_not_into_a_log(capsys, monkeypatch):
     assert "chains: 100%" in capsys.readouterr().err
     assert list(tqdm(range(3), disable=True)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):
+    clock = iter([0, 20, 31, 50, 62, 1000, 1040, 1060])
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr("mmppl.progress.time.monotonic", lambda: next(clock))
+    bar = tqdm(total=None, initial=4, unit="epoch")
+    bar.set_description("joint")
+    for _ in range(7):  # after 1,000 s the next line is due 50 s later
+        bar.set_postfix(loss="3.2")
+        bar.update()
+    assert capsys.readouterr().err.splitlines() == [
+        "joint: 6 epochs in 00:31, loss=3.2",
+        "joint: 8 epochs in 01:02, loss=3.2",
+        "joint: 9 epochs in 16:40, loss=3.2",
+        "joint: 11 epochs in 17:40, loss=3.2",
+    ]
+    clock = iter([0, 31, 40])
+    assert list(tqdm("ab", desc="generate")) == ["a", "b"]
+    assert capsys.readouterr().err == "generate: 1 of 2 in 00:31\n"
 
 
 def test_a_warning_of_a_command_is_a_line_without_its_place(capsys, monkeypatch):

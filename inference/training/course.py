@@ -5,18 +5,48 @@ from dataclasses import dataclass
 
 from mmppl.inference.training.early_stopping import EarlyStopping
 
-__all__ = ["ENDLESS", "Course", "held_share", "patience", "until_flat"]
+__all__ = ["ENDLESS", "Course", "Flat", "held_share", "patience", "until_flat"]
 
 # Share of the rows that is held out to see where the bound is flat, at most so many, and rows of which none is.
 SHARE, MOST_HELD, FEW = 0.1, 5000, 100
-# What is waited for: so many epochs, or as many as make these steps.
+# What is waited for: at most so many epochs, or as many as make these steps.
 PATIENCE, STEPS = 5, 500
+# Of these as many as half of those to the best epoch, at least as many as make these steps: of few rows, of which an
+# epoch is one step, the bound is best after 40 to 400 and falls from then on.
+WAITED, LEAST = 0.5, 200
 # Epochs of a search at most, or as many as make these steps where epochs have few.
 LONGEST, LONGEST_STEPS, LONGEST_FEW = 300, 6000, 3000
 # Epochs of a search for each that the learning rate is annealed in: that is the last third of a stage, see late_cosine.
 ANNEALED = 2
 # Steps of a stage whose end is not known yet.
 ENDLESS = 10**12
+
+
+@dataclass(frozen=True)
+class Flat(EarlyStopping):
+    r"""The rule of a fit whose end nobody names: it waits half as long as it took to the best epoch.
+
+    It ends after epoch :math:`t` where the best one is :math:`b` and :math:`t - b \ge \min(\max(b / 2, L), P)`.
+
+    Arguments:
+        least: L, in epochs.
+
+    Example:
+        >>> rule = Flat(patience=4, least=2)
+        >>> [rule.ended([1.0, *[2.0] * waited]) for waited in (1, 2)]  # best after the first epoch
+        [False, True]
+        >>> [rule.ended([6.0, 5.0, 4.0, 3.0, 2.0, 1.0, *[2.0] * waited]) for waited in (2, 3)]
+        [False, True]
+    """
+
+    least: int = 1
+
+    def ended(self, losses: Sequence[float]) -> bool:
+        """Tells whether a stage with these losses is over."""
+        if not losses:
+            return False
+        best = self.best(losses) + 1
+        return len(losses) - best >= min(max(WAITED * best, self.least), self.patience)
 
 
 @dataclass(frozen=True)
@@ -76,7 +106,7 @@ def held_share(rows: int) -> float | None:
 
 
 def patience(steps: int) -> int:
-    """Epochs of so many steps without a better held-out loss after which the bound is flat.
+    """Epochs of so many steps without a better held-out loss after which the bound is flat in any case.
 
     Example:
         >>> [patience(steps) for steps in (2, 30, 1000)]
@@ -93,4 +123,4 @@ def until_flat(steps: int, rule: EarlyStopping | None) -> Course:
         rule: By which it is flat; None for the one of these steps.
     """
     number = max(LONGEST, min(-(-LONGEST_STEPS // steps), LONGEST_FEW))
-    return Course(number, rule or EarlyStopping(patience(steps)), anneals=True)
+    return Course(number, rule or Flat(patience(steps), least=max(PATIENCE, -(-LEAST // steps))), anneals=True)

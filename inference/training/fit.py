@@ -80,13 +80,14 @@ def fit(
             folder has a digest of. One that has saved nothing yet begins anew.
         force: Whether a run in ``out`` may be replaced; only what mmppl wrote is.
         info: What else ``run.json`` should say, such as the data's name.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar; in a log it is a line every half a minute, or less often.
         epochs: Passes over the data, all stages together, and at most where they stop early. None: each stage goes on
             for itself until the held-out bound is flat, with a constant learning rate; then, from the best weights on,
             for half as many epochs as it took to these, while the rate is annealed. Without ``validation`` a published
             system holds out a tenth of the rows, 5,000 at most, and learns from these too while the rate is annealed. A
-            stage is flat where 500 steps, or five epochs if these are more, brought no better bound, or after 6,000
-            steps, or 300 epochs if these are more, but not more than 3,000. With less than 100 rows, a program of one's
+            stage is flat where half as many steps as it took to the best bound brought no better one, at least 200 and
+            at most 500 steps, or five epochs if these are more; or after 6,000 steps, or 300 epochs if these are more,
+            but not more than 3,000. With less than 100 rows, a program of one's
             own without ``validation``, and a stage that learns an energy it is a number: 30, and for few data as many
             as make 4,000 steps, but not more than 300, shared by the stages.
         batch_size: Rows in a step.

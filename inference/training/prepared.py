@@ -17,6 +17,7 @@ from mmppl.inference.training.course import held_share
 from mmppl.inference.training.held_out import hold_out
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.survey import survey
+from mmppl.presence import say_absent
 
 __all__ = ["BY_DEFAULT", "Prepared", "prepared"]
 
@@ -88,6 +89,9 @@ def prepared(
     check = program.ppl.host.check_numbers
     _check_objectives(program, batch.modalities)
     check(whole)
+    for name in whole.modalities:
+        if not np.any(whole.present[name]):
+            say_absent(name)
     if isinstance(held, Rows):
         about = survey(held, check, partly=False).digest
     elif held is not None:
@@ -105,6 +109,8 @@ def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tupl
     known = program.covariates
     train, held, about = hold_out(validation if is_share else None, rows, program.modalities, seed, known)
     first = survey(train, check, partly=partly)
+    for name in first.absent:
+        say_absent(name)
     program = program.for_partial(first.partial)
     if not is_share:
         _, held, about = hold_out(validation, train, program.modalities, seed, known)

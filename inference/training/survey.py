@@ -22,10 +22,12 @@ class Survey(NamedTuple):
     Arguments:
         partial: Names of modalities of which some row has some elements and lacks others.
         digest: Digest of the rows, as a batch of them would have.
+        absent: Names of modalities that no row has.
     """
 
     partial: tuple[str, ...]
     digest: dict[str, Any]
+    absent: tuple[str, ...]
 
 
 def survey(rows: Rows, check: Callable[[Batch], None], *, partly: bool) -> Survey:
@@ -46,11 +48,14 @@ def survey(rows: Rows, check: Callable[[Batch], None], *, partly: bool) -> Surve
     covariates = {name: Running(number) for name in rows.covariates}
     label: Running | None = None
     found: set[str] = set()
+    absent = dict.fromkeys(own)
     for batch in in_blocks(read, block_rows(own)):
         check(batch)
         for name in own:
             values[name].add(np.asarray(batch[name]))
-            masks[name].add(np.asarray(batch.present[name]))
+            masks[name].add(present := np.asarray(batch.present[name]))
+            if present.any():
+                absent.pop(name, None)
             if name in batch.elements:
                 elements[name].add(np.asarray(batch.elements[name]))
                 if not own[name].partial and (batch.present[name] & ~batch.whole(name)).any():
@@ -71,4 +76,4 @@ def survey(rows: Rows, check: Callable[[Batch], None], *, partly: bool) -> Surve
     }
     if covariates:
         digest["covariates"] = {name: running.digest() for name, running in covariates.items()}
-    return Survey(tuple(name for name in own if name in found), digest)
+    return Survey(tuple(name for name in own if name in found), digest, tuple(absent))

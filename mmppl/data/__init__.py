@@ -1,6 +1,7 @@
 """Data sets by name, from files, tables and arrays, and seeded minibatches; everything here is plain numpy."""
 
 from mmppl.data.anndata_objects import from_anndata, to_anndata
+from mmppl.data.arrays import batch_of
 from mmppl.data.captions import Vocabulary
 from mmppl.data.dataset import Dataset
 from mmppl.data.hiding import hide
@@ -26,6 +27,7 @@ __all__ = [
     "RowFiles",
     "RowSource",
     "Vocabulary",
+    "batch_of",
     "blocks",
     "from_anndata",
     "from_images",

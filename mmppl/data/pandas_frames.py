@@ -92,6 +92,10 @@ def from_pandas(
         unknown = [c for c in wanted if c not in frame.columns]
         if unknown or not wanted:
             raise DataError(f"{part} '{name_of}': expected columns among {frame.columns.tolist()[:20]}; got {unknown}.")
+    every = [c for wanted in columns.values() for c in wanted]
+    twice = [c for i, c in enumerate(every) if c in every[:i]]
+    if twice:
+        raise DataError(f"Expected each column in one view; got {twice[0]!r} twice in views. Leave one out.")
     arrays: dict[str, Any] = {}
     declared: dict[str, Modality] = {}
     kinds = {**_whole_kinds(frame, columns), **(kinds or {})} if modalities is None else kinds

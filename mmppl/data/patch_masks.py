@@ -122,7 +122,7 @@ def with_masks(
         new |= {n: seen.astype(value.dtype) for n in names[1:]}
         return _beside(batch, new, np.asarray(batch.present[name]))
 
-    modalities = dict(data.modalities) | {names[0]: replace(modality, partial=False)}
+    modalities = dict(data.modalities) | {names[0]: modality.but(partial=False)}
     modalities |= {n: Modality((1, height, width), kind="image", likelihood="bernoulli") for n in names[1:]}
     return replace(
         data,

@@ -176,7 +176,10 @@ def system(declare: Callable[..., Program]) -> Callable[..., Program]:
         check_ppl(ppl)
         if not isinstance(modalities, Mapping) or not all(isinstance(m, Modality) for m in modalities.values()):
             got = list(modalities.values()) if isinstance(modalities, Mapping) else modalities
-            raise ModalityError(f"Expected modalities, a mapping of names to Modality(...); got {reprlib.repr(got)}.")
+            raise ModalityError(
+                f"Expected modalities, a mapping of names to Modality(...); got {reprlib.repr(got)}. A data set has "
+                "them, data.modalities; of arrays by name, rows, modalities = mmppl.data.batch_of(arrays)."
+            )
         if not modalities:
             raise ModalityError(f"'{declare.__name__}' needs at least one modality; got none.")
         check_names(modalities)

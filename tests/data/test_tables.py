@@ -120,6 +120,13 @@ def test_views_kinds_and_labels_may_be_said(frame):
     ("change", "options", "error", "message"),
     [
         ({}, {"views": {"v": ["mass", "wings"]}}, DataError, r"View 'v': expected columns among .*; got \['wings'\]"),
+        (
+            {},
+            {"views": {"v": ["mass", "mass"]}},
+            DataError,
+            "each column in one view; got 'mass' twice in views",
+        ),
+        ({}, {"views": {"v": ["mass", "year"], "w": "year"}}, DataError, "one view; got 'year' twice in views"),
         ({}, {"views": {"v": []}}, DataError, r"View 'v': expected columns among .*; got \[\]"),
         (
             {},

@@ -5,8 +5,9 @@ import pytest
 
 from mmppl import Batch, Modality, models
 from mmppl.data import LinearGaussian
-from mmppl.inference import fit
+from mmppl.inference import Fitted, fit, infer
 from mmppl.models.common.families import own_family
+from mmppl.nets.spec import factor_outputs
 from mmppl.testing.exact_conditionals import LEVELS, against_the_truth, float32
 
 DIMS = {"a": 3, "b": 2, "c": 4}
@@ -31,6 +32,19 @@ def test_every_subset_by_default(ppl, system, noise, epochs):
     assert mean < 0.15
     assert covariance < 0.15
     assert cover < 0.02
+
+
+def test_a_subset_knows_no_less_than_the_prior(ppl):
+    """Also where encoders say nothing, with scales of 30: MoPoE's products have the prior as a factor."""
+    rows = float32(LinearGaussian(2, DIMS, 0, 1.0).sample(8, 1))
+    program = models.mopoe({n: Modality((k,)) for n, k in DIMS.items()}, ppl=ppl, latent_dim=2, hidden=4)
+    weights = dict(fit(program, rows, epochs=1, progress=False).weights)
+    last = [name for name, w in weights.items() if "encoder.layers" in name and w.shape == (factor_outputs(2),)]
+    assert len(last) == len(DIMS)
+    for name in last:
+        weights[name] = np.array([0.0, 0.0, 30.0, 30.0, 0.0], np.float32)
+    draws = infer(Fitted(program, weights), rows.only("a"), method="guide", num_samples=2000).draws["z"]
+    np.testing.assert_allclose(np.asarray(draws).reshape(2000, -1, 2).std(0), 1.0, rtol=0.1)
 
 
 def test_independent_coordinates_cannot(ppl):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mmppl import Batch, Modality, models
+from mmppl.coordinates import with_columns
 from mmppl.inference import fit, generate
 
 LIKELIHOODS = {
@@ -18,7 +19,8 @@ LIKELIHOODS = {
 
 @pytest.mark.parametrize(("own", "options", "wanted"), LIKELIHOODS.values(), ids=LIKELIHOODS)
 def test_the_likelihood_that_a_system_gives(ppl, own, options, wanted):
-    for modality in (Modality((6,), partial=True, **own), Modality((6,), **own).as_partial()):
+    partly = Modality((6,), partial=True, **own)
+    for modality in (partly, Modality((6,), **own).as_partial(), with_columns("x", partly, tuple("abcdef"))):
         program = models.mvae({"x": modality}, ppl=ppl, latent_dim=2, hidden=4, **options)
         found = program.modalities["x"]
         assert (found.likelihood, found.scale, found.rank) == wanted

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,6 +101,15 @@ def test_validation_may_be_a_source(numpy_host):
     for first, held in ((data, Source(data[:5])), (Source(data), Source(data[:5])), (Source(data), data[:5])):
         found = fit(numpy_host.program(), first, validation=held, **numpy_host.SETTINGS)
         assert [r["validation.loss"] for r in found.history] == [r["validation.loss"] for r in whole.history]
+
+
+@pytest.mark.parametrize("given", [Source, lambda batch: batch])
+def test_a_modality_that_no_row_has_is_said(numpy_host, given):
+    program, data = numpy_host.program(), numpy_host.data()
+    program = replace(program, modalities={**program.modalities, "b": Modality(())})
+    both = Batch({**data.values, "b": np.zeros(len(data), np.float32)}, {"b": np.zeros(len(data), bool)})
+    with pytest.warns(MissingWarning, match="Modality 'b' has no value in the training data: nothing can be learned"):
+        fit(program, given(both), **numpy_host.SETTINGS)
 
 
 def test_a_program_is_declared_for_the_gaps_of_a_source(small, rows):

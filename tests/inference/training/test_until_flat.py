@@ -145,3 +145,13 @@ def test_a_course_tells_where_it_ends():
         (500, 42),
         (300, 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "best", "waited"), [(1, 40, 200), (1, 600, 300), (1, 2000, 500), (100, 9, 5), (2, 300, 150)]
+)
+def test_what_is_waited_for_goes_by_the_steps_to_the_best_bound(steps, best, waited):
+    """In epochs of so many steps: half of those to the best, at least 200 steps, at most 500, or five epochs."""
+    rule, falling = until_flat(steps, None).rule, [float(best - epoch) for epoch in range(best)]
+    assert not rule.ended(falling + [1.5] * (waited - 1))
+    assert rule.ended(falling + [1.5] * waited)
