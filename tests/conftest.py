@@ -47,6 +47,18 @@ def quick_to_compile() -> str:
 
 os.environ.setdefault("XLA_FLAGS", quick_to_compile())
 
+
+@pytest.fixture
+def fast_to_run(monkeypatch):
+    """What mmppl compiles in this test is compiled as it is for users: for tests that run for longer than they compile.
+
+    XLA itself reads its flags once, before they are changed here.
+    """
+    importlib.import_module("jax").numpy.zeros(()).block_until_ready()
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    monkeypatch.setenv("XLA_FLAGS", " ".join(flag for flag in flags if "optimization_level" not in flag))
+
+
 TESTS = Path(__file__).parent
 NEEDS_TORCH = {"pyro", "torch", "parity"}
 

@@ -51,14 +51,15 @@ def _late(fn: Any, jit: Callable[..., Any], level: int) -> Any:
     """Asks for the backend at the first call: at import a program may still choose its devices."""
 
     @functools.cache
-    def made(outermost: bool, halved: bool) -> Callable[..., Any]:
-        # Options are of what is compiled as a whole; a function that another one calls is part of that one.
-        own = outermost and jax.default_backend() == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
+    def made(own: bool, halved: bool) -> Callable[..., Any]:
         # JAX knows what it has traced by the function alone, so that in bfloat16 there has to be another.
         return jit(functools.partial(fn) if halved else fn, compiler_options={LEVEL: level} if own else None)
 
     @functools.wraps(fn, updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
-        return made(not isinstance(jnp.zeros(()), jax.core.Tracer), is_in_bfloat16())(*args, **kwargs)
+        # Options are of what is compiled as a whole; a function that another one calls is part of that one.
+        outermost = not isinstance(jnp.zeros(()), jax.core.Tracer)
+        own = outermost and jax.default_backend() == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
+        return made(own, is_in_bfloat16())(*args, **kwargs)
 
     return call
