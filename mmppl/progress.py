@@ -1,5 +1,7 @@
 """Progress: bars in a notebook and a terminal, and in a log a line of text now and then."""
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +23,10 @@ class tqdm(_Bar):
     """A progress bar of the package tqdm; where it would go into a log, what it shows is a line now and then."""
 
     def __init__(self, *args: Any, disable: bool = False, unit: str = "it", initial: int = 0, **options: Any) -> None:
-        seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+        terminal = sys.stderr.isatty()
+        seen = terminal or "ipykernel" in sys.modules
+        if terminal and _has_no_size():
+            options["ncols"], options["nrows"] = shutil.get_terminal_size()
         super().__init__(*args, disable=disable or not seen, unit=unit, initial=initial, **options)
         self.in_log = not (disable or seen)
         if self.in_log:
@@ -52,3 +57,11 @@ class tqdm(_Bar):
         parts = [f"{self.done:g}{of}{unit} in {self.format_interval(seconds)}", getattr(self, "postfix", None)]
         said = str(self.desc).removesuffix(": ")
         return (f"{said}: " if said else "") + ", ".join(part for part in parts if part)
+
+
+def _has_no_size() -> bool:
+    """Tells whether the terminal says that it is 0 wide, as of containers, in which bars would be blank."""
+    try:
+        return 0 in os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        return False

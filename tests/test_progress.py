@@ -1,5 +1,6 @@
 """Progress and warnings where nobody looks on: lines in place of bars in logs, a warning of a command in one line."""
 
+import os
 import sys
 import warnings
 
@@ -37,6 +38,15 @@ def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):
     clock = iter([0, 31, 40])
     assert list(tqdm("ab", desc="generate")) == ["a", "b"]
     assert capsys.readouterr().err == "generate: 1 of 2 in 00:31\n"
+
+
+def test_a_terminal_that_does_not_say_its_size_has_bars(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((0, 0)))
+    monkeypatch.setenv("COLUMNS", "60")
+    assert list(tqdm(range(3), desc="chains")) == [0, 1, 2]
+    assert {len(line) for line in capsys.readouterr().err.strip("\r\n").split("\r")} <= {59, 60}
 
 
 def test_a_warning_of_a_command_is_a_line_without_its_place(capsys, monkeypatch):

@@ -33,7 +33,8 @@ app = typer.Typer(
 for command in (systems, data, fit, generate, evaluate, diagnose, report):
     app.command()(command)
 
-INTERRUPTED = (
+INTERRUPTED = "Interrupted. Start anew, with --force where a file was written before."
+INTERRUPTED_FIT = (
     "Interrupted. A run folder that was begun keeps its last full epoch: go on with --resume. Where there is none, "
     "start anew."
 )
@@ -65,7 +66,8 @@ def main(args: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _say(f"{error.strerror or error}: {error.filename}" if error.filename else error, 2)
     if code == 130:
-        return _say(INTERRUPTED, 130)
+        fitting = "fit" in (sys.argv[1:] if args is None else args)[:1]
+        return _say(INTERRUPTED_FIT if fitting else INTERRUPTED, 130)
     return code if isinstance(code, int) else 0
 
 

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -10,6 +13,7 @@ import typer
 from mmppl.cli.completion import complete_data, complete_models, complete_settings, complete_words
 from mmppl.cli.options import Force, Seed, parse_covariates, parse_kinds, parse_settings, path_of
 from mmppl.errors import OptionError
+from mmppl.modality import Modality
 
 __all__ = ["fit"]
 
@@ -133,7 +137,8 @@ def fit(
         (dataset.train if isinstance(dataset.train, Batch) else dataset.rows).validate(program.modalities)
         if first:
             _check_out(out, resume, force)
-            print("\n".join([kinds_table(program.modalities, dataset.rows), *dataset.covariate_lines()]))
+            taken = [kinds_table(program.modalities, dataset.rows), *_numbered(program.modalities, kinds)]
+            print("\n".join([*taken, *dataset.covariate_lines()]))
     info = run_info(data, data_root, kinds, max_bytes, said) | columns_info(dataset) | TRAINED
     fitted = inference.fit(
         program,
@@ -154,8 +159,37 @@ def fit(
         return
     last = fitted.history[-1]
     print(f"Fitted {model} to {dataset.name} ({len(dataset.train)} tuples) with {backend}: epoch {last['epoch']}.")
-    print("  ".join(f"{k}={v:.4g}" for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")))
+    print("\n".join(_lines({k: v for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")})))
     print(f"Run folder: {out}")
+
+
+def _numbered(modalities: Mapping[str, Modality], kinds: Mapping[str, str]) -> list[str]:
+    """A line for each modality whose whole numbers are ids of classes though nobody said so, as they may be counts.
+
+    Example:
+        >>> _numbered({"eggs": Modality((), kind="category", categories=9)}, {})
+        ['eggs: whole numbers as 9 classes; where they count something, --set kind=eggs:counts']
+    """
+    return [
+        f"{name}: whole numbers as {m.categories} classes; where they count something, "
+        f"--set {quote(f'kind={name}:counts')}"
+        for name, m in modalities.items()
+        if m.kind == "category" and m.names is None and (m.categories or 0) > 2 and name not in kinds
+    ]
+
+
+def _lines(metrics: Mapping[str, float]) -> list[str]:
+    """The metrics of an epoch, those of the modalities on a line of their own after what they measure.
+
+    Example:
+        >>> _lines({"loss": 3.0, "log_lik.a": -1.0, "log_lik.b": -2.0, "validation.loss": 4.0})
+        ['loss=3', 'log_lik: a=-1  b=-2', 'validation: loss=4']
+    """
+    groups: dict[str, list[str]] = {}
+    for key, value in metrics.items():
+        head = re.match(r"(validation\.)?((log_lik|conditional)\.)?", key)[0]  # type: ignore[index]
+        groups.setdefault(head, []).append(f"{key.removeprefix(head)}={value:.4g}")
+    return [(f"{head[:-1]}: " if head else "") + "  ".join(texts) for head, texts in groups.items()]
 
 
 def _check_out(out: Path, resume: bool, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Mapping
+from shlex import quote
 from typing import Any
 
 from mmppl.data.optional import need
@@ -72,7 +73,7 @@ def views_by_name(
         name = next(iter(left.values()))
         warn(
             f"Columns {list(left)} have another text in each row and are left out, as names of rows. To model one, say "
-            f"its kind, such as kinds={{{name!r}: 'category'}} (--set kind={name}:category).",
+            f"its kind, such as kinds={{{name!r}: 'category'}} (--set {quote(f'kind={name}:category')}).",
             DataWarning,
         )
     return out, list(left)

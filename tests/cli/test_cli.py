@@ -312,6 +312,18 @@ def test_a_request_to_end_is_an_interruption(tmp_path, capsys, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_only_fitting_is_gone_on_with_after_an_interruption(tmp_path, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmppl.inference.Run.info", interrupted)
+    for command in ("evaluate", "diagnose", "report"):
+        assert main([command, str(tmp_path)]) == 130
+        said = capsys.readouterr().err
+        assert "Interrupted. Start anew, with --force where a file was written before." in said
+        assert "--resume" not in said
+
+
 @pytest.mark.parametrize(("backend", "missing", "extra"), [("numpyro", "numpyro", "numpyro"), ("pyro", "pyro", "pyro")])
 def test_a_host_that_is_not_installed_names_its_extra(backend, missing, extra, tmp_path):
     args = [str(a) for a in ("fit", *fit_args(tmp_path, backend=backend))]
