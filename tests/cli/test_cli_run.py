@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import mmppl
+from mmppl import diagnostics
 from mmppl.cli import main
 from mmppl.data import load, read_npz, write_npz
 from mmppl.diagnostics import load_run, loading, read_posterior, summarise_posterior, worst_data
@@ -160,21 +161,22 @@ def drawn(fitted, mean, given, want):
     return generate(fitted, given, want=want, mean=mean)
 
 
-def test_evaluate(run, tmp_path, capsys):
+def test_evaluate(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(diagnostics, "evaluate", functools.partial(diagnostics.evaluate, num=200, particles=100))
     assert command("evaluate", run) == 0
     table = capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
     fitted, dataset = load_run(run)
     classifiers = train_classifiers(dataset)
     for kind, mean in (("draws", False), ("means", True)):
-        joint = coherence(generate(fitted, num=1000, mean=mean, seed=0), classifiers).joint
-        assert result["coherence"][kind]["joint"] == {"value": joint.value, "error": joint.error, "num": 1000}
+        joint = coherence(generate(fitted, num=200, mean=mean, seed=0), classifiers).joint
+        assert result["coherence"][kind]["joint"] == {"value": joint.value, "error": joint.error, "num": 200}
         assert f"{kind}: {joint.value:.3f} ± {joint.error:.3f}" in table
         cross = cross_coherence(functools.partial(drawn, fitted, mean), dataset.test, classifiers)
         assert result["cross_coherence"][kind]["mean"]["value"] == cross.mean.value
         assert result["cross_coherence"][kind]["accuracy"][0] == [None, cross.accuracy[0, 1]]
     rows = dataset.test[: result["log_likelihood"]["num"]]
-    value = log_likelihood(fitted, rows, method="auto", num=1000)
+    value = log_likelihood(fitted, rows, method="auto", num=100)
     assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
     assert result["log_likelihood"]["share_k_above_0.7"] == np.mean(value.pareto_k > 0.7)
     assert set(result["frechet"]["draws"]) == set(result["frechet"]["means"]) == {"ink", "word"}

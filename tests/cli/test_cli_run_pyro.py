@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mmppl.pyro as ppl
+from mmppl import diagnostics
 from mmppl.batch import Batch
 from mmppl.cli import main
 from mmppl.data import load, write_npz
@@ -91,11 +92,12 @@ def test_data_that_have_changed_since_the_fit_are_refused(tmp_path, capsys, more
 def test_evaluate_diagnose_report(run, capsys, monkeypatch):
     short = functools.partial(summary.to_arviz, num_samples=20, num_warmup=20)
     monkeypatch.setattr(summary, "to_arviz", short)
+    monkeypatch.setattr(diagnostics, "evaluate", functools.partial(diagnostics.evaluate, num=200, particles=100))
     fitted, dataset = load_run(run)
     assert command("evaluate", run) == 0
     assert "have no labels" in capsys.readouterr().out
     result = json.loads((run / "evaluation.json").read_text())
-    value = log_likelihood(fitted, dataset.test, method="auto", num=1000)
+    value = log_likelihood(fitted, dataset.test, method="auto", num=100)
     assert result["log_likelihood"]["value"] == pytest.approx(value.mean, rel=1e-6)
     assert result["log_likelihood"]["num"] == len(dataset.test)
     assert command("diagnose", run, "--num", 2) == 0
