@@ -137,7 +137,7 @@ def with_columns(name: str, modality: Any, columns: tuple[str, ...] | None, unit
         ModalityError: If it has others, or the same in another order.
     """
     fits = modality.kind in KINDS and len(modality.shape) == 1
-    found = {}
+    found: dict[str, Any] = {}
     if columns is not None and fits and len(columns) == modality.shape[0]:
         if modality.coordinates is None:
             found["coordinates"] = columns
@@ -149,6 +149,8 @@ def with_columns(name: str, modality: Any, columns: tuple[str, ...] | None, unit
             )
     if units is not None and modality.kind in KINDS and modality.units is None:
         found["units"] = units
+    if found and modality.unsaid:
+        found["likelihood"] = None  # as it was not given, it is not given then either
     return replace(modality, **found) if found else modality
 
 
