@@ -136,7 +136,7 @@ def with_columns(name: str, modality: Any, columns: tuple[str, ...] | None, unit
         ModalityError: If it has others, or the same in another order.
     """
     fits = modality.kind in KINDS and len(modality.shape) == 1
-    found = {}
+    found: dict[str, Any] = {}
     if columns is not None and fits and len(columns) == modality.shape[0]:
         if modality.coordinates is None:
             found["coordinates"] = columns

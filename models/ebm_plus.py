@@ -45,8 +45,8 @@ def ebm_plus(
     r"""EBM prior on the shared latent, mixtures of Gaussians or Laplace densities on private ones.
 
     .. math:: z \sim \frac{1}{Z(\alpha)} e^{f_\alpha(z)} p_0(z), \quad w_m \sim p(w_m), \quad
-        x_m \sim p(x_m \mid z, w_m), \qquad q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m),
-        \quad q(w_m \mid x_m)
+        x_m \sim p(x_m \mid z, w_m), \\
+        q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m), \quad q(w_m \mid x_m)
 
     It is :func:`mmvae_plus` with a tilted prior, trained in the stages of :func:`ebm`. In the defaults w is small and
     drawn from its posterior, which makes draws coherent and sharp where the likelihood's scale is learned. The backbone

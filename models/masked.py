@@ -61,7 +61,7 @@ def masked(
 ) -> Program:
     r"""Masked multi-modal VAE.
 
-    .. math:: z \sim p(z), \quad \tilde z_m \sim p(\tilde z_m \mid z), \quad x_m \sim p(x_m \mid z, \tilde z_m), \qquad
+    .. math:: z \sim p(z), \quad \tilde z_m \sim p(\tilde z_m \mid z), \quad x_m \sim p(x_m \mid z, \tilde z_m), \\
         q(z, \tilde z \mid x_S) = q(z \mid \{h_m(x_m)\}_{m \in S}) \prod_{m \in S} q(\tilde z_m \mid z, x_S)
         \prod_{m \notin S} p(\tilde z_m \mid z)
 

@@ -35,8 +35,9 @@ def mmvae_plus(
 ) -> Program:
     r"""MMVAE+.
 
-    .. math:: z \sim \mathrm{Laplace}(0, 1), \quad w_m \sim \mathrm{Laplace}(0, 1), \quad x_m \sim p(x_m \mid z, w_m),
-        \qquad q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m), \quad q(w_m \mid x_m)
+    .. math:: z \sim \mathrm{Laplace}(0, 1), \quad w_m \sim \mathrm{Laplace}(0, 1), \quad
+        x_m \sim p(x_m \mid z, w_m), \\
+        q(z \mid x_S) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m), \quad q(w_m \mid x_m)
 
     In training a modality that is decoded from another's z gets its w from an auxiliary prior with learned scales, so
     that what modalities share has to be in z.

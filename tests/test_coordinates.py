@@ -75,6 +75,10 @@ def test_a_frame_names_them_by_its_columns():
     bill = data.modalities["bill"]
     assert (bill.coordinates, bill.units) == (("length", "depth"), ("mm", "mm"))
     assert (data.modalities["mass"].coordinates, data.modalities["mass"].units) == (None, "g")
+    # Systems still score a vector with gaps, whose likelihood nobody said, by noise in common.
+    assert all(m.unsaid for m in data.modalities.values())
+    program = models.mvae(data.modalities, ppl=importlib.import_module("mmppl.numpyro"))
+    assert program.modalities["bill"].likelihood == "low_rank_normal"
     assert "length (mm), depth (mm)" in repr(data)
     assert "length (mm), depth (mm)" in data._repr_html_()
     assert to_pandas(data.rows, data)[["bill/length", "mass"]].equals(FRAME[["bill/length", "mass"]])

@@ -45,6 +45,7 @@ def mathml(text: str, *, block: bool) -> str:
         text = text.replace(word, "|" if word.endswith("|") else "")
     try:
         found = str(latex2mathml.tex2mathml(text.strip(), as_block=block))
+        found = found.replace("\u29f5", "\u2216")  # a set without another, which more fonts have
         if r"\left" not in text and "cases" not in text:
             found = BRACE.sub(r'<mo stretchy="false">\1</mo>', found)
         return ACCENTED.sub(r'<msub><mover accent="true">\1\4</mover>\2</msub>', found)
