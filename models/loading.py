@@ -77,8 +77,8 @@ def load(path: str | os.PathLike, program: Program | None = None, *, ppl: PPL | 
         fitted.model  # noqa: B018  bound now, so that weights of another program are found here
     except DataError as error:
         raise RunError(
-            f"The weights in '{path}' do not fit its run.json: {error} Where an option's default has changed since, give "
-            "load(path, program) a program with what it was; else fit it again."
+            f"The weights in '{path}' do not fit its run.json: {error} Where an option's default has changed since, "
+            "give load(path, program) a program with what it was; else fit it again."
         ) from error
     except MMPPLError:
         raise
