@@ -139,8 +139,8 @@ def ebm_plus(
         positives = ppl.MMVAEPlus(1, strata="one", score=())
         second = Stage("energy", share=0.4, train=("energy.",), objective=positives, guide=training, momentum=0.5)
         if learned:
-            found = {"encode": parts.private_draws, "initialize": parts.private_values}
-            second = dataclasses.replace(second, cache=False, **found)
+            draws, find = parts.private_draws, parts.private_values
+            second = dataclasses.replace(second, encode=draws, initialize=find, cache=False)
     else:
         second = Stage("joint", share=0.4, guide=training, learning_rate=0.3, momentum=0.5)
     return Program(tilted, guide, objective, ppl, modalities, stages=(backbone, second))

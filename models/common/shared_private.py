@@ -100,7 +100,7 @@ class SharedPrivate:
 
     def private_values(self, draws: Batch) -> dict[str, np.ndarray]:
         """Values of the parameters of the learned private priors, from :meth:`private_draws` of the data."""
-        out = {}
+        out: dict[str, np.ndarray] = {}
         for m in draws.modalities:
             w = np.asarray(draws[m])[np.asarray(draws.present[m])]
             if len(w):
