@@ -1,6 +1,7 @@
 """Parts of the report: what is wrong comes first, nothing is cut off, held-out curves stand beside the others."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from mmppl.diagnostics.card import _use
 from mmppl.diagnostics.report.diagnosis_plots import coverage_charts, diagnosis_charts
 from mmppl.diagnostics.report.page import LONG, table
 from mmppl.diagnostics.report.plots import loss_curves
-from mmppl.diagnostics.report.report import _joint
+from mmppl.diagnostics.report.report import _fitted, _joint
 from mmppl.diagnostics.report.trust import trust_list
 from mmppl.inference import fit
 
@@ -114,3 +115,25 @@ def test_draws_from_the_prior_are_under_covariates_of_test_rows(ppl):
     assert _joint(fitted, data, 0).count("<tr") == 3  # a header and two modalities, of ten samples
     text = _use(type("Info", (), {"backend": "pyro", "options": fitted.program.options}))
     assert "generate(fitted, num=16, covariates={'site': ...})" in text
+
+
+def test_what_was_fitted_is_told_as_the_program_has_it():
+    """Rows that were held out are no training rows, and a system may score a modality otherwise than its data say."""
+    known = {"x": Modality((4,), partial=True)}
+    rows = Batch({"x": np.zeros((10, 4))})
+    data = Dataset("d", known, rows, rows[:3])
+    told = dict.fromkeys(("batch_size", "learning_rate", "ema", "clip", "epochs", "commit"))
+    info = SimpleNamespace(
+        model="mvae",
+        backend="numpyro",
+        options={},
+        versions={},
+        more={"data": "d.csv"},
+        data_digest={"rows": 8},
+        **told,
+    )
+    scored = {"x": Modality((4,), likelihood="low_rank_normal", rank=2, partial=True)}
+    fitted = SimpleNamespace(weights={}, history=[], program=SimpleNamespace(modalities=scored))
+    page = _fitted(info, fitted, data)
+    assert "d.csv: 8 training, 2 held-out and 3 test tuples" in page
+    assert "low_rank_normal" in page

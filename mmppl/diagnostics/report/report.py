@@ -146,10 +146,13 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     training = ", ".join(f"{k}={getattr(info, k)}" for k in ("batch_size", "learning_rate", "ema", "clip"))
     versions = ", ".join(f"{k} {v}" for k, v in info.versions.items())
     of = "" if info.epochs is None else f" of {info.epochs}"
+    learned = (info.data_digest or {}).get("rows", len(dataset.train))
+    held = len(dataset.train) - learned
+    counts = [f"{learned} training", *([f"{held} held-out"] if held > 0 else [])]
     what = [
         ("Model", info.model),
         ("Options", options),
-        ("Data", f"{Path(info.more['data']).name}: {len(dataset.train)} training and {len(dataset.test)} test tuples"),
+        ("Data", f"{Path(info.more['data']).name}: {', '.join(counts)} and {len(dataset.test)} test tuples"),
         ("Host", info.backend),
         ("Training", f"{len(fitted.history)}{of} epochs, {training}, {seconds:.0f} s"),
         ("Numbers learned", f"{weights:,}"),
@@ -158,7 +161,7 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
     ]
     rows = []
     named = any(m.coordinates or m.units for m in dataset.modalities.values())
-    for name, m in dataset.modalities.items():
+    for name, m in fitted.program.modalities.items():  # a system may score them otherwise than the data say
         present = np.asarray(dataset.train.there(name)).mean()
         likelihood = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
         scored = "categorical" if m.ids else likelihood
