@@ -1,5 +1,6 @@
 """A kernel is ``init_chains`` and ``step``, for many chains at once; each host's package joins it to its ``MCMC``."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -69,6 +70,7 @@ class Kernel(ABC):
         chain_type: The named tuple of what is kept of each chain; it begins with position, log density and score.
         gradient: Whether the kernel follows the score.
         stochastic: Whether a program that draws its own rows draws others at every step.
+        longest: The longest step size that may be learned, in units of a learned scale.
 
     Raises:
         OptionError: If an option is out of range.
@@ -77,6 +79,7 @@ class Kernel(ABC):
     chain_type: Any = LangevinState
     gradient = True
     stochastic = False
+    longest = math.inf
 
     def __init__(
         self,
@@ -177,7 +180,10 @@ class Kernel(ABC):
             memory = adaptation.update(memory, accept_prob, self.target_accept_prob)
             if ended is not None:
                 memory = _choose(ended, adaptation.restart(memory), memory, xp)
-            step_size = xp.exp(xp.where(i + 1 == num_warmup, memory.log_average, memory.log_step))
+            average = memory.log_average
+            if scales is not None and mass.windows(num_warmup):
+                average = xp.clip(average, max=math.log(self.longest))
+            step_size = xp.exp(xp.where(i + 1 == num_warmup, average, memory.log_step))
         return step_size, memory, scales
 
     def _scaled(

@@ -24,19 +24,28 @@ XI, LAMBDA, CHI = 0.1644986515575760, -0.02094333910398989, 1.235692651138917
 
 
 class Integrator(NamedTuple):
-    """The coefficients of a splitting: kicks ``b``, one more than drifts ``a``, and the order of its error."""
+    """A splitting.
+
+    Arguments:
+        kicks: Coefficients :math:`b_j`, one more than drifts.
+        drifts: Coefficients :math:`a_j`.
+        order: Order of its error.
+        limit: The step size from which on the motion in a standard normal runs away.
+    """
 
     kicks: tuple[float, ...]
     drifts: tuple[float, ...]
     order: int
+    limit: float
 
 
 INTEGRATORS = {
-    "leapfrog": Integrator((0.5, 0.5), (1.0,), 2),
+    "leapfrog": Integrator((0.5, 0.5), (1.0,), 2, 2.0),
     "fourth_order": Integrator(
         (XI, CHI, 1.0 - 2.0 * (CHI + XI), CHI, XI),
         (0.5 - LAMBDA, LAMBDA, LAMBDA, 0.5 - LAMBDA),
         4,
+        3.469713,
     ),
 }
 

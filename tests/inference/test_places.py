@@ -19,6 +19,7 @@ X = (OFFSET + 1.4 * np.random.default_rng(0).normal(size=ROWS))[:, None]
 AGE = 2.0 * np.random.default_rng(5).normal(size=ROWS)
 WHOLE = Batch({"x": X, "y": np.zeros((ROWS, 1))}, {"y": np.zeros(ROWS, bool)}, covariates={"age": AGE})
 SOME = np.array([90, 3, 41, 3, 77])
+pytestmark = pytest.mark.filterwarnings("ignore:Modality 'y' has no value:mmppl.errors.MissingWarning")
 
 
 def declared(ppl, covariate=False, size=None, **options):

@@ -59,6 +59,38 @@ def test_integrators_have_their_order_and_run_backwards(name):
     np.testing.assert_allclose(left, -v, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", integrators.INTEGRATORS)
+def test_the_limit_of_an_integrator_is_where_motion_runs_away(name):
+    integrator, far = integrators.find(name), {}
+    start = langevin.init(lambda z: -0.5 * np.sum(z**2, axis=-1), np.ones((1, 1)))
+    for share in (0.999, 1.001):
+        step = np.array([share * integrator.limit])
+        there, _ = integrators.trajectory(
+            lambda z: -0.5 * np.sum(z**2, axis=-1), start, np.ones((1, 1)), step, integrator, 400
+        )
+        far[share] = np.abs(there.position).max()
+    assert far[0.999] < 100 < 1e6 < far[1.001]
+
+
+@pytest.mark.parametrize("name", integrators.INTEGRATORS)
+def test_a_learned_step_is_stable_in_one_dimension(name):
+    """There acceptance stays high up to the limit, and the step size of some chains would be learned past it."""
+    torch = pytest.importorskip("torch")
+    backend, start = get_backend(torch.zeros(1)), 0.4 * torch.linspace(-2.0, 2.0, 2000)[:, None]
+    rng, kernel, diverging = backend.rng(1), kernels.HMC(None, integrator=name), 0
+
+    def log_density(z):
+        return -0.5 * ((z / 0.4) ** 2).sum(-1)
+
+    state = kernel.init_chains(log_density, start)
+    for t in range(200):
+        state, info = kernel.step(log_density, state, kernel.noise(backend, rng, state), 100)
+        diverging = diverging + (t >= 100) * info.diverging
+    assert diverging.max() <= 1
+    # Nor are steps much shorter than they need to be.
+    assert state.step_size.median() > 0.3 * integrators.find(name).limit
+
+
 def test_an_orbit_is_as_accurate_as_steps_one_by_one():
     start, v = langevin.init(normal, np.ones((1, 3))), np.ones((1, 3))
     integrator, s = integrators.find("fourth_order"), np.array([0.05])

@@ -94,9 +94,9 @@ def jax_side(net, x):
     return np.asarray(out), equinox_nets.state(grads)
 
 
-def close(a, b, tolerance):
+def close(a, b, tolerance, scale=1.0):
     assert a.dtype == b.dtype
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(a).max()))
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, np.abs(a).max()))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -115,8 +115,10 @@ def test_weights_carry_outputs_and_gradients_across(spec, dtype, x64):
     (out_a, grads_a), (out_b, grads_b) = torch_side(there, x), jax_side(here, x)
     close(out_a, out_b, TOLERANCE[dtype])
     assert list(grads_a) == list(grads_b)
+    # What sums to nearly zero, such as the bias of keys, is as exact as what it is a sum of.
+    scale = max(1.0, *(np.abs(grad).max() for grad in grads_a.values()))
     for name, grad in grads_a.items():
-        close(grad, grads_b[name], TOLERANCE[dtype])
+        close(grad, grads_b[name], TOLERANCE[dtype], scale)
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

@@ -9,7 +9,7 @@ from mmppl import Batch, Modality
 from mmppl.errors import PosteriorWarning
 from mmppl.inference import Program, infer
 
-X, COPIES = np.array([1.5, -0.5]), 96
+X, COPIES = np.array([1.5, -0.5]), 240
 
 
 def normal(x, loc, scale):
