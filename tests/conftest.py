@@ -11,8 +11,10 @@ import importlib
 import json
 import os
 import sys
+import threading
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +36,11 @@ settings.load_profile("mmppl")
 def quick_to_compile() -> str:
     """XLA's flags for tests, which compile much and run little; an unknown flag would end the process.
 
-    Where there are few cores, a program that is cut into parts, to be compiled beside each other, takes longer.
+    Where there are few cores, a program that is cut into parts, to be compiled beside each other, takes longer. The
+    wider instructions of some machines take longer too, and round otherwise.
     """
     flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    flags += " --xla_cpu_parallel_codegen_split_count=1"
+    flags += " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_max_isa=AVX2"
     try:
         slow_emitters = tuple(map(int, version("jax").split(".")[:2])) < (0, 11)
     except PackageNotFoundError:
@@ -46,6 +49,9 @@ def quick_to_compile() -> str:
 
 
 os.environ.setdefault("XLA_FLAGS", quick_to_compile())
+# Lines of source are not written into what is compiled.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+MOST_MAPS = 20_000
 
 
 @pytest.fixture
@@ -135,10 +141,39 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
-    """Drops what JAX compiled for a file of tests: thousands of programs in one process exhaust its memory maps."""
+    """Drops what JAX compiled once it is much: thousands of programs in one process exhaust its memory maps."""
     yield
-    if "jax" in sys.modules:
+    if "jax" in sys.modules and memory_maps() > MOST_MAPS:
         sys.modules["jax"].clear_caches()
+
+
+def memory_maps() -> float:
+    """Number of memory maps of this process; as many as one likes where the system does not tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return float("inf")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_context():
+    """Lets JAX write programs in one MLIR context a thread: to make one takes as long as to write a small program."""
+    mlir = importlib.import_module("jax._src.interpreters.mlir") if find_spec("jax") else None
+    if not hasattr(mlir, "make_ir_context"):
+        yield
+        return
+    make, kept = mlir.make_ir_context, threading.local()
+
+    def context():
+        # Types and constants of all its programs stay in it.
+        if getattr(kept, "count", 0) % 500 == 0:
+            kept.context = make()
+        kept.count = getattr(kept, "count", 0) + 1
+        return kept.context
+
+    mlir.make_ir_context = context
+    yield
+    mlir.make_ir_context = make
 
 
 @pytest.fixture
