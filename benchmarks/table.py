@@ -28,6 +28,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mmvae_plus_k10": ("mmvae_plus", TEN),
     "sbm_guided": ("sbm", {"guidance": 1.0}),
     "sbm_particles": ("sbm", {"particles": 16}),
+    "ebm_plus_wide": ("ebm_plus", {"hidden": 256}),  # as by default
 }
 # iVAE needs a label among the modalities.
 SYSTEMS = (*(name for name in models.SYSTEMS if name != "ivae"), *VARIANTS)
@@ -117,7 +118,7 @@ def main() -> None:
     def run(system: str, host: str, seed: int) -> Row:
         name, more = VARIANTS.get(system, (system, {}))
         more = {**PUBLISHED.get(name, {}), **more} if asked.published else more
-        program = models.make(name, modalities, ppl=import_module(f"mmppl.{host}"), **OPTIONS, **more)
+        program = models.make(name, modalities, ppl=import_module(f"mmppl.{host}"), **{**OPTIONS, **more})
         try:
             fitted = fit(program, digits.train, epochs=asked.epochs, seed=seed, progress=False, **FITS[likelihoods])
         except TrainingError as error:
