@@ -51,7 +51,7 @@ def quick_to_compile() -> str:
 os.environ.setdefault("XLA_FLAGS", quick_to_compile())
 # Lines of source are not written into what is compiled.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
-MOST_MAPS = 20_000
+MOST_MAPS = 10_000
 
 
 @pytest.fixture
