@@ -187,11 +187,11 @@ def _numbered(modalities: Mapping[str, Modality], kinds: Mapping[str, str], rows
 
 
 def _counts(rows: Any, name: str) -> bool:
-    """Tells whether numbers are 0, 1, 2, ... with 0 among them, and more than truth values."""
+    """Tells whether numbers are 0, 1, 2, ... and more than truth values."""
     import numpy as np
 
     known = np.asarray(rows[name])[np.asarray(rows.there(name))]
-    return bool(known.size and known.min() == 0 and known.max() > 1 and (known % 1 == 0).all())
+    return bool(known.size and known.min() >= 0 and known.max() > 1 and (known % 1 == 0).all())
 
 
 def _lines(metrics: Mapping[str, float]) -> list[str]:
