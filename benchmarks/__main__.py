@@ -38,21 +38,28 @@ def main() -> None:
     lines = []
     for what, measure in measures():
         print(what, measure, flush=True)
-        lines.append(f"| {what} | {measure} | {f'at most {measure.bound}' if measure.bound else ''} |")
+        lines.append(f"| {what} | {measure} | {f'at most {measure.bound}' if measure.bound else '–'} |")
     for shape in nets.SHAPES:
         for what, value in nets.run(shape).items():
             print(shape, what, value, flush=True)
-            lines.append(f"| nets, {shape[1]} x {shape[2]}: {what} | {value:.3g} | |")
+            lines.append(f"| nets, {shape[1]} x {shape[2]}: {what} | {_of_nets(what, value)} | – |")
     stamp = f"{datetime.date.today()}, {os.cpu_count()} cores, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
     head = ["# Benchmarks", "", f"Written by `make bench` on {stamp}."]
     head += [
-        "Ratios within one run; in brackets the lowest and highest part. Of nets: milliseconds of a forward and",
-        "backward pass of 64 images, and how many times as fast patches are as convolutions.",
+        "Ratios within one run; in brackets the lowest and highest part. Of nets: a forward and backward pass of 64",
+        "images, how many times as fast patches are as convolutions (ratio), and multiplications of one image.",
         "",
         "| what | value | bound |",
         "| --- | --- | --- |",
     ]
     Path("docs/benchmarks.md").write_text("\n".join([*head, *lines]) + "\n")
+
+
+def _of_nets(what: str, value: float) -> str:
+    """A measure of networks with its unit."""
+    if what.endswith("multiplications"):
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g} {'times' if what.endswith('ratio') else 'ms'}"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
                 peaks = measure(host, system, number, asked.epochs)
                 first = first or (number, peaks)
                 more = [f"{(peaks[i] - first[1][i]) / max(number - first[0], 1):.1f}" for i in (1, 2)]
-                grown = more if number > first[0] else ["", ""]
+                grown = more if number > first[0] else ["–", "–"]
                 rows.append([system, host, number, *(f"{p:.0f}" for p in peaks), *grown])
                 print(*rows[-1], flush=True)
             PATH.parent.mkdir(exist_ok=True, parents=True)

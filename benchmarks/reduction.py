@@ -151,7 +151,8 @@ def write() -> None:
         cells += [[r[k] for r in own.values()] for k in ("joint ceiling", "ceiling")]
         kept = np.mean([r["kept"] for r in own.values()])
         took = np.mean([r["seconds"] for r in own.values()])
-        line = [number, eps, f"{kept:.0f} of {number * FIRST['latent_dim']}", *map(spread, cells), f"{took:.0f}"]
+        every = number * FIRST["latent_dim"]
+        line = [number, eps.lower(), f"{kept:.0f} of {every}", *map(spread, cells), f"{took:.0f}"]
         lines.append("| " + " | ".join(map(str, [*line, len(own)])) + " |")
     lines += ["", "![Joint coherence against M, and accuracy against the number observed](reduction.png)"]
     Path("docs/results/reduction.md").write_text("\n".join(lines) + "\n")

@@ -191,11 +191,16 @@ def _line(group: list[Row], measured: list[str]) -> list[str]:
     cells = []
     for measure in measured:
         values = _values(group, measure)
-        digits = 1 if measure in ("frechet", "log_lik") else 3
+        digits = _digits(measure)
         trusted = measure != "log_lik" or _trusted(group)
         cells.append(over_seeds(values, digits, trusted) if values else "–")
     failed = sum("failed" in row for row in group)
     return [f"{len(group)}" + (f", {failed} failed" if failed else ""), *cells]
+
+
+def _digits(measure: str) -> int:
+    """Digits behind the point, the same in all tables."""
+    return 1 if measure in ("frechet", "log_lik") else 3
 
 
 def _orderings(groups: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
@@ -205,7 +210,7 @@ def _orderings(groups: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
             values = [_values(groups.get((system, host), []), measure) for system in (larger, smaller)]
             if all(values):
                 first, second = (float(np.mean(v)) for v in values)
-                shown = [f"{name} {float(f'{value:.3g}'):g}" for name, value in ((larger, first), (smaller, second))]
+                shown = [f"{name} {value:.{_digits(measure)}f}" for name, value in ((larger, first), (smaller, second))]
                 holds = "yes" if first > second else "no"
                 if measure == "log_lik" and not all(_trusted(groups[system, host]) for system in (larger, smaller)):
                     holds = "not known"

@@ -48,16 +48,18 @@ def _system(name: str) -> str:
         f"{name}` prints this list.\n\n"
         + _table(
             ("option", "type", "default", "description", "for example"),
-            [
-                (f"`{o.name}`", o.kind, o.default, _cell(_markdown(o.text)), f"`{o.example}`" if o.example else "")
-                for o in found
-            ],
+            [(f"`{o.name}`", o.kind, o.default, _cell(_markdown(o.text)), _set(o.example)) for o in found],
         )
     )
     parts += ["## Published numbers", _published(said)]
     parts += ["## Limits", "\n".join(f"- {line}" for line in said["limits"])]
     parts += ["## Cite", f"`mmppl.citation(program)`:\n\n```bibtex\n{citation(name)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def _set(example: str) -> str:
+    """How the command line sets an option, where it can."""
+    return f"`{example}`" if example else "in Python alone"
 
 
 def _published(said: dict) -> str:

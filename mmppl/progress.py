@@ -53,7 +53,7 @@ class tqdm(_Bar):
 
     def _line(self, seconds: float) -> str:
         of = "" if self.total is None else f" of {self.total:g}"
-        unit = "" if self.unit_in_log == "it" else f" {self.unit_in_log}s"
+        unit = "" if self.unit_in_log == "it" else f" {self.unit_in_log}{'' if self.done == 1 else 's'}"
         parts = [f"{self.done:g}{of}{unit} in {self.format_interval(seconds)}", getattr(self, "postfix", None)]
         said = str(self.desc).removesuffix(": ")
         return (f"{said}: " if said else "") + ", ".join(part for part in parts if part)

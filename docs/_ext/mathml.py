@@ -19,6 +19,8 @@ WORDS = {
     r"\big[": "[",
     r"\big]": "]",
 }
+# Halves without braces, which docutils reads as twelve over what follows: \\tfrac12 \\beta.
+DIGITS = re.compile(r"\\(t|d)?frac\s*(\d)\s*(\d|[A-Za-z](?![A-Za-z]))")
 PLAIN = (r"\Big|", r"\Big", r"\big")
 # A brace by itself, which would grow to the height of the whole line.
 BRACE = re.compile(r"<mo>([{}])</mo>")
@@ -38,7 +40,10 @@ def mathml(text: str, *, block: bool) -> str:
     Example:
         >>> '<msub><mover accent="true">' in mathml(r"\tilde z_m", block=False)
         True
+        >>> mathml(r"\tfrac12 g", block=False) == mathml(r"\tfrac{1}{2} g", block=False)
+        True
     """
+    text = DIGITS.sub(r"\\\1frac{\2}{\3}", text)
     for before, after in WORDS.items():
         text = text.replace(before, after)
     for word in PLAIN:

@@ -8,6 +8,7 @@ from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 LONGEST = 24  # of a text that is kept on a line
+FORMULA = 96  # of the LaTeX of a formula that is, which is drawn in half as many letters
 NUMBER = re.compile(r"[-+]?\d")
 STOPS = tuple(".,;:)]?!")
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -53,7 +54,7 @@ def keep_stop(formula: nodes.math) -> None:
         (['whole'], 'a + b.', ' So')
     """
     line, behind = formula.parent, formula.next_node(descend=False, siblings=True)
-    if not isinstance(behind, nodes.Text) or behind[:1] not in STOPS or len(formula.astext()) > LONGEST:
+    if not isinstance(behind, nodes.Text) or behind[:1] not in STOPS or len(formula.astext()) > FORMULA:
         return
     place = line.index(formula)
     line[place + 1] = nodes.Text(behind[1:])

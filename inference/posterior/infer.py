@@ -51,8 +51,8 @@ def infer(
     ``"psis"``                the same with Pareto-smoothed weights
     ``"refine"``              draws of the guide, each moved by a few steps of a kernel; see :func:`refine`
     a kernel's name           one of :data:`mmppl.inference.kernels.KERNELS`: chains of each datum, all at once
-    ``"nuts"``,               the host's own NUTS and HMC, the batch as one joint target
-    ``"joint_hmc"``
+    ``"nuts"``                the host's own NUTS, the batch as one joint target
+    ``"joint_hmc"``           the host's own HMC, likewise
     a callable                from a host's model to any kernel of the host, for example ``mm.MALA``
     ========================  ========================================================================================
 

@@ -48,10 +48,13 @@ class History(list[dict[str, Any]]):
                 }
                 if series:
                     last = {label: f"{float(f'{_last(values):.4g}'):g}" for label, values in series.items()}
-                    numbers = last.get("training", ""), last.get("held out", "")
-                    rows.append((term, *numbers, ("html", display.curve(series))))
+                    rows.append((term, last, ("html", display.curve(series))))
             title = f"<div><small>stage {html.escape(stage)}</small></div>" if len(stages) > 1 else ""
-            shown.append(title + display.table(("term (nats)", "last", "held out", "over the epochs"), rows))
+            # A column for what was held out only where something was.
+            labels = [x for x in ("training", "held out") if any(x in last for _, last, _ in rows)]
+            header = ("term (nats)", *("last" if x == "training" else x for x in labels), "over the epochs")
+            cells = [(term, *(last.get(x, "–") for x in labels), picture) for term, last, picture in rows]
+            shown.append(title + display.table(header, cells))
         return display.page(f"History of {len(self)} epochs", *shown)
 
     def _stages(self) -> dict[str, "History"]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -137,7 +137,7 @@ def fit(
         (dataset.train if isinstance(dataset.train, Batch) else dataset.rows).validate(program.modalities)
         if first:
             _check_out(out, resume, force)
-            taken = [kinds_table(program.modalities, dataset.rows), *_numbered(program.modalities, kinds)]
+            taken = [kinds_table(program.modalities, dataset.rows), *_numbered(program.modalities, kinds, dataset.rows)]
             print("\n".join([*taken, *dataset.covariate_lines()]))
     info = run_info(data, data_root, kinds, max_bytes, said) | columns_info(dataset) | TRAINED
     fitted = inference.fit(
@@ -163,19 +163,35 @@ def fit(
     print(f"Run folder: {out}")
 
 
-def _numbered(modalities: Mapping[str, Modality], kinds: Mapping[str, str]) -> list[str]:
-    """A line for each modality whose whole numbers are ids of classes though nobody said so, as they may be counts.
+def _numbered(modalities: Mapping[str, Modality], kinds: Mapping[str, str], rows: Any) -> list[str]:
+    r"""A line for each modality whose whole numbers may be counts, though nobody said so.
+
+    They are ids of classes, or numbers: a table with gaps may have 3.0 for three eggs.
 
     Example:
-        >>> _numbered({"eggs": Modality((), kind="category", categories=9)}, {})
-        ['eggs: whole numbers as 9 classes; where they count something, --set kind=eggs:counts']
+        >>> import numpy as np
+        >>> from mmppl.batch import Batch
+        >>> eggs = {"eggs": Modality((), kind="category", categories=9), "wings": Modality((1,))}
+        >>> print(*_numbered(eggs, {}, Batch({"eggs": np.arange(9), "wings": np.arange(9.0)[:, None]})), sep="\n")
+        eggs: whole numbers as 9 classes; where they count something, --set kind=eggs:counts
+        wings: whole numbers as a number; where they count something, --set kind=wings:counts
     """
-    return [
-        f"{name}: whole numbers as {m.categories} classes; where they count something, "
-        f"--set {quote(f'kind={name}:counts')}"
-        for name, m in modalities.items()
-        if m.kind == "category" and m.names is None and (m.categories or 0) > 2 and name not in kinds
-    ]
+    out = []
+    for name, m in modalities.items():
+        classes = m.kind == "category" and m.names is None and (m.categories or 0) > 2
+        if name not in kinds and (classes or (m.kind == "vector" and m.shape == (1,) and _counts(rows, name))):
+            taken = f"{m.categories} classes" if classes else "a number"
+            hint = quote(f"kind={name}:counts")
+            out.append(f"{name}: whole numbers as {taken}; where they count something, --set {hint}")
+    return out
+
+
+def _counts(rows: Any, name: str) -> bool:
+    """Tells whether numbers are 0, 1, 2, ... and more than truth values."""
+    import numpy as np
+
+    known = np.asarray(rows[name])[np.asarray(rows.there(name))]
+    return bool(known.size and known.min() >= 0 and known.max() > 1 and (known % 1 == 0).all())
 
 
 def _lines(metrics: Mapping[str, float]) -> list[str]:

@@ -204,6 +204,7 @@ def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     if value.dtype.kind not in "biufU":
         raise DataError(
             f"Modality '{name}': expected numbers or texts; got dtype {value.dtype} and shape {value.shape}."
+            + (" Make numbers of it, such as days since a date, or leave it out." if value.dtype.kind in "mM" else "")
         )
     there = np.ones(len(value), bool)
     if value.dtype.kind == "f":

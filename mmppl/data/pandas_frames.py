@@ -43,7 +43,7 @@ def from_pandas(
         frame: A ``pandas.DataFrame``.
         views: Columns by name of modality. By default columns ``view/column``, or of two levels, make a view together,
             and any other column is a view of its own, under the nearest name that a modality can have. Texts of which
-            each row has another, such as numbers of patients, are left out, with a warning, unless
+            each row has another, such as numbers of patients, and dates are left out, with a warning, unless
             ``kinds`` says that they are a category.
         label: The column of labels; by default the one called ``label``, if there is one.
         covariates: Columns that are covariates: names, or their kinds by name where texts are no categories or numbers

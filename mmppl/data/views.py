@@ -16,6 +16,9 @@ __all__ = ["views_by_name"]
 SEPARATOR = "/"
 # Rows from which on texts that all differ are taken for names of rows.
 ROWS = 20
+# Texts that are dates, of which there are more than so many different ones, are no categories.
+DATES = 20
+DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{4}/\d{1,2}/\d{1,2}( .*)?|\d{1,2}([./-])\d{1,2}\3\d{2,4}( .*)?")
 
 
 def views_by_name(
@@ -28,7 +31,7 @@ def views_by_name(
 
     A ``/`` in brackets, as of a unit, parts nothing. Where a column's name is none that a modality can have, its view
     has the nearest that is. Texts of which each row has another, such as the numbers of patients, are names of rows and
-    no view, which is said, unless they are said to be a category.
+    no view, nor are dates, which is said, unless they are said to be a category.
 
     Arguments:
         frame: The data frame.
@@ -52,6 +55,7 @@ def views_by_name(
     """
     out: dict[str, list] = {}
     left: dict[Any, str] = {}
+    dates: dict[Any, str] = {}
     heads: dict[str, Any] = {}
     for column in frame.columns:
         if column in others:
@@ -68,6 +72,9 @@ def views_by_name(
         if not wanted and _names_rows(frame[column], ROWS if modalities is None else 0):
             left[column] = view
             continue
+        if not wanted and _dates(frame[column], DATES if modalities is None else 0):
+            dates[column] = view
+            continue
         out.setdefault(view, []).append(column)
     if left and modalities is None:
         name = next(iter(left.values()))
@@ -76,7 +83,14 @@ def views_by_name(
             f"its kind, such as kinds={{{name!r}: 'category'}} (--set {quote(f'kind={name}:category')}).",
             DataWarning,
         )
-    return out, list(left)
+    if dates and modalities is None:
+        warn(
+            f"Columns {list(dates)} hold dates and are left out. To model one, or to condition on it, make numbers of "
+            "it, such as days since the first: dates = pandas.to_datetime(frame[column]); frame[column] = (dates - "
+            "dates.min()).dt.days.",
+            DataWarning,
+        )
+    return out, [column for column in frame.columns if column in left or column in dates]
 
 
 def _before(column: str) -> str:
@@ -100,3 +114,13 @@ def _names_rows(column: Any, least: int) -> bool:
         return False
     texts = need("pandas", "tables").api.types.infer_dtype(column, skipna=True) == "string"
     return bool(texts and column.notna().all() and column.is_unique)
+
+
+def _dates(column: Any, least: int) -> bool:
+    """Tells whether a column is of times, or of texts that are dates, of which more than so many differ."""
+    pandas = need("pandas", "tables")
+    kind = pandas.api.types.infer_dtype(column, skipna=True)
+    if kind in ("datetime64", "datetime", "date", "timedelta64", "timedelta", "period"):
+        return True
+    known = column.dropna().unique() if kind == "string" else []
+    return len(known) > least and all(DATE.fullmatch(str(x).strip()) for x in known)

@@ -268,7 +268,7 @@ def coverage(
     data: Batch | Mapping[str, Any],
     *,
     num: int = 200,
-    levels: Sequence[float] = tuple(LEVELS),
+    levels: Sequence[float] = tuple(LEVELS.tolist()),
     given: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Coverage:

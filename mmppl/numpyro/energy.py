@@ -107,7 +107,7 @@ class EnergyTilted(Shown, Distribution):
         return not (self.energy_static is None and self.energy_params is None)
 
     def energy(self, value: jax.Array) -> jax.Array:
-        """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
+        """The energy f at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         return _energy(self.energy_params, self.energy_static, value, self.kept)
 
     @validate_sample

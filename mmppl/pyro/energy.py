@@ -98,7 +98,7 @@ class EnergyTilted(Shown, TorchDistribution):
         return self.module is not None
 
     def energy(self, value: torch.Tensor) -> torch.Tensor:
-        """F at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
+        """The energy f at ``value``, ``(*, D)`` to ``(*,)``; zero without an energy."""
         if self.module is None:
             return value.new_zeros(value.shape[:-1])
         return self.module(value if self.kept is None else self.kept * value)

@@ -142,7 +142,7 @@ def test_views_kinds_and_labels_may_be_said(frame):
         ({"rna/g1": -RNG.poisson(2, N) - 1}, {}, DataError, "Modality 'rna': expected counts"),
         (
             {"when": pandas.Timestamp("2020-01-01")},
-            {},
+            {"views": {"when": "when"}},
             DataError,
             "Column 'when' for 'when': expected numbers or texts; got .*. Make numbers of it, such as days",
         ),
@@ -350,3 +350,25 @@ def test_whole_numbers_and_truth_values_with_gaps_stay_so_in_a_csv(tmp_path):
     drawn = {"eggs": np.array([0, 2, 2, 1]), "mass": np.full(4, 3.5), "ill": np.array([1.0, 0.3, 0.0, 1.0])}
     out = write_like(tmp_path / "out.csv", tmp_path / "birds.csv", drawn, data)
     assert out.read_text() == "eggs,mass,ill\n0,3.0,True\n2,4.0,False\n2,3.5,False\n1,3.0,True\n"
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%y", None])
+def test_dates_are_left_out_with_advice_and_come_back(form):
+    days = pandas.Series(pandas.date_range("2021-01-04", periods=30))
+    shown = (days if form is None else days.dt.strftime(form)).where(np.arange(30) != 3, None)
+    frame = pandas.DataFrame({"day": shown, "x": np.linspace(0.5, 1.5, 30)})
+    with pytest.warns(
+        DataWarning, match=r"Columns \['day'\] hold dates and are left out.*such as days since the first"
+    ):
+        data = from_pandas(frame)
+    assert list(data.modalities) == ["x"]
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame)
+    later = from_pandas(frame[:2], modalities=data.modalities)
+    pandas.testing.assert_frame_equal(to_pandas(later.rows, later), frame[:2])
+
+
+def test_few_dates_and_numbers_with_dots_are_no_dates_to_leave_out():
+    frame = pandas.DataFrame(
+        {"wave": ["2021-01-04", "2021-05-02"] * 30, "code": [f"{i % 25}.{i % 5}" for i in range(60)]}
+    )
+    assert {n: m.kind for n, m in from_pandas(frame).modalities.items()} == {"wave": "category", "code": "category"}
