@@ -5,7 +5,7 @@ import pytest
 
 from mmppl import Batch, Modality
 from mmppl.errors import OptionError
-from mmppl.inference import Program, fit, infer
+from mmppl.inference import Fitted, Program, fit, infer
 
 NUM = 40
 ROWS = Batch({"a": (1.0 + np.random.default_rng(0).normal(size=(NUM, 1))).astype("f")})
@@ -41,8 +41,19 @@ def test_parameters_of_each_row_are_refused(host, parts):
     if parts:
         guide = auto.AutoGuideList(model)
         guide.append(auto.AutoNormal(hiding(host, model)))
-    with pytest.raises(OptionError, match=r"answers for any rows; got AutoNormal.*latents \['z'\]"):
+    message = r"answers for any rows; got AutoNormal.*latents \['z'\]"
+    with pytest.raises(OptionError, match=message):
         fit(program(host, model, guide), ROWS, epochs=1, progress=False)
+    with pytest.raises(OptionError, match=message):  # as where the host's own SVI has fitted it
+        infer(Fitted(program(host, model, guide), {}), ROWS, method="guide", num_samples=2)
+
+
+def test_laplaces_guide_whose_draws_are_the_mode_is_refused(host):
+    model = model_of(host, False)
+    declared = program(host, model, autoguide(host).AutoLaplaceApproximation(model))
+    for call in (lambda: fit(declared, ROWS, epochs=1, progress=False), lambda: infer(declared, ROWS, method="guide")):
+        with pytest.raises(OptionError, match="got AutoLaplaceApproximation, whose draws are the mode until"):
+            call()
 
 
 def hiding(host, model):
