@@ -9,7 +9,7 @@ from mmppl._backend import get_backend
 from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
-from mmppl.presence import check_no_mask
+from mmppl.presence import check_no_mask, is_no_value
 from mmppl.warn import warn
 
 __all__ = ["check_values", "checked_covariates", "few"]
@@ -88,7 +88,7 @@ def checked_covariates(given: Any, num: int) -> dict[str, Any]:
 def _missing(value: Any) -> np.ndarray:
     """Rows without a value; none of what cannot be looked at."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
-        return np.flatnonzero([x is None or x != x for x in value.reshape(-1)])
+        return np.flatnonzero([is_no_value(x) for x in value.reshape(-1)])
     if isinstance(value, np.ndarray) and value.dtype.kind not in "fc":
         return np.arange(0)
     backend = get_backend(value)

@@ -15,6 +15,7 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.errors import DataError, ModalityError, OptionError
+from mmppl.presence import is_no_value
 
 __all__ = ["Covariate", "as_known", "check_covariates", "infer_covariates", "to_codes"]
 
@@ -213,7 +214,7 @@ def _texts(name: str, value: np.ndarray) -> np.ndarray:
     """Names of classes, as they are written; whole numbers among floats without a fraction."""
     if value.dtype.kind == "f" and np.all(value == np.rint(value)):
         value = value.astype(np.int64)
-    missing = [i for i, x in enumerate(value.tolist()) if x is None or x != x]
+    missing = [i for i, x in enumerate(value.tolist()) if is_no_value(x)]
     if missing:
         raise DataError(
             f"Covariate '{name}': expected a class in every row; got none in row {missing[0]}. Fill it in, or make it "

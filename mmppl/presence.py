@@ -10,7 +10,31 @@ from mmppl.warn import warn
 
 Array = Any
 
-__all__ = ["check_no_mask", "checked", "hidden", "missing_as_nan", "of_rows", "say_absent", "say_missing"]
+__all__ = [
+    "check_no_mask",
+    "checked",
+    "hidden",
+    "is_no_value",
+    "missing_as_nan",
+    "of_rows",
+    "say_absent",
+    "say_missing",
+]
+
+
+def is_no_value(x: Any) -> bool:
+    """Tells whether an object in an array stands for what is missing: None, NaN, or what pandas has for it.
+
+    Example:
+        >>> [is_no_value(x) for x in (None, float("nan"), "nan", 0)]
+        [True, True, False, False]
+    """
+    try:
+        return x is None or bool(x != x)
+    except TypeError:  # pandas.NA, which does not say whether it is equal to itself
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def check_no_mask(what: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from mmppl.sites import PLATE, Site, alone, data_plate, in_plate, per_datum, pla
 
 Array = Any
 
-__all__ = ["Places", "SiteDensities", "places", "refuse_rows", "site_densities"]
+__all__ = ["Places", "SiteDensities", "places", "refuse_laplace", "refuse_rows", "site_densities"]
 
 
 class Places(NamedTuple):
@@ -123,3 +123,16 @@ def refuse_rows(guide: Any, sites: Mapping[str, Site], batch: Batch) -> None:
             f"row for the latents {rows}. Train it by the host's own SVI with this objective, or write a guide that "
             "draws them from the batch."
         )
+
+
+def refuse_laplace(guide: Any) -> None:
+    """Refuses an automatic guide whose normal is not that of its training, which finds the mode alone.
+
+    Raises:
+        OptionError: In any case.
+    """
+    raise OptionError(
+        f"Expected a guide that a fit gives its spread; got {type(guide).__name__}, whose draws are the mode until a "
+        "method of its own makes the normal about it. Take AutoMultivariateNormal or AutoNormal, or AutoDelta for the "
+        "mode."
+    )

@@ -11,7 +11,7 @@ from mmppl.data.arrays import LABEL, Said, batch_of, said_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.kinds import numpy_of
 from mmppl.data.optional import need
-from mmppl.data.pandas_frames import column_array, label_array
+from mmppl.data.pandas_frames import column_array, label_array, series_of, type_of
 from mmppl.data.source import Source, as_read, imputations, latent_means
 from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
@@ -47,8 +47,8 @@ def from_anndata(
         seed: Seed of the split into training and test rows.
 
     Raises:
-        DataError: If it is no AnnData, a place is empty or unknown, observations are called alike, or values do
-            not fit.
+        DataError: If it is no AnnData, a place is empty or unknown, observations or variables are called alike, or
+            values do not fit.
         ModalityError: If variables stand in another order than the coordinates of a program's modalities.
         OptionError: If views are no places by name.
         PackageError: If anndata is not installed.
@@ -112,8 +112,10 @@ def to_anndata(
         place, modality, dtype = source.places[name], data.modalities[name], source.dtypes[name][0]
         for end, part in (("", found.value), ("_low", found.low), ("_high", found.high)):
             if part is not None:
-                kept = as_read(part, found.there, modality, np.dtype(float) if end else dtype)
-                _store(adata, place, end, kept)
+                own = np.dtype(float) if end else dtype
+                is_column = place.startswith("obs/")
+                kept = series_of(part, found.there, own, modality, adata.obs_names) if is_column else None
+                _store(adata, place, end, as_read(part, found.there, modality, own) if kept is None else kept)
     for site, z in latent_means(latents or {}, len(source.index)).items():
         adata.obsm[f"{KEY}_{site}"] = z
     return adata
@@ -144,6 +146,7 @@ def slot(adata: Any, view: str, place: str) -> tuple[np.ndarray, tuple, tuple, M
         known = ["X", *(f"layers/{k}" for k in adata.layers)]
         matrix = adata.X if place == "X" else adata.layers.get(key)
         names = tuple(adata.var_names)
+        unique_names(adata.var_names, f"variables of view '{view}'", "var")
     elif part == "obsm":
         known, matrix = [f"obsm/{k}" for k in adata.obsm], adata.obsm.get(key)
         names = tuple(getattr(matrix, "columns", range(0 if matrix is None else matrix.shape[1])))
@@ -154,8 +157,7 @@ def slot(adata: Any, view: str, place: str) -> tuple[np.ndarray, tuple, tuple, M
             classes = None
             if isinstance(column.dtype, pandas.CategoricalDtype):
                 classes = Modality((), kind="category", names=tuple(map(str, column.dtype.categories)))
-            dtype = column.dtype if isinstance(column.dtype, np.dtype) else np.dtype(object)
-            return column_array(view, column), (key,), (dtype,), classes
+            return column_array(view, column), (key,), (type_of(column),), classes
         known, matrix, names = [f"obs/{k}" for k in adata.obs.columns], None, ()
     else:
         raise DataError(
@@ -194,7 +196,7 @@ def columns_of(obs: Any, covariates: Said | None) -> tuple[dict[str, np.ndarray]
     return {name: column_array(name, obs[name]) for name in said}, said
 
 
-def unique_names(index: Any, what: str) -> None:
+def unique_names(index: Any, what: str, axis: str = "obs") -> None:
     """Refuses names that stand twice.
 
     Raises:
@@ -202,7 +204,9 @@ def unique_names(index: Any, what: str) -> None:
     """
     if not index.is_unique:
         twice = index[index.duplicated()][0]
-        raise DataError(f"Expected {what} of different names; got '{twice}' twice. Call obs_names_make_unique() first.")
+        raise DataError(
+            f"Expected {what} of different names; got '{twice}' twice. Call {axis}_names_make_unique() first."
+        )
 
 
 def _store(adata: Any, place: str, end: str, value: np.ndarray) -> None:

@@ -24,6 +24,7 @@ row is partial, see :class:`~mmppl.modality.Modality`.
 
 import math
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from mmppl.batch import Batch
 from mmppl.coordinates import coordinates_text
 from mmppl.errors import DataError, MMPPLError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
-from mmppl.presence import check_no_mask, of_rows
+from mmppl.presence import check_no_mask, is_no_value, of_rows
 
 __all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_rows", "kinds_table", "numpy_of"]
 
@@ -196,15 +197,15 @@ def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     if not value.ndim:
         raise DataError(f"Modality '{name}': expected an array (N, *event); got one of shape ().")
     if value.dtype.kind in "OT" and value.ndim == 1:
-        there = np.array([not (x is None or x != x) for x in value.tolist()], bool)
-        others = {type(x).__name__ for x in value[there].tolist() if not isinstance(x, str)}
-        if others:
-            raise DataError(f"Modality '{name}': expected texts or numbers alone; got objects of type {others}.")
-        return np.array([x if here else "" for x, here in zip(value.tolist(), there, strict=True)], np.str_), there
+        return _objects(name, value.tolist())
     if value.dtype.kind not in "biufU":
         raise DataError(
-            f"Modality '{name}': expected numbers or texts; got dtype {value.dtype} and shape {value.shape}."
-            + (" Make numbers of it, such as days since a date, or leave it out." if value.dtype.kind in "mM" else "")
+            f"Modality '{name}': expected numbers or texts; got dtype {value.dtype} and shape {value.shape}. Make "
+            + (
+                "numbers of it, such as days since a date, or leave it out."
+                if value.dtype.kind in "mM"
+                else "floats of it, with NaN for what is missing."
+            )
         )
     there = np.ones(len(value), bool)
     if value.dtype.kind == "f":
@@ -215,6 +216,27 @@ def _rows(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
             there = ~gone
         value = np.where(gone, value.dtype.type(0), value)
     return value, there
+
+
+def _objects(name: str, value: list) -> tuple[np.ndarray, np.ndarray]:
+    """Texts, or numbers alone, with gaps, as lists and columns of pandas have them: an array of their type."""
+    there = np.array([not is_no_value(x) for x in value], bool)
+    known = [x for x, here in zip(value, there, strict=True) if here]
+    plain: Any = str
+    if known and all(isinstance(x, Real | np.bool_) for x in known):
+        plain = bool if all(isinstance(x, bool | np.bool_) for x in known) else int if _integers(known) else float
+    others = {type(x).__name__ for x in known if plain is str and not isinstance(x, str)}
+    if others:
+        raise DataError(
+            f"Modality '{name}': expected texts or numbers alone; got objects of type {sorted(others)}. Make one of "
+            "all of them."
+        )
+    dtype = {str: np.str_, int: np.int64}.get(plain, plain)
+    return np.array([x if here else plain() for x, here in zip(value, there, strict=True)], dtype), there
+
+
+def _integers(known: list) -> bool:
+    return all(isinstance(x, Integral | np.bool_) and abs(int(x)) < 2**63 for x in known)
 
 
 def _seen(value: np.ndarray, there: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from mmppl.data.anndata_objects import KEY, columns_of, labels, places_of, slot,
 from mmppl.data.arrays import PRESENT, Said, batch_of, with_covariates
 from mmppl.data.dataset import Dataset
 from mmppl.data.optional import need
+from mmppl.data.pandas_frames import series_of
 from mmppl.data.source import Source, as_read, imputations, latent_means
 from mmppl.errors import DataError
 from mmppl.modality import Modality
@@ -47,8 +48,8 @@ def from_mudata(
         seed: Seed of the split into training and test rows.
 
     Raises:
-        DataError: If it is no MuData, a place is empty or unknown, observations are called alike, or no two parts share
-            an observation.
+        DataError: If it is no MuData, a place is empty or unknown, observations or variables are called alike, or no
+            two parts share an observation.
         ModalityError: If variables stand in another order than the coordinates of a program's modalities.
         OptionError: If views are no places by name.
         PackageError: If mudata is not installed.
@@ -132,12 +133,13 @@ def to_mudata(
             if part is None:
                 continue
             # Of integers a missing row has no value to show, so they are floats where there are any.
-            whole = found.there.all() or dtype.kind not in "iub"
-            kept = as_read(part, found.there, modality, dtype if whole and not end else np.dtype(float))
+            whole = found.there.all() or not isinstance(dtype, np.dtype) or dtype.kind not in "iub"
+            own = dtype if whole and not end else np.dtype(float)
             key = f"{name}_{KEY}{end}"
-            if kept.ndim == 1:
-                mdata.obs[key] = kept
+            if part.ndim == 1:
+                mdata.obs[key] = series_of(part, found.there, own, modality, mdata.obs_names)
             else:
+                kept = as_read(part, found.there, modality, own)
                 names = list(map(str, source.columns[name]))
                 mdata.obsm[key] = pandas.DataFrame(kept, index=mdata.obs_names, columns=names)
     for site, z in latent_means(latents or {}, len(source.index)).items():

@@ -16,7 +16,7 @@ from mmppl.data.views import views_by_name
 from mmppl.errors import DataError, OptionError
 from mmppl.modality import Modality
 
-__all__ = ["column_array", "from_pandas", "in_order", "label_array", "to_pandas"]
+__all__ = ["column_array", "from_pandas", "in_order", "label_array", "series_of", "to_pandas", "type_of"]
 
 Views = Mapping[str, str | Sequence[Any]]
 
@@ -113,8 +113,9 @@ def from_pandas(
     if label is not None:
         batch = batch.with_label(label_array(frame[label]))
     batch, known = with_covariates(batch, {name: column_array(name, frame[name]) for name in said}, said)
-    dtypes = {view: tuple(_type_of(frame[c]) for c in wanted) for view, wanted in columns.items()}
-    beside = {name: frame[name] for name in [*said, *left]}
+    dtypes = {view: tuple(type_of(frame[c]) for c in wanted) for view, wanted in columns.items()}
+    label_beside = [] if label is None or label in every else [label]
+    beside = {name: frame[name] for name in [*said, *left, *label_beside]}
     source = Source("pandas", frame.index, columns, dtypes, beside=beside, order=tuple(frame.columns))
     return Dataset.of_rows(name, found, batch, seed, source, split=modalities is None, covariates=known)
 
@@ -137,7 +138,7 @@ def to_pandas(
 
     Returns:
         A ``pandas.DataFrame`` with columns in the order of that one; whole-number columns are rounded, categories are
-        under their names, covariates and what was left out as they were.
+        under their names, covariates, labels and what was left out as they were.
 
     Raises:
         DataError: Also if a latent has the name of a column.
@@ -165,7 +166,7 @@ def to_pandas(
                     there = found.there if found.there.ndim == 1 else found.there.reshape(len(part), -1)[:, i]
                     key = _end_of(column, end)
                     kept = dtype if not end or modality.ids else np.dtype(float)
-                    out[key] = _series(pandas, cells, there, kept, modality, source.index)
+                    out[key] = series_of(cells, there, kept, modality, source.index)
     out = in_order(out | dict(source.beside), source.order)
     pairs = any(isinstance(column, tuple) for column in out)
     for site, z in latent_means(latents or {}, len(source.index)).items():
@@ -251,7 +252,7 @@ def column_array(view: str, column: Any) -> np.ndarray:
     )
 
 
-def _type_of(column: Any) -> Any:
+def type_of(column: Any) -> Any:
     """The type of a column; of truth values with gaps, which pandas reads as objects, the one that has gaps."""
     pandas = need("pandas", "tables")
     truth = column.dtype == object and pandas.api.types.infer_dtype(column, skipna=True) == "boolean"
@@ -286,8 +287,9 @@ def label_array(column: Any) -> np.ndarray:
     return np.array([str(x) for x in values]) if values.dtype.kind in "OU" else values
 
 
-def _series(pandas: Any, cells: np.ndarray, there: np.ndarray, dtype: Any, modality: Modality, index: Any) -> Any:
+def series_of(cells: np.ndarray, there: np.ndarray, dtype: Any, modality: Modality, index: Any) -> Any:
     """Cells as a series of the type that their column had."""
+    pandas = need("pandas", "tables")
     if modality.kind == "category" and modality.names is not None:
         names = modality.names
         if isinstance(dtype, pandas.CategoricalDtype):

@@ -191,7 +191,9 @@ def rows_or_batch(
     """
     if is_source(data):
         return Rows(data, modalities, covariates)
-    return as_known(taken(data, modalities), covariates or {})
+    # Data say themselves whether they lack single elements: a system is then declared for that.
+    partly = {name: m.as_partial() if m.shape else m for name, m in modalities.items()}
+    return as_known(taken(data, partly), covariates or {})
 
 
 def block_rows(modalities: Mapping[str, Modality]) -> int:

@@ -25,7 +25,7 @@ class Source:
         dtypes: Their types, by modality.
         places: Where a modality lies in an object that has several places, such as ``"layers/raw"``.
         template: Dimensions and coordinates of an xarray data set.
-        beside: Columns of a frame that are covariates, or are left out, as they were.
+        beside: Columns of a frame that are covariates or labels, or are left out, as they were.
         order: All columns of the frame.
     """
 

@@ -13,6 +13,7 @@ from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.nets.equinox import state as net_state
 from mmppl.nets.transfer import check_arrays, check_weights
+from mmppl.numpyro.autoguides import check_amortized
 from mmppl.numpyro.bound import Bound, Same
 from mmppl.numpyro.compiling import compiled_once
 from mmppl.numpyro.primitives import as_batch
@@ -23,7 +24,12 @@ __all__ = ["bind", "flat", "like", "plain", "public", "start", "unflat"]
 
 @alone.in_programs
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
-    """The program's model and guide with these weights: ordinary NumPyro callables."""
+    """The program's model and guide with these weights: ordinary NumPyro callables.
+
+    Raises:
+        OptionError: If the guide is an automatic one with parameters of each row, or the weights are others.
+    """
+    check_amortized(program.guide, as_batch(batch))
     shapes = program.compiled.get(_key("shapes", program, batch), lambda: _shapes(program, batch))
     check_arrays(_expected(program, batch, shapes, weights), weights, f"the weights of '{program.name}'", extra=True)
     full = unflat(shapes, weights)

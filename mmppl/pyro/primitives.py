@@ -77,6 +77,7 @@ def _tensor(x: Any) -> torch.Tensor:
     if isinstance(x, torch.Tensor):
         return x
     x = np.ascontiguousarray(x)
+    x = x if x.flags.writeable else x.copy()  # what torch warns of, as of JAX's arrays
     if x.dtype.kind in "iu":
         return torch.as_tensor(x.astype(np.int64, copy=False))
     tensor = torch.as_tensor(x)

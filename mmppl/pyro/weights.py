@@ -18,6 +18,7 @@ from mmppl.errors import OptionError
 from mmppl.inference.shipped import is_shipped, mark_shipped
 from mmppl.nets.bound import registered_in
 from mmppl.nets.transfer import check_arrays
+from mmppl.pyro.autoguides import check_amortized
 from mmppl.pyro.networks import DIVIDER, Apart, buffers_of, evaluated, given_by_host, load, load_parts, originals
 from mmppl.pyro.posterior import seeded
 from mmppl.pyro.primitives import as_batch, own_modules
@@ -110,7 +111,12 @@ class Store:
 
 @alone.in_programs
 def bind(program: Any, weights: Mapping[str, np.ndarray], batch: Batch) -> tuple[Callable, Callable]:
-    """The program's model and guide with these weights: ordinary Pyro callables with a store of their own."""
+    """The program's model and guide with these weights: ordinary Pyro callables with a store of their own.
+
+    Raises:
+        OptionError: If the guide is an automatic one with parameters of each row, or the weights are others.
+    """
+    check_amortized(program.guide, as_batch(batch))
     store = Store()
     with seeded(0):
         store.register(program, batch)

@@ -108,9 +108,32 @@ def test_anndata_that_does_not_fit(adata):
         to_anndata(data.rows, data, adata[::-1].copy())
     with pytest.raises(DataError, match=r"Latent 'z': expected an array \(..., 9, D\)"):
         to_anndata({}, data, adata, latents={"z": np.ones((8, 2))})
-    adata.obs_names = ["cell"] * N
-    with pytest.raises(DataError, match="Expected observations of different names; got 'cell' twice"):
+    adata.var_names = ["g1", "g2", "g1"]
+    with pytest.raises(
+        DataError, match="variables of view 'X' of different names; got 'g1' twice. Call var_names_make"
+    ):
         from_anndata(adata)
+    adata.obs_names = ["cell"] * N
+    with pytest.raises(DataError, match="Expected observations of different names; got 'cell' twice. Call obs_names_m"):
+        from_anndata(adata)
+
+
+def test_columns_of_obs_come_back_in_their_types(adata, mdata):
+    adata.obs["sick"] = [True, False, True] * 3
+    adata.obs["age"] = pandas.array([3, None, 7] * 3, dtype="Int64")
+    adata.obs["order"] = pandas.Categorical(["b", None, "a"] * 3, categories=["b", "a", "never"], ordered=True)
+    names = ["type", "sick", "age", "order", "depth"]
+    data = from_anndata(adata, {name: f"obs/{name}" for name in names})
+    made = to_anndata(data.rows, data, adata).obs
+    for name in names:
+        pandas.testing.assert_series_equal(made[f"{name}_mmppl"], made[name], check_names=False)
+    data = from_mudata(mdata, {"site": "obs/batch", "type": "atac/obs/type", "rna": "rna/X"})
+    made = to_mudata(data.rows, data, mdata).obs
+    pandas.testing.assert_series_equal(made["site_mmppl"], made["batch"], check_names=False)
+    assert made["type_mmppl"].dtype == mdata["atac"].obs["type"].dtype
+    there = made.index.isin(mdata["atac"].obs_names)
+    assert made["type_mmppl"][there].tolist() == mdata["atac"].obs["type"][made.index[there]].tolist()
+    assert made["type_mmppl"][~there].isna().all()
 
 
 @pytest.fixture

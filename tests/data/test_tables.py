@@ -5,7 +5,8 @@ import pandas
 import pytest
 
 from mmppl import models
-from mmppl.data import from_pandas, load, to_pandas
+from mmppl.covariates import infer_covariates
+from mmppl.data import batch_of, from_pandas, load, to_pandas
 from mmppl.data.files import write_like
 from mmppl.data.source import imputations
 from mmppl.errors import DataError, DataWarning, MissingWarning, ModalityError, OptionError, PackageError
@@ -35,9 +36,6 @@ def frame():
     )
 
 
-VALUES = ["species", "sex", "mass", "year", "wild", "rna/g1", "rna/g2", "size/x", "size/y", "eggs"]
-
-
 def test_a_frame_comes_back_as_it_was(frame):
     data = from_pandas(frame)
     found = {n: (m.kind, m.shape, m.likelihood) for n, m in data.modalities.items()}
@@ -60,7 +58,7 @@ def test_a_frame_comes_back_as_it_was(frame):
     assert from_pandas(frame, label="year").rows.label.flags.writeable
     assert sorted([*data.train.label, *data.test.label]) == sorted(data.rows.label)
     assert (len(data.train), len(data.test)) == (10, 2)
-    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame[VALUES], check_exact=True)
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame, check_exact=True)
 
 
 def test_what_is_imputed_stands_in_the_columns_of_the_frame(frame):
@@ -161,7 +159,7 @@ def test_cells_that_are_missing_are_elements_of_their_view(frame):
     assert data.modalities["v"].partial
     np.testing.assert_array_equal(data.rows.there("v")[:, 0], ~frame["mass"].isna())
     assert data.rows.there("v")[:, 1].all()
-    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame[["mass", "year"]])
+    pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame[["mass", "year", "label"]])
     draws = np.full((3, N, 2), 7.0) + np.arange(3.0)[:, None, None]
     made = to_pandas({"v": draws}, data, interval=0.5)
     gone = frame["mass"].isna()
@@ -372,3 +370,30 @@ def test_few_dates_and_numbers_with_dots_are_no_dates_to_leave_out():
         {"wave": ["2021-01-04", "2021-05-02"] * 30, "code": [f"{i % 25}.{i % 5}" for i in range(60)]}
     )
     assert {n: m.kind for n, m in from_pandas(frame).modalities.items()} == {"wave": "category", "code": "category"}
+
+
+def test_columns_by_name_have_their_gaps():
+    """What is missing is none of the numbers and texts, whatever sign pandas has for it."""
+    columns = {
+        "eggs": [1, None, 0] * 4,
+        "ill": pandas.array([True, None, False] * 4, dtype="boolean"),
+        "sex": pandas.array(["f", None, "m"] * 4, dtype="string"),
+        "mass": [3.5, None, 4.25] * 4,
+    }
+    batch, found = batch_of(columns)
+    assert {n: (m.kind, m.likelihood) for n, m in found.items()} == {
+        "eggs": ("category", "categorical"),
+        "ill": ("vector", "bernoulli"),
+        "sex": ("category", "categorical"),
+        "mass": ("vector", "normal"),
+    }
+    for name, first in {"eggs": 1, "ill": 1.0, "sex": 0, "mass": 3.5}.items():
+        assert batch.present[name].tolist() == [True, False, True] * 4
+        assert batch[name][0] == first
+    assert batch["mass"][2] == 4.25
+    with pytest.raises(DataError, match="Covariate 'sex': expected a value in every row; got none in rows 1, 4"):
+        batch.with_covariates({"sex": np.asarray(columns["sex"])})
+    with pytest.raises(DataError, match="Covariate 'sex': expected a class in every row; got none in row 1"):
+        infer_covariates({"sex": np.asarray(columns["sex"], object)}, {})
+    with pytest.raises(DataError, match=r"got dtype object and shape \(12, 1\). Make floats of it, with NaN for what"):
+        batch_of({"eggs": np.array([columns["eggs"]], object).T})

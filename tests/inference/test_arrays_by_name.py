@@ -9,7 +9,7 @@ from mmppl import models
 from mmppl.batch import Batch, Modality
 from mmppl.data import write_rows
 from mmppl.diagnostics.calibration import coverage
-from mmppl.errors import DataError, ModalityError
+from mmppl.errors import DataError, MissingWarning, ModalityError
 from mmppl.inference import fit, generate, infer, log_likelihood, to_arviz
 
 KINDS = {"x": Modality((2,)), "pet": Modality((), kind="category", names=("cat", "dog"))}
@@ -35,6 +35,19 @@ def tensors(kind):
     """The rows as tensors of torch or arrays of JAX; texts have none, so classes are ids."""
     make = import_module("torch").as_tensor if kind == "torch" else import_module("jax.numpy").asarray
     return {"x": make(X), "pet": make((PETS == "dog").astype(np.int64))}
+
+
+def test_gaps_in_arrays_by_name_are_those_of_a_batch(ppl):
+    """A system is declared anew for single elements that are missing, whatever the data are given as."""
+    program = models.mvae(KINDS, ppl=ppl, latent_dim=2, hidden=4)
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.3, np.nan, X).astype(np.float32)
+    fits = []
+    for make, pets in ((dict, PETS), (Batch, (PETS == "dog").astype(int))):
+        with pytest.warns(MissingWarning, match="Modality 'x': .* are NaN, and taken as missing"):
+            fits.append(fit(program, make({"x": gaps, "pet": pets}), epochs=1, batch_size=10, progress=False))
+    assert fits[0].program.modalities["x"].partial
+    assert fits[0].weights.keys() == fits[1].weights.keys()
+    assert all(np.array_equal(fits[0].weights[n], w) for n, w in fits[1].weights.items())
 
 
 def test_arrays_of_numpy_are_a_batch(ppl, fitted_by):

@@ -213,3 +213,12 @@ def test_labels_in_narrow_types_pick_one_gaussian_of_many(host, dtype):
     prior = host.mm.Conditional(host.array(loc), 0.5, label=host.array(np.array([24, 100], dtype)))
     draws = host.sample(prior, (200,), 0)
     np.testing.assert_allclose(draws.mean(0)[:, 0], [24.0, 100.0], atol=0.3)
+
+
+def test_arrays_that_may_not_be_written_to_are_taken_without_a_word(ppl):
+    """As those of JAX are on Pyro, and files that are mapped."""
+    fixed = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    fixed.flags.writeable = False
+    batch = ppl.as_batch(Batch({"n": fixed}, label=fixed[:, 0], covariates={"age": fixed[:, 1]}))
+    for found, given in ((batch["n"], fixed), (batch.label, fixed[:, 0]), (batch.covariates["age"], fixed[:, 1])):
+        np.testing.assert_array_equal(np.asarray(found), given)
