@@ -110,7 +110,7 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
             given = subset.replace("+", ", ")
             out.append(
                 f"Given {given}, PSIS k is above {LIMIT_K} for {100 * share:.0f}% of {number} data: "
-                "the guide is far from the posterior. Refine its draws (refine, or generate --sampler mala), or fit "
+                "the guide is far from the posterior. Refine its draws (refine, or generate --sampler hmc), or fit "
                 "longer."
             )
     if found["gaps"]:
@@ -124,7 +124,7 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
     if found["calibration"] and found["calibration"]["p_value"] < SMALL_P:
         out.append(
             "Ranks of simulated latents are not uniform: the guide's posteriors are not those of the program. Draw by "
-            "a kernel where uncertainty matters (method='mala'), or refine."
+            "a kernel where uncertainty matters (method='hmc'), or refine."
         )
     for site, h in found["energy"].items():
         if abs(h["gap"]) > max(4 * (h["gap_error"] or 0.0), 0.5 * h["spread"]):
