@@ -110,8 +110,8 @@ def warnings_of(found: Mapping[str, Any]) -> list[str]:
             given = subset.replace("+", ", ")
             out.append(
                 f"Given {given}, PSIS k is above {LIMIT_K} for {100 * share:.0f}% of {number} data: "
-                "the guide is far from the posterior. Refine its draws (refine, or generate --sampler hmc), or fit "
-                "longer."
+                "the guide is far from the posterior. Refine its draws (refine, or generate with sampler='hmc'), or "
+                "fit longer."
             )
     if found["gaps"]:
         lost = np.median(np.array(found["gaps"]["amortisation"], float))
