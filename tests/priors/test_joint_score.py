@@ -157,7 +157,7 @@ def test_the_density_of_a_marginal(host):
 
 
 def test_probes_give_the_density_with_an_error(host):
-    prior = make(host, flow=ProbabilityFlow(probes=16))
+    prior = make(host, flow=ProbabilityFlow(probes=64))
     value = LOC + SCALE * np.random.default_rng(7).standard_normal((20, 4))
     out, error = host.call(lambda: tuple(host.numpy(x) for x in prior.log_density(host.array(value))), 0)
     again, _ = host.call(lambda: tuple(host.numpy(x) for x in prior.log_density(host.array(value))), 1)

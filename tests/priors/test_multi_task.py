@@ -119,7 +119,7 @@ def draw_with_size(host, fn):
 
 def test_rows_of_an_unconditional_network_may_differ(host):
     """Nothing known, one coordinate, several, and the primary block."""
-    patterns, each = [(), ("b",), ("a", "b"), ("c", "b")], 120
+    patterns, each = [(), ("b",), ("a", "b"), ("c", "b")], 300
     present = {n: host.array(np.repeat([n in names for names in patterns], each)) for n in SIZES}
     values = {n: host.array(np.tile(OBSERVED[WIDE[n]], (4 * each, 1))) for n in SIZES}
     fn = make(host, conditioned=False).conditional(values, present)
