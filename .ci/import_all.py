@@ -10,7 +10,6 @@ HOSTS = ("mmppl.pyro", "mmppl.numpyro", "mmppl._backend.torch", "mmppl._backend.
 HOSTS += ("mmppl._backend.torch_files", "mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
 HOSTS += ("mmppl.nets.torch_images", "mmppl.nets.equinox_images")
 HOSTS += ("mmppl.nets.torch_heads", "mmppl.nets.equinox_heads", "mmppl.nets.equinox_bfloat16")
-HOSTS += ("mmppl.testing.drivers.pyro", "mmppl.testing.drivers.numpyro")
 
 root = Path(mmppl.__file__).parent
 names = []

@@ -90,8 +90,6 @@ NATIVE = {
     "mmppl.nets.equinox_images": "jax",
     "mmppl.pyro": "torch",
     "mmppl.numpyro": "jax",
-    "mmppl.testing.drivers.pyro": "torch",
-    "mmppl.testing.drivers.numpyro": "jax",
 }
 PURE = (
     "mmppl.aggregation",

@@ -112,7 +112,7 @@ def test_an_unconditional_network_is_right_for_several_known_coordinates(host, n
 def draw_with_size(host, fn):
     if host.name == "pyro":
         return fn.sample_with_size()
-    from mmppl.testing.drivers.numpyro import jit_of_loops
+    from mmppl.numpyro.driver import jit_of_loops
 
     return jit_of_loops(lambda fn, key: fn.sample_with_size(key))(fn, host.mm.host.numpyro.prng_key())
 

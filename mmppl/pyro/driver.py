@@ -11,13 +11,13 @@ from pyro.infer import MCMC, SVI, Trace_ELBO
 from pyro.ops.stats import effective_sample_size
 
 import mmppl.pyro as mm
-from mmppl.testing.drivers.base import Step
+from mmppl.inference.step import Step
 
 __all__ = ["PyroDriver"]
 
 
 class PyroDriver:
-    """See :class:`mmppl.testing.drivers.Driver`."""
+    """See :class:`mmppl.testing.Driver`."""
 
     name, mm, ppl, dist = "pyro", mm, pyro, dist
 

@@ -3,31 +3,18 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
+from mmppl.inference.step import Step
 
 Array = Any
 Program = Callable[..., Any]
 
 __all__ = ["Driver", "Step", "driver"]
-
-
-class Step(NamedTuple):
-    """Result of one evaluation of an objective.
-
-    Arguments:
-        loss: The loss, to minimise.
-        record: The objective's record, by name.
-        grads: Gradients by parameter; those of a network as ``"<network>.<weight>"``.
-    """
-
-    loss: float
-    record: dict[str, float]
-    grads: dict[str, np.ndarray]
 
 
 class Driver(Protocol):
@@ -114,11 +101,11 @@ def driver(host: str) -> Any:
         'numpyro'
     """
     if host == "numpyro":
-        from mmppl.testing.drivers.numpyro import NumPyroDriver
+        from mmppl.numpyro.driver import NumPyroDriver
 
         return NumPyroDriver()
     if host == "pyro":
-        from mmppl.testing.drivers.pyro import PyroDriver
+        from mmppl.pyro.driver import PyroDriver
 
         return PyroDriver()
     raise OptionError(f"Expected a host 'numpyro' or 'pyro'; got {host!r}.")

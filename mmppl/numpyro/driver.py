@@ -13,7 +13,7 @@ from numpyro.infer import MCMC, SVI, Trace_ELBO
 from numpyro.infer.util import log_density
 
 import mmppl.numpyro as mm
-from mmppl.testing.drivers.base import Step
+from mmppl.inference.step import Step
 
 __all__ = ["NumPyroDriver"]
 
@@ -24,7 +24,7 @@ LONG = 150
 
 
 class NumPyroDriver:
-    """See :class:`mmppl.testing.drivers.Driver`."""
+    """See :class:`mmppl.testing.Driver`."""
 
     name, mm, ppl, dist = "numpyro", mm, numpyro, dist
 
