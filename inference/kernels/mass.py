@@ -151,9 +151,9 @@ def _learned(mass: Mass) -> Mass:
     if mass.dense:
         dim = mass.mean.shape[-1]
         eye, scores = backend.asarray(np.eye(dim), like=mass.mean), xp.zeros_like(mass.scores)
-        root, unroot = _factor(backend, (mass.scores + PRIOR * eye) / (n + PRIOR))
+        root, unroot = _factor(backend, (mass.scores + PRIOR * eye) / (n + PRIOR), eye)
         seen = xp.matmul(xp.matmul(_turned(root), variance), root)
-        half, unhalf = _factor(backend, (n * seen + PRIOR * dim * eye) / (n + PRIOR * dim))
+        half, unhalf = _factor(backend, (n * seen + PRIOR * dim * eye) / (n + PRIOR * dim), eye)
         scale, inverse = xp.matmul(_turned(unroot), half), xp.matmul(unhalf, _turned(root))
     else:
         scale = xp.sqrt((n * variance + PRIOR * 1e-3) / (n + PRIOR))
@@ -168,25 +168,10 @@ def _learned(mass: Mass) -> Mass:
     return Mass(scale, inverse, *zeros)
 
 
-def _factor(backend: Backend, matrix: Array) -> tuple[Array, Array]:
-    """The lower Cholesky factor L of matrices ``(*, D, D)``, and its inverse, a column and a row at a time.
-
-    XLA's own factorisations of many matrices (jaxlib 0.10.2, CPU) can wait for each other forever within a loop.
-    """
-    xp, dim = backend.xp, matrix.shape[-1]
-
-    def column(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-        (factor, inverse), (unit, below) = carry, xs
-        row = xp.matmul(unit, factor)
-        left = xp.matmul(matrix, unit) - _times(factor, row)
-        root = xp.sqrt(xp.sum(unit * left, axis=-1))[..., None]
-        factor = factor + (below * left / root)[..., :, None] * unit
-        done = (unit - xp.matmul(row[..., None, :], inverse)[..., 0, :]) / root
-        return (factor, inverse + unit[:, None] * done[..., None, :]), None
-
-    units, below = (backend.asarray(x, like=matrix) for x in (np.eye(dim), np.triu(np.ones((dim, dim)))))
-    zeros = xp.zeros_like(matrix)
-    return backend.scan(column, (zeros, zeros), (units, below))[0]
+def _factor(backend: Backend, matrix: Array, eye: Array) -> tuple[Array, Array]:
+    """The lower Cholesky factor of matrices ``(*, D, D)``, and its inverse."""
+    factor = backend.cholesky(matrix)
+    return factor, backend.solve_lower(factor, eye)
 
 
 def _times(matrix: Array, x: Array) -> Array:

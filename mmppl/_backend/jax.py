@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 
+from mmppl._backend import elimination
+
 
 class JaxBackend:
     """See :class:`mmppl._backend.protocol.Backend`."""
@@ -28,6 +30,12 @@ class JaxBackend:
 
     def ndtri(self, x):
         return special.ndtri(x)
+
+    def cholesky(self, matrix):
+        return _cholesky(matrix)
+
+    def solve_lower(self, lower, right):
+        return _solve_lower(lower, right)
 
     def stop_gradient(self, x):
         return jax.lax.stop_gradient(x)
@@ -112,6 +120,34 @@ class JaxBackend:
 
     def is_concrete(self, x):
         return not isinstance(x, jax.core.Tracer)
+
+
+@jax.custom_jvp
+def _cholesky(matrix):
+    return elimination.cholesky(BACKEND, matrix)
+
+
+@_cholesky.defjvp
+def _cholesky_jvp(primals, tangents):
+    """Derivative of the result, not of the loop, all of whose steps would be kept (Murray, 2016, section 3.1)."""
+    (matrix,), (moved,) = primals, tangents
+    root, eye = _cholesky(matrix), jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
+    inverse = _solve_lower(root, eye)
+    seen = inverse @ moved @ jnp.matrix_transpose(inverse)
+    return root, root @ (seen * (jnp.tril(jnp.ones_like(eye)) - 0.5 * eye))
+
+
+@jax.custom_jvp
+def _solve_lower(lower, right):
+    return elimination.solve_lower(BACKEND, lower, right)
+
+
+@_solve_lower.defjvp
+def _solve_lower_jvp(primals, tangents):
+    (lower, right), (moved, right_moved) = primals, tangents
+    found = _solve_lower(lower, right)
+    inverse = _solve_lower(lower, jnp.eye(lower.shape[-1], dtype=lower.dtype))
+    return found, inverse @ (right_moved - jnp.tril(moved) @ found)
 
 
 def _one_for_each_row(rng):

@@ -4,6 +4,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 from scipy import integrate, special
 
+from mmppl._backend.elimination import cholesky, solve_lower
 from mmppl._backend.loop import python_scan
 
 
@@ -30,6 +31,12 @@ class NumpyBackend:
 
     def ndtri(self, x):
         return special.ndtri(x)
+
+    def cholesky(self, matrix):
+        return cholesky(self, matrix)
+
+    def solve_lower(self, lower, right):
+        return solve_lower(self, lower, right)
 
     def stop_gradient(self, x):
         return x

@@ -37,6 +37,13 @@ class Backend(Protocol):
     def ndtri(self, x: Array) -> Array:
         """The standard normal quantile function, elementwise."""
 
+    # Linear algebra ----------------------------------------------------------------------------------------------
+    def cholesky(self, matrix: Array) -> Array:
+        """The lower Cholesky factor of positive definite matrices ``(*, D, D)``; NaN where a matrix has none."""
+
+    def solve_lower(self, lower: Array, right: Array) -> Array:
+        """Solutions ``(*, D, K)`` of C X = B, of lower triangular C ``(*, D, D)`` and B ``(*, D, K)``."""
+
     # Differentiation ---------------------------------------------------------------------------------------------
     def stop_gradient(self, x: Tree) -> Tree:
         """The same values, cut off from differentiation."""

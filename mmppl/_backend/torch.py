@@ -84,6 +84,13 @@ class TorchBackend:
     def ndtri(self, x):
         return torch.special.ndtri(x)
 
+    def cholesky(self, matrix):
+        root, failed = torch.linalg.cholesky_ex(matrix)
+        return torch.where(failed[..., None, None] > 0, math.nan, root)
+
+    def solve_lower(self, lower, right):
+        return torch.linalg.solve_triangular(lower, right, upper=False)
+
     def stop_gradient(self, x):
         if isinstance(x, tuple):
             return tuple(self.stop_gradient(leaf) for leaf in x)

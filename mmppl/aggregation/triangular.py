@@ -1,8 +1,7 @@
 r"""Cholesky factors of many small matrices, and their inverses, with derivatives of the first order.
 
-XLA's own factorisations of many matrices (jaxlib 0.10.2, CPU) can wait for each other forever within a loop, so
-matrices are eliminated a column and a row at a time. Derivatives are not those of the loop, whose steps would all have
-to be kept: with :math:`\Phi` the lower triangle, its diagonal halved,
+Derivatives are those of the results, which are short, and not of how these are found; with :math:`\Phi` the lower
+triangle, its diagonal halved,
 
 .. math:: dC = C\, \Phi(C^{-1}\, dA\, C^{-\top}), \qquad d C^{-1} = -C^{-1}\, dC\, C^{-1}
 
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmppl._backend import Backend, get_backend
+from mmppl._backend import get_backend
 
 Array = Any
 
@@ -35,7 +34,8 @@ def factor(matrix: Array) -> tuple[Array, Array]:
     """
     backend = get_backend(matrix)
     xp, constant = backend.xp, backend.stop_gradient(matrix)
-    root, inverse_root = eliminated(backend, constant)
+    root = backend.cholesky(constant)
+    inverse_root = backend.solve_lower(root, identity(matrix))
     dim = matrix.shape[-1]
     half = backend.asarray(np.tril(np.ones((dim, dim))) - 0.5 * np.eye(dim), like=matrix)
     moved = half * xp.matmul(xp.matmul(inverse_root, matrix - constant), xp.matrix_transpose(inverse_root))
@@ -51,30 +51,5 @@ def inverse(lower: Array) -> Array:
     """
     backend = get_backend(lower)
     xp, constant = backend.xp, backend.stop_gradient(lower)
-
-    def row(found: Array, unit: Array) -> tuple[Array, None]:
-        own = xp.sum(unit[:, None] * constant, axis=-2)
-        done = unit - xp.sum((own - unit * own)[..., :, None] * found, axis=-2)
-        done = done / xp.sum(unit * own, axis=-1)[..., None]
-        return found + unit[:, None] * done[..., None, :], None
-
-    found = backend.scan(row, xp.zeros_like(constant), identity(lower))[0]
+    found = backend.solve_lower(constant, identity(lower))
     return found - xp.matmul(xp.matmul(found, lower - constant), found)
-
-
-def eliminated(backend: Backend, matrix: Array) -> tuple[Array, Array]:
-    """As :func:`factor`, without its derivatives: the loop over columns, and rows of the inverse."""
-    xp, dim = backend.xp, matrix.shape[-1]
-
-    def column(carry: tuple, xs: tuple) -> tuple[tuple, None]:
-        (root, inverse_root), (unit, below) = carry, xs
-        row = xp.sum(unit[:, None] * root, axis=-2)
-        left = xp.sum(unit[:, None] * matrix, axis=-2) - xp.sum(root * row[..., None, :], axis=-1)
-        pivot = xp.sqrt(xp.sum(unit * left, axis=-1))[..., None]
-        root = root + (below * left / pivot)[..., :, None] * unit
-        done = (unit - xp.sum(row[..., :, None] * inverse_root, axis=-2)) / pivot
-        return (root, inverse_root + unit[:, None] * done[..., None, :]), None
-
-    units, below = (backend.asarray(x, like=matrix) for x in (np.eye(dim), np.triu(np.ones((dim, dim)))))
-    zeros = xp.zeros_like(matrix)
-    return backend.scan(column, (zeros, zeros), (units, below))[0]

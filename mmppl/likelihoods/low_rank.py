@@ -12,9 +12,8 @@ give
 .. math:: \log \lvert S^2 + F^\top F \rvert = \log \lvert C \rvert + 2 \sum_d \log s_d, \qquad
     (y - \mu)^\top (S^2 + F^\top F)^{-1} (y - \mu) = \lVert S^{-1} (y - \mu) \rVert^2 - b^\top C^{-1} b,
 
-both by eliminating R columns one after another in a loop, without a factorisation of the host's (XLA's batched ones do
-not go well inside loops). Where some values o are observed, only their columns of F and their scales stand in b and C;
-the others are, given these,
+both by the Cholesky factor of C. Where some values o are observed, only their columns of F and their scales stand in b
+and C; the others are, given these,
 
 .. math:: y_d \mid y_o \sim \mathcal{N}\big(\mu_d + f_d^\top C^{-1} b,\ s_d^2 + f_d^\top C^{-1} f_d\big).
 
@@ -61,22 +60,12 @@ def log_prob(y: Array, loc: Array, scale: Array, factors: Array, there: Array | 
         # A value that is not observed has no residual, no share in the factors and no scale.
         unit, log_scale = xp.where(there, unit, 0.0 * unit), xp.where(there, log_scale, 0.0 * log_scale)
         number = xp.sum(backend.asarray(there, like=unit), axis=-1)
-    # 1. [[C, b], [b^T, q]], with q the square of the standardised residual.
     c, b = _products(rows, unit, there)
-    upper = xp.concat([xp.broadcast_to(c, (*b.shape, rank)), b[..., None]], axis=-1)
-    lower = xp.concat([b, xp.sum(unit**2, axis=-1)[..., None]], axis=-1)
-    gram = xp.concat([upper, lower[..., None, :]], axis=-2)
-
-    # 2. Gaussian elimination: each pivot is a factor of |C|, what is left in the corner is q - b^T C^-1 b.
-    def eliminated(gram: Array, one: Array) -> tuple[Array, Array]:
-        column = xp.matmul(gram, one)
-        pivot = xp.sum(column * one, axis=-1)
-        return gram - column[..., :, None] * (column / pivot[..., None])[..., None, :], pivot
-
-    gram, pivots = backend.scan(eliminated, gram, backend.asarray(np.eye(rank, rank + 1), like=gram))
-    log_det = xp.sum(xp.log(pivots), axis=0)
-    log_det = log_det + 2.0 * xp.sum(log_scale, axis=-1)
-    return -0.5 * (gram[..., -1, -1] + log_det + number * math.log(2.0 * math.pi))
+    root = backend.cholesky(xp.broadcast_to(c, (*b.shape, rank)))
+    explained = backend.solve_lower(root, b[..., None])[..., 0]
+    log_det = 2.0 * (xp.sum(xp.log(xp.linalg.diagonal(root)), axis=-1) + xp.sum(log_scale, axis=-1))
+    squared = xp.sum(unit**2, axis=-1) - xp.sum(explained**2, axis=-1)
+    return -0.5 * (squared + log_det + number * math.log(2.0 * math.pi))
 
 
 def scored(x: Array, loc: Array, scale: Array, factors: Array, there: Array | None, unit: bool) -> Array:
@@ -149,19 +138,10 @@ def _products(rows: Array, unit: Array, there: Array | None) -> tuple[Array, Arr
 
 
 def _inverse(c: Array) -> Array:
-    """The inverse of symmetric positive definite matrices ``(*, R, R)``, by Gauss-Jordan elimination."""
+    """The inverse of symmetric positive definite matrices ``(*, R, R)``."""
     backend = get_backend(c)
-    xp, rank = backend.xp, c.shape[-1]
-    one = backend.asarray(np.eye(rank), like=c)
-
-    def eliminated(both: Array, own: Array) -> tuple[Array, Array]:
-        column, row = xp.matmul(both[..., :rank], own), xp.matmul(own, both)
-        pivot = xp.sum(column * own, axis=-1)[..., None]
-        rest = both - column[..., :, None] * (row / pivot)[..., None, :]
-        return xp.where(own[:, None] > 0.5, (row / pivot)[..., None, :], rest), pivot
-
-    both = xp.concat([c, xp.broadcast_to(one, c.shape)], axis=-1)
-    return backend.scan(eliminated, both, one)[0][..., rank:]
+    half = backend.solve_lower(backend.cholesky(c), backend.asarray(np.eye(c.shape[-1]), like=c))
+    return backend.xp.matmul(backend.xp.matrix_transpose(half), half)
 
 
 def to_real(x: Array) -> Array:
