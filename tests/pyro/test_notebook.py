@@ -33,7 +33,7 @@ SMALLER = {
     "factors": {"3000": "100", "num=400": "num=20", "num_warmup=400, num_samples=400": "num_warmup=20, num_samples=20"},
     "first_model": {
         "digits.train[:4000]": "digits.train[:256]",
-        "epochs=20": "epochs=2",
+        "epochs=40": "epochs=2",
         "steps=30": "steps=5",
         "draw_steps=200": "draw_steps=10",
         "num=500": "num=50",
