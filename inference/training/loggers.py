@@ -38,6 +38,8 @@ class TensorBoard(Callback):
 class WeightsAndBiases(Callback):
     """Logs every number of the history to a run of Weights & Biases; a fit that is resumed goes on with its run.
 
+    A run that is open already is logged to as it is, and stays open.
+
     Arguments:
         options: Those of ``wandb.init``, such as ``project=``.
 
@@ -48,16 +50,19 @@ class WeightsAndBiases(Callback):
     def __init__(self, **options: Any):
         self.wandb, self.options = need("wandb", "wandb"), options
         self.run: Any = None
+        self.began = False
 
     def on_stage(self, event: FitEvent) -> None:
-        self.run = self.run or self.wandb.init(**self.options)
+        if self.run is None:
+            self.began = self.wandb.run is None
+            self.run = self.wandb.init(**self.options) if self.began else self.wandb.run
 
     def on_epoch(self, event: FitEvent) -> None:
         self.on_stage(event)
         self.run.log(_numbers(event.record), step=event.epoch)
 
     def on_end(self, event: FitEvent) -> None:
-        if self.run is not None:
+        if self.run is not None and self.began:
             self.run.finish()
         self.run = None
 
@@ -72,6 +77,8 @@ class WeightsAndBiases(Callback):
 class MLflow(Callback):
     """Logs every number of the history to a run of MLflow; a fit that is resumed goes on with its run.
 
+    A run that is open already is logged to as it is, and stays open.
+
     Arguments:
         options: Those of ``mlflow.start_run``, such as ``run_name=``.
 
@@ -82,17 +89,20 @@ class MLflow(Callback):
     def __init__(self, **options: Any):
         self.mlflow, self.options = need("mlflow", "mlflow"), options
         self.id: str | None = None
+        self.began = False
 
     def on_stage(self, event: FitEvent) -> None:
         if self.id is None:
-            self.id = self.mlflow.start_run(**self.options).info.run_id
+            run = self.mlflow.active_run()
+            self.began = run is None
+            self.id = (self.mlflow.start_run(**self.options) if self.began else run).info.run_id
 
     def on_epoch(self, event: FitEvent) -> None:
         self.on_stage(event)
         self.mlflow.log_metrics(_numbers(event.record), step=event.epoch)
 
     def on_end(self, event: FitEvent) -> None:
-        if self.id is not None:
+        if self.id is not None and self.began:
             self.mlflow.end_run()
         self.id = None
 

@@ -150,9 +150,11 @@ def test_loggers_write_the_history(numpy_host, tmp_path, monkeypatch):
     def log_metrics(record, step):
         logged.append((step, record))
 
-    mlflow = types.SimpleNamespace(start_run=start_run, log_metrics=log_metrics, end_run=lambda: ended.append("mlflow"))
+    mlflow = types.SimpleNamespace(
+        active_run=lambda: None, start_run=start_run, log_metrics=log_metrics, end_run=lambda: ended.append("mlflow")
+    )
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter))
-    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init, run=None))
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     settings = {**numpy_host.SETTINGS, "epochs": 2, "out": tmp_path / "run"}
     every = [TensorBoard(tmp_path / "logs"), WeightsAndBiases(project="p"), MLflow(run_name="n")]
@@ -167,6 +169,33 @@ def test_loggers_write_the_history(numpy_host, tmp_path, monkeypatch):
     fit(numpy_host.program(), numpy_host.data(), callbacks=again, resume=True, **settings)
     assert again[1].options == {"project": "p", "id": "w1", "resume": "allow"}
     assert again[2].options == {"run_id": "m1"}
+
+
+def test_loggers_write_to_an_open_run_and_leave_it_open(numpy_host, monkeypatch):
+    logged = []
+
+    class Run:
+        info = types.SimpleNamespace(run_id="m1")
+        id = "w1"
+
+        def log(self, record, step):
+            logged.append(("wandb", step, record))
+
+    def refuse(**options):
+        raise AssertionError("A run of the user's own is open.")
+
+    run = Run()
+    mlflow = types.SimpleNamespace(
+        active_run=lambda: run,
+        start_run=refuse,
+        end_run=refuse,
+        log_metrics=lambda record, step: logged.append(("mlflow", step, record)),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=refuse, run=run))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    settings = {**numpy_host.SETTINGS, "epochs": 2}
+    fit(numpy_host.program(), numpy_host.data(), callbacks=[WeightsAndBiases(), MLflow()], **settings)
+    assert [(name, step) for name, step, _ in logged] == [("wandb", 1), ("mlflow", 1), ("wandb", 2), ("mlflow", 2)]
 
 
 def test_a_logger_without_its_package_names_the_extra(monkeypatch):
