@@ -28,7 +28,7 @@ __all__ = [
 
 LINES, CHARACTERS = 36, 3600  # of a text
 ROWS = 24  # of a table
-WIDTH = 116
+WIDTH, CELL = 116, 56
 POINTS = 240  # of a curve
 STYLE = (
     "<style>.mmppl table{border-collapse:collapse;margin:.4em 0}.mmppl td,.mmppl th{padding:.15em .7em;text-align:left;"
@@ -112,9 +112,9 @@ def columns(rows: Iterable[Sequence[str]]) -> list[str]:
         >>> columns([("name", "kind"), ("ink", "image")])
         ['name  kind', 'ink   image']
     """
-    cells = [tuple(map(str, row)) for row in rows]
-    widths = [min(40, max(map(len, column))) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell[:40].ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    cells = [[cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..." for cell in map(str, row)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return lines if len(lines) <= ROWS else [*lines[:ROWS], f"... and {len(lines) - ROWS} more"]
 
 

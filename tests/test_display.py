@@ -57,6 +57,13 @@ def base_of(ppl):
     return ppl.host.dist.Normal(ppl.host.zeros(2), 1.0).to_event(1)
 
 
+def test_what_is_cut_says_so():
+    view = Modality((4,), coordinates=tuple(f"a long name of a coordinate {i}" for i in range(4)))
+    data = Dataset("rows", {"x": view}, Batch({"x": np.ones((1, 4))}), Batch({"x": np.ones((1, 4))}))
+    assert repr(data).splitlines()[-1].endswith("a long name of a coordinate 0, a long name of a coord...")
+    assert repr(data.train).endswith("  1 row: x")
+
+
 def test_a_data_set_says_what_covariates_are():
     rows = Batch({"x": np.ones((4, 2))}, covariates={"site": np.array(["n", "s"] * 2), "age": np.arange(4.0)})
     known = {"site": Covariate("category", names=("n", "s")), "age": Covariate()}

@@ -67,7 +67,7 @@ def generate(
     from mmppl import inference
     from mmppl.data import open_rows, write_npz
     from mmppl.data.files import is_file, load_file, write_like
-    from mmppl.data.npz import check_free
+    from mmppl.data.npz import check_free, names_and_units
     from mmppl.data.row_folders import is_row_folder
     from mmppl.data.source import named
     from mmppl.diagnostics.loading import check_columns, single
@@ -118,7 +118,8 @@ def generate(
     if observed is not None and under is None:  # as it stood in the file, in its own precision
         draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}
     if dataset is None or given is None or not like:
-        write_npz(out, named(draws, fitted.program.modalities), force=force)
+        found = fitted.program.modalities
+        write_npz(out, named(draws, found) | names_and_units(draws, found), force=force)
     else:
         write_like(out, given, draws, replace(dataset, modalities=dict(fitted.program.modalities)), interval=INTERVAL)
     print(f"Wrote {out}: " + ", ".join(f"{name} {value.shape}" for name, value in draws.items()))

@@ -79,7 +79,10 @@ def imputations(
         [1.5, 2.0, 2.5]
     """
     if data.source is None or data.rows is None:
-        raise DataError(f"Expected data of a table or file, which values go back to; '{data.name}' are of none.")
+        raise DataError(
+            f"Expected data of a table or an object of the same kind, which values go back to; '{data.name}' are of "
+            "none. Write arrays by write_npz(path, values, modalities=data.modalities)."
+        )
     if not isinstance(values, Batch | Mapping):
         raise DataError(
             f"Expected a batch, or values or draws by name of modality, such as generate(fitted, data.rows); got a "
