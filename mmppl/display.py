@@ -28,7 +28,7 @@ __all__ = [
 
 LINES, CHARACTERS = 36, 3600  # of a text
 ROWS = 24  # of a table
-WIDTH, CELL = 116, 56
+WIDTH, CELL = 116, 40
 POINTS = 240  # of a curve
 STYLE = (
     "<style>.mmppl table{border-collapse:collapse;margin:.4em 0}.mmppl td,.mmppl th{padding:.15em .7em;text-align:left;"
@@ -112,10 +112,16 @@ def columns(rows: Iterable[Sequence[str]]) -> list[str]:
         >>> columns([("name", "kind"), ("ink", "image")])
         ['name  kind', 'ink   image']
     """
-    cells = [[cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..." for cell in map(str, row)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    texts = [tuple(map(str, row)) for row in rows]
+    widths = [min(CELL, max(map(len, column))) for column in zip(*texts, strict=True)]
+    if widths:  # the last column has what is left of the line
+        widths[-1] = max(CELL, WIDTH - 2 * len(widths) - sum(widths[:-1]))
+    lines = ["  ".join(_cut(c, w).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in texts]
     return lines if len(lines) <= ROWS else [*lines[:ROWS], f"... and {len(lines) - ROWS} more"]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def limited(lines: Iterable[str]) -> str:

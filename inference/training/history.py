@@ -33,7 +33,7 @@ class History(list[dict[str, Any]]):
     def __repr__(self) -> str:
         if not self:
             return "History of no epochs"
-        return f"History of {len(self)} epochs: {self.losses()}"
+        return f"History of {len(self)} {'epoch' if len(self) == 1 else 'epochs'}: {self.losses()}"
 
     def _repr_html_(self) -> str:
         shown = []

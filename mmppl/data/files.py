@@ -1,6 +1,7 @@
 """Data files by ending: tables, AnnData, MuData, zarr and `.npz`, read as data sets, and values written back."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -151,7 +152,7 @@ def _opened(path: Path) -> Any:
         raise
     except Exception as error:  # each package has errors of its own for what is not a file of its kind
         raise DataError(
-            f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)})."
+            f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)}).{_remedy(error)}"
         ) from error
 
 
@@ -159,6 +160,11 @@ def _table(path: Path) -> Any:
     """A .csv, in which whole numbers stay whole where others in their column are missing."""
     pandas = need("pandas", "tables")
     frame = pandas.read_csv(path)
+    if len(frame.columns) == 1 and re.search("[;\t]", str(frame.columns[0])):
+        raise DataError(
+            f"Expected columns of {path} parted by commas; got one column, {frame.columns[0]!r:.60}. Read it by "
+            "pandas.read_csv(path, sep=..., decimal=...) for from_pandas, or write it with commas."
+        )
     gaps = [c for c in frame.columns if frame[c].dtype.kind == "f" and frame[c].isna().any() and frame[c].notna().any()]
     whole = [c for c in gaps if (frame[c].dropna() % 1 == 0).all() and (frame[c].dropna().abs() < 2**53).all()]
     if whole:
@@ -182,6 +188,10 @@ def texts_as_objects() -> Iterator[None]:
         warnings.filterwarnings("ignore", "The 'future.infer_string' option")
         with need("pandas", "tables").option_context("future.infer_string", False):
             yield
+
+
+def _remedy(error: Exception) -> str:
+    return " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
 
 
 def _brief(error: Exception) -> str:

@@ -174,6 +174,8 @@ def test_other_bad_input(frame):
     with pytest.raises(DataError, match="Expected a pandas.DataFrame; got a dict"):
         from_pandas({"a": [1.0]})
     data = from_pandas(frame)
+    with pytest.raises(DataError, match="Expected the data set that the rows are of as data.*got a dict"):
+        to_pandas(data, {"mass": np.ones(N)})
     with pytest.raises(DataError, match="which values go back to; 'linear_gaussian' are of none"):
         to_pandas({}, load("linear_gaussian"))
     with pytest.raises(OptionError, match=r"Expected the level of an interval in \(0, 1\); got 80"):
@@ -365,6 +367,14 @@ def test_dates_are_left_out_with_advice_and_come_back(form):
     pandas.testing.assert_frame_equal(to_pandas(later.rows, later), frame[:2])
 
 
+def test_dates_of_different_days_are_told_as_dates():
+    frame = pandas.DataFrame({"day": pandas.date_range("2021-01-04", periods=30).strftime("%Y-%m-%d")})
+    frame["x"] = np.linspace(0.5, 1.5, 30)
+    with pytest.warns(DataWarning) as said:
+        from_pandas(frame)
+    assert [str(w.message)[:40] for w in said] == ["Columns ['day'] hold dates and are left "]
+
+
 def test_few_dates_and_numbers_with_dots_are_no_dates_to_leave_out():
     frame = pandas.DataFrame(
         {"wave": ["2021-01-04", "2021-05-02"] * 30, "code": [f"{i % 25}.{i % 5}" for i in range(60)]}
@@ -397,43 +407,3 @@ def test_columns_by_name_have_their_gaps():
         infer_covariates({"sex": np.asarray(columns["sex"], object)}, {})
     with pytest.raises(DataError, match=r"got dtype object and shape \(12, 1\). Make floats of it, with NaN for what"):
         batch_of({"eggs": np.array([columns["eggs"]], object).T})
-
-
-def test_arrays_of_a_file_go_back_as_columns(tmp_path):
-    """Draws of rows of a `.npz` are a frame with names of coordinates, which reads as the same views."""
-    arrays = {
-        "body": np.array([[170.5, np.nan], [160.0, 50.0], [np.nan, 71.5], [181.0, 80.5]] * 5),
-        "body__coordinates": np.array(["height", "mass"]),
-        "spikes": np.arange(40).reshape(20, 2),
-        "spikes__present": np.arange(20) != 1,
-        "sex": np.array(["f", "m"] * 10),
-        "eggs": np.arange(20) % 4,
-        "age": np.linspace(20.5, 40.5, 20),
-        "scan": np.zeros((20, 1, 4, 4), np.uint8),
-        "site": np.array(["north", "south"] * 10),
-        "label": np.arange(20),
-    }
-    np.savez(tmp_path / "rows.npz", **arrays)
-    with pytest.warns(MissingWarning):
-        data = load(tmp_path / "rows.npz", covariates=["site"])
-    tables = ("body", "spikes", "sex", "eggs", "age")
-    draws = {name: np.stack([np.asarray(data.rows[name])] * 3) for name in tables}
-    draws["body"] = np.stack([np.full((20, 2), x) for x in (1.0, 2.0, 6.0)])
-    made = to_pandas(draws, data, interval=0.5)
-    beside = [
-        f"{c}{end}" for c in ("body/height", "body/mass", "spikes/0", "spikes/1") for end in ("", " low", " high")
-    ]
-    assert list(made) == [*beside, "sex", "eggs", "age", "age low", "age high", "site", "label"]
-    assert made["body/height"].tolist()[:4] == [170.5, 160.0, 3.0, 181.0]
-    assert made["body/height low"].tolist()[:4] == [170.5, 160.0, 1.5, 181.0]
-    assert made["sex"].tolist() == arrays["sex"].tolist()
-    assert made["site"].tolist() == arrays["site"].tolist()
-    plain = to_pandas(data.rows.select(*tables), data)
-    assert plain["spikes/1"].isna().tolist() == (np.arange(20) == 1).tolist()
-    with pytest.warns(MissingWarning):
-        again = from_pandas(plain, covariates=["site"])
-    assert again.modalities["body"].coordinates == ("height", "mass")
-    assert {n: again.modalities[n].kind for n in tables} == {n: data.modalities[n].kind for n in tables}
-    np.testing.assert_array_equal(again.rows["age"], data.rows["age"])
-    with pytest.raises(ModalityError, match=r"got \['scan'\].*keep it as an array"):
-        to_pandas(data.rows, data)
