@@ -174,8 +174,6 @@ def test_other_bad_input(frame):
     with pytest.raises(DataError, match="Expected a pandas.DataFrame; got a dict"):
         from_pandas({"a": [1.0]})
     data = from_pandas(frame)
-    with pytest.raises(DataError, match="Expected the data set that the rows are of as data.*got a dict"):
-        to_pandas(data, {"mass": np.ones(N)})
     with pytest.raises(DataError, match="which values go back to; 'linear_gaussian' are of none"):
         to_pandas({}, load("linear_gaussian"))
     with pytest.raises(OptionError, match=r"Expected the level of an interval in \(0, 1\); got 80"):
@@ -365,14 +363,6 @@ def test_dates_are_left_out_with_advice_and_come_back(form):
     pandas.testing.assert_frame_equal(to_pandas(data.rows, data), frame)
     later = from_pandas(frame[:2], modalities=data.modalities)
     pandas.testing.assert_frame_equal(to_pandas(later.rows, later), frame[:2])
-
-
-def test_dates_of_different_days_are_told_as_dates():
-    frame = pandas.DataFrame({"day": pandas.date_range("2021-01-04", periods=30).strftime("%Y-%m-%d")})
-    frame["x"] = np.linspace(0.5, 1.5, 30)
-    with pytest.warns(DataWarning) as said:
-        from_pandas(frame)
-    assert [str(w.message)[:40] for w in said] == ["Columns ['day'] hold dates and are left "]
 
 
 def test_few_dates_and_numbers_with_dots_are_no_dates_to_leave_out():

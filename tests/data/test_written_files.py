@@ -1,10 +1,11 @@
 """Files that others wrote: arrays that go back as columns, and tables that are parted or coded otherwise."""
 
 import numpy as np
+import pandas
 import pytest
 
 from mmppl.data import from_pandas, load, to_pandas
-from mmppl.errors import DataError, MissingWarning, ModalityError
+from mmppl.errors import DataError, DataWarning, MissingWarning, ModalityError
 
 
 def test_arrays_of_a_file_go_back_as_columns(tmp_path):
@@ -43,6 +44,8 @@ def test_arrays_of_a_file_go_back_as_columns(tmp_path):
     assert again.modalities["body"].coordinates == ("height", "mass")
     assert {n: again.modalities[n].kind for n in tables} == {n: data.modalities[n].kind for n in tables}
     np.testing.assert_array_equal(again.rows["age"], data.rows["age"])
+    with pytest.raises(DataError, match="Expected the data set that the rows are of as data.*got a dict"):
+        to_pandas(data, draws)
     with pytest.raises(ModalityError, match=r"got \['scan'\].*keep it as an array"):
         to_pandas(data.rows, data)
 
@@ -59,3 +62,11 @@ def test_tables_that_are_written_otherwise(tmp_path, content, message):
     (tmp_path / "rows.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         load(tmp_path / "rows.csv")
+
+
+def test_dates_of_different_days_are_told_as_dates():
+    frame = pandas.DataFrame({"day": pandas.date_range("2021-01-04", periods=30).strftime("%Y-%m-%d")})
+    frame["x"] = np.linspace(0.5, 1.5, 30)
+    with pytest.warns(DataWarning) as said:
+        from_pandas(frame)
+    assert [str(w.message)[:40] for w in said] == ["Columns ['day'] hold dates and are left "]
