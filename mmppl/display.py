@@ -19,6 +19,7 @@ __all__ = [
     "curve",
     "figure",
     "limited",
+    "number",
     "page",
     "plain",
     "plain_repr",
@@ -95,6 +96,16 @@ def brief(value: Any) -> str:
         ('0.8333', '20.0', '0.00125', "'heun'")
     """
     return f"{value:.4g}" if isinstance(value, float) and len(repr(value)) > 8 else plain(value)
+
+
+def number(value: float) -> str:
+    """A number in four digits, without an exponent where people write none.
+
+    Example:
+        >>> number(10213.4), number(-3.14159), number(2.5e-7), number(4.2e12)
+        ('10213', '-3.142', '2.5e-07', '4.2e+12')
+    """
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def as_numpy(value: Any) -> np.ndarray | None:
@@ -188,7 +199,7 @@ def curve(series: Mapping[str, Any], *, width: int = 240, height: int = 56) -> s
         y = 4 + (height - 8) * (high - values[where]) / span
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         title = (
-            f"<title>{html.escape(name)}: {values[where[0]]:.4g} to {values[where[-1]]:.4g}</title>"
+            f"<title>{html.escape(name)}: {number(values[where[0]])} to {number(values[where[-1]])}</title>"
             if len(where)
             else ""
         )

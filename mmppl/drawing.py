@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmppl.coordinates import coordinate_labels
+from mmppl.display import number
 from mmppl.modality import Modality
 
 __all__ = ["draw_values", "ranges_of", "words"]
@@ -39,7 +40,7 @@ def draw_values(place: Any, modality: Modality, draws: np.ndarray, ranges: np.nd
             labels = [_short(text.strip()) for text in coordinate_labels("", modality, MOST)]
             if ranges is not None:
                 place.set(yticks=(), ylim=(-0.05, 1.05))
-                labels = [f"{text}: {_number(a)} to {_number(b)}" for text, a, b in zip(labels, *ranges, strict=True)]
+                labels = [f"{text}: {number(a)} to {number(b)}" for text, a, b in zip(labels, *ranges, strict=True)]
             place.set_xticks(range(len(labels)), labels, rotation=90 if modality.shape else 0)
 
 
@@ -80,11 +81,6 @@ def words(tokens: np.ndarray, modality: Modality) -> list[str]:
     if (modality.vocabulary or 0) <= 27:
         return ["".join("·abcdefghijklmnopqrstuvwxyz"[i] for i in row).rstrip("·") for row in np.asarray(tokens)]
     return [" ".join(map(str, row)) for row in np.asarray(tokens)]
-
-
-def _number(value: float) -> str:
-    text = f"{value:.4g}"
-    return f"{value:.0f}" if "e+" in text and abs(value) < 1e9 else text
 
 
 def _short(text: str) -> str:

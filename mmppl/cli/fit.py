@@ -12,6 +12,7 @@ import typer
 
 from mmppl.cli.completion import complete_data, complete_models, complete_settings, complete_words
 from mmppl.cli.options import Force, Seed, parse_covariates, parse_kinds, parse_settings, path_of
+from mmppl.display import number
 from mmppl.errors import OptionError
 from mmppl.modality import Modality
 
@@ -212,7 +213,7 @@ def _lines(metrics: Mapping[str, float], names: Sequence[str] = ()) -> list[str]
     lines = []
     for head, found in groups.items():
         ordered = sorted(found, key=lambda name: place.get(name, len(place)))
-        text = "  ".join(f"{name}={found[name]:.4g}" for name in ordered)
+        text = "  ".join(f"{name}={number(found[name])}" for name in ordered)
         lines += [(f"{head[:-1]}: " if head else "") + text] if text else []
     return lines
 

@@ -22,8 +22,8 @@ def generate(
         Path,
         typer.Option(
             metavar="FILE",
-            help="The file to write: .npz, or one like that of --given. Without an ending, a folder of .npy files, "
-            "written block by block: for more draws than memory holds.",
+            help="The file to write: .npz, or one like that of --given, or a table of its .npz. Without an ending, a "
+            "folder of .npy files, written block by block: for more draws than memory holds.",
             parser=path_of,
         ),
     ],
@@ -61,8 +61,8 @@ def generate(
 
     Writes for each wanted modality an array of shape (K, N, *event) with --given, and (K, *event) without.
     Observed modalities of a row come back unchanged, but for --covariates. A table, AnnData, MuData or zarr is
-    written as it was given, with values in its columns or layers; of several draws their means and the ends of
-    central 80% intervals.
+    written as it was given, with values in its columns or layers, and a .npz as a table where --out is one; of several
+    draws their means and the ends of central 80% intervals.
     """
     from mmppl import inference
     from mmppl.data import open_rows, write_npz

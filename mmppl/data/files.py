@@ -88,7 +88,7 @@ def write_like(
     """Writes a copy of a file, with values in their columns, layers or variables.
 
     Arguments:
-        path: The file to write, of the same ending; tables may be of either.
+        path: The file to write, of the same ending; tables may be of either, and be made of the arrays of a ``.npz``.
         given: The file that the rows were read from.
         values: As in :func:`~mmppl.data.source.imputations`.
         data: What :func:`load_file` made of it.
@@ -98,8 +98,15 @@ def write_like(
         OptionError: If the endings do not go together.
     """
     path, given = Path(path), Path(given)
-    if path.suffix != given.suffix and not {path.suffix, given.suffix} <= set(TABLES):
-        raise OptionError(f"Expected a file that ends in {given.suffix}, as the one given does, or .npz; got {path}.")
+    arrays_given = given.suffix == ".npz"
+    if path.suffix not in (TABLES if arrays_given or given.suffix in TABLES else (given.suffix,)):
+        ending = ".csv or .parquet" if arrays_given else f"{given.suffix}, as the one given does"
+        raise OptionError(f"Expected a file that ends in {ending}, or in .npz; got {path}.")
+    if arrays_given:
+        with whole(path) as part:
+            made = to_pandas(values, data, interval=interval)
+            made.to_csv(part, index=False) if path.suffix == ".csv" else made.to_parquet(part)
+        return path
     with nullcontext() if given.suffix in TABLES else texts_as_objects():
         arrays = values.values if isinstance(values, Batch) else values
         room = given.stat().st_size + 3 * sum(np.asarray(x).nbytes for x in arrays.values())

@@ -57,6 +57,12 @@ def test_draws_have_names_and_units_of_the_file_that_was_fitted_to(tmp_path):
         assert sorted(drawn) == ["age", "body", "body__coordinates", "body__units"]
         assert drawn["body__coordinates"].tolist() == ["height", "mass"]
         assert drawn["body__units"].tolist() == ["cm", "kg"]
+    table = ["generate", tmp_path / "run", "--given", data, "--num", 3]
+    assert command(*table, "--out", tmp_path / "drawn.csv") == 0
+    frame = pandas.read_csv(tmp_path / "drawn.csv")
+    assert list(frame)[:4] == ["body/height", "body/height low", "body/height high", "body/mass"]
+    np.testing.assert_allclose(frame["body/mass"], body["body"][:, 1])
+    assert command(*table, "--out", tmp_path / "drawn.zarr") == 2
 
 
 def test_columns_of_a_file_stand_in_the_order_that_was_fitted_to(tmp_path, capsys, birds):
