@@ -160,6 +160,13 @@ def test_draws_show_images_shares_and_intervals():
     assert len(from_prior.show().axes) == 1
 
 
+def test_objectives_have_their_options_by_name(ppl):
+    shown = ppl.MoPoE(2, strata="all", weights={}, beta=ppl.WarmUp(10))
+    assert repr(shown).startswith("MoPoE(particles=2, strata='all', beta=WarmUp(")
+    assert repr(ppl.ELBO(weights={"a": 2.0}, score=None)) == "ELBO(weights={'a': 2.0})"
+    assert repr(ppl.MVTCAE()) == "MVTCAE()"
+
+
 def test_coordinates_in_several_units_are_drawn_each_in_its_range():
     bird = Modality((3,), coordinates=("mass", "wing", "eggs"), units=("g", "mm", ""))
     values = np.array([[[3500.0, 18.0, 1.0], [4500.0, 20.0, 1.0]], [[4000.0, 20.0, 1.0], [4500.0, 22.0, 1.0]]])
