@@ -2,7 +2,6 @@
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -11,7 +10,6 @@ from mmppl.batch import Modality
 from mmppl.errors import DataError, MMPPLError, OptionError, RunError
 from mmppl.inference import Fitted, History, Program, Run
 from mmppl.inference.host import PPL
-from mmppl.inference.training.run_folder import INFO
 from mmppl.inference.training.run_info import RunInfo
 from mmppl.models.catalogue import make
 
@@ -68,12 +66,6 @@ def load(path: str | os.PathLike, program: Program | None = None, *, ppl: PPL | 
     """
     if program is not None and ppl is not None:
         raise OptionError("Expected program= or ppl=, as a program has its host; got both. Leave ppl out.")
-    if not Path(path, INFO).is_file():
-        data = " Data are read by mmppl.data.load." if Path(path).is_file() else ""
-        raise RunError(
-            "Expected a run folder, as fit(..., out=FOLDER), Fitted.save and mmppl fit write; got "
-            f"'{os.fspath(path)}', which has no {INFO}.{data}"
-        )
     run = Run(path)
     info = run.info()
     if program is None:

@@ -66,7 +66,7 @@ def generate(
     """
     from mmppl import inference
     from mmppl.data import open_rows, write_npz
-    from mmppl.data.files import is_file, load_file, write_like
+    from mmppl.data.files import ENDINGS, is_file, load_file, write_like
     from mmppl.data.npz import check_free, names_and_units
     from mmppl.data.row_folders import is_row_folder
     from mmppl.data.source import named
@@ -76,6 +76,10 @@ def generate(
     from mmppl.models.loading import load
 
     in_folder = not out.suffix
+    if not in_folder and not out.exists() and not is_file(out):
+        raise OptionError(
+            f"Expected a file to write that ends in {', '.join(ENDINGS)}, or without an ending; got {out}."
+        )
     new_file(out, force and not in_folder)
     like = is_file(out) and out.suffix != ".npz"
     if given is not None and out.exists() and given.exists() and out.samefile(given):
