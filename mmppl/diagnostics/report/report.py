@@ -54,9 +54,9 @@ __all__ = ["find_diagnosis", "report"]
 COLUMNS = 10
 NAMED = 12  # names of coordinates of a modality that are listed
 HELD_OUT = (
-    "Each modality given others, on test tuples that have both. RMSE is that of the mean, in its one unit. R2 is 1 where "
-    "the mean is the truth, and 0 where it is as good as the mean of the test tuples. Nats a datum: less is better. "
-    "80% sets hold 0.80 of the values where they are as wide as they say."
+    "Each modality given others, on test tuples that have both. RMSE is that of the mean, where it has one unit. "
+    "R2 is 1 where the mean is the truth, and 0 where it is as good as the mean of the test tuples. Nats a datum: less "
+    "is better. 80% sets hold 0.80 of the values where they are as wide as they say."
 )
 TWO_SAMPLE = "Classifier two-sample test, accuracy (0.5 as data)"
 
