@@ -36,8 +36,8 @@ def main() -> None:
     what = (
         f"Standard deviations and root mean squared errors over {DRAWS} gradients of {ROWS} rows; errors are about the "
         f"mean of {LONG * DRAWS} reparametrised gradients, or of as many of the score function where that is all. "
-        "With importance weights (K = 8) sticking the landing is the doubly reparametrised gradient (dreg): as it was "
-        "before, leaving the score term out, it was biased there, and this page praised it for its small deviation."
+        "With importance weights (K = 8) sticking the landing is the doubly reparametrised gradient (dreg); merely "
+        "leaving the score term out would be biased there."
     )
     PATH.write_text("\n".join([*head, what, "", *_page(lines)]) + "\n")
 

@@ -104,6 +104,7 @@ def main() -> None:
         error = f" ± {own.std(ddof=1) / len(own) ** 0.5:.2f}" if len(own) > 1 else ""
         numbers = f"{speed[name]:.0f}", f"{faster:.1f}", f"{own.mean():.2f}{error}", f"{share:.3f}"
         rows.append([name, solver.evaluations, *numbers])
+    trained = ", then ".join(f"{epochs} epochs at a rate of {1e-3 * factor:g}" for epochs, factor in TRAINING)
     head = [
         "solver",
         "evaluations",
@@ -116,8 +117,8 @@ def main() -> None:
         "# Sampling a joint score",
         "",
         f"Written by `python -m benchmarks.sampling` on {stamp()}.",
-        f"{NUMBER} latents of dimension {DIM}, {ROWS} draws of four given the first; NumPyro, {TRAIN:,} rows",
-        f"to learn from, (epochs, factor on the rate 1e-3) {TRAINING}. Distances are means and standard errors of",
+        f"{NUMBER} latents of dimension {DIM}, {ROWS:,} draws of four given the first; NumPyro, {TRAIN:,} rows",
+        f"to learn from, {trained}. Distances are means and standard errors of",
         f"{1 + DRAWS} such draws; the published schedule was run once, so its distance has no error. Its draws are",
         "worse than those of a thousand steps, against which speeds are told.",
         f"Data themselves are at a distance of {floor:.2f}: as many held-out rows as draws.",

@@ -8,7 +8,7 @@ import numpy as np
 from mmppl import display
 from mmppl.batch import Modality
 from mmppl.checks import at_least, checked
-from mmppl.drawing import draw_values
+from mmppl.drawing import draw_values, ranges_of
 from mmppl.errors import DataError, ModalityError
 
 __all__ = ["Draws"]
@@ -54,8 +54,9 @@ class Draws(display.Tabled, dict[str, np.ndarray]):
         """Draws the first rows side by side, a modality below the other: all K draws of a value in one place.
 
         Images stand three by three, nine at most. Texts and classes have the share of the draws that each has. Numbers
-        have the median (a dot) and the intervals of 50 and 90% of the draws, coordinate by coordinate, under their
-        names; what was given is a dot alone.
+        have the median (a dot) and the intervals of 50 and 90% of the draws, coordinate by coordinate, over their
+        names; what was given is a dot alone. Coordinates in several units, or of ranges too different for one axis,
+        are drawn each from its least to its largest value of all rows, which stand beside its name.
 
         Arguments:
             rows: Most rows. Draws from the prior are one row.
@@ -69,14 +70,16 @@ class Draws(display.Tabled, dict[str, np.ndarray]):
         """
         values = {name: value if self.given else value[:, None] for name, value in self._checked().items()}
         number = min(rows, *(value.shape[1] for value in values.values()))
-        heights = [PLACE + LABELS * bool(self.modalities[name].coordinates) for name in values]
+        ranges = {name: ranges_of(self.modalities[name], value[:, :number]) for name, value in values.items()}
+        labels = [LABELS * (bool(self.modalities[name].coordinates) + (ranges[name] is not None)) for name in values]
+        heights = [PLACE + label for label in labels]
         figure = display.figure(PLACE * number + 0.8, sum(heights) + 0.3)
         places = figure.subplots(len(values), number, squeeze=False, height_ratios=heights)
         for line, (name, value) in zip(places, values.items(), strict=True):
             for row, place in enumerate(line):
-                draw_values(place, self.modalities[name], value[:, row])
+                draw_values(place, self.modalities[name], value[:, row], ranges[name])
                 place.tick_params(labelsize="x-small")
-            line[0].set_ylabel(name)
+            line[0].set_ylabel(name if ranges[name] is None else f"{name}\neach in its range", fontsize="small")
         for row, place in enumerate(places[0]):
             place.set_title(f"row {row}" if self.given else "from the prior", fontsize="small")
         return figure

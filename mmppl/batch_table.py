@@ -30,5 +30,7 @@ def patterns_of(batch: Any, most: int = 8) -> list[str]:
     names = list(batch.values)
     order = np.argsort(-counts, kind="stable")
     said = [(" + ".join(n for n, here in zip(names, kinds[i], strict=True) if here) or "nothing") for i in order]
-    lines = [f"{counts[i]} rows: {text}" for i, text in zip(order, said, strict=True)][:most]
+    lines = [f"{counts[i]} row{'s' if counts[i] > 1 else ''}: {text}" for i, text in zip(order, said, strict=True)][
+        :most
+    ]
     return [*lines, f"and {len(order) - most} patterns more"] if len(order) > most else lines

@@ -80,8 +80,8 @@ def coordinate_labels(name: str, modality: Any, most: int | None = None) -> list
         >>> bill = Modality((2,), coordinates=("length", "depth"), units="mm")
         >>> coordinate_labels("bill", bill), coordinate_labels("mass", Modality((), units="g"))
         (['length (mm)', 'depth (mm)'], ['mass (g)'])
-        >>> coordinate_labels("mass (g)", Modality((), units="g"))
-        ['mass (g)']
+        >>> coordinate_labels("mass (g)", Modality((), units="g")), coordinate_labels("mass g", Modality((), units="g"))
+        (['mass (g)'], ['mass g'])
         >>> coordinate_labels("x", Modality((2, 3)), most=2)
         ['x[0, 0]', 'x[0, 1]']
     """
@@ -92,7 +92,7 @@ def coordinate_labels(name: str, modality: Any, most: int | None = None) -> list
         own = f"{name}[{', '.join(map(str, place))}]" if place else name
         own = own if modality.coordinates is None else modality.coordinates[i]
         unit = units[i] if isinstance(units, tuple) else units
-        said = not unit or own.endswith((f"({unit})", f"[{unit}]"))
+        said = not unit or own.endswith((f"({unit})", f"[{unit}]", f" {unit}"))
         out.append(own if said else f"{own} ({unit})")
     return out
 

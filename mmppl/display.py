@@ -19,6 +19,7 @@ __all__ = [
     "curve",
     "figure",
     "limited",
+    "number",
     "page",
     "plain",
     "plain_repr",
@@ -28,7 +29,7 @@ __all__ = [
 
 LINES, CHARACTERS = 36, 3600  # of a text
 ROWS = 24  # of a table
-WIDTH = 116
+WIDTH, CELL = 116, 40
 POINTS = 240  # of a curve
 STYLE = (
     "<style>.mmppl table{border-collapse:collapse;margin:.4em 0}.mmppl td,.mmppl th{padding:.15em .7em;text-align:left;"
@@ -97,6 +98,16 @@ def brief(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) and len(repr(value)) > 8 else plain(value)
 
 
+def number(value: float) -> str:
+    """A number in four digits, without an exponent where people write none.
+
+    Example:
+        >>> number(10213.4), number(-3.14159), number(2.5e-7), number(4.2e12)
+        ('10213', '-3.142', '2.5e-07', '4.2e+12')
+    """
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 def as_numpy(value: Any) -> np.ndarray | None:
     """An array of any host as numpy's; None of one that is being traced, which has no values."""
     try:
@@ -112,10 +123,16 @@ def columns(rows: Iterable[Sequence[str]]) -> list[str]:
         >>> columns([("name", "kind"), ("ink", "image")])
         ['name  kind', 'ink   image']
     """
-    cells = [tuple(map(str, row)) for row in rows]
-    widths = [min(40, max(map(len, column))) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell[:40].ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    texts = [tuple(map(str, row)) for row in rows]
+    widths = [min(CELL, max(map(len, column))) for column in zip(*texts, strict=True)]
+    if widths:  # the last column has what is left of the line
+        widths[-1] = max(CELL, WIDTH - 2 * len(widths) - sum(widths[:-1]))
+    lines = ["  ".join(_cut(c, w).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in texts]
     return lines if len(lines) <= ROWS else [*lines[:ROWS], f"... and {len(lines) - ROWS} more"]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def limited(lines: Iterable[str]) -> str:
@@ -182,7 +199,7 @@ def curve(series: Mapping[str, Any], *, width: int = 240, height: int = 56) -> s
         y = 4 + (height - 8) * (high - values[where]) / span
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         title = (
-            f"<title>{html.escape(name)}: {values[where[0]]:.4g} to {values[where[-1]]:.4g}</title>"
+            f"<title>{html.escape(name)}: {number(values[where[0]])} to {number(values[where[-1]])}</title>"
             if len(where)
             else ""
         )

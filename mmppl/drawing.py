@@ -5,33 +5,70 @@ from typing import Any
 import numpy as np
 
 from mmppl.coordinates import coordinate_labels
+from mmppl.display import number
 from mmppl.modality import Modality
 
-__all__ = ["draw_values", "words"]
+__all__ = ["draw_values", "ranges_of", "words"]
 
 PICTURES = 9  # draws of an image in one place, three by three
 LONGEST = 18  # characters of a coordinate's name
 MOST = 12  # coordinates of a vector, and classes or texts
+FAR = 30  # times the range of another coordinate: too far apart for one axis
 COLOUR, LIGHT = "#1f4e79", "#9db8d2"
 
 
-def draw_values(place: Any, modality: Modality, draws: np.ndarray) -> None:
+def draw_values(place: Any, modality: Modality, draws: np.ndarray, ranges: np.ndarray | None = None) -> None:
     """Draws of one value: images as a mosaic, texts and classes with their shares, numbers as 50 and 90% intervals.
 
     Arguments:
         place: Axes of matplotlib.
         modality: What the value is.
         draws: ``(K, *shape)``.
+        ranges: Of numbers, what is drawn at the bottom and at the top for each coordinate, as :func:`ranges_of`.
     """
     if modality.kind == "image":
         _images(place, draws[:PICTURES])
     elif modality.ids:
         _shares(place, modality, draws)
     else:
-        _intervals(place, draws.reshape(len(draws), -1)[:, :MOST])
+        shown = draws.reshape(len(draws), -1)[:, :MOST]
+        if ranges is not None:
+            low, high = ranges
+            shown = (shown - low) / np.where(high > low, high - low, 1.0)
+        _intervals(place, shown)
         if modality.coordinates or modality.units:
             labels = [_short(text.strip()) for text in coordinate_labels("", modality, MOST)]
+            if ranges is not None:
+                place.set(yticks=(), ylim=(-0.05, 1.05))
+                labels = [f"{text}: {number(a)} to {number(b)}" for text, a, b in zip(labels, *ranges, strict=True)]
             place.set_xticks(range(len(labels)), labels, rotation=90 if modality.shape else 0)
+
+
+def ranges_of(modality: Modality, draws: np.ndarray) -> np.ndarray | None:
+    """Least and largest values of each coordinate, where these are in several units or differ too much for one axis.
+
+    Arguments:
+        modality: What the values are.
+        draws: ``(..., *shape)``.
+
+    Returns:
+        ``(2, D)``; None where one axis serves, or coordinates have neither names nor units.
+
+    Example:
+        >>> bird = Modality((2,), coordinates=("mass", "wing"), units=("g", "mm"))
+        >>> ranges_of(bird, np.array([[3500.0, 19.0], [4200.0, 17.5]])).tolist()
+        [[3500.0, 17.5], [4200.0, 19.0]]
+        >>> ranges_of(Modality((2,), units="mm"), np.array([[21.0, 19.0], [22.0, 17.5]])) is None
+        True
+    """
+    if len(modality.shape) != 1 or modality.ids or not (modality.coordinates or modality.units):
+        return None
+    flat = draws.reshape(-1, modality.shape[0])[:, :MOST]
+    low, high = flat.min(0), flat.max(0)
+    spans = (high - low)[high > low]
+    several = isinstance(modality.units, tuple) and len(set(modality.units)) > 1
+    far = spans.size > 1 and spans.max() > FAR * spans.min()
+    return np.stack([low, high]) if several or far else None
 
 
 def words(tokens: np.ndarray, modality: Modality) -> list[str]:

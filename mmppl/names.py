@@ -1,13 +1,13 @@
 """Names of modalities: which ones can be written, drawn and told apart everywhere."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from mmppl.errors import ModalityError, OptionError
 
-__all__ = ["RULE", "TAKEN", "allowed", "check_names", "names_in_arviz"]
+__all__ = ["RULE", "TAKEN", "allowed", "check_names", "checked_subsets", "names_in_arviz"]
 
 RULE = (
     "texts of printable characters other than / \\ , + and $, without spaces at the ends or a leading underscore, with "
@@ -45,6 +45,24 @@ def check_names(names: Iterable[Any]) -> None:
         mmppl.errors.ModalityError: Expected names of modalities to be texts of ... words between dots; got 'a/b'. ...
     """
     _check(tuple((name, isinstance(name, str)) for name in names))
+
+
+def checked_subsets(subsets: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Subsets of modalities, each a tuple of names.
+
+    Raises:
+        OptionError: If a text stands in place of one, whose letters would be taken for names.
+
+    Example:
+        >>> checked_subsets([["ink", "word"], ()])
+        [('ink', 'word'), ()]
+    """
+    out = []
+    for subset in [subsets] if isinstance(subsets, str) else subsets:
+        if isinstance(subset, str):
+            raise OptionError(f"Expected subsets, each of names, such as [({subset!r},)]; got {subset!r}.")
+        out.append(tuple(subset))
+    return out
 
 
 def allowed(name: str) -> bool:

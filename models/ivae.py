@@ -76,7 +76,7 @@ def ivae(
         >>> from mmppl import Modality, models
         >>> views = {"x": Modality((3,)), "label": Modality((), kind="category", categories=4)}
         >>> models.ivae(views, ppl=mm, latent_dim=2, hidden=8).objective
-        ELBO(beta=1.0, gradient='stl', weights={})
+        ELBO(beta=1.0, gradient='stl')
     """
     if label not in modalities or modalities[label].shape not in ((), (1,)) or not modalities[label].ids:
         raise ModalityError(

@@ -66,7 +66,7 @@ def jmvae(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.jmvae(views, ppl=mm, latent_dim=2, hidden=8, alpha=0.1).objective
-        JMVAE(1, alpha=0.1, beta=1.0, weights={})
+        JMVAE(particles=1, alpha=0.1, beta=1.0)
     """
     coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
     specs = autoencoders(coders, latent_dim, hidden, family)

@@ -55,7 +55,7 @@ def mmjsd(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.mmjsd(views, ppl=mm, latent_dim=2, hidden=8).objective
-        MMJSD(1, beta=1.0, weights={})
+        MMJSD(particles=1, beta=1.0)
     """
     means = {"geometric": ppl.GeometricMean, "arithmetic": ppl.MixtureOfExperts}
     if dynamic not in means:

@@ -60,7 +60,7 @@ def mmvae(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.mmvae(views, ppl=mm, latent_dim=2, hidden=8, particles=10).objective
-        MMVAE(10, strata='all', beta=1.0, gradient='standard', weights={})
+        MMVAE(particles=10, strata='all', beta=1.0, gradient='standard')
     """
     coders = Coders(ppl, modalities, conditions)
     coders.build(autoencoders(coders, latent_dim, hidden, "laplace"), seed)

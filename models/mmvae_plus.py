@@ -74,7 +74,7 @@ def mmvae_plus(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.mmvae_plus(views, ppl=mm, latent_dim=2, hidden=8, particles=10).objective
-        MMVAEPlus(10, strata='all', beta=1.0, gradient='standard', weights={})
+        MMVAEPlus(particles=10, strata='all', beta=1.0, gradient='standard')
     """
     parts = SharedPrivate(
         modalities,

@@ -70,7 +70,7 @@ def mopoe(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.mopoe(views, ppl=mm, latent_dim=2, hidden=8, beta=0.5).objective
-        MoPoE(1, beta=0.5, density='own', strata='all', weights={})
+        MoPoE(particles=1, beta=0.5, density='own', strata='all')
     """
     coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
     coders.build(autoencoders(coders, latent_dim, hidden, family), seed)

@@ -64,7 +64,7 @@ def mvae(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.mvae(views, ppl=mm, latent_dim=2, hidden=8, random=2).objective
-        MVAE(1, random=2, beta=1.0, weights={})
+        MVAE(particles=1, random=2, beta=1.0)
     """
     coders = Coders(ppl, modalities, conditions)
     family = own_family(family, latent_dim, modalities, categories=True)

@@ -61,7 +61,7 @@ def mvtcae(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.mvtcae(views, ppl=mm, latent_dim=2, hidden=8, alpha=0.9).objective
-        MVTCAE(1, alpha=0.9, beta=1.0, weights={})
+        MVTCAE(particles=1, alpha=0.9, beta=1.0)
     """
     coders, family = Coders(ppl, modalities, conditions), own_family(family, latent_dim, modalities)
     coders.build(autoencoders(coders, latent_dim, hidden, family), seed)

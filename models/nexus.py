@@ -79,7 +79,7 @@ def nexus(
         >>> from mmppl import Modality, models
         >>> views = {"a": Modality((3,)), "b": Modality((2,))}
         >>> models.nexus(views, ppl=mm, latent_dim=2, hidden=8).objective
-        ELBO(beta=1.0, weights={})
+        ELBO(beta=1.0)
     """
     if not 0 <= dropout <= 1 or not gamma >= 0 or not local_beta > 0:
         raise OptionError(

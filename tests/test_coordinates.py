@@ -15,6 +15,7 @@ from mmppl.data import batch_of, from_pandas, from_xarray, load, open_rows, read
 from mmppl.data.dataset import Dataset
 from mmppl.data.npz import load_npz
 from mmppl.diagnostics.report.pictures import rows_of
+from mmppl.display import number
 from mmppl.errors import ModalityError, OptionError, RunError
 from mmppl.inference import fit, generate, to_arviz
 from mmppl.inference.training.checksums import of_json
@@ -184,7 +185,8 @@ def test_a_run_keeps_them_and_arviz_has_them(run, host):
     np.testing.assert_array_equal(idata["observed_data"]["bill"].sel(bill_dim_0="depth"), data.test["bill"][:2, 1])
     draws = generate(fitted, data.test.only("bill"), num=3)
     ticks = [[t.get_text() for t in place.get_xticklabels()] for place in draws.show(rows=1).axes]
-    assert ticks == [["length (mm)", "depth (mm)"], ["wing (mm)", "mass (g)"], ["(g)"]]
+    ends = [f"{number(x.min())} to {number(x.max())}" for x in np.moveaxis(draws["body"][:, 0], -1, 0)]
+    assert ticks == [["length (mm)", "depth (mm)"], [f"wing (mm): {ends[0]}", f"mass (g): {ends[1]}"], ["(g)"]]
 
 
 def edited(folder, to, change):

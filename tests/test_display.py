@@ -10,7 +10,9 @@ from mmppl import Batch, Modality, models
 from mmppl.covariates import Covariate
 from mmppl.data import load
 from mmppl.data.dataset import Dataset
+from mmppl.data.kinds import kinds_rows
 from mmppl.diagnostics import Coverage, CoverageBySubset
+from mmppl.display import columns
 from mmppl.errors import DataError, ModalityError
 from mmppl.inference import Draws, Fitted, History, LogLikelihood, Posterior
 from mmppl.sde import VP
@@ -55,6 +57,16 @@ def check(thing, *words):
 
 def base_of(ppl):
     return ppl.host.dist.Normal(ppl.host.zeros(2), 1.0).to_event(1)
+
+
+def test_what_is_cut_says_so():
+    view = Modality((4,), coordinates=tuple(f"coordinate {i} of quite a long name" for i in range(4)))
+    rows = Batch({"x": np.ones((1, 4))})
+    line = columns(kinds_rows({"x": view}, rows))[-1]
+    assert len(line) <= 116
+    assert line.endswith("coordinate 0 of quite a long name, coordinate 1 of quite...")
+    assert columns([("y" * 44, "vector")]) == [f"{'y' * 37}...  vector"]
+    assert repr(rows).endswith("  1 row: x")
 
 
 def test_a_data_set_says_what_covariates_are():
@@ -146,6 +158,28 @@ def test_draws_show_images_shares_and_intervals():
     from_prior = Draws({"age": age[:, 0]}, modalities, given=False)
     check(from_prior, "101 from the prior")
     assert len(from_prior.show().axes) == 1
+
+
+def test_objectives_have_their_options_by_name(ppl):
+    shown = ppl.MoPoE(2, strata="all", weights={}, beta=ppl.WarmUp(10))
+    assert repr(shown).startswith("MoPoE(particles=2, strata='all', beta=WarmUp(")
+    assert repr(ppl.ELBO(weights={"a": 2.0}, score=None)) == "ELBO(weights={'a': 2.0})"
+    assert repr(ppl.MVTCAE()) == "MVTCAE()"
+
+
+def test_coordinates_in_several_units_are_drawn_each_in_its_range():
+    bird = Modality((3,), coordinates=("mass", "wing", "eggs"), units=("g", "mm", ""))
+    values = np.array([[[3500.0, 18.0, 1.0], [4500.0, 20.0, 1.0]], [[4000.0, 20.0, 1.0], [4500.0, 22.0, 1.0]]])
+    first, second = Draws({"bird": values}, {"bird": bird}).show().axes
+    ticks = ["mass (g): 3500 to 4500", "wing (mm): 18 to 22", "eggs: 1 to 1"]
+    for place, median in ((first, [0.25, 0.25, 0.0]), (second, [1.0, 0.75, 0.0])):
+        np.testing.assert_allclose(place.lines[0].get_ydata(), median)
+        assert [tick.get_text() for tick in place.get_xticklabels()] == ticks
+        assert not len(place.get_yticks())
+    assert first.get_ylabel() == "bird\neach in its range"
+    same = bird.but(units="mm")
+    assert Draws({"bird": values[..., :1].repeat(3, -1)}, {"bird": same}).show().axes[0].get_ylabel() == "bird"
+    assert "each in its range" in Draws({"bird": values}, {"bird": same}).show().axes[0].get_ylabel()
 
 
 def test_draws_whose_keys_have_changed_show_themselves_and_are_refused_by_name():

@@ -40,6 +40,34 @@ def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):
     assert capsys.readouterr().err == "generate: 1 of 2 in 00:31\n"
 
 
+def test_bars_side_by_side_in_a_notebook_are_an_output_each(capsys, monkeypatch):
+    """Without widgets, where cursors that move up break lines."""
+    shown = {}
+
+    class Output:
+        def __init__(self):
+            self.key = len(shown)
+            shown[self.key] = ""
+
+        def update(self, data, raw):
+            assert raw
+            shown[self.key] = data["text/plain"]
+
+    monkeypatch.setattr("mmppl.progress._output", Output)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    one, two = (tqdm(total=4, desc=name, unit="epoch") for name in ("one", "two"))
+    two.update(4)
+    two.close()
+    one.set_postfix(loss="3.2")
+    one.update(1)
+    one.refresh()
+    assert shown[0].startswith("one:  25%|██▌       | 1/4 [")
+    assert shown[0].endswith("loss=3.2]")
+    assert shown[1].startswith("two: 100%|██████████| 4/4 [")
+    one.close()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_terminal_that_does_not_say_its_size_has_bars(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)

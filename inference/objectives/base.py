@@ -8,6 +8,7 @@ With K particles the expectation becomes a log-mean-exp, per datum, with the pla
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, NamedTuple
 
 from mmppl._backend import Backend
@@ -116,7 +117,13 @@ class Objective(ByValue, ABC):
         super().__init__()
 
     def __repr__(self) -> str:
-        return self._said(brief)
+        args, options = self._given
+        taken = signature(type(self).__init__).parameters.values()
+        names = [p.name for p in taken if p.kind is p.POSITIONAL_OR_KEYWORD][1:]  # less self
+        named = dict(zip(names, args, strict=False)) | options
+        said = {n: x for n, x in named.items() if not (x is None or isinstance(x, dict) and not x)}
+        texts = [*map(brief, args[len(names) :]), *(f"{n}={brief(x)}" for n, x in said.items())]
+        return f"{type(self).__name__}({', '.join(texts)})"
 
     def _repr_html_(self) -> str:
         said = {name: getattr(self, name) for name in ("particles", "beta", "gradient", "density", "average")}
@@ -125,11 +132,8 @@ class Objective(ByValue, ABC):
 
     def written(self) -> str:
         """The objective as it was written, with all digits; run folders keep it."""
-        return self._said(plain)
-
-    def _said(self, text: Callable[[Any], str]) -> str:
         args, options = self._given
-        said = [*map(text, args), *(f"{name}={text(value)}" for name, value in options.items())]
+        said = [*map(plain, args), *(f"{name}={plain(value)}" for name, value in options.items())]
         return f"{type(self).__name__}({', '.join(said)})"
 
     @abstractmethod

@@ -176,7 +176,7 @@ def fit(
             digest = ready.digesting()
         # The run to go on with, if any.
         if run and about and resume:
-            found = run.info()
+            found = run.info(resume=True)
             check_same(found, about)
             if first_process:
                 stack.enter_context(run.writing())

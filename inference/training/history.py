@@ -33,7 +33,7 @@ class History(list[dict[str, Any]]):
     def __repr__(self) -> str:
         if not self:
             return "History of no epochs"
-        return f"History of {len(self)} epochs: {self.losses()}"
+        return f"History of {len(self)} {'epoch' if len(self) == 1 else 'epochs'}: {self.losses()}"
 
     def _repr_html_(self) -> str:
         shown = []
@@ -67,7 +67,9 @@ class History(list[dict[str, Any]]):
         first, last = self[0].get("loss", np.nan), self[-1].get("loss", np.nan)
         values = [record[f"{HELD_OUT}loss"] for record in self if f"{HELD_OUT}loss" in record]
         held = _last(values) if values else None
-        return f"loss {first:.4g} to {last:.4g} nats" + ("" if held is None else f", held out {held:.4g}")
+        return f"loss {display.number(first)} to {display.number(last)} nats" + (
+            "" if held is None else f", held out {display.number(held)}"
+        )
 
     def table(self) -> dict[str, np.ndarray]:
         """Columns by name, as ``pandas.DataFrame(history.table())`` takes them; NaN where a record has no value."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmppl import display
 from mmppl.batch import Batch
 from mmppl.data import minibatches
 from mmppl.data.rows import Rows
@@ -238,8 +239,8 @@ class Loop:
             save(self.run, state, Fitted(self.program, weights, self.history, self.label))
             self.good = weights
         self.bar.set_description(stage.name)
-        held = {"held_out": f"{record[LOSS]:.4g}"} if LOSS in record else {}
-        self.bar.set_postfix(loss=f"{record['loss']:.4g}", **held)
+        held = {"held_out": display.number(record[LOSS])} if LOSS in record else {}
+        self.bar.set_postfix(loss=display.number(record["loss"]), **held)
         self.bar.update()
 
     def _call(self, hook: str, record: Mapping[str, Any]) -> None:

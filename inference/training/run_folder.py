@@ -147,12 +147,18 @@ class Run:
         keys = {"format", "model", "backend", "options", "versions"}
         return isinstance(found, dict) and keys <= set(found) and "mmppl" in (found["versions"] or ())
 
-    def info(self) -> RunInfo:
-        """Reads ``run.json``."""
+    def info(self, *, resume: bool = False) -> RunInfo:
+        """Reads ``run.json``, to go on with the run or to read it."""
         file = self.path / INFO
-        if not file.is_file():
+        if not file.is_file() and resume:
             raise RunError(
                 f"'{self.path}' is not a run folder: it has no {INFO}. Fit without resume (--resume), which writes one."
+            )
+        if not file.is_file():
+            data = " Data are read by mmppl.data.load." if self.path.is_file() else ""
+            raise RunError(
+                "Expected a run folder, as fit(..., out=FOLDER), Fitted.save and mmppl fit write; got "
+                f"'{self.path}', which has no {INFO}.{data}"
             )
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from mmppl.cli.systems import plain
 __all__ = ["data"]
 
 FILES = (
-    "FILE.npz               arrays by name; <name>__present, <name>__kind, label",
+    "FILE.npz               arrays by name; <name>__present, __kind, __coordinates, __units, label",
     "FILE.csv, FILE.parquet columns view/column make a vector or counts together; needs mmppl[tables]",
     "FILE.h5ad, FILE.h5mu   AnnData and MuData; needs mmppl[omics]",
     "FILE.zarr              an xarray data set; needs mmppl[zarr]",

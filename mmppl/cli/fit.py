@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ import typer
 
 from mmppl.cli.completion import complete_data, complete_models, complete_settings, complete_words
 from mmppl.cli.options import Force, Seed, parse_covariates, parse_kinds, parse_settings, path_of
+from mmppl.display import number
 from mmppl.errors import OptionError
 from mmppl.modality import Modality
 
@@ -159,7 +160,8 @@ def fit(
         return
     last = fitted.history[-1]
     print(f"Fitted {model} to {dataset.name} ({len(dataset.train)} tuples) with {backend}: epoch {last['epoch']}.")
-    print("\n".join(_lines({k: v for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")})))
+    metrics = {k: v for k, v in last.items() if k not in ("epoch", "stage", "steps", "seconds")}
+    print("\n".join(_lines(metrics, list(program.modalities))))
     print(f"Run folder: {out}")
 
 
@@ -194,18 +196,26 @@ def _counts(rows: Any, name: str) -> bool:
     return bool(known.size and known.min() >= 0 and known.max() > 1 and (known % 1 == 0).all())
 
 
-def _lines(metrics: Mapping[str, float]) -> list[str]:
-    """The metrics of an epoch, those of the modalities on a line of their own after what they measure.
+def _lines(metrics: Mapping[str, float], names: Sequence[str] = ()) -> list[str]:
+    """The metrics of an epoch, those of the modalities on a line of their own, in their order, after what they measure.
 
     Example:
         >>> _lines({"loss": 3.0, "log_lik.a": -1.0, "log_lik.b": -2.0, "validation.loss": 4.0})
         ['loss=3', 'log_lik: a=-1  b=-2', 'validation: loss=4']
+        >>> _lines({"kl": 1.0, "log_lik.a": -1.0, "log_lik.b": -2.0, "loss": 3.0}, ["b", "a"])  # as JAX sorts them
+        ['loss=3  kl=1', 'log_lik: b=-2  a=-1']
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, float]] = {"": {}}
     for key, value in metrics.items():
         head = re.match(r"(validation\.)?((log_lik|conditional)\.)?", key)[0]  # type: ignore[index]
-        groups.setdefault(head, []).append(f"{key.removeprefix(head)}={value:.4g}")
-    return [(f"{head[:-1]}: " if head else "") + "  ".join(texts) for head, texts in groups.items()]
+        groups.setdefault(head, {})[key.removeprefix(head)] = value
+    place = {name: i for i, name in enumerate(["loss", *names])}
+    lines = []
+    for head, found in groups.items():
+        ordered = sorted(found, key=lambda name: place.get(name, len(place)))
+        text = "  ".join(f"{name}={number(found[name])}" for name in ordered)
+        lines += [(f"{head[:-1]}: " if head else "") + text] if text else []
+    return lines
 
 
 def _check_out(out: Path, resume: bool, force: bool) -> None:

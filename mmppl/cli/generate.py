@@ -22,8 +22,8 @@ def generate(
         Path,
         typer.Option(
             metavar="FILE",
-            help="The file to write: .npz, or one like that of --given. Without an ending, a folder of .npy files, "
-            "written block by block: for more draws than memory holds.",
+            help="The file to write: .npz, or one like that of --given, or a table of its .npz. Without an ending, a "
+            "folder of .npy files, written block by block: for more draws than memory holds.",
             parser=path_of,
         ),
     ],
@@ -61,13 +61,13 @@ def generate(
 
     Writes for each wanted modality an array of shape (K, N, *event) with --given, and (K, *event) without.
     Observed modalities of a row come back unchanged, but for --covariates. A table, AnnData, MuData or zarr is
-    written as it was given, with values in its columns or layers; of several draws their means and the ends of
-    central 80% intervals.
+    written as it was given, with values in its columns or layers, and a .npz as a table where --out is one; of several
+    draws their means and the ends of central 80% intervals.
     """
     from mmppl import inference
     from mmppl.data import open_rows, write_npz
-    from mmppl.data.files import is_file, load_file, write_like
-    from mmppl.data.npz import check_free
+    from mmppl.data.files import ENDINGS, is_file, load_file, write_like
+    from mmppl.data.npz import check_free, names_and_units
     from mmppl.data.row_folders import is_row_folder
     from mmppl.data.source import named
     from mmppl.diagnostics.loading import check_columns, single
@@ -76,6 +76,10 @@ def generate(
     from mmppl.models.loading import load
 
     in_folder = not out.suffix
+    if not in_folder and not out.exists() and not is_file(out):
+        raise OptionError(
+            f"Expected a file to write that ends in {', '.join(ENDINGS)}, or without an ending; got {out}."
+        )
     new_file(out, force and not in_folder)
     like = is_file(out) and out.suffix != ".npz"
     if given is not None and out.exists() and given.exists() and out.samefile(given):
@@ -118,7 +122,8 @@ def generate(
     if observed is not None and under is None:  # as it stood in the file, in its own precision
         draws = {n: keep(x, observed, n) if n in observed.values else x for n, x in draws.items()}
     if dataset is None or given is None or not like:
-        write_npz(out, named(draws, fitted.program.modalities), force=force)
+        found = fitted.program.modalities
+        write_npz(out, named(draws, found) | names_and_units(draws, found), force=force)
     else:
         write_like(out, given, draws, replace(dataset, modalities=dict(fitted.program.modalities)), interval=INTERVAL)
     print(f"Wrote {out}: " + ", ".join(f"{name} {value.shape}" for name, value in draws.items()))

@@ -1,6 +1,7 @@
 """Data files by ending: tables, AnnData, MuData, zarr and `.npz`, read as data sets, and values written back."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -87,7 +88,7 @@ def write_like(
     """Writes a copy of a file, with values in their columns, layers or variables.
 
     Arguments:
-        path: The file to write, of the same ending; tables may be of either.
+        path: The file to write, of the same ending; tables may be of either, and be made of the arrays of a ``.npz``.
         given: The file that the rows were read from.
         values: As in :func:`~mmppl.data.source.imputations`.
         data: What :func:`load_file` made of it.
@@ -97,8 +98,15 @@ def write_like(
         OptionError: If the endings do not go together.
     """
     path, given = Path(path), Path(given)
-    if path.suffix != given.suffix and not {path.suffix, given.suffix} <= set(TABLES):
-        raise OptionError(f"Expected a file that ends in {given.suffix}, as the one given does, or .npz; got {path}.")
+    arrays_given = given.suffix == ".npz"
+    if path.suffix not in (TABLES if arrays_given or given.suffix in TABLES else (given.suffix,)):
+        ending = ".csv or .parquet" if arrays_given else f"{given.suffix}, as the one given does"
+        raise OptionError(f"Expected a file that ends in {ending}, or in .npz; got {path}.")
+    if arrays_given:
+        with whole(path) as part:
+            made = to_pandas(values, data, interval=interval)
+            made.to_csv(part, index=False) if path.suffix == ".csv" else made.to_parquet(part)
+        return path
     with nullcontext() if given.suffix in TABLES else texts_as_objects():
         arrays = values.values if isinstance(values, Batch) else values
         room = given.stat().st_size + 3 * sum(np.asarray(x).nbytes for x in arrays.values())
@@ -151,7 +159,7 @@ def _opened(path: Path) -> Any:
         raise
     except Exception as error:  # each package has errors of its own for what is not a file of its kind
         raise DataError(
-            f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)})."
+            f"Expected a {path.suffix} file; got {path}, which cannot be read ({_brief(error)}).{_remedy(error)}"
         ) from error
 
 
@@ -159,6 +167,11 @@ def _table(path: Path) -> Any:
     """A .csv, in which whole numbers stay whole where others in their column are missing."""
     pandas = need("pandas", "tables")
     frame = pandas.read_csv(path)
+    if len(frame.columns) == 1 and re.search("[;\t]", str(frame.columns[0])):
+        raise DataError(
+            f"Expected columns of {path} parted by commas; got one column, {frame.columns[0]!r:.60}. Read it by "
+            "pandas.read_csv(path, sep=..., decimal=...) for from_pandas, or write it with commas."
+        )
     gaps = [c for c in frame.columns if frame[c].dtype.kind == "f" and frame[c].isna().any() and frame[c].notna().any()]
     whole = [c for c in gaps if (frame[c].dropna() % 1 == 0).all() and (frame[c].dropna().abs() < 2**53).all()]
     if whole:
@@ -182,6 +195,10 @@ def texts_as_objects() -> Iterator[None]:
         warnings.filterwarnings("ignore", "The 'future.infer_string' option")
         with need("pandas", "tables").option_context("future.infer_string", False):
             yield
+
+
+def _remedy(error: Exception) -> str:
+    return " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
 
 
 def _brief(error: Exception) -> str:

@@ -4,7 +4,7 @@ import os
 import reprlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mmppl.data.source import named
 from mmppl.errors import DataError
 from mmppl.writing import whole
 
-__all__ = ["load_npz", "read_npz", "write_npz"]
+__all__ = ["load_npz", "names_and_units", "read_npz", "write_npz"]
 
 
 @checked(max_bytes=at_least(0))
@@ -148,17 +148,31 @@ def write_npz(
     if not named_by_text or not len(data):
         raise DataError(f"Expected data to be a Batch with rows, or arrays by name; got {reprlib.repr(data)}.")
     arrays: dict[str, Any] = {key: numpy_of(value, f"'{key}'") for key, value in _columns(data).items()}
-    arrays = named(arrays, modalities or {})
-    for name, m in (modalities or {}).items():
-        if name in arrays:
-            beside = {KIND: m.kind, COORDINATES: m.coordinates, UNITS: m.units}
-            arrays |= {f"{name}{ending}": np.array(said) for ending, said in beside.items() if said is not None}
+    declared = {name: m for name, m in (modalities or {}).items() if name in arrays}
+    arrays = named(arrays, declared) | names_and_units(arrays, declared)
+    arrays |= {f"{name}{KIND}": np.array(m.kind) for name, m in declared.items()}
     for key, value in arrays.items():
         if value.dtype.hasobject:
             raise DataError(f"Expected plain arrays; got objects in '{key}', which a .npz would have to pickle.")
     with whole(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
     return path
+
+
+def names_and_units(names: Iterable[str], modalities: Mapping[str, Modality]) -> dict[str, np.ndarray]:
+    """Names and units of coordinates as they stand beside arrays, of the modalities of these names that have any.
+
+    Example:
+        >>> bill = Modality((2,), coordinates=("length", "depth"), units="mm")
+        >>> {key: array.tolist() for key, array in names_and_units(["bill"], {"bill": bill}).items()}
+        {'bill__coordinates': ['length', 'depth'], 'bill__units': 'mm'}
+    """
+    out = {}
+    for name in names:
+        if name in modalities:
+            beside = {COORDINATES: modalities[name].coordinates, UNITS: modalities[name].units}
+            out |= {f"{name}{ending}": np.array(said) for ending, said in beside.items() if said is not None}
+    return out
 
 
 def check_free(path: Path, force: bool) -> None:

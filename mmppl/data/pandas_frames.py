@@ -1,6 +1,8 @@
 """Data frames: columns as modalities, and values back as columns."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,7 +133,9 @@ def to_pandas(
 
     Arguments:
         values: A batch, values or draws, as in :func:`~mmppl.data.source.imputations`; ``{}`` for latents alone.
-        data: The data set that :func:`from_pandas` made.
+        data: The data set that :func:`from_pandas` made, or one read from a ``.npz``: columns of vectors and counts are
+            then ``<name>/<coordinate>``, as :func:`from_pandas` reads them together, and images are left to
+            :func:`~mmppl.data.write_npz`.
         latents: Latents by site, ``(..., N, D)``, such as ``infer(...).draws``; means over draws stand in columns
             ``<site> 0``, ``<site> 1``, ...
         interval: Level of central intervals of draws: columns ``<column> low`` and ``<column> high`` beside each.
@@ -154,6 +158,8 @@ def to_pandas(
         ['f', 'm', 'm']
     """
     pandas = need("pandas", "tables")
+    if isinstance(data, Dataset) and data.source is None and data.rows is not None:
+        data = replace(data, source=_source_of(data.rows, data.modalities, pandas))
     made = imputations(values, data, interval)
     source: Any = data.source
     out: dict[Any, Any] = {}
@@ -176,6 +182,24 @@ def to_pandas(
                 raise DataError(f"Expected latents that no column is called as; got '{key}'. Rename the column.")
             out[key] = pandas.Series(z[:, i], index=source.index)
     return pandas.DataFrame(out, index=source.index)
+
+
+def _source_of(rows: Batch, modalities: Mapping[str, Modality], pandas: Any) -> Source:
+    """Columns for rows that were read from arrays: one for each coordinate of a vector or of counts."""
+    columns, dtypes = {}, {}
+    for name, m in modalities.items():
+        if m.shape and (len(m.shape) > 1 or m.kind == "tokens"):
+            continue
+        names = m.coordinates or [str(i) for i in range(math.prod(m.shape))]
+        columns[name] = (name,) if m.shape in ((), (1,)) and not m.coordinates else tuple(f"{name}/{i}" for i in names)
+        dtype = np.asarray(rows[name]).dtype
+        kept = np.dtype(object) if m.names else pandas.Int64Dtype() if dtype.kind in "iu" else dtype
+        dtypes[name] = (kept,) * len(columns[name])
+    index = pandas.RangeIndex(len(rows))
+    known = dict(rows.covariates) if rows.label is None else {**rows.covariates, LABEL: rows.label}
+    beside = {name: pandas.Series(np.asarray(x), index=index) for name, x in known.items()}
+    order = (*(c for wanted in columns.values() for c in wanted), *beside)
+    return Source("arrays", index, columns, dtypes, beside=beside, order=order)
 
 
 def _with_names(found: Mapping[str, Modality], columns: Mapping[str, tuple], units: Any) -> dict[str, Modality]:

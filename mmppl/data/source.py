@@ -78,8 +78,15 @@ def imputations(
         >>> imputations({"a": np.array([[0.0, 1.0, 0.0], [0.0, 3.0, 0.0]])}, data)["a"].value.tolist()
         [1.5, 2.0, 2.5]
     """
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"Expected the data set that the rows are of as data, after the values; got a {type(data).__name__}."
+        )
     if data.source is None or data.rows is None:
-        raise DataError(f"Expected data of a table or file, which values go back to; '{data.name}' are of none.")
+        raise DataError(
+            f"Expected data of a table or an object of the same kind, which values go back to; '{data.name}' are of "
+            "none. Write arrays by write_npz(path, values, modalities=data.modalities)."
+        )
     if not isinstance(values, Batch | Mapping):
         raise DataError(
             f"Expected a batch, or values or draws by name of modality, such as generate(fitted, data.rows); got a "

@@ -69,11 +69,11 @@ def views_by_name(
                 f"'{view}'. Rename one."
             )
         wanted = (kinds or {}).get(view) == "category" if modalities is None else view in modalities
-        if not wanted and _names_rows(frame[column], ROWS if modalities is None else 0):
-            left[column] = view
-            continue
         if not wanted and _dates(frame[column], DATES if modalities is None else 0):
             dates[column] = view
+            continue
+        if not wanted and _names_rows(frame[column], ROWS if modalities is None else 0):
+            left[column] = view
             continue
         out.setdefault(view, []).append(column)
     if left and modalities is None:

@@ -12,6 +12,7 @@ from mmppl.batch import Batch
 from mmppl.diagnostics.calibration import Coverage, coverage
 from mmppl.diagnostics.report.coverage_figure import draw_coverage
 from mmppl.inference import Fitted
+from mmppl.names import checked_subsets
 
 __all__ = ["CoverageBySubset", "coverage_by_subset", "subsets_to_measure"]
 
@@ -139,6 +140,6 @@ def coverage_by_subset(
         [(), ('a', 'b')]
     """
     data = fitted.program.taken(data)
-    wanted = subsets_to_measure(data.modalities) if subsets is None else [tuple(s) for s in subsets]
+    wanted = subsets_to_measure(data.modalities) if subsets is None else checked_subsets(subsets)
     found = {s: coverage(fitted, data, num=num, levels=levels, given=s, seed=seed) for s in wanted}
     return CoverageBySubset({s: c for s, c in found.items() if c.share})

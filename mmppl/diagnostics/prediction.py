@@ -15,6 +15,7 @@ from mmppl.inference import Fitted
 from mmppl.inference.posterior.psis import pareto_k
 from mmppl.inference.posterior.trust import share_above, trusted_k
 from mmppl.modality import Modality
+from mmppl.names import checked_subsets
 
 __all__ = ["Prediction", "as_json", "prediction_by_subset"]
 
@@ -88,7 +89,7 @@ def prediction_by_subset(
         20
     """
     data = fitted.program.taken(data).validate(fitted.program.modalities)
-    wanted = alone_and_all_but_one(data.modalities) if subsets is None else [tuple(s) for s in subsets]
+    wanted = alone_and_all_but_one(data.modalities) if subsets is None else checked_subsets(subsets)
     out: dict[tuple[str, ...], dict[str, Prediction]] = {}
     for given in wanted:
         unknown = [name for name in given if name not in data.modalities]

@@ -267,6 +267,8 @@ def test_draws_replace_neither_what_is_given_nor_weights(tmp_path, refused):
     (tmp_path / "params.safetensors").write_bytes(b"weights")
     line = refused("generate", tmp_path, "--out", tmp_path / "params.safetensors", "--force")
     assert "is no .npz file, so it is not replaced" in line
+    line = refused("generate", tmp_path, "--out", tmp_path / "draws.xlsx")
+    assert "ends in .npz, .csv, .parquet, .h5ad, .h5mu, .zarr, or without an ending; got" in line
     assert (tmp_path / "params.safetensors").read_bytes() == b"weights"
 
 
@@ -278,7 +280,8 @@ ABOUT |= {"modalities": {"a": Modality((3,)).as_dict()}, "more": {"data": "linea
 def test_folders_that_are_no_runs(command, tmp_path, refused):
     folder = tmp_path / "run"
     more = ["--out", tmp_path / "out.npz"] if command == "generate" else []
-    assert "has no run.json" in refused(command, folder, *more)
+    assert "mmppl fit write; got" in (line := refused(command, folder, *more))
+    assert "has no run.json" in line
     folder.mkdir()
     (folder / "run.json").write_text('{"format": 3, "mod')
     assert "cannot be read" in refused(command, folder, *more)

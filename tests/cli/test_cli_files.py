@@ -47,6 +47,24 @@ def test_integers_are_counts_and_a_table_says_so(tmp_path, capsys, host):
     assert load_run(tmp_path / "run")[1].modalities["rna"].kind == "tokens"
 
 
+def test_draws_have_names_and_units_of_the_file_that_was_fitted_to(tmp_path):
+    body = {"body": RNG.normal(size=(30, 2)), "body__coordinates": ["height", "mass"], "body__units": ["cm", "kg"]}
+    data = write_npz(tmp_path / "rows.npz", body | {"age": RNG.normal(size=30)})
+    assert fit(tmp_path, data, "pyro") == 0
+    for given in ([], ["--given", data]):
+        assert command("generate", tmp_path / "run", *given, "--out", tmp_path / "drawn.npz", "--force") == 0
+        drawn = np.load(tmp_path / "drawn.npz")
+        assert sorted(drawn) == ["age", "body", "body__coordinates", "body__units"]
+        assert drawn["body__coordinates"].tolist() == ["height", "mass"]
+        assert drawn["body__units"].tolist() == ["cm", "kg"]
+    table = ["generate", tmp_path / "run", "--given", data, "--num", 3]
+    assert command(*table, "--out", tmp_path / "drawn.csv") == 0
+    frame = pandas.read_csv(tmp_path / "drawn.csv")
+    assert list(frame)[:4] == ["body/height", "body/height low", "body/height high", "body/mass"]
+    np.testing.assert_allclose(frame["body/mass"], body["body"][:, 1])
+    assert command(*table, "--out", tmp_path / "drawn.zarr") == 2
+
+
 def test_columns_of_a_file_stand_in_the_order_that_was_fitted_to(tmp_path, capsys, birds):
     assert fit(tmp_path, birds, "pyro") == 0
     frame = pandas.read_csv(birds)

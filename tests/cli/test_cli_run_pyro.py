@@ -109,6 +109,8 @@ def test_evaluate_diagnose_report(run, capsys, monkeypatch):
     assert command("report", run) == 0
     text = (run / "report.html").read_text()
     assert all(heading in text for heading in ("Given a", "Given b", "Energy of the prior", "R-hat max"))
+    assert "Nats a datum: less is better." in text
+    assert "R-hat is at most 1.01 where chains mix well; above 1.1 they have not mixed" in text
     posterior, prior = energies(fitted, dataset.test)["z"]
     assert posterior.shape == prior.shape == (len(dataset.test),)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmppl.diagnostics import Coverage, coverage, coverage_by_subset
-from mmppl.errors import ModalityError
+from mmppl.errors import ModalityError, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,8 @@ def test_a_modality_is_judged_where_it_and_all_that_is_given_are_there(linear, r
     assert covered.pit["c"].sum() == 50
     with pytest.raises(ModalityError, match=r"Expected given among \['a', 'b', 'c'\]; got \['d'\]"):
         coverage(linear(), some, num=20, given=("d",))
+    with pytest.raises(OptionError, match=r"Expected subsets, each of names, such as \[\('a',\)\]; got 'a'"):
+        coverage_by_subset(linear(), some, num=20, subsets=["a"])
 
 
 def test_the_figure_has_a_panel_for_each_modality(linear, rows):

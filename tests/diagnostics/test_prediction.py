@@ -8,7 +8,7 @@ import pytest
 from mmppl import Batch, Modality, inference, models
 from mmppl.diagnostics import prediction_by_subset
 from mmppl.diagnostics.prediction import _error
-from mmppl.errors import ModalityError
+from mmppl.errors import ModalityError, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,9 @@ def test_an_error_stands_where_more_than_a_few_draws_make_up_the_sum(host, noise
 def test_an_unknown_modality_is_refused(linear, rows):
     with pytest.raises(ModalityError, match=r"Expected subsets of \['a', 'b', 'c'\]; got \['d'\]"):
         prediction_by_subset(linear(), rows, subsets=[("d",)])
+    for subsets in (["a"], "a"):
+        with pytest.raises(OptionError, match=r"Expected subsets, each of names, such as \[\('a',\)\]; got 'a'"):
+            prediction_by_subset(linear(), rows, subsets=subsets)
 
 
 def test_an_image_is_judged_over_all_pixels_and_a_vector_by_each_coordinate():

@@ -53,6 +53,11 @@ __all__ = ["find_diagnosis", "report"]
 
 COLUMNS = 10
 NAMED = 12  # names of coordinates of a modality that are listed
+HELD_OUT = (
+    "Each modality given others, on test tuples that have both. RMSE is that of the mean, where it has one unit. "
+    "R2 is 1 where the mean is the truth, and 0 where it is as good as the mean of the test tuples. Nats a datum: less "
+    "is better. 80% sets hold 0.80 of the values where they are as wide as they say."
+)
 TWO_SAMPLE = "Classifier two-sample test, accuracy (0.5 as data)"
 
 
@@ -165,7 +170,13 @@ def _fitted(info: RunInfo, fitted: Fitted, dataset: Dataset) -> str:
         present = np.asarray(dataset.train.there(name)).mean()
         likelihood = f"{m.likelihood}, scale {m.scale}" if m.scoring.scaled else str(m.likelihood)
         scored = "categorical" if m.ids else likelihood
-        row = [name, m.kind, " × ".join(map(str, m.shape)) or "one", scored, f"{100 * present:.0f}%"]
+        row = [
+            name,
+            m.kind,
+            " × ".join(map(str, m.shape)) or (f"one of {m.categories}" if m.categories else "one"),
+            scored,
+            f"{100 * present:.0f}%",
+        ]
         rows.append([*row, *([coordinates_text(name, m, NAMED) or "–"] if named else [])])
     header = ["Modality", "Kind", "Shape", "Likelihood", "Present", *(["Coordinates"] if named else [])]
     return facts(what) + table("The modalities", header, rows)
@@ -278,6 +289,7 @@ def _numbers(result: dict[str, Any]) -> str:
         parts.append(table("Coherence: row given, column drawn", ["", *cross["names"]], cross_rows(cross)))
     if result.get("prediction"):  # an evaluation by an earlier version has none
         cells = prediction_rows(result["prediction"])
+        parts.append(paragraph(HELD_OUT))
         parts.append(table("Prediction of what was held out", ["given", *PREDICTION], cells))
     by_name: list[list[str]] = []
     two_sample = (result.get("two_sample") or {}).get("draws")  # an evaluation by an earlier version has none
@@ -323,7 +335,7 @@ def _chains(summary: dict[str, Any], names: Sequence[str]) -> str:
         for name, s in summary["sites"].items()
     ]
     accepted = "" if summary["acceptance"] is None else f" Mean acceptance {summary['acceptance']:.2f}."
-    advice = " Chains that mix have R-hat at most 1.01; above, run longer ones before trusting the draws."
+    advice = " R-hat is at most 1.01 where chains mix well; above 1.1 they have not mixed, which is a warning."
     worst = [
         [
             str(d["datum"]),

@@ -102,3 +102,11 @@ def test_an_edited_folder_is_refused(ppl, tmp_path, key, value, message):
     file.write_text(json.dumps(edited))
     with pytest.raises((RunError, OptionError), match=message):
         mmppl.load(tmp_path / "run")
+
+
+def test_what_is_no_run_says_what_writes_one(tmp_path):
+    with pytest.raises(RunError, match=r"Expected a run folder, as fit\(.*got '.*nowhere', which has no run.json.$"):
+        mmppl.load(tmp_path / "nowhere")
+    (tmp_path / "rows.npz").write_bytes(b"")
+    with pytest.raises(RunError, match=r"which has no run.json. Data are read by mmppl.data.load."):
+        mmppl.load(tmp_path / "rows.npz")
