@@ -64,6 +64,8 @@ def main() -> None:
 
 
 def _cell(row: Row, measure: str) -> str:
+    if measure == "seconds":
+        return f"{row[measure]:.0f}"
     trusted = measure != "log likelihood" or trusted_k(row["share of k > 0.7"])
     return f"{row[measure]:.3f}" + ("" if trusted else " (not trusted)")
 

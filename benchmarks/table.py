@@ -157,7 +157,7 @@ def page(rows: dict[Cell, Row], epochs: int, likelihoods: str) -> str:
     order = sorted(groups, key=lambda group: (SYSTEMS.index(group[0]), group[1]))
     measured = [name for name in MEASURES if any(_values(group, name) for group in groups.values())]
     lines = [
-        f"# polydigits, all systems, {likelihoods} likelihoods",
+        f"# polydigits, systems with {likelihoods} likelihoods",
         "",
         f"Written by `python -m benchmarks.table` on {stamp()}.",
         f"Settings: {settings}; all else by default. Means over seeds, ± the standard error of the mean.",
