@@ -133,7 +133,11 @@ class Objective(ByValue, ABC):
     def written(self) -> str:
         """The objective as it was written, with all digits; run folders keep it."""
         args, options = self._given
-        said = [*map(plain, args), *(f"{name}={plain(value)}" for name, value in options.items())]
+
+        def text(value: Any) -> str:
+            return value.written() if isinstance(value, Objective) else plain(value)
+
+        said = [*map(text, args), *(f"{name}={text(value)}" for name, value in options.items())]
         return f"{type(self).__name__}({', '.join(said)})"
 
     @abstractmethod

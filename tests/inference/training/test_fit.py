@@ -94,7 +94,7 @@ def test_records_and_run_folder(small, tmp_path):
     info = run.info()
     assert info.model == "ebm"
     assert info.options == program.options
-    assert info.objectives == [repr(stage.objective or program.objective) for stage in program.stages]
+    assert info.objectives == [(stage.objective or program.objective).written() for stage in program.stages]
     assert info.more == {"data": "linear_gaussian"}
     assert (info.backend, info.seed, info.epochs) == (program.ppl.host.NAME, 3, 4)
     assert same(run.weights(), fitted.weights)
@@ -210,10 +210,15 @@ def test_bad_data_leave_nothing_behind(small, tmp_path):
 def test_objectives_write_themselves_alike_in_every_process(ppl):
     """No address of a function or object, which would keep a run from being resumed."""
     warm = partial(lambda step, end: end, end=2.0)
-    found = repr(ppl.Refined(ppl.MVAE(beta=warm, random=0), steps=3))
-    assert found == "Refined(MVAE(beta=partial, random=0), steps=3)"
-    assert repr(ppl.ELBO(2, beta=ppl.WarmUp(9))) == "ELBO(2, beta=WarmUp(steps=9, end=1.0, start=0.0))"
-    assert " at 0x" not in repr(ppl.ELBO(beta=lambda step: step))
+    found = ppl.Refined(ppl.MVAE(1, beta=warm, random=0), steps=3)
+    assert found.written() == "Refined(MVAE(1, beta=partial, random=0), steps=3)"
+    assert repr(found) == "Refined(objective=MVAE(particles=1, beta=partial, random=0), steps=3)"
+    assert ppl.Refined(ppl.ELBO(beta=1 / 7)).written() == "Refined(ELBO(beta=0.14285714285714285))"
+    warmed = ppl.ELBO(2, beta=ppl.WarmUp(9))
+    assert warmed.written() == "ELBO(2, beta=WarmUp(steps=9, end=1.0, start=0.0))"
+    assert repr(warmed) == "ELBO(particles=2, beta=WarmUp(steps=9, end=1.0, start=0.0))"
+    for said in (ppl.ELBO(beta=lambda step: step).written(), repr(ppl.ELBO(beta=lambda step: step))):
+        assert " at 0x" not in said
 
 
 def test_a_stage_that_would_train_nothing_is_refused(small):
