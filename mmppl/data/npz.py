@@ -167,7 +167,7 @@ def names_and_units(names: Iterable[str], modalities: Mapping[str, Modality]) ->
         >>> {key: array.tolist() for key, array in names_and_units(["bill"], {"bill": bill}).items()}
         {'bill__coordinates': ['length', 'depth'], 'bill__units': 'mm'}
     """
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for name in names:
         if name in modalities:
             beside = {COORDINATES: modalities[name].coordinates, UNITS: modalities[name].units}
