@@ -133,12 +133,9 @@ class Objective(ByValue, ABC):
     def written(self) -> str:
         """The objective as it was written, with all digits; run folders keep it."""
         args, options = self._given
-
-        def text(value: Any) -> str:
-            return value.written() if isinstance(value, Objective) else plain(value)
-
-        said = [*map(text, args), *(f"{name}={text(value)}" for name, value in options.items())]
-        return f"{type(self).__name__}({', '.join(said)})"
+        texts = [x.written() if isinstance(x, Objective) else plain(x) for x in (*args, *options.values())]
+        named = [f"{name}={text}" for name, text in zip(options, texts[len(args) :], strict=True)]
+        return f"{type(self).__name__}({', '.join([*texts[: len(args)], *named])})"
 
     @abstractmethod
     def terms(self, backend: Backend, batch: Batch, rng: Any, like: Array) -> Terms:
