@@ -7,7 +7,7 @@ from pathlib import Path
 import mmppl
 
 HOSTS = ("mmppl.pyro", "mmppl.numpyro", "mmppl._backend.torch", "mmppl._backend.jax", "mmppl.nets.torch")
-HOSTS += ("mmppl._backend.torch_files", "mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
+HOSTS += ("mmppl._backend.torch_files", "mmppl._backend.jax_arrays", "mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
 HOSTS += ("mmppl.nets.torch_images", "mmppl.nets.equinox_images")
 HOSTS += ("mmppl.nets.torch_heads", "mmppl.nets.equinox_heads", "mmppl.nets.equinox_bfloat16")
 

@@ -81,6 +81,7 @@ NATIVE = {
     "mmppl._backend.torch": "torch",
     "mmppl._backend.torch_files": "torch",
     "mmppl._backend.jax": "jax",
+    "mmppl._backend.jax_arrays": "jax",
     "mmppl.nets.torch": "torch",
     "mmppl.nets.torch_heads": "torch",
     "mmppl.nets.torch_images": "torch",

@@ -6,6 +6,7 @@ import numpy as np
 from jax.scipy import special
 
 from mmppl._backend import elimination
+from mmppl._backend.jax_arrays import to_jax
 
 
 class JaxBackend:
@@ -113,7 +114,7 @@ class JaxBackend:
         return jax.random.key(seed)
 
     def asarray(self, x, like=None):
-        return jnp.asarray(x, dtype=None if like is None else like.dtype)
+        return to_jax(x, None if like is None else like.dtype)
 
     def to_numpy(self, x):
         return np.array(x)

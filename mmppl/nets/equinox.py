@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmppl._backend.jax_arrays import to_jax
 from mmppl.errors import OptionError
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
@@ -61,7 +62,7 @@ def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
     check_dtype(dtype)
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise OptionError("Expected JAX's x64 flag for float64 weights; got it off. Set jax_enable_x64 first.")
-    weights = {name: jnp.asarray(value, dtype) for name, value in initial_weights(spec, seed).items()}
+    weights = {name: to_jax(value, dtype) for name, value in initial_weights(spec, seed).items()}
     return Net(_chain(spec.layers(), weights, ""), spec, spec.in_shape)
 
 
@@ -78,7 +79,7 @@ def load(module: Any, weights: Mapping[str, np.ndarray]) -> Any:
     """
     own = _arrays(module)
     check_weights({name: value.shape for name, value in own.items()}, weights)
-    new = [jnp.asarray(weights[name], value.dtype) for name, value in own.items()]
+    new = [to_jax(np.asarray(weights[name]), value.dtype) for name, value in own.items()]
     arrays, rest = eqx.partition(module, eqx.is_array)
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), new), rest)
 

@@ -10,6 +10,7 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer import HMC, MCMC, NUTS
 
+from mmppl._backend.jax_arrays import to_jax
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.numpyro import density
@@ -67,12 +68,12 @@ def chains(
         raise OptionError("Expected one seed: a kernel of the host moves all data together. Take one of mmppl's.")
     pad = padding(fitted.model, len(batch), MANY) if ours else Padding(len(batch), 0)
     begin, batch = pad.latents(start), as_batch(pad.batch(batch))
-    begin = _unconstrained(fitted.model, {n: jnp.asarray(z) for n, z in begin.items()}, batch)
+    begin = _unconstrained(fitted.model, {n: to_jax(z) for n, z in begin.items()}, batch)
     if not ours:
         return _by_the_host(made, batch, begin, num_samples, num_warmup, jax.random.key(seed))
     # Draws that are a datum's own, whatever stands beside it, need keys that may be mapped over.
     key = random_key(seed) if row_seeds is None else jax.random.key(seed)
-    own = None if row_seeds is None else jnp.asarray(np.asarray(row_seeds, np.uint32))
+    own = None if row_seeds is None else to_jax(np.asarray(row_seeds, np.uint32))
     draws, stats = _run(fitted.model, Recipe(made), begin, batch, key, own, num_samples, num_warmup)
     parts = draws, {OURS[n]: x for n, x in stats.items()}
     latents, info = ({n: np.swapaxes(np.asarray(x), 0, 1) for n, x in part.items()} for part in parts)

@@ -10,6 +10,7 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from mmppl._backend.jax import BACKEND
+from mmppl._backend.jax_arrays import to_jax
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.inference.posterior.short_chains import refine_steps
@@ -74,7 +75,7 @@ def _scores_jitted(model: Any, hidden: dict, batch: Batch, prior: bool) -> tuple
 def guide_log_prob(guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     """The guide's log density of latents ``(K, N, *event)`` in the plate of the data, ``(K, N)``."""
     pad = padding(guide, len(batch), len(next(iter(hidden.values()))))
-    own = {n: jnp.asarray(z) for n, z in pad.latents(hidden).items()}
+    own = {n: to_jax(z) for n, z in pad.latents(hidden).items()}
     return np.array(_guide_log_prob(guide, own, as_batch(pad.batch(batch))))[:, : len(batch)]
 
 
@@ -86,7 +87,7 @@ def _guide_log_prob(guide: Any, hidden: dict, batch: Batch) -> jax.Array:
 @alone
 def outside(model: Callable, guide: Callable, hidden: Mapping, batch: Batch) -> np.ndarray | None:
     """Log p - log q of what lies outside the plate of the data, ``(K,)``; None where nothing does."""
-    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    own = {n: to_jax(z) for n, z in hidden.items()}
     found = _outside((model, guide), own, as_batch(batch))
     return None if found is None else np.array(found)
 
@@ -101,7 +102,7 @@ def _outside(program: tuple, hidden: dict, batch: Batch) -> jax.Array | None:
 def log_densities(model: Callable, hidden: Mapping, batch: Batch, gradients: bool) -> tuple[dict, dict]:
     """Log density ``(K, N)`` of each site at latents ``(K, N, *event)``, and whether its gradient is anywhere not 0."""
     pad = padding(model, len(batch), len(next(iter(hidden.values()))))
-    own = {n: jnp.asarray(z) for n, z in pad.latents(hidden).items()}
+    own = {n: to_jax(z) for n, z in pad.latents(hidden).items()}
     values, reached = _log_densities(model, own, as_batch(pad.batch(batch)), gradients)
     return {n: np.array(v) for n, v in pad.cut(values).items()}, {n: bool(r) for n, r in reached.items()}
 
@@ -133,7 +134,7 @@ def _by_row(log_prob: jax.Array, num: int) -> jax.Array:
 @alone
 def refine(model: Callable, hidden: Mapping, batch: Batch, kernel: Any, steps: int, seed: int) -> dict[str, jax.Array]:
     """Moves draws of the latents ``(K, N, *event)`` by steps of a kernel, every draw of every datum a chain."""
-    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    own = {n: to_jax(z) for n, z in hidden.items()}
     return _refine(model, Static((Recipe(kernel), steps)), own, as_batch(batch), random_key(seed))
 
 
@@ -167,9 +168,9 @@ def on_real_line(
     arrays: Mapping[str, np.ndarray],
 ) -> Any:
     """A task on the log density of a model's latents on the real line, which has the noise of so many transitions."""
-    own = {n: jnp.asarray(z) for n, z in hidden.items()}
+    own = {n: to_jax(z) for n, z in hidden.items()}
     like = jax.dtypes.canonicalize_dtype(float)
-    given = {name: jnp.asarray(x, like) for name, x in arrays.items()}
+    given = {name: to_jax(x, like) for name, x in arrays.items()}
     how = Static((task, Recipe(kernel), steps))
     return jax.tree.map(np.array, _on_real_line(model, how, own, as_batch(batch), random_key(seed), given))
 
@@ -190,7 +191,7 @@ def _on_real_line(model: Any, how: Static, hidden: dict, batch: Batch, key: jax.
 @alone
 def unconstrained(model: Callable, hidden: Mapping, batch: Batch) -> np.ndarray:
     """Latents ``(K, N, *event)`` side by side on the real line, ``(K, N, D)``."""
-    return np.array(_unconstrained_together(model, {n: jnp.asarray(z) for n, z in hidden.items()}, as_batch(batch)))
+    return np.array(_unconstrained_together(model, {n: to_jax(z) for n, z in hidden.items()}, as_batch(batch)))
 
 
 @compiled_once

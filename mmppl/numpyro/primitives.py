@@ -15,6 +15,7 @@ from numpyro.distributions import Distribution, ExpandedDistribution, Independen
 from numpyro.primitives import _PYRO_STACK
 
 from mmppl._backend.jax import BACKEND
+from mmppl._backend.jax_arrays import to_jax
 from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
@@ -94,11 +95,11 @@ def as_batch(batch: Batch) -> Batch:
     check_numbers(batch)
     own = Batch.trusted(
         {name: _array(value) for name, value in batch.values.items()},
-        {name: jnp.asarray(mask) for name, mask in batch.present.items()},
+        {name: to_jax(mask) for name, mask in batch.present.items()},
         None if batch.numbers is None else _array(batch.numbers),
         len(batch),
         batch.scored,
-        {name: jnp.asarray(mask) for name, mask in batch.elements.items()},
+        {name: to_jax(mask) for name, mask in batch.elements.items()},
         {name: _array(value) for name, value in batch.for_hosts().covariates.items()},
         _array(np.arange(len(batch)) if batch.places is None else batch.places),
     )
@@ -106,10 +107,10 @@ def as_batch(batch: Batch) -> Batch:
 
 
 def _array(x: Any) -> jax.Array:
-    x = jnp.asarray(x)
+    x = x if isinstance(x, jax.Array) else np.asarray(x)
     if jnp.issubdtype(x.dtype, jnp.integer):
-        return x.astype(int)
-    return x.astype(float) if x.dtype == jnp.float16 else x
+        return to_jax(x, int)
+    return to_jax(x, float if x.dtype == jnp.float16 else None)
 
 
 @checked()

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from numpyro.infer.util import transform_fn
 
+from mmppl._backend.jax_arrays import copied
 from mmppl.batch import Batch
 from mmppl.data import blocks
 from mmppl.data.minibatches import block_seed
@@ -21,7 +22,7 @@ from mmppl.inference.training.settings import check_parts
 from mmppl.nets.equinox_bfloat16 import in_bfloat16
 from mmppl.nets.transfer import check_arrays
 from mmppl.numpyro.autoguides import check_amortized
-from mmppl.numpyro.compiling import compiled, random_key, step_compiled, wrapped_key
+from mmppl.numpyro.compiling import compiled, compiled_once, random_key, step_compiled, wrapped_key
 from mmppl.numpyro.devices import Devices
 from mmppl.numpyro.objectives import LeaveOneOut
 from mmppl.numpyro.optimizers import checked_optimizer, checked_schedule, grouped, scheduled, updated
@@ -164,7 +165,7 @@ class Trainer:
     def state(self, new: _State) -> None:
         leaves, self._structure = jax.tree.flatten(new)
         # A step destroys what it is given.
-        self._leaves = self.devices.copied([jnp.array(leaf, copy=True) for leaf in leaves])
+        self._leaves = self.devices.copied(copied(leaves))
 
     def moved(self, stage: Any) -> list[str]:
         """The parameters that a stage moves, by the host's names."""
@@ -179,6 +180,7 @@ class Trainer:
         if self.given is None:
             # Of one long vector, an optimiser is one operation where it is one for each array.
             optimiser = optax.flatten(optax.chain(*chain, optax.scale_by_adam(b1=stage.momentum)))
+            init = _reused(self.program, ("begin", self.clip, stage.momentum), lambda: compiled_once(optimiser.init))
             rate = -stage.learning_rate
             if callable(schedule) and self.rate is not None:
                 raise OptionError(
@@ -192,8 +194,9 @@ class Trainer:
                     "Expected optimizer= with a schedule of its own, optax.adamw(schedule); got schedule=."
                 )
             optimiser, rate = optax.chain(*chain, grouped(self.given, moving)), stage.learning_rate
+            init = optimiser.init
         average = moving if self.ema else {}
-        begun = {"optimiser": optimiser.init(moving), "taken": jnp.zeros((), jnp.int32)}
+        begun = {"optimiser": init(moving), "taken": jnp.zeros((), jnp.int32)}
         self.state = state._replace(average=average, steps=jnp.asarray(float(steps)), **begun)
         self.objective = stage.objective or self.program.objective
         self.pair = stage.model or self.program.model, stage.guide or self.program.guide

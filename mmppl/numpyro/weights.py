@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from numpyro.infer import SVI
 
+from mmppl._backend.jax_arrays import to_jax
 from mmppl.batch import Batch
 from mmppl.errors import OptionError
 from mmppl.nets.equinox import state as net_state
@@ -143,7 +144,7 @@ def unflat(shapes: Mapping, weights: Mapping[str, np.ndarray]) -> dict:
         if isinstance(tree, jax.ShapeDtypeStruct | jax.Array):
             out[name] = like(tree, weights[name])
         elif _are_chains(name, tree):
-            out[name] = {"chains": jnp.asarray(weights[name.replace("$", ".")], tree["chains"].dtype)}
+            out[name] = {"chains": to_jax(weights[name.replace("$", ".")], tree["chains"].dtype)}
         else:
             leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
             names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
@@ -168,7 +169,7 @@ def like(array: Any, value: Any) -> Any:
         impl: list = []
         jax.eval_shape(lambda key: impl.append(jax.random.key_impl(key)), array)
         return jax.random.wrap_key_data(jnp.asarray(value), impl=impl[0])
-    return jnp.asarray(np.array(value, array.dtype))  # a copy made by numpy, which compiles nothing
+    return to_jax(np.asarray(value), array.dtype)
 
 
 def _are_chains(name: str, value: Any) -> bool:
