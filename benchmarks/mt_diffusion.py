@@ -38,7 +38,7 @@ NAMES = {
     "four": ("ink", "flower", "china", "word"),
 }
 NAMES["transition"] = ("ink", "flower")
-EPOCHS = {"label": 30, "masks": 15, "four": 30, "transition": 20}
+EPOCHS = {"label": 60, "masks": 40, "four": 60, "transition": 30}
 SIZE, LAW = 4, [1.0] * 11
 HIDDEN = (2, 5, 10)
 TESTS, NEIGHBOURS, VOTES, DRAWS, SHOWN = 500, 5, 20, 8, 12

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.judging import judged, measures
 from benchmarks.pages import HOSTS, Cell, Row, cells, over_seeds, parser, resumed, stamp, table
 from mmppl import models
 from mmppl.data import load
-from mmppl.diagnostics import evaluate
 from mmppl.errors import TrainingError
 from mmppl.inference import fit
 from mmppl.inference.posterior.trust import trusted_k
@@ -123,22 +123,7 @@ def main() -> None:
             fitted = fit(program, digits.train, epochs=asked.epochs, seed=seed, progress=False, **FITS[likelihoods])
         except TrainingError as error:
             return {"failed": str(error)}
-        found = evaluate(fitted, digits, classifiers=classifiers, prediction_rows=covered, seed=seed)
-        scored = found["log_likelihood"]
-        told = [one["value"] for one in found["two_sample"]["draws"].values() if one is not None]
-        sets = [one["coverage"] for own in (found["prediction"] or {}).values() for one in own.values()]
-        return {
-            "joint": found["coherence"][kind]["joint"]["value"],
-            "cross": found["cross_coherence"][kind]["mean"]["value"],
-            "left": found["leave_one_out_coherence"][kind]["mean"]["value"],
-            "frechet": float(np.mean(list(found["frechet"][kind].values()))),
-            "told": float(np.mean(told)),
-            "coverage": float(np.mean(sets)) if sets else None,
-            "log_lik": None if scored is None else scored["density"],
-            "bad_k": None if scored is None else scored["share_k_above_0.7"],
-            # The first epoch of a stage compiles.
-            "epoch": float(np.median([line["seconds"] for line in fitted.history])),
-        }
+        return measures(judged(fitted, digits, classifiers, covered, seed), fitted, kind)
 
     for rows in resumed(kept / str(asked.epochs), cells(asked.systems.split(","), asked), run):
         out.write_text(page(rows, asked.epochs, likelihoods))
