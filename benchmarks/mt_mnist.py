@@ -114,8 +114,8 @@ def page(rows: dict[Cell, Row]) -> str:
         "all else by default. The same network, batches and number of steps for the image alone (`p_single=1`), for it",
         "with its label, and for it with a copy of which 0 to 8 squares of 7 x 7 are hidden. Frechet distances are of",
         f"{DRAWS:,} draws of the image from the joint distribution to as many test images, by the features of a small",
-        "classifier and so not comparable with FID; *of training images*: theirs, which is the floor. Means over seeds,",
-        "± the standard error of the mean.",
+        "classifier and so not comparable with FID; *of training images*: theirs, which is the floor. Means over",
+        "seeds, ± the standard error of the mean.",
         "",
         *table(["task", "host", "seeds", *measured.values()], body),
     ]
