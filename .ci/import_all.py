@@ -7,8 +7,8 @@ from pathlib import Path
 import mmppl
 
 HOSTS = ("mmppl.pyro", "mmppl.numpyro", "mmppl._backend.torch", "mmppl._backend.jax", "mmppl.nets.torch")
-HOSTS += ("mmppl._backend.torch_files", "mmppl._backend.jax_arrays", "mmppl.nets.equinox", "mmppl.demo", "mmppl.__main__")
-HOSTS += ("mmppl.nets.torch_images", "mmppl.nets.equinox_images")
+HOSTS += ("mmppl._backend.torch_files", "mmppl._backend.jax_arrays", "mmppl.nets.equinox", "mmppl.nets.equinox_rows")
+HOSTS += ("mmppl.nets.torch_images", "mmppl.nets.equinox_images", "mmppl.demo", "mmppl.__main__")
 HOSTS += ("mmppl.nets.torch_heads", "mmppl.nets.equinox_heads", "mmppl.nets.equinox_bfloat16")
 
 root = Path(mmppl.__file__).parent

@@ -89,6 +89,7 @@ NATIVE = {
     "mmppl.nets.equinox_bfloat16": "jax",
     "mmppl.nets.equinox_heads": "jax",
     "mmppl.nets.equinox_images": "jax",
+    "mmppl.nets.equinox_rows": "jax",
     "mmppl.pyro": "torch",
     "mmppl.numpyro": "jax",
 }

@@ -15,6 +15,7 @@ from mmppl.nets import layers as L
 from mmppl.nets.equinox_bfloat16 import factors, single
 from mmppl.nets.equinox_heads import HEADS
 from mmppl.nets.equinox_images import FIXED, WEIGHTED, Fixed
+from mmppl.nets.equinox_rows import flattened, rows_at
 from mmppl.nets.init import initial_weights
 from mmppl.nets.spec import Spec
 from mmppl.nets.transfer import check_dtype, check_input, check_weights
@@ -39,7 +40,8 @@ class Net(eqx.Module):
 
     def __call__(self, x, context=None):
         check_input(x.shape, self.in_shape)
-        return single(_through(self.layers, x, context))
+        with rows_at(x.ndim - len(self.in_shape) - 1):
+            return single(_through(self.layers, x, context))
 
 
 def build(spec: Spec, seed: int, dtype: str = "float32") -> Net:
@@ -95,8 +97,9 @@ class _Linear(eqx.Module):
 
     def __call__(self, x, context=None):
         # One plain matrix product: XLA's CPU backend is several times slower on the gradients of a batched one.
-        flat, weight, bias = factors(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
-        return (flat @ weight.T + bias).reshape(*x.shape[:-1], self.weight.shape[0])
+        x, shaped = flattened(x, 1)
+        flat, weight, bias = factors(x, self.weight, self.bias)
+        return shaped(flat @ weight.T + bias)
 
 
 class _Norm(eqx.Module):

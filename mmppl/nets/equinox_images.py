@@ -10,6 +10,7 @@ import numpy as np
 from mmppl.nets import image_layers as I
 from mmppl.nets import layers as L
 from mmppl.nets.equinox_bfloat16 import factors, single
+from mmppl.nets.equinox_rows import flattened
 
 __all__ = ["FIXED", "WEIGHTED", "Fixed"]
 
@@ -45,9 +46,9 @@ class _Tap(Fixed):
 class _Convolution(_Weighted):
     def __call__(self, x, context=None):
         axes = ("NHWC", "OIHW", "NHWC")
-        flat, weight, bias = factors(x.reshape(-1, *x.shape[-3:]), self.weight, self.bias)
-        out = jax.lax.conv_general_dilated(flat, weight, (1, 1), "SAME", dimension_numbers=axes) + bias
-        return out.reshape(*x.shape[:-1], self.layer.outputs)
+        x, shaped = flattened(x, 3)
+        flat, weight, bias = factors(x, self.weight, self.bias)
+        return shaped(jax.lax.conv_general_dilated(flat, weight, (1, 1), "SAME", dimension_numbers=axes) + bias)
 
 
 class _Fold(Fixed):

@@ -1,7 +1,7 @@
 """Placement of a fit on several devices of JAX: rows are divided among them, all else is on each."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmppl.batch import Batch
 from mmppl.errors import OptionError, TrainingError
+from mmppl.nets.equinox_rows import divided
 
 __all__ = ["Devices", "on_devices", "placed"]
 
@@ -65,13 +66,14 @@ class Devices:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A context in which an error of JAX, as of several processes one of which has ended, is said to be that.
+        """A context in which networks divide their rows, and of several processes one that has ended is said to have.
 
         Raises:
             TrainingError: If there are several processes.
         """
         try:
-            yield
+            with nullcontext() if self.number == 1 else divided(self.divided):
+                yield
         except jax.errors.JaxRuntimeError as error:
             if not self.several:
                 raise
@@ -122,7 +124,8 @@ def on_devices(number: int, tasks: Sequence[Callable[[], dict]]) -> Generator[di
 def _within(devices: Devices | None) -> Iterator[None]:
     token = _DEVICES.set(devices)
     try:
-        yield
+        with nullcontext() if devices is None else divided(devices.divided):
+            yield
     finally:
         _DEVICES.reset(token)
 

@@ -16,6 +16,7 @@ from mmppl._backend.jax import BACKEND
 from mmppl.display import Shown
 from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet
+from mmppl.nets.equinox_rows import spread
 from mmppl.numpyro.compiling import compiled, random_key
 from mmppl.numpyro.declared import taken_apart
 from mmppl.numpyro.parts import whole_key
@@ -129,7 +130,7 @@ class EnergyTilted(Shown, Distribution):
         """Zero, with the gradient of -log Z: what that is taken in is read off the computations themselves."""
         chains, key = self.chains, self.chain_key
         start = eqx.filter_closure_convert(
-            lambda key: on_real_line(self.base, dist, biject_to)[0].sample(key, (chains.number,)), key
+            lambda key: spread(on_real_line(self.base, dist, biject_to)[0].sample(key, (chains.number,))), key
         )
         density = eqx.filter_closure_convert(self._line_density, start.out_struct)
         params, rest = eqx.partition(density, eqx.is_inexact_array)
@@ -195,7 +196,7 @@ class EnergyTilted(Shown, Distribution):
         line, _ = on_real_line(self.base, dist, biject_to)
         site = numpyro.primitives.mutable(name, {"chains": line.sample(first, (self.chains.buffer,))})
         frozen = jax.lax.stop_gradient((self.energy_params, site["chains"]))
-        base = jax.lax.stop_gradient(line.sample(second, (self.chains.number,)))
+        base = jax.lax.stop_gradient(spread(line.sample(second, (self.chains.number,))))
         chains, site["chains"] = jax.lax.stop_gradient(
             self.chains.refresh(
                 BACKEND,
@@ -237,7 +238,7 @@ def _draw(
 ) -> jax.Array:
     first, second = jax.random.split(key)
     line, there = on_real_line(base, dist, biject_to)
-    start, steps = line.sample(first, (num,)), chains.draw_steps
+    start, steps = spread(line.sample(first, (num,))), chains.draw_steps
     density = lambda y: _line_density(params, static, base, y, kept)  # noqa: E731
     return there(chains.run(BACKEND, second, density, start, steps, adjusted=True)[0])
 

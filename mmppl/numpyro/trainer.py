@@ -269,7 +269,8 @@ class Trainer:
         key = "held out", objective, *pair, structure, jnp.result_type(float)
         run = _reused(self.program, key, lambda: compiled(record))
         key, rows = self.devices.copied(random_key(number)), self.devices.rows(batch.for_hosts())
-        return {n: float(x) for n, x in run(self._leaves, key, rows).items()}
+        with self.devices.together():
+            return {n: float(x) for n, x in run(self._leaves, key, rows).items()}
 
     def measure(self, fn: Callable, batch: Batch, number: int) -> dict[str, float]:
         """Means over the rows of what ``fn`` tells of them, with the weights that are kept."""

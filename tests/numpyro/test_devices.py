@@ -37,6 +37,38 @@ w = devices.copied(np.ones((3, 2), np.float32))
 step = jax.jit(jax.grad(lambda w, x: (x @ w).sum()))
 print("all-reduce" in step.lower(w, rows["a"]).compile().as_text())
 """
+SHARED_OUT = """
+from contextlib import nullcontext
+import equinox as eqx, jax, jax.numpy as jnp
+import mmppl.numpyro as mm
+from jax.sharding import PartitionSpec
+from mmppl.nets import MLP
+from mmppl.nets.equinox_rows import divided, spread
+from mmppl.numpyro.devices import Devices
+
+devices = Devices(4)
+weights, rest = eqx.partition(mm.build(MLP((5,), (7,), hidden=(64, 64)), 0), eqx.is_array)
+weights = devices.copied(weights)
+# Particles, terms, rows.
+z = jax.random.normal(jax.random.key(0), (2, 3, 32, 5))
+rows = jax.sharding.NamedSharding(devices.divided.mesh, PartitionSpec(None, None, "rows"))
+
+def gradient(weights, z):
+    return jax.grad(lambda w: (eqx.combine(w, rest)(z) ** 2).sum())(weights)
+
+found, work = [], []
+for z, how in ((z, nullcontext()), (jax.device_put(z, rows), nullcontext()), (jax.device_put(z, rows), divided(rows))):
+    with how:
+        made = jax.jit(lambda w, z: gradient(w, z)).lower(weights, z).compile()
+    found.append(made(weights, z))
+    work.append(made.cost_analysis()["flops"])
+print([round(x / work[0], 1) for x in work])
+print(all(jnp.allclose(a, b, rtol=1e-5) for a, b in zip(*map(jax.tree.leaves, found[::2]))))
+with divided(devices.divided):
+    chains = jax.jit(lambda key: spread(jax.random.normal(key, (8, 2))))(jax.random.key(0))
+    few = jax.jit(lambda key: spread(jax.random.normal(key, (6, 2))))(jax.random.key(0))
+print([x.addressable_shards[0].data.shape for x in (chains, few)])
+"""
 DRAWN = """
 import sys, warnings
 import numpy as np
@@ -85,6 +117,11 @@ def test_four_devices_give_what_one_gives(system, tmp_path, same_on_devices):
 
 def test_rows_are_divided_and_weights_copied():
     assert run("-c", PLACED) == [str([(i, (2, 3)) for i in range(4)]), "{(6, 3)}", "True"]
+
+
+def test_networks_share_out_the_rows_of_several_terms():
+    """Without rows first, each of four devices goes through the products of all rows."""
+    assert run("-c", SHARED_OUT) == ["[1.0, 1.0, 0.3]", "True", "[(2, 2), (6, 2)]"]
 
 
 def test_draws_on_two_devices_are_those_of_one():
