@@ -281,13 +281,13 @@ def _run_stages(
     loop: Loop, plan: list[tuple[Stage, int]], snapshot: Mapping[str, np.ndarray] | None, done: int
 ) -> None:
     """Runs the stages, but for those that a resumed run has behind it: ``done`` epochs, which end in the snapshot."""
-    for stage, number in plan:
+    for place, (stage, number) in enumerate(plan, start=1):
         course = loop.course_of(stage, number)
         losses = losses_of(loop.history[loop.epoch :], course)
         if course.over(losses) and loop.epoch + len(losses) < done:
             loop.epoch += len(losses)
             continue
-        loop.run_stage(stage, course, losses, snapshot)
+        loop.run_stage(stage, course, losses, snapshot, is_last=place == len(plan))
         snapshot = None
 
 
