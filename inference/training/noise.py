@@ -3,8 +3,9 @@ r"""Scales of noise by cells that are held out of a fit, where single elements a
 A bound is greatest at noise that tells elements which the guide has seen. What it has not seen is told worse, by what
 guide and decoder err: of 240 rows, of which 30% of the values were missing, 80% intervals of these held 73 to 77%. So a
 few cells of each modality are held out of all of the fit, and in the end the covariance of its noise is multiplied by
-the :math:`c^2` under which they are likeliest given all else of their rows. With :math:`\mu_i` and :math:`u_i`, mean and
-variance of :math:`\mathbb{E}[x_i \mid z, x_S]` over the guide's z, and :math:`v_i = \operatorname{Var}[x_i \mid z, x_S]`,
+the :math:`c^2` under which they are likeliest given all else of their rows. With :math:`\mu_i` and :math:`u_i`, mean
+and variance of :math:`\mathbb{E}[x_i \mid z, x_S]` over the guide's z, and
+:math:`v_i = \operatorname{Var}[x_i \mid z, x_S]`,
 
 .. math:: \max_c\ \sum_i \log \mathcal{N}(x_i; \mu_i, u_i + c^2 v_i) + \log \mathcal{N}(\log c^2; m, \tau^2)
 
