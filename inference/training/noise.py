@@ -77,8 +77,8 @@ def log_ratio(cells: np.ndarray, mean: float, deviation: float) -> float:
 
     Arguments:
         cells: :math:`(x_i - \mu_i)^2`, :math:`u_i` and :math:`v_i`, ``(3, n)``.
-        mean: m.
-        deviation: :math:`\tau`.
+        mean: Mean m of the prior.
+        deviation: Deviation :math:`\tau` of the prior.
 
     Example:
         >>> cells = np.array([[4.0], [0.0], [1.0]]) * np.ones(10**6)
