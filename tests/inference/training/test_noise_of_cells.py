@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mmppl import Batch, Modality, models
+from mmppl import Batch, Modality, load, models
 from mmppl.data import LinearGaussian, hide
-from mmppl.inference import Fitted, fit, generate
+from mmppl.inference import EarlyStopping, Fitted, fit, generate
 from mmppl.inference.training.noise import hold_out_cells, log_ratio, with_noise_of_cells
 from mmppl.inference.training.prepared import prepared
 from mmppl.likelihoods import low_rank
@@ -140,3 +140,20 @@ def test_intervals_of_few_rows_hold_what_they_say(ppl):
         x, gone = whole[n][240:], ~np.asarray(test.there(n))
         inside.append(((low <= x) & (x <= high))[gone])
     assert np.mean(np.concatenate(inside)) == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_run_that_goes_on_ends_on_the_same_noise(ppl, tmp_path):
+    class Stop:
+        def on_epoch(self, event):
+            if event.epoch == 2:
+                raise KeyboardInterrupt
+
+    rows, _ = table(120)
+    how = {"validation": 0.2, "early_stopping": EarlyStopping(2, min_delta=0.5), "progress": False}
+    program = of_views(ppl, latent_dim=2, hidden=8)
+    at_once = fit(program, rows, **how)
+    with pytest.raises(KeyboardInterrupt):
+        fit(program, rows, out=tmp_path / "run", callbacks=[Stop()], **how)
+    fit(program, rows, out=tmp_path / "run", resume=True, **how)
+    saved = load(tmp_path / "run", ppl=ppl).weights
+    assert all(np.array_equal(saved[name], x) for name, x in at_once.weights.items())
