@@ -1,7 +1,7 @@
 r"""Scales of noise by cells that are held out of a fit, where single elements are missing.
 
 A bound is greatest at noise that tells elements which the guide has seen. What it has not seen is told worse, by what
-guide and decoder err: of 240 rows, of which 30% of the values were missing, 80% intervals of these held 73 to 77%. So a
+guide and decoder err: of 240 rows, of which 30% of the values were missing, 80% intervals of these held 73 to 78%. So a
 few cells of each modality are held out of all of the fit, and in the end the covariance of its noise is multiplied by
 the :math:`c^2` under which they are likeliest given all else of their rows. With :math:`\mu_i` and :math:`u_i`, mean
 and variance of :math:`\mathbb{E}[x_i \mid z, x_S]` over the guide's z, and

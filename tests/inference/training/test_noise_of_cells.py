@@ -128,7 +128,7 @@ def test_noise_grows_to_what_cells_say(ppl, likelihood):
 
 
 def test_intervals_of_few_rows_hold_what_they_say(ppl):
-    """Of 240 rows, 80% intervals of cells that are missing held 0.73 to 0.77."""
+    """Of 240 rows, 80% intervals of cells that are missing held 0.73 to 0.78."""
     rows, _ = table(240, seed=1)
     full, whole = table(640, seed=1)
     fitted = fit(of_views(ppl, seed=1), rows, seed=1, progress=False)
