@@ -84,12 +84,14 @@ def fit(
         epochs: Passes over the data, all stages together, and at most where they stop early. None: each stage goes on
             for itself until the held-out bound is flat, with a constant learning rate; then, from the best weights on,
             for half as many epochs as it took to these, while the rate is annealed. Without ``validation`` a published
-            system holds out a tenth of the rows, 5,000 at most, and learns from these too while the rate is annealed. A
-            stage is flat where half as many steps as it took to the best bound brought no better one, at least 200 and
-            at most 500 steps, or five epochs if these are more; or after 6,000 steps, or 300 epochs if these are more,
-            but not more than 3,000. With less than 100 rows, a program of one's
-            own without ``validation``, and a stage that learns an energy it is a number: 30, and for few data as many
-            as make 4,000 steps, but not more than 300, shared by the stages.
+            system holds out a tenth of the rows, 5,000 at most, and learns from these too while the rate is annealed.
+            Of vectors in memory that lack single elements, scored by normals with learned noise, it also holds out a
+            tenth of what there is, 1,000 elements of each modality at most; in the end the noise is made as large as
+            these say, so that intervals of what is missing are as wide as they say. A stage is flat where half as many
+            steps as it took to the best bound brought no better one, at least 200 and at most 500 steps, or five epochs
+            if these are more; or after 6,000 steps, or 300 epochs if these are more, but not more than 3,000. With less
+            than 100 rows, a program of one's own without ``validation``, and a stage that learns an energy it is a
+            number: 30, and for few data as many as make 4,000 steps, but not more than 300, shared by the stages.
         batch_size: Rows in a step.
         learning_rate: Adam's, times the stage's factor. None for the program's: 1e-3, or 3e-3 for systems of vectors
             alone whose objective is a bound of one latent, such as :func:`~mmppl.models.mvae`.
@@ -281,13 +283,13 @@ def _run_stages(
     loop: Loop, plan: list[tuple[Stage, int]], snapshot: Mapping[str, np.ndarray] | None, done: int
 ) -> None:
     """Runs the stages, but for those that a resumed run has behind it: ``done`` epochs, which end in the snapshot."""
-    for stage, number in plan:
+    for place, (stage, number) in enumerate(plan, start=1):
         course = loop.course_of(stage, number)
         losses = losses_of(loop.history[loop.epoch :], course)
         if course.over(losses) and loop.epoch + len(losses) < done:
             loop.epoch += len(losses)
             continue
-        loop.run_stage(stage, course, losses, snapshot)
+        loop.run_stage(stage, course, losses, snapshot, is_last=place == len(plan))
         snapshot = None
 
 

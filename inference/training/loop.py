@@ -19,6 +19,7 @@ from mmppl.inference.training.early_stopping import EarlyStopping
 from mmppl.inference.training.fitted import Fitted
 from mmppl.inference.training.held_out import conditional_weights, even_blocks, weighted_mean, weights_of
 from mmppl.inference.training.history import History
+from mmppl.inference.training.noise import with_noise_of_cells
 from mmppl.inference.training.prepared import Prepared
 from mmppl.inference.training.program import Program, Stage
 from mmppl.inference.training.resuming import BEST, LOSS, restore
@@ -63,7 +64,7 @@ class Loop:
         scratch: Scratch,
     ):
         self.program, self.trainer, self.data, self.held, self.size = program, trainer, data.data, data.held, size
-        self.whole = data.whole
+        self.whole, self.asked = data.whole, data.asked
         self.how, self.history, self.calls, self.run, self.bar, self.label = how, history, calls, run, bar, data.label
         self.scratch = scratch
         self.first = self.good = trainer.weights()
@@ -72,7 +73,13 @@ class Loop:
         self.epoch, self.steps, self.stage = 0, sum(record.get("steps", 0) for record in history), ""
 
     def run_stage(
-        self, stage: Stage, course: Course, losses: list[float], snapshot: Mapping[str, np.ndarray] | None
+        self,
+        stage: Stage,
+        course: Course,
+        losses: list[float],
+        snapshot: Mapping[str, np.ndarray] | None,
+        *,
+        is_last: bool,
     ) -> None:
         """Runs a stage from its first epoch, or from a snapshot after those that have the losses."""
         trainer, self.stage = self.trainer, stage.name
@@ -110,6 +117,10 @@ class Loop:
                     trainer.end_at(self._steps(course, losses))
             if course.over(losses):
                 trainer.finish()
+                if is_last and self.asked is not None:
+                    now = Fitted(self.program, trainer.weights(), label=self.label)
+                    less = self.data if self.whole is None else self.whole
+                    trainer.assign(with_noise_of_cells(now, less, self.asked, self.how.seed))
             self._end_epoch(stage, record, best if best and searched is None else {})
 
     def _seen(self, stage: Stage) -> tuple[Any, Any, Any]:

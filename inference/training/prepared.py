@@ -15,6 +15,7 @@ from mmppl.errors import ModalityError
 from mmppl.inference.training.checksums import digesting
 from mmppl.inference.training.course import held_share
 from mmppl.inference.training.held_out import hold_out
+from mmppl.inference.training.noise import hold_out_cells
 from mmppl.inference.training.program import Program
 from mmppl.inference.training.survey import survey
 from mmppl.presence import say_absent
@@ -35,6 +36,7 @@ class Prepared:
         about_held: What a run folder says of the rows held out.
         digest: The digest of the rows to train on, where it is known already.
         whole: Both, in their order, where rows are held out by default alone.
+        asked: Rows of ``whole``, or else of ``data``, with cells that are held out of both, where there are such.
     """
 
     data: Batch | Rows
@@ -42,6 +44,7 @@ class Prepared:
     about_held: dict[str, Any] | None
     digest: dict[str, Any] | None = None
     whole: Batch | Rows | None = None
+    asked: Batch | None = None
 
     @property
     def label(self) -> np.ndarray | None:
@@ -52,7 +55,8 @@ class Prepared:
     def digesting(self) -> Callable[[], dict[str, Any]]:
         """Begins the digest, where it is not known, and returns what waits for it."""
         if isinstance(self.data, Batch):
-            return digesting(self.whole if isinstance(self.whole, Batch) else self.data)
+            known = self.whole if isinstance(self.whole, Batch) else self.data
+            return digesting(known if self.asked is None else self.asked)
         return lambda: self.digest or {}
 
 
@@ -67,7 +71,7 @@ def prepared(
         validation: As ``fit`` takes it.
         seed: Random seed.
         is_open: Whether a published system is fitted until the held-out bound is flat: some rows are held out then,
-            unless they are few, where nothing is said.
+            unless they are few, where nothing is said, and some cells of batches that lack single elements.
 
     Raises:
         ModalityError, DataError: If the data do not fit the program.
@@ -86,7 +90,7 @@ def prepared(
     program = program.for_elements_of(found)
     whole = batch = found.validate(program.modalities)
     batch, held, about = hold_out(validation, batch, program.modalities, seed, program.covariates)
-    check = program.ppl.host.check_numbers
+    check, asked = program.ppl.host.check_numbers, None
     _check_objectives(program, batch.modalities)
     check(whole)
     for name in whole.modalities:
@@ -96,9 +100,17 @@ def prepared(
         about = survey(held, check, partly=False).digest
     elif held is not None:
         check(held)
-    if by_default and held is not None:
-        return program, Prepared(batch, held, {**(about or {}), BY_DEFAULT: True}, whole=whole)
-    return program, Prepared(batch, held, about)
+    by_default = by_default and held is not None
+    if is_open and held is not None:
+        every = whole if by_default else batch
+        less = hold_out_cells(program, every, seed)
+        asked = None if less is None else every
+        if less is not None and by_default:
+            whole, (batch, held, _) = less, hold_out(validation, less, program.modalities, seed, program.covariates)
+        batch = batch if less is None or by_default else less
+    if by_default:
+        return program, Prepared(batch, held, {**(about or {}), BY_DEFAULT: True}, whole=whole, asked=asked)
+    return program, Prepared(batch, held, about, asked=asked)
 
 
 def _of_source(program: Program, rows: Rows, validation: Any, seed: int) -> tuple[Program, Prepared]:

@@ -36,7 +36,7 @@ from mmppl.likelihoods.discretized_logistic import LEVELS
 Array = Any
 Given = tuple[Array, Array] | None
 
-__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean", "mean_from_real", "scored", "to_real"]
+__all__ = ["draw", "from_real", "log_abs_det", "log_prob", "mean", "mean_from_real", "scored", "to_real", "variance"]
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
@@ -107,6 +107,19 @@ def mean(loc: Array, scale: Array, factors: Array, given: Given, unit: bool) -> 
         left = scale**2 + xp.sum(factors * xp.matmul(inverse, factors), axis=-2) if unit else variance
         variance = xp.where(given[1], variance, left)
     return mean_from_real(loc, xp.sqrt(variance)) if unit else loc
+
+
+def variance(scale: Array, factors: Array, there: Array) -> Array:
+    r"""Variances :math:`s_d^2 + f_d^\top C^{-1} f_d` of values given those observed beside them, ``(*, D)``.
+
+    Arguments:
+        scale: As in :func:`log_prob`.
+        factors: As in :func:`log_prob`.
+        there: Which values are observed, ``(*, D)``; what the formula says of these is of another value beside them.
+    """
+    xp = get_backend(scale, factors).xp
+    c, _ = _products(factors / scale[..., None, :], xp.where(there, 0.0 * scale, 0.0 * scale), there)
+    return scale**2 + xp.sum(factors * xp.matmul(_inverse(c), factors), axis=-2)
 
 
 def _told(y: Array, scale: Array, factors: Array, given: tuple[Array, Array], unit: bool) -> tuple[Array, Array]:
