@@ -104,10 +104,11 @@ def prepared(
     if is_open and held is not None:
         every = whole if by_default else batch
         less = hold_out_cells(program, every, seed)
-        asked = None if less is None else every
-        if less is not None and by_default:
-            whole, (batch, held, _) = less, hold_out(validation, less, program.modalities, seed, program.covariates)
-        batch = batch if less is None or by_default else less
+        if less is not None:
+            asked = every
+            batch = less
+            if by_default:  # the same rows are held out, without their cells
+                whole, (batch, held, _) = less, hold_out(validation, less, program.modalities, seed, program.covariates)
     if by_default:
         return program, Prepared(batch, held, {**(about or {}), BY_DEFAULT: True}, whole=whole, asked=asked)
     return program, Prepared(batch, held, about, asked=asked)
