@@ -10,6 +10,7 @@ from mmppl.errors import DataError, ModalityError
 from mmppl.modality import Modality
 from mmppl.names import check_names
 from mmppl.presence import check_no_mask, is_no_value
+from mmppl.sites import PLATE
 from mmppl.warn import warn
 
 __all__ = ["check_values", "checked_covariates", "few"]
@@ -65,7 +66,8 @@ def checked_covariates(given: Any, num: int) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ModalityError(f"Expected covariates to be arrays by name; got a {type(given).__name__}.")
     try:
-        check_names(given)
+        # A covariate is no site, and "batch" is what single-cell data call the one that they have most often.
+        check_names(name for name in given if name != PLATE)
     except ModalityError as error:
         raise ModalityError(str(error).replace("modalities", "covariates")) from None
     out = {}

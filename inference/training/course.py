@@ -41,12 +41,9 @@ class Flat(EarlyStopping):
 
     least: int = 1
 
-    def ended(self, losses: Sequence[float]) -> bool:
-        """Tells whether a stage with these losses is over."""
-        if not losses:
-            return False
-        best = self.best(losses) + 1
-        return len(losses) - best >= min(max(WAITED * best, self.least), self.patience)
+    def waited(self, best: int, taken: int) -> bool:
+        """Tells whether a stage is over whose best epoch so far has this number, of so many that were taken."""
+        return taken - best - 1 >= min(max(WAITED * (best + 1), self.least), self.patience)
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ class Course:
     def searched(self, losses: Sequence[float]) -> int | None:
         """Epochs until the rule ended, or all; None while neither is so."""
         if self.rule:
-            for taken in range(1, min(len(losses), self.number) + 1):
-                if self.rule.ended(losses[:taken]):
+            for taken, best in enumerate(self.rule.bests(losses[: self.number]), 1):
+                if self.rule.waited(best, taken):
                     return taken
         return self.number if len(losses) >= self.number else None
 

@@ -1,7 +1,7 @@
 """Early stopping: a stage ends where its held-out loss no longer falls."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -54,18 +54,31 @@ class EarlyStopping:
         object.__setattr__(self, "patience", int(self.patience))
         object.__setattr__(self, "min_delta", float(self.min_delta))
 
-    def best(self, losses: Sequence[float]) -> int:
-        """The number of the best epoch: the last that was below all before it by more than the gain."""
-        best = 0
+    def bests(self, losses: Iterable[float]) -> Iterator[int]:
+        """The number of the best epoch so far, after each: the last that was below all before it by more than the gain.
+
+        Example:
+            >>> list(EarlyStopping(patience=2).bests([3.0, 1.0, 2.0, 0.5]))
+            [0, 1, 1, 3]
+        """
+        best, least = 0, math.nan
         for number, loss in enumerate(losses):
             # Whatever is a number is better than none.
-            if loss < losses[best] - self.min_delta or math.isnan(losses[best]) and not math.isnan(loss):
-                best = number
-        return best
+            if loss < least - self.min_delta or math.isnan(least) and not math.isnan(loss):
+                best, least = number, loss
+            yield best
+
+    def best(self, losses: Sequence[float]) -> int:
+        """The number of the best epoch."""
+        return max(self.bests(losses), default=0)
+
+    def waited(self, best: int, taken: int) -> bool:
+        """Tells whether a stage is over whose best epoch so far has this number, of so many that were taken."""
+        return taken - 1 - best >= self.patience
 
     def ended(self, losses: Sequence[float]) -> bool:
         """Tells whether a stage with these losses is over."""
-        return len(losses) - 1 - self.best(losses) >= self.patience if losses else False
+        return self.waited(self.best(losses), len(losses)) if losses else False
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields, as JSON can hold them."""

@@ -32,9 +32,10 @@ import numpy as np
 from mmppl._backend import get_backend
 from mmppl.batch import Batch
 from mmppl.coordinates import coordinates_text
-from mmppl.errors import DataError, MMPPLError, ModalityError, OptionError
+from mmppl.errors import DataError, DataWarning, MMPPLError, ModalityError, OptionError
 from mmppl.modality import KINDS, Modality
 from mmppl.presence import check_no_mask, is_no_value, of_rows
+from mmppl.warn import warn
 
 __all__ = ["check_kinds", "fit_to", "infer_modality", "kinds_rows", "kinds_table", "numpy_of"]
 
@@ -43,6 +44,7 @@ FEW, MANY = 100, 10
 CLASSES, EACH = 20, 10
 # Of so many rows, the share of different ones from which on they are no classes.
 ROWS, DIFFER = 20, 0.9
+CHANNELS = 4  # of pictures, at most
 
 
 def infer_modality(
@@ -55,6 +57,9 @@ def infer_modality(
         value: ``(N, ...)``, an array of any host or a sparse matrix.
         kind: Its kind, where it is said.
         mask: Mask of what is there, of rows or of elements, where it is said.
+
+    Warns:
+        DataWarning: If channels of an image seem to stand last.
 
     Raises:
         DataError: If no rule takes it, or the kind does not, or all of it is missing.
@@ -75,6 +80,9 @@ def infer_modality(
     known = value[there]
     kind = _guess(name, known, value.shape) if kind is None else kind
     names = tuple(map(str, np.unique(known))) if kind == "category" and _text(value) else None
+    if kind == "image" and value.ndim == 4 and value.shape[1] > CHANNELS >= value.shape[3]:
+        say = "np.moveaxis(x, -1, 1) puts them first, where images have them"
+        warn(f"Modality '{name}': channels seem to stand last in shape {value.shape}; {say}.", DataWarning)
     out = _AS[kind](name, value, there, names)
     there = there if there.ndim == 1 else there.reshape(out.shape)
     known = out[there]

@@ -74,8 +74,11 @@ def from_mudata(
     declared, columns, dtypes, seen = {}, {}, {}, {}
     for view, place in places.items():
         part, _, rest = place.partition("/")
-        if part not in mdata.mod and part != "obs":
-            raise DataError(f"View '{view}': expected a place in {list(mdata.mod)} or obs; got '{place}'.")
+        if part != "obs" and not (part in mdata.mod and rest):
+            known = list(mdata.mod)
+            raise DataError(
+                f"View '{view}': expected a place in {known}, such as '{known[0]}/X', or in obs; got '{place}'."
+            )
         here = mdata.mod[part] if part in mdata.mod else mdata
         unique_names(here.obs_names, f"observations of '{part}'")
         array, columns[view], dtypes[view], classes = slot(here, view, rest if part in mdata.mod else place)

@@ -46,7 +46,8 @@ def from_xarray(
         seed: Seed of the split into training and test rows.
 
     Raises:
-        DataError: If it is no such data set, a variable lacks the dimension of the rows, or values do not fit.
+        DataError: If it is no such data set, a variable lacks the dimension of the rows, values do not fit, or
+            coordinates that name those of a modality have a name twice.
         ModalityError: If coordinates stand in another order than those of a program's modalities.
 
     Example:
@@ -140,10 +141,21 @@ def to_xarray(
 
 
 def _names(dataset: Any, dims: tuple) -> tuple[str, ...] | None:
-    """Texts that the only dimension beside the rows has for coordinates."""
+    """Texts that the only dimension beside the rows has for coordinates.
+
+    Raises:
+        DataError: If one stands twice.
+    """
     if len(dims) != 2 or dims[1] not in dataset.coords:
         return None
-    return names_of_columns(dataset.coords[dims[1]].to_numpy().tolist())
+    names = dataset.coords[dims[1]].to_numpy().tolist()
+    twice = next((n for i, n in enumerate(names) if isinstance(n, str) and n in names[:i]), None)
+    if twice is not None:
+        raise DataError(
+            f"Expected coordinates of different names in dimension '{dims[1]}'; got '{twice}' twice. Rename one by "
+            f"assign_coords, or drop them, dataset.drop_vars('{dims[1]}')."
+        )
+    return names_of_columns(names)
 
 
 def _unit(variable: Any) -> str | None:

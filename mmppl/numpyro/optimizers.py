@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from numpyro.optim import _NumPyroOptim
 
 from mmppl.errors import OptionError
 from mmppl.inference.training.parameter_groups import check_groups, group_of
@@ -26,7 +27,9 @@ def checked_optimizer(given: Any, params: Mapping[str, Any]) -> Groups:
     """
     groups = tuple(given.items()) if isinstance(given, Mapping) else (("", given),)
     for _, transformation in groups:
-        if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
+        # NumPyro's own have these too, and another state: they keep the parameters in it.
+        is_one = hasattr(transformation, "init") and hasattr(transformation, "update")
+        if not is_one or isinstance(transformation, _NumPyroOptim):
             raise OptionError(
                 "Expected optimizer= to be a transformation of optax, such as optax.adamw(1e-3), or a dictionary of "
                 f"these by beginnings of names; got {transformation!r:.100}."

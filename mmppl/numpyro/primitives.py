@@ -24,12 +24,16 @@ from mmppl.nets.bound import BoundNet
 from mmppl.nets.equinox import Net
 from mmppl.nets.equinox import build as build_net
 from mmppl.nets.equinox_bfloat16 import Halved, is_in_bfloat16
+from mmppl.nets.given import check_network
 from mmppl.nets.spec import Spec
 from mmppl.numpyro.devices import placed
 from mmppl.representable import check_representable
 from mmppl.sites import PLATE, elementwise
 
 __all__ = ["as_batch", "build", "check_numbers", "net", "observe", "plate"]
+
+# Packages whose networks are none of this host's ``net``.
+OTHERS = ("flax", "torch")
 
 
 def _flatten(batch: Batch) -> tuple[tuple, tuple]:
@@ -75,6 +79,7 @@ def check_numbers(batch: Batch) -> None:
         check_representable(f"Covariate '{name}'", value, *limits)
 
 
+@checked()
 def as_batch(batch: Batch) -> Batch:
     """The batch with JAX arrays; integers come as JAX's own, and halves in its default precision.
 
@@ -138,6 +143,9 @@ def net(name: str, module: Any) -> BoundNet:
         name: Name of the parameters, unique in the program.
         module: An Equinox module (or any pytree that can be called).
 
+    Raises:
+        OptionError: If it is none, or one of Flax, which goes by NumPyro's ``flax_module`` or ``nnx_module``.
+
     Example:
         >>> from mmppl import Modality, nets
         >>> encoder = build(nets.encoder(Modality((3,)), 2, 8))
@@ -145,6 +153,8 @@ def net(name: str, module: Any) -> BoundNet:
         >>> list(guide.get_trace(jnp.ones((5, 3))))
         ['x.encoder$params']
     """
+    is_one = callable(module) or isinstance(module, eqx.Module)  # a flow is not called
+    check_network(name, module, "an Equinox module or another pytree that can be called", is_one, OTHERS)
     registered = eqx_module(name, module)
     # A network of a spec knows of itself what is taken in bfloat16; a flow, which is not called, is no network.
     whole = is_in_bfloat16() and not isinstance(module, Net) and callable(module)

@@ -21,6 +21,7 @@ from mmppl.batch import Batch
 from mmppl.checks import at_least, checked
 from mmppl.errors import DataError, ModalityError
 from mmppl.nets.bound import BoundNet, registered_once
+from mmppl.nets.given import check_network
 from mmppl.nets.spec import Spec
 from mmppl.nets.torch import build as build_net
 from mmppl.pyro.networks import copied, entered, ready
@@ -42,6 +43,7 @@ def check_numbers(batch: Batch) -> None:
         check_representable(f"Covariate '{name}'", value, *limits)
 
 
+@checked()
 def as_batch(batch: Batch) -> Batch:
     """The batch with torch tensors, of numpy's arrays in the types that networks and distributions of torch take.
 
@@ -110,7 +112,7 @@ def net(name: str, module: Any) -> BoundNet:
         module: A ``torch.nn.Module``.
 
     Raises:
-        OptionError: If it makes parameters at its first call.
+        OptionError: If it is none, or makes parameters at its first call.
 
     Example:
         >>> encoder = torch.nn.Linear(3, 2)
@@ -119,6 +121,7 @@ def net(name: str, module: Any) -> BoundNet:
         >>> sorted(name for name in pyro.get_param_store() if name.startswith("x.encoder"))
         ['x.encoder$$$bias', 'x.encoder$$$weight']
     """
+    check_network(name, module, "a torch.nn.Module", isinstance(module, torch.nn.Module), ("flax", "equinox"))
     own = _OWN.get()
     if own is not None:
         if name not in own:

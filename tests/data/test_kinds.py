@@ -8,7 +8,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.data import load, read_npz, write_npz
 from mmppl.data.arrays import batch_of, taken
 from mmppl.data.kinds import fit_to, infer_modality, kinds_table
-from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError
+from mmppl.errors import DataError, DataWarning, MissingWarning, ModalityError, OptionError
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(0.5, (20, 6))
@@ -212,3 +212,14 @@ def test_texts_that_name_rows_are_no_classes_unless_it_is_said():
     assert infer_modality("id", names[:19])[2].categories == 19  # of few rows all may differ
     with pytest.raises(DataError, match="such as 'row 0'. Leave it out, as names of the rows"):
         batch_of({"id": names, "x": np.ones((20, 2))})
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 8, 3), (6, 8, 8, 1)])
+def test_images_whose_channels_stand_last_are_told(shape):
+    """Other packages keep pictures so; read as eight channels they were fitted without a word."""
+    x = RNG.integers(0, 256, shape, np.uint8)
+    with pytest.warns(
+        DataWarning, match=r"channels seem to stand last in shape \(6, 8, 8, .\); np.moveaxis\(x, -1, 1\)"
+    ):
+        infer_modality("photo", x)
+    assert infer_modality("photo", np.moveaxis(x, -1, 1))[2].shape == (shape[-1], 8, 8)

@@ -185,8 +185,10 @@ def test_mudata_that_does_not_fit(mdata, adata):
         DataError, match=r"observations that two of the parts \['a', 'b'\] share; got none. .*\['x1', 'y1'\]"
     ):
         from_mudata(apart)
-    with pytest.raises(DataError, match=r"View 'v': expected a place in \['rna', 'atac'\] or obs; got 'dna/X'"):
-        from_mudata(mdata, {"v": "dna/X"})
+    for place in ("dna/X", "rna"):
+        message = rf"View 'v': expected a place in \['rna', 'atac'\], such as 'rna/X', or in obs; got '{place}'"
+        with pytest.raises(DataError, match=message):
+            from_mudata(mdata, {"v": place})
     with pytest.raises(DataError, match="Expected a mudata.MuData; got a AnnData"):
         from_mudata(adata)
 

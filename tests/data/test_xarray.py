@@ -55,6 +55,12 @@ def test_a_grid_with_missing_rows_of_integers_says_which(grid):
     np.testing.assert_array_equal(back["rna"][there], grid["rna"][there])
 
 
+def test_names_of_coordinates_that_stand_twice_are_refused(grid):
+    with pytest.raises(DataError, match=r"different names in dimension 'gene'; got 'a' twice\. .* assign_coords"):
+        from_xarray(grid.assign_coords(gene=["a", "b", "a"]))
+    assert from_xarray(grid.drop_vars("gene")).modalities["rna"].coordinates is None
+
+
 def test_grids_that_do_not_fit(grid):
     with pytest.raises(
         DataError, match="Expected one dimension that all variables have, that of the rows; got .* dim="

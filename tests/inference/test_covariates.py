@@ -267,3 +267,14 @@ def test_an_unknown_class_at_prediction(ppl):
     for call in (lambda: generate(fitted, later.test), lambda: log_likelihood(fitted, later.test)):
         with pytest.raises(DataError, match="Covariate 'site': expected a class among n, s; got 'w', in row 0"):
             call()
+
+
+def test_a_covariate_may_be_called_batch(ppl, tmp_path):
+    """As single-cell data call theirs: covariates are no sites, and the plate of that name is not in their way."""
+    rows = Batch(dict(drawn(12).values), covariates={"batch": np.array(["x", "y"] * 6)})
+    known = {"batch": Covariate("category", names=("x", "y"))}
+    fitted = fit(models.mvae(SHAPES, ppl=ppl, latent_dim=1, hidden=4, covariates=known), rows, epochs=1, progress=False)
+    fitted.save(tmp_path / "run")
+    x, y = (generate(fitted, num=3, covariates={"batch": site})["a"] for site in ("x", "y"))
+    assert (x != y).all()
+    np.testing.assert_array_equal(generate(load_run(tmp_path / "run"), num=3, covariates={"batch": "y"})["a"], y)

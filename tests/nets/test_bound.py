@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mmppl import Batch
+from mmppl import Batch, nets
+from mmppl.errors import OptionError
 from mmppl.nets.bound import BoundNet, another_run, evaluated_once
 from mmppl.testing import driver
 
@@ -98,3 +99,36 @@ def test_a_network_called_twice_in_a_run_answers_twice(d):
     batch = Batch({"a": np.zeros((2, 1))})
     loss = d.stepper(d.mm.ELBO(), model, lambda batch: None)(batch, 0, {}).loss
     assert loss == pytest.approx(2 * (0.5 * np.log(2 * np.pi) + 0.5), rel=1e-6)
+
+
+def test_what_is_no_network_of_the_host_is_refused_with_advice(d):
+    import equinox as eqx
+    import jax
+    import torch
+
+    def refused(module, words):
+        with pytest.raises(OptionError, match=rf"Network 'e': expected .*{words}"):
+            d.call(lambda: d.mm.net("e", module), 0)
+
+    refused(nets.MLP((3,), (2,)), r"type MLP\. .* mm\.build\(spec\)")
+    refused(torch.nn.Linear, r"the class Linear\. Make one")
+    refused(None, r"type NoneType\. .* own param")
+    if d.name == "pyro":
+        refused(eqx.nn.Linear(3, 2, key=jax.random.key(0)), r"type Linear\. .*mmppl\.numpyro")
+        refused(lambda x: x, "type function.* needs no net")
+    else:
+        refused(torch.nn.Linear(3, 2), r"type Linear\. .*mmppl\.pyro")
+
+
+def test_networks_of_flax_go_by_functions_of_its_host(d):
+    """Running statistics within ``mm.net`` would be parameters that gradients move."""
+    nnx = pytest.importorskip("flax.nnx")
+    linen = pytest.importorskip("flax.linen")
+    for module in (nnx.BatchNorm(3, rngs=nnx.Rngs(0)), linen.Dense(2)):
+        with pytest.raises(OptionError, match="flax_module or nnx_module"):
+            d.call(lambda module=module: d.mm.net("e", module), 0)
+
+
+def test_what_is_no_batch_is_refused_by_as_batch(d):
+    with pytest.raises(OptionError, match=r"Expected batch to be a Batch; got .* of type dict in as_batch"):
+        d.mm.as_batch({"a": np.ones((2, 3))})

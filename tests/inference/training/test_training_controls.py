@@ -202,6 +202,7 @@ def test_what_is_no_optimizer_or_schedule_is_refused(ppl, program, tmp_path):
     ]
     if numpyro:
         cases += [
+            ({"optimizer": importlib.import_module("numpyro").optim.Adam(1e-3)}, kind),  # keeps parameters as its state
             ({"schedule": lambda step: step, "learning_rate": 0.1}, "give the learning rate"),
             ({"schedule": lambda step: step, "optimizer": sgd(ppl, 0.1)}, "a schedule of its own"),
         ]

@@ -155,3 +155,18 @@ def test_what_is_waited_for_goes_by_the_steps_to_the_best_bound(steps, best, wai
     rule, falling = until_flat(steps, None).rule, [float(best - epoch) for epoch in range(best)]
     assert not rule.ended(falling + [1.5] * (waited - 1))
     assert rule.ended(falling + [1.5] * waited)
+
+
+def test_a_course_looks_at_each_loss_once():
+    """Asked after every epoch of a small table, of which there are thousands, it must not take longer than they do."""
+
+    class Loss(float):
+        compared = 0
+
+        def __lt__(self, other):
+            Loss.compared += 1
+            return float(self) < other
+
+    losses = [Loss(1 / (1 + epoch)) for epoch in range(2000)]
+    assert until_flat(1, None).searched(losses) is None
+    assert Loss.compared == len(losses)
