@@ -98,6 +98,12 @@ def from_pandas(
     twice = [c for i, c in enumerate(every) if c in every[:i]]
     if twice:
         raise DataError(f"Expected each column in one view; got {twice[0]!r} twice in views. Leave one out.")
+    both = [c for c in said if c in every]
+    if both:
+        raise DataError(
+            f"Expected covariates that are not modelled; got {both[0]!r} in a view as well, which it would tell. "
+            "Leave one out."
+        )
     arrays: dict[str, Any] = {}
     declared: dict[str, Modality] = {}
     kinds = {**_whole_kinds(frame, columns), **(kinds or {})} if modalities is None else kinds

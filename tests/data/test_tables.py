@@ -128,6 +128,12 @@ def test_views_kinds_and_labels_may_be_said(frame):
         ({}, {"views": {"v": []}}, DataError, r"View 'v': expected columns among .*; got \[\]"),
         (
             {},
+            {"views": {"v": ["mass", "year"]}, "covariates": ["year"]},
+            DataError,
+            "covariates that are not modelled; got 'year' in a view as well",
+        ),
+        (
+            {},
             {"views": {"v": ["year", "sex"]}},
             DataError,
             r"View 'v': expected columns of numbers; got texts in \['sex'\]",
