@@ -162,7 +162,7 @@ class Posterior:
         for name, value in self.r_hat.items():
             common = name in self.fitted.outside
             value = value[None] if common else value
-            worst = np.nan_to_num(value.reshape(len(value), -1), nan=np.inf).max(1)
+            worst = np.nan_to_num(value.reshape(len(value), -1), nan=np.inf, posinf=np.inf).max(1)
             bad = np.flatnonzero(worst > LIMIT_R_HAT)
             if bad.size:
                 where = "" if common else f" for {_of(bad, len(worst))}"

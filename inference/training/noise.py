@@ -82,7 +82,7 @@ def log_ratio(cells: np.ndarray, mean: float, deviation: float) -> float:
 
     Example:
         >>> cells = np.array([[4.0], [0.0], [1.0]]) * np.ones(10**6)
-        >>> round(log_ratio(cells, 0.0, 0.5) / np.log(4.0), 3)
+        >>> round(float(log_ratio(cells, 0.0, 0.5) / np.log(4.0)), 3)
         1.0
     """
     squares, among, noise = cells

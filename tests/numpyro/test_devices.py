@@ -63,7 +63,8 @@ for z, how in ((z, nullcontext()), (jax.device_put(z, rows), nullcontext()), (ja
     found.append(made(weights, z))
     work.append(made.cost_analysis()["flops"])
 print([round(x / work[0], 1) for x in work])
-print(all(jnp.allclose(a, b, rtol=1e-5) for a, b in zip(*map(jax.tree.leaves, found[::2]))))
+pairs = zip(*map(jax.tree.leaves, found[::2]))
+print(all(jnp.abs(a - b).max() < 1e-4 * jnp.abs(a).max() for a, b in pairs))
 with divided(devices.divided):
     chains = jax.jit(lambda key: spread(jax.random.normal(key, (8, 2))))(jax.random.key(0))
     few = jax.jit(lambda key: spread(jax.random.normal(key, (6, 2))))(jax.random.key(0))

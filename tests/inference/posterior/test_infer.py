@@ -1,6 +1,7 @@
 """One call for every method: exact posteriors, what is known to fail, and bad input."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,8 @@ def test_chains_that_do_not_mix_say_so_and_replicas_mix(ppl, double):
     with pytest.warns(PosteriorWarning, match=r"R-hat of 'z' is above 1.1 for 3 of 3 data .*method='tempered'"):
         stuck = infer(square(ppl), NINE, method="mala", init=start, **sizes)
     assert (stuck.r_hat["z"] > 1.5).all()
+    still = replace(stuck, draws={"z": np.ones((2, 50, 3, 1)) * np.array([-3.0, 3.0])[:, None, None, None]})
+    assert any("up to inf:" in problem for problem in still.problems())
     many = Batch({"x": np.full((30, 1), 9.0)})
     start = {"z": np.array([-3.0, 3.0])[:, None, None] * np.ones((2, 30, 1))}
     with warnings.catch_warnings():
