@@ -167,8 +167,11 @@ def _page(rows: dict[Cell, Row]) -> str:
         "not saved (`save_path=False`): with pandas 3 that ends in `IORegistryError: No method registered for writing",
         "<class 'pandas.arrays.ArrowStringArray'>`. Seeds 1 and 2 of MultiVae ran with torch 2.14.1.",
         "",
-        "Seconds are of a machine that did other work most of the time; those of `mopoe` with single values hidden",
-        "are of before Pyro took Cholesky factors from LAPACK, with which a step takes 55% of the time.",
+        "Seconds are of the wall, of machines that did other work most of the time, and so are not to be compared: of",
+        "single values a fit of `mvtcae` and one of mofaflex stood still for half an hour, and those of `mopoe` are of",
+        "before Pyro took Cholesky factors from LAPACK, with which a step takes 55% of the time. All fits are of 100",
+        "epochs; those without `epochs=` also hold out single values, by which their noise is set in the end, see",
+        "[penguins](penguins.md).",
     ]
     for hidden in HIDDEN:
         found: dict[tuple[str, str], list[Row]] = {}
