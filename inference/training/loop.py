@@ -119,7 +119,7 @@ class Loop:
                 trainer.finish()
                 if is_last and self.asked is not None:
                     now = Fitted(self.program, trainer.weights(), label=self.label)
-                    less = self.data if self.whole is None else self.whole
+                    less: Any = self.data if self.whole is None else self.whole
                     trainer.assign(with_noise_of_cells(now, less, self.asked, self.how.seed))
             self._end_epoch(stage, record, best if best and searched is None else {})
 

@@ -75,9 +75,9 @@ def from_mudata(
     for view, place in places.items():
         part, _, rest = place.partition("/")
         if part != "obs" and not (part in mdata.mod and rest):
-            known = list(mdata.mod)
+            names = list(mdata.mod)
             raise DataError(
-                f"View '{view}': expected a place in {known}, such as '{known[0]}/X', or in obs; got '{place}'."
+                f"View '{view}': expected a place in {names}, such as '{names[0]}/X', or in obs; got '{place}'."
             )
         here = mdata.mod[part] if part in mdata.mod else mdata
         unique_names(here.obs_names, f"observations of '{part}'")
