@@ -74,7 +74,7 @@ def page(rows: dict[str, list[float]]) -> str:
         "# Two devices\n\n"
         f"Written by `python -m benchmarks.devices` on {stamp()}.\n"
         f"Rows a second of `fit` to polydigits, {BATCH} rows a step, hidden 512, all else by default: the median\n"
-        "epoch but the first, and of two fits. One core a device: on NumPyro JAX's devices of one process, on Pyro\n"
+        "epoch but the first, of two fits or one. One core a device: on NumPyro JAX's devices of one process, on Pyro\n"
         "processes. "
         f"Asked is {ASKED} times as many on two.\n\n"
         + "\n".join(table(["system", "host", "1 device", "2 devices", "times"], body))

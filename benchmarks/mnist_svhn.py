@@ -96,8 +96,8 @@ def page(rows: dict[Cell, Row]) -> str:
         "",
         f"Written by `python -m benchmarks.mnist_svhn` on {stamp()}.",
         "MNIST and the first 10,000 digits of SVHN's test set, split by photograph: no benchmark of SVHN. Each digit",
-        f"of SVHN stands in {PAIRINGS} pairs, {first['rows']:,} in all to train on; the papers have 73,257 digits of",
-        "SVHN's training set in 20 pairs each. Settings: "
+        f"of SVHN stands in {PAIRINGS} pairs, {first['rows']:,} in all to train on; the papers have 1.1 million,",
+        "of SVHN's training set in 20 pairings. Settings: "
         + ", ".join(f"{k} {v}" for k, v in SETTINGS.items())
         + f", epochs {EPOCHS}, and {LONGER}",
         f"for {', '.join(SCORED)}; all else by default. Means over seeds, ± the standard error of the mean.",
