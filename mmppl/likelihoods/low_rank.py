@@ -118,7 +118,7 @@ def variance(scale: Array, factors: Array, there: Array) -> Array:
         there: Which values are observed, ``(*, D)``; what the formula says of these is of another value beside them.
     """
     xp = get_backend(scale, factors).xp
-    c, _ = _products(factors / scale[..., None, :], xp.where(there, 0.0 * scale, 0.0 * scale), there)
+    c, _ = _products(factors / scale[..., None, :], xp.broadcast_to(0.0 * scale, there.shape), there)
     return scale**2 + xp.sum(factors * xp.matmul(_inverse(c), factors), axis=-2)
 
 

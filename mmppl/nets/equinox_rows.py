@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-__all__ = ["divided", "flattened", "is_divided", "rows_at", "spread"]
+__all__ = ["divided", "division", "flattened", "rows_at", "spread"]
 
 _DIVIDED: ContextVar[NamedSharding | None] = ContextVar("mmppl_divided", default=None)
 _AXIS: ContextVar[int] = ContextVar("mmppl_axis_of_rows", default=0)
@@ -24,9 +24,9 @@ def divided(how: NamedSharding) -> Iterator[None]:
         _DIVIDED.reset(token)
 
 
-def is_divided() -> bool:
-    """Tells whether :func:`divided` holds."""
-    return _DIVIDED.get() is not None
+def division() -> NamedSharding | None:
+    """How rows are divided by :func:`divided`; None where they are not."""
+    return _DIVIDED.get()
 
 
 @contextmanager

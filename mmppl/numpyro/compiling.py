@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mmppl.nets.equinox_bfloat16 import is_in_bfloat16
-from mmppl.nets.equinox_rows import is_divided
+from mmppl.nets.equinox_rows import division
 
 __all__ = ["RNG", "compiled", "compiled_once", "random_key", "step_compiled", "wrapped_key"]
 
@@ -52,8 +52,8 @@ def _late(fn: Any, jit: Callable[..., Any], level: int) -> Any:
     """Asks for the backend at the first call: at import a program may still choose its devices."""
 
     @functools.cache
-    def made(own: bool, *others: bool) -> Callable[..., Any]:
-        # JAX knows what it has traced by the function alone, so that in bfloat16, or divided, there has to be another.
+    def made(own: bool, *others: Any) -> Callable[..., Any]:
+        # JAX knows what it has traced by the function alone: in bfloat16, and for each division of rows, it is another.
         return jit(functools.partial(fn) if any(others) else fn, compiler_options={LEVEL: level} if own else None)
 
     @functools.wraps(fn, updated=())
@@ -61,6 +61,6 @@ def _late(fn: Any, jit: Callable[..., Any], level: int) -> Any:
         # Options are of what is compiled as a whole; a function that another one calls is part of that one.
         outermost = not isinstance(jnp.zeros(()), jax.core.Tracer)
         own = outermost and jax.default_backend() == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
-        return made(own, is_in_bfloat16(), is_divided())(*args, **kwargs)
+        return made(own, is_in_bfloat16(), division())(*args, **kwargs)
 
     return call

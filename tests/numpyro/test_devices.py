@@ -70,6 +70,18 @@ with divided(devices.divided):
     few = jax.jit(lambda key: spread(jax.random.normal(key, (6, 2))))(jax.random.key(0))
 print([x.addressable_shards[0].data.shape for x in (chains, few)])
 """
+ONE_AFTER_ANOTHER = """
+import mmppl.numpyro as mm
+from mmppl import models
+from mmppl.data import load
+from mmppl.inference import fit
+
+data = load("linear_gaussian", num_train=32, num_test=6)
+program = models.ebm(data.modalities, ppl=mm, latent_dim=2, hidden=4, energy_hidden=4, chains=8, steps=2)
+for number in (2, 4):
+    fitted = fit(program, data.train, epochs=2, batch_size=16, progress=False, devices=number)
+    print(round(fitted.history[0]["loss"], 3))
+"""
 DRAWN = """
 import sys, warnings
 import numpy as np
@@ -123,6 +135,12 @@ def test_rows_are_divided_and_weights_copied():
 def test_networks_share_out_the_rows_of_several_terms():
     """Without rows first, each of four devices goes through the products of all rows."""
     assert run("-c", SHARED_OUT) == ["[1.0, 1.0, 0.3]", "True", "[(2, 2), (6, 2)]"]
+
+
+def test_a_program_goes_from_two_devices_to_four():
+    """What is compiled for a number of devices serves that number alone."""
+    first, second = run("-W", "ignore", "-c", ONE_AFTER_ANOTHER)
+    assert first == second
 
 
 def test_draws_on_two_devices_are_those_of_one():
