@@ -25,7 +25,7 @@ def divided(how: NamedSharding) -> Iterator[None]:
 
 
 def division() -> NamedSharding | None:
-    """How rows are divided by :func:`divided`; None where they are not."""
+    """Sharding of rows within :func:`divided`; None outside of it."""
     return _DIVIDED.get()
 
 
