@@ -51,7 +51,7 @@ def mld(
         shared: The options of :class:`~mmppl.models.common.score_options.ScoreOptions`, each as an option of its own.
         p_conditional: Probability that a datum is learned as a conditional (the code's d, 1 minus the paper's).
         p_marginal: Probability that some modalities are hidden; guidance and blocks not wanted need it.
-        time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"``, ``"importance"`` or ``"cosine"``.
         predict: ``"velocity"``, ``"noise"`` as published, or ``"data"``, see
             :class:`~mmppl.priors.MultiTimeScoreMatching`.
         conditions: Covariates.

@@ -44,6 +44,7 @@ def mt_diffusion(
     p_single: float = 0.0,
     alone: float = 0.0,
     predict: str = "velocity",
+    time_sampling: str | None = None,
     seed: int = 0,
 ) -> Program:
     r"""MT-Diffusion on the latents of autoencoders, or in the space of the data.
@@ -98,6 +99,9 @@ def mt_diffusion(
         alone: Share of the score's epochs, its last ones, in which the primary modality is learned alone, with or
             without the others as conditions, and nothing is read off it.
         predict: ``"velocity"``, or ``"noise"``, as published.
+        time_sampling: ``"uniform"`` times in training, as published, or ``"cosine"``, see
+            :func:`~mmppl.sde.draw_times`. None for ``"cosine"`` where the velocity of an image in its own space is
+            predicted, else ``"uniform"``.
         seed: Random seed of the initial weights.
 
     Raises:
@@ -137,7 +141,10 @@ def mt_diffusion(
         if unknown:
             raise ModalityError(f"Expected {what} for modalities among {list(modalities)}; got {unknown}.")
     blocks = Blocks.of({name: owns[name].size if name in owns else shared.latent_dim for name in modalities})
-    learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, p_single, predict)
+    pictures = any(name in owns and modalities[name].kind == "image" for name in primary)
+    if time_sampling is None:
+        time_sampling = "cosine" if pictures and predict == "velocity" else "uniform"
+    learning = MultiTaskLoss(head_weight, p_conditional, p_marginal, p_single, predict, time_sampling)
     heads = {name: own.head for name, own in owns.items() if name not in primary}
     shape = SharedSpace(blocks, primary, strength, heads=heads, encoders=dict(encoders or {}))
     flow = ProbabilityFlow(probes=PROBES if shape.own > EXACT else None)

@@ -56,7 +56,7 @@ def sbm(
             see :class:`~mmppl.priors.TwistedSMC`; None for replacement.
         sde: The diffusion: ``"vp"``, ``"sub_vp"`` or ``"ve"``. The last with ``solver="langevin"`` is a network
             conditioned on noise (NCSN), a ladder of noise levels climbed down by annealed Langevin steps.
-        time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"`` or ``"importance"``.
+        time_sampling: How times are drawn: ``"uniform"``, ``"likelihood"``, ``"importance"`` or ``"cosine"``.
         loss: How the score is learned: ``"denoising"``, or by implicit score matching, ``"sliced"`` or ``"exact"``,
             see :class:`~mmppl.priors.MultiTimeScoreMatching`.
         pairs: With guidance, ``"shared"`` for one energy of all pairs, ``"per_pair"`` for one of each.

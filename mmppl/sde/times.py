@@ -5,6 +5,7 @@ With the network's answer scaled by :math:`\sigma`, the loss at a time t is
 a factor under uniform times, or by drawing times in proportion to it.
 """
 
+import math
 from typing import Any
 
 from mmppl._backend import get_backend
@@ -16,8 +17,9 @@ Array = Any
 
 __all__ = ["TIME_SAMPLINGS", "draw_times"]
 
-TIME_SAMPLINGS = ("uniform", "likelihood", "importance")
+TIME_SAMPLINGS = ("uniform", "likelihood", "importance", "cosine")
 EARLIEST = 1e-5
+SHIFT = -2.0  # of the log of the signal-to-noise ratio
 
 
 def draw_times(
@@ -30,11 +32,17 @@ def draw_times(
       denoising bound's integral over :math:`[t_0, 1]`;
     * ``"importance"``: the same integral with far less variance, by times with a density in proportion to
       :math:`g^2 / \sigma^2`, drawn by its inverse distribution function; the weight is a constant. For a :class:`VP`
-      the integral of :math:`g^2 / \sigma^2` is :math:`\log(e^{B} - 1)`.
+      the integral of :math:`g^2 / \sigma^2` is :math:`\log(e^{B} - 1)`;
+    * ``"cosine"``: times at which the log of the signal-to-noise ratio has the law that uniform u have in a cosine
+      schedule, shifted by s = -2, :math:`\log a^2 / \sigma^2 = s - 2 \log \tan(\pi u / 2)`, weight 1: fewer of
+      them where the signal, or the noise, is all there is.
 
     References:
         | Maximum Likelihood Training of Score-Based Diffusion Models (Song et al., 2021), section 4
         | https://arxiv.org/abs/2101.09258
+        | simple diffusion: End-to-end diffusion for high resolution images (Hoogeboom et al., 2023), section 3.1, for
+          the shifted cosine schedule
+        | https://arxiv.org/abs/2301.11093
 
     Arguments:
         sde: The diffusion.
@@ -58,13 +66,19 @@ def draw_times(
     if time_sampling not in TIME_SAMPLINGS:
         raise OptionError(f"Expected a time_sampling among {TIME_SAMPLINGS}; got {time_sampling!r}.")
     xp = get_backend(uniform).xp
-    if time_sampling != "importance":
+    if time_sampling in ("uniform", "likelihood"):
         times = first + (1.0 - first) * uniform
         if time_sampling == "uniform":
             return times, xp.ones_like(times)
         return times, 0.5 * (1.0 - first) * sde.noise_rate(times) / sde.scale(times) ** 2
     if not isinstance(sde, VP):
-        raise OptionError(f"Importance sampling of times is known for VP; got {type(sde).__name__}. Use 'likelihood'.")
+        instead = "likelihood" if time_sampling == "importance" else "uniform"
+        raise OptionError(f"Times by '{time_sampling}' are known for VP; got {type(sde).__name__}. Use '{instead}'.")
+    if time_sampling == "cosine":
+        # a^2 / sigma^2 = 1 / (e^B - 1).
+        integral = xp.log1p(math.exp(-SHIFT) * xp.tan(0.5 * math.pi * uniform) ** 2)
+        times = xp.clip(sde.time_of(integral), first, 1.0)
+        return times, xp.ones_like(times)
     begin = sde.integral(first + 0.0 * uniform)
     end = sde.integral(1.0 + 0.0 * uniform)
     low, high = xp.log(xp.expm1(begin)), xp.log(xp.expm1(end))

@@ -6,6 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from mmppl.batch import Modality
 from mmppl.data import load
 from mmppl.errors import ModalityError, OptionError
 from mmppl.inference import fit, generate
@@ -74,11 +75,17 @@ def test_every_pattern_is_generated(small, ppl, options):
         assert np.array_equal(out[name][:, seen], np.tile(rows[name][seen], (3, 1, 1)))
 
 
-def test_options_reach_the_model(small, monkeypatch):
-    module, seen = import_module("mmppl.models.catalogue"), {}
-    module = sys.modules[module.mt_diffusion.__module__]
+@pytest.fixture
+def parts(monkeypatch):
+    """What the last program was made of."""
+    seen = {}
+    module = sys.modules[import_module("mmppl.models.catalogue").mt_diffusion.__module__]
     make = module.two_stages
     monkeypatch.setattr(module, "two_stages", lambda *args, **own: seen.update(own) or make(*args, **own))
+    return seen
+
+
+def test_options_reach_the_model(small, parts):
     own = {
         "primary": "b",
         "strength": 0.3,
@@ -86,13 +93,27 @@ def test_options_reach_the_model(small, monkeypatch):
         "p_conditional": 0.4,
         "p_marginal": 0.6,
         "p_single": 0.1,
+        "time_sampling": "cosine",
     }
     small("mt_diffusion", LINEAR.modalities, **own, predict="noise", guidance=2.0, steps=7, width=12, depth=3)
-    score = seen["score"]
+    score = parts["score"]
     assert (score.space.primary, score.space.strength, score.guidance) == ("b", Bump(0.3), 2.0)
-    assert score.learning == MultiTaskLoss(weight=0.2, p_conditional=0.4, p_marginal=0.6, p_single=0.1, predict="noise")
+    assert score.learning == MultiTaskLoss(0.2, 0.4, 0.6, 0.1, predict="noise", time_sampling="cosine")
     assert (type(score.solver), score.solver.evaluations) == (Ancestral, 7)
-    assert seen["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
+    assert parts["net"] == ResidualScore((2, 2), 12, 3, outputs=8)
+
+
+def test_times_are_uniform_but_for_images_in_their_own_space(small, parts):
+    image = {"a": Modality((1, 4, 4), kind="image"), "b": LINEAR.modalities["b"]}
+
+    def sampling(modalities, **own):
+        small("mt_diffusion", modalities, width=8, depth=1, **own)
+        return parts["score"].learning.time_sampling
+
+    assert sampling(LINEAR.modalities) == sampling(LINEAR.modalities, space="data") == "uniform"
+    assert sampling(image) == sampling(image, space="data", primary="b") == "uniform"
+    assert sampling(image, space="data") == "cosine"
+    assert sampling(image, space="data", predict="noise") == "uniform"
 
 
 def test_what_it_cannot_do_is_said(small):
@@ -104,5 +125,7 @@ def test_what_it_cannot_do_is_said(small):
         OptionError, match="Expected net among .* and reduce=None, as the network has heads; got 'tokens'"
     ):
         small("mt_diffusion", LINEAR.modalities, net="tokens")
+    with pytest.raises(OptionError, match="Expected time_sampling among .*uniform.*cosine.*; got 'importance'"):
+        small("mt_diffusion", LINEAR.modalities, time_sampling="importance")
     with pytest.raises(OptionError, match="by name 'ancestral', 'heun' or 'flow'.* got DPMSolver"):
         small("mt_diffusion", LINEAR.modalities, solver="dpm")

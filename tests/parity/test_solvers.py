@@ -53,7 +53,7 @@ def test_solvers_agree(to, solver, sde, x64):
 
 
 @pytest.mark.parametrize("to", MOVERS)
-@pytest.mark.parametrize("time_sampling", ["uniform", "likelihood", "importance"])
+@pytest.mark.parametrize("time_sampling", ["uniform", "likelihood", "importance", "cosine"])
 def test_times_agree(to, time_sampling, x64):
     uniform = np.random.default_rng(2).random(20)
     found = draw_times(VP(), MOVERS[to](uniform), time_sampling)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import kstest
+from scipy.stats import hypsecant, kstest
 
 from mmppl._backend.numpy import BACKEND
 from mmppl.errors import OptionError
@@ -92,6 +92,20 @@ def test_both_likelihood_schemes_estimate_one_integral():
     times, weights = draw_times(VP(), np.array([0.0, 0.5]), first=first)
     assert times.tolist() == [0.05, 0.525]
     assert weights.tolist() == [1.0, 1.0]
+
+
+def test_cosine_times_have_the_shifted_law_of_a_cosine_schedule():
+    sde, uniform = VP(), (np.arange(4000) + 0.5) / 4000
+    times, weights = draw_times(sde, uniform, "cosine")
+    assert times.min() >= 1e-5
+    assert times.max() == 1.0
+    assert (weights == 1.0).all()
+    # Under uniform angles log cot^2 is a hyperbolic secant's, of scale 2 around the shift.
+    law, inside = hypsecant(loc=-2.0, scale=2.0), (times > 1e-5) & (times < 1.0)
+    ratio = 2.0 * np.log(sde.mean_factor(times[inside]) / sde.scale(times[inside]))
+    np.testing.assert_allclose(ratio, law.isf(uniform[inside]), rtol=1e-6, atol=1e-6)
+    far = 2.0 * np.log(sde.mean_factor(np.array(1.0)) / sde.scale(np.array(1.0)))
+    assert (times == 1.0).mean() == pytest.approx(law.cdf(far), abs=5e-4)
 
 
 def linear_map(solver, sde, cov):
@@ -217,7 +231,8 @@ def test_one_resample_is_ancestral_sampling():
         (lambda: VE(1.0, 0.5), "Expected 0 < sigma_0 < sigma_1; got 1.0 and 0.5"),
         (lambda: draw_times(VP(), np.zeros(2), "best"), "Expected a time_sampling among .*; got 'best'"),
         (lambda: draw_times(VP(), np.zeros(2), first=2.0), "Expected times 0 < first < last <= 1; got 2.0 and 1.0"),
-        (lambda: draw_times(VE(), np.zeros(2), "importance"), "is known for VP; got VE. Use 'likelihood'"),
+        (lambda: draw_times(VE(), np.zeros(2), "importance"), "are known for VP; got VE. Use 'likelihood'"),
+        (lambda: draw_times(VE(), np.zeros(2), "cosine"), "are known for VP; got VE. Use 'uniform'"),
         (lambda: EulerMaruyama(0), "Expected steps >= 1; got 0 in EulerMaruyama"),
         (lambda: PredictorCorrector(10, corrections=0), "Expected corrections >= 1; got 0 in PredictorCorrector"),
         (lambda: Heun(20), "Expected an odd number of evaluations, at least 3; got 20"),

@@ -24,12 +24,14 @@ from mmppl.errors import OptionError
 from mmppl.priors.condition import BlockRoles
 from mmppl.priors.multi_task.shared_space import SharedSpace
 from mmppl.priors.score.matching import Net, network_input
+from mmppl.sde import draw_times
 
 Array = Any
 
 __all__ = ["Answer", "MultiTaskLoss", "MultiTaskNoise"]
 
 PREDICTIONS = ("velocity", "noise")
+TIMES = ("uniform", "cosine")
 WEIGHT = 0.1
 
 
@@ -81,6 +83,7 @@ class Answer(NamedTuple):
     p_single=within(0, 1),
     first=within(0, 1, open_ends="()"),
     predict=one_of(PREDICTIONS),
+    time_sampling=one_of(TIMES),
 )
 @dataclass(frozen=True)
 class MultiTaskLoss:
@@ -102,6 +105,7 @@ class MultiTaskLoss:
         p_single: Probability that primary blocks are learned alone, as by an ordinary diffusion (concurrent
             single-task training, by which the network can also guide itself away from what is not conditional).
         predict: ``"velocity"``, whose squared error is then the loss, or ``"noise"``, as published.
+        time_sampling: ``"uniform"`` times, as published, or ``"cosine"``, see :func:`~mmppl.sde.draw_times`.
         first: The earliest time.
 
     Raises:
@@ -117,6 +121,7 @@ class MultiTaskLoss:
     p_marginal: float = 0.0
     p_single: float = 0.0
     predict: str = "velocity"
+    time_sampling: str = "uniform"
     first: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -173,7 +178,7 @@ class MultiTaskLoss:
             noise: What :meth:`draw` gives.
         """
         xp, spread = backend.xp, space.blocks.spread
-        t = self.first + (1.0 - self.first) * noise.time
+        t, _ = draw_times(space.sde, noise.time, self.time_sampling, self.first)
         shift = self.shift(backend, space, net, space.joins(roles, z))
         answer = self.answer(backend, space, net, roles, space.diffuse(z, roles, t, noise.noise, shift), t)
         error, heads = (noise.noise - answer.noise) ** 2, answer.log_prob(backend, z)

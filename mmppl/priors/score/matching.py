@@ -99,11 +99,11 @@ class MultiTimeScoreMatching:
             it d; the paper's d is 1 minus it.)
         p_marginal: Probability that a subset of the blocks is hidden, so that marginals are learned as well.
         independent: Whether every block has a time of its own (UniDiffuser) instead of one shared by all.
-        time_sampling: How times are drawn and weighed: ``"uniform"``, ``"likelihood"`` or ``"importance"``, see
-            :func:`~mmppl.sde.draw_times`.
+        time_sampling: How times are drawn and weighed: ``"uniform"``, ``"likelihood"``, ``"importance"`` or
+            ``"cosine"``, see :func:`~mmppl.sde.draw_times`.
         predict: What the network predicts: ``"velocity"``, ``"noise"`` as published, or ``"data"``, for a network that
-            is narrower than the data and could let no noise through. With ``time_sampling="uniform"`` the loss is the
-            squared error of just that.
+            is narrower than the data and could let no noise through. With times that are ``"uniform"`` or ``"cosine"``
+            the loss is the squared error of just that.
         loss: ``"denoising"``, or the implicit loss with an ``"exact"`` divergence (D derivatives of the network)
             or a ``"sliced"`` one (a single one, along random signs). Not available with ``predict="velocity"``, whose
             implicit loss has no bounded variance; it is the error of the noise under every ``time_sampling``.
@@ -190,7 +190,7 @@ class MultiTimeScoreMatching:
             error = _implicit(backend, predict, noisy, self.sde.scale(wide), free, noise.along)
         else:
             error = (noise.noise - predict(noisy)) ** 2
-            if self.time_sampling == "uniform" and self.predict != "noise":
+            if self.time_sampling in ("uniform", "cosine") and self.predict != "noise":
                 error = error / self._parts(wide)[1] ** 2
         # 4. Weigh it by time, and by D / |A|: each datum counts alike, however much of it is diffused.
         error = blocks.spread(weights) * error
