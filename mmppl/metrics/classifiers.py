@@ -77,7 +77,7 @@ class Classifiers:
         Raises:
             ModalityError: If there is no classifier of that name, or x has another event shape.
         """
-        return self.classes[self._apply(name, x, Classifier.scores).argmax(axis=-1)]
+        return self.classes[self._apply(name, x, lambda own, rows: own.scores(rows)).argmax(axis=-1)]
 
     def features(self, name: str, x: np.ndarray) -> np.ndarray:
         """Last hidden layer for ``x`` of shape ``(*, *event)``: features of shape ``(*, F)``.
@@ -85,7 +85,7 @@ class Classifiers:
         Raises:
             ModalityError: If there is no classifier of that name, or x has another event shape.
         """
-        return self._apply(name, x, Classifier.hidden)
+        return self._apply(name, x, lambda own, rows: own.hidden(rows))
 
     def save(self, path: str | os.PathLike, force: bool = False) -> Path:
         """Writes a ``.npz`` of plain arrays; see :func:`mmppl.data.write_npz` for ``force`` and the errors."""
