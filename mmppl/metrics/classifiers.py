@@ -62,7 +62,8 @@ class Classifiers:
     """A classifier for each modality, all telling the same classes apart. See :func:`mmppl.metrics.train_classifiers`.
 
     Arguments:
-        by_name: The classifiers by name of modality.
+        by_name: The classifiers by name of modality: :class:`Classifier`, or any with its ``modality``, ``hidden`` and
+            ``scores``, such as a convolutional network, which cannot be saved.
         classes: Labels that they answer with, of shape ``(C,)``.
         accuracy: Share of test data that each classifier gets right, by name.
     """
@@ -88,7 +89,14 @@ class Classifiers:
         return self._apply(name, x, lambda own, rows: own.hidden(rows))
 
     def save(self, path: str | os.PathLike, force: bool = False) -> Path:
-        """Writes a ``.npz`` of plain arrays; see :func:`mmppl.data.write_npz` for ``force`` and the errors."""
+        """Writes a ``.npz`` of plain arrays; see :func:`mmppl.data.write_npz` for ``force`` and its errors.
+
+        Raises:
+            DataError: If a classifier is none of :class:`Classifier`.
+        """
+        other = {name: type(own).__name__ for name, own in self.by_name.items() if not isinstance(own, Classifier)}
+        if other:
+            raise DataError(f"Expected each to be a Classifier, whose arrays are written; got {other}. Save those apart.")
         arrays: dict[str, np.ndarray] = {"classes": self.classes}
         for name, classifier in self.by_name.items():
             modality = classifier.modality

@@ -214,3 +214,21 @@ def test_single_elements_that_are_missing_stand_at_their_mean():
     # Other gaps are other data in the cache.
     again = Dataset("holed", data.modalities, holed(data.train), partial.test)
     assert train_classifiers(again).accuracy != found.accuracy
+
+
+def test_a_classifier_may_be_any_network(tmp_path):
+    class Brightness:
+        modality = Modality((1, 2, 2), kind="image")
+
+        def hidden(self, rows):
+            return rows.mean((1, 2, 3))[:, None]
+
+        def scores(self, rows):
+            return np.concatenate([0.5 - self.hidden(rows), self.hidden(rows) - 0.5], -1)
+
+    classifiers = Classifiers({"image": Brightness()}, np.array([3, 7]), {"image": 1.0})
+    images = np.stack([np.full((1, 2, 2), x) for x in (0.1, 0.9, 0.4)])
+    assert classifiers.predict("image", images).tolist() == [3, 7, 3]
+    np.testing.assert_allclose(classifiers.features("image", images)[:, 0], [0.1, 0.9, 0.4])
+    with pytest.raises(DataError, match="Expected each to be a Classifier, .* got {'image': 'Brightness'}"):
+        classifiers.save(tmp_path / "judges.npz")
