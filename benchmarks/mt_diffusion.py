@@ -24,13 +24,13 @@ from mmppl.data import Dataset, load, patch_masks, restored, with_labels, with_m
 from mmppl.inference import Fitted, fit, generate
 from mmppl.metrics import Classifiers, coherence, train_classifiers
 
-SETTINGS: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
-OPTIONS: dict[str, Any] = {"space": "data", "net": "dit", "width": 128, "solver": "flow", "steps": 30, "ema": 0.998}
+SETTINGS: dict[str, Any] = {"batch_size": 64, "learning_rate": 3e-3}
+OPTIONS: dict[str, Any] = {"space": "data", "net": "unet", "width": 128, "solver": "flow", "steps": 30, "ema": 0.998}
 OWN: dict[str, dict[str, Any]] = {
     "label": {"p_conditional": 0.8},
     "masks": {"p_conditional": 0.9, "p_marginal": 0.0},
-    "four": {"primary": ("ink", "flower", "china", "word"), "net": "unet", "p_conditional": 0.5},
-    "transition": {"primary": ("ink", "flower"), "net": "unet", "p_conditional": 0.7},
+    "four": {"primary": ("ink", "flower", "china", "word"), "width": 192, "p_conditional": 0.5},
+    "transition": {"primary": ("ink", "flower"), "p_conditional": 0.7},
 }
 NAMES = {
     "label": ("ink", "label"),
@@ -38,7 +38,7 @@ NAMES = {
     "four": ("ink", "flower", "china", "word"),
 }
 NAMES["transition"] = ("ink", "flower")
-EPOCHS = {"label": 60, "masks": 40, "four": 60, "transition": 30}
+EPOCHS = {"label": 20, "masks": 20, "four": 60, "transition": 30}
 SIZE, LAW = 4, [1.0] * 11
 HIDDEN = (2, 5, 10)
 TESTS, NEIGHBOURS, VOTES, DRAWS, SHOWN = 500, 5, 20, 8, 12

@@ -22,7 +22,7 @@ from mmppl.priors import Blocks, SharedSpace
 
 WIDTH, DEPTH, RATE, EMA, ROWS, STEPS = 128, 4, 1e-3, 0.995, 128, 10_000
 CONDITIONAL, MARGINAL, WEIGHT, SPREAD = 0.8, 0.1, 25.6, 0.34 / 255
-PIXELS, CLASSES = 256, 10
+PIXELS, CLASSES, E2 = 256, 10, float(np.exp(2.0))
 COMMON = (PIXELS, CLASSES), (1, 16, 16), (0,)
 NETS = {
     "dit": ImageTransformer(*COMMON, ("output",) * 2, WIDTH // 2, depth=DEPTH),
@@ -114,8 +114,9 @@ def _pyro(net: str, digits: Batch) -> Callable[[], float]:
         hot = functional.one_hot(label, CLASSES).float()
         hidden = (torch.rand(number, 1) < MARGINAL) & (torch.rand(number, 1) < 0.5)
         known = (torch.rand(number, 1) < CONDITIONAL) & (torch.rand(number, 1) < 0.5) & ~hidden
-        t, noise = torch.rand(number, 1), torch.randn_like(z)
-        b = 0.1 * t + 0.5 * 19.9 * t * t
+        angle, noise = 0.5 * np.pi * torch.rand(number, 1), torch.randn_like(z)
+        b = torch.log1p(E2 * torch.tan(angle) ** 2).clamp(max=10.05)
+        t = 2.0 * b / (torch.sqrt(0.01 + 39.8 * b) + 0.1)
         a, sigma = torch.exp(-0.5 * b), torch.sqrt(-torch.expm1(-b))
         there = a * z + a * (1.0 - a) * ((hot * ~hidden) @ joins) + sigma * noise
         code = torch.where(hidden, -1.0, torch.where(known, 0.0, t))
@@ -151,11 +152,12 @@ def _numpyro(net: str, digits: Batch) -> Callable[[], float]:
         ink = ink.reshape(number, PIXELS)
         z = (ink + SPREAD * jax.random.normal(keys[0], ink.shape) - loc) / scale
         hot = jax.nn.one_hot(label, CLASSES)
-        first, second, third, fourth, t = (jax.random.uniform(k, (number, 1)) for k in keys[1:6])
+        first, second, third, fourth, uniform = (jax.random.uniform(k, (number, 1)) for k in keys[1:6])
         hidden = (first < MARGINAL) & (second < 0.5)
         known = (third < CONDITIONAL) & (fourth < 0.5) & ~hidden
         noise = jax.random.normal(keys[6], z.shape)
-        b = 0.1 * t + 0.5 * 19.9 * t * t
+        b = jnp.minimum(jnp.log1p(E2 * jnp.tan(0.5 * np.pi * uniform) ** 2), 10.05)
+        t = 2.0 * b / (jnp.sqrt(0.01 + 39.8 * b) + 0.1)
         a, sigma = jnp.exp(-0.5 * b), jnp.sqrt(-jnp.expm1(-b))
         there = a * z + a * (1.0 - a) * ((hot * ~hidden) @ joins) + sigma * noise
         code = jnp.where(hidden, -1.0, jnp.where(known, 0.0, t))

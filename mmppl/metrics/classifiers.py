@@ -96,7 +96,9 @@ class Classifiers:
         """
         other = {name: type(own).__name__ for name, own in self.by_name.items() if not isinstance(own, Classifier)}
         if other:
-            raise DataError(f"Expected each to be a Classifier, whose arrays are written; got {other}. Save those apart.")
+            raise DataError(
+                f"Expected each to be a Classifier, whose arrays are written; got {other}. Save those apart."
+            )
         arrays: dict[str, np.ndarray] = {"classes": self.classes}
         for name, classifier in self.by_name.items():
             modality = classifier.modality
