@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from mmppl.batch import Batch, Modality
-from mmppl.errors import ModalityError, OptionError
+from mmppl.errors import MissingWarning, ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood
 from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
 from mmppl.priors.multi_task.model import TIMES
@@ -209,17 +209,36 @@ def test_what_cannot_be_is_said(small):
         make(space="image", primary=("image", "label"))
     with pytest.raises(OptionError, match=r"Expected a tap among \('middle', 'output'\).* got \('middle', 'end'\)"):
         make(taps={"label": "end"})
-    with pytest.raises(ModalityError, match=r"Expected taps for modalities among .* got \['text'\]"):
+    with pytest.raises(ModalityError, match=r"Expected taps for modalities that heads read, .*; got \['text'\]"):
         make(taps={"text": "middle"})
+    with pytest.raises(ModalityError, match=r"Expected head_weight for modalities .*; got \['image'\]"):
+        make(head_weight={"image": 1.0, "label": 1.0})
+    pair = {"image": MODALITIES["image"], "other": MODALITIES["image"]}
+    with pytest.raises(OptionError, match=r"no taps for images of 1 x 2 pixels, .* output; got \['other'\]"):
+        small("mt_diffusion", pair, space="data", taps={"other": "middle"})
     with pytest.raises(OptionError, match="net 'residual' where no image is diffused in its own space; got 'unet'"):
         make(("vector", "label"), net="unet")
     with pytest.raises(OptionError, match=r"the encoder of block 'label' to map into the primary block 'image'"):
         make(encoders={"label": np.ones((3, 5))})
+    with pytest.raises(OptionError, match="Block 'label': expected an encoder of finite numbers; got others"):
+        make(encoders={"label": np.full((3, 2), np.nan)})
     with pytest.raises(ModalityError, match="encoders of blocks among"):
         make(encoders={"text": np.ones((3, 5))})
     lacking = Modality((2,), partial=True)
     with pytest.raises(ModalityError, match="whole events in its own space; got partial=True"):
         small("mt_diffusion", {"a": lacking, "label": MODALITIES["label"]}, space="data")
+
+
+def test_matrices_as_encoders_and_what_no_row_has(small):
+    """A matrix is no text, and a vector that is nowhere leaves the rest to be learned."""
+    modalities = {name: MODALITIES[name] for name in ("image", "label", "vector")}
+    encoders = {"label": np.arange(6.0).reshape(3, 2), "vector": [[1.0, -1.0]]}
+    program = small("mt_diffusion", modalities, space="data", net="residual", encoders=encoders)
+    rows = ROWS.select(*modalities).with_present({"vector": np.zeros(64, bool)})
+    with pytest.warns(MissingWarning, match="'vector' has no value"):
+        fitted = fit(program, rows, epochs=2, progress=False)
+    assert np.isfinite(fitted.history.table()["loss"]).all()
+    assert np.isfinite(generate(fitted, rows[:2])["vector"]).all()
 
 
 def test_sizes_of_codes():
