@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from mmppl.batch import Batch, Modality
+from mmppl.diagnostics import prediction_by_subset
 from mmppl.errors import MissingWarning, ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood
 from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
@@ -106,6 +107,14 @@ def test_draws_are_data(still):
     back = generate(fitted, given, num=2)
     for name in ("vector", "label", "number"):
         assert np.array_equal(back[name][1], ROWS[name][:3])
+
+
+def test_predictions_have_no_log_loss_of_what_draws_cannot_meet(still):
+    names = ("image", "label", "vector", "number")
+    found = prediction_by_subset(still(names), ROWS.select(*names), subsets=[("image",), ("label",)], num=200)
+    own = found["image",] | found["label",]
+    assert [own[name].nll for name in ("image", "vector", "number")] == [None] * 3
+    assert own["label"].nll == pytest.approx(math.log(3), abs=0.05)
 
 
 def test_several_are_diffused_each_in_its_own_units(still):
