@@ -5,6 +5,7 @@ moments of the training data; its heads say that classes are alike and that coun
 """
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mmppl.errors import MissingWarning, ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood
 from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
 from mmppl.priors.multi_task.model import TIMES
+from mmppl.priors.score.probability_flow import ProbabilityFlow
 
 MODALITIES = {
     "image": Modality((1, 1, 2), kind="image"),
@@ -115,6 +117,24 @@ def test_predictions_have_no_log_loss_of_what_draws_cannot_meet(still):
     own = found["image",] | found["label",]
     assert [own[name].nll for name in ("image", "vector", "number")] == [None] * 3
     assert own["label"].nll == pytest.approx(math.log(3), abs=0.05)
+
+
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
+def test_derivatives_of_a_density_are_taken_together_or_one_by_one(small, monkeypatch):
+    """Also where rows differ in what they have."""
+    modalities = {name: MODALITIES[name] for name in ("vector", "image", "label")}
+    program = small("mt_diffusion", modalities, space="data", primary=("vector", "image"), net="residual", width=8)
+    fitted = fit(program, ROWS.select(*modalities), epochs=4, learning_rate=1e-2, progress=False)
+    there = {
+        "vector": [True, True, False, True],
+        "image": [True, False, True, True],
+        "label": [True, True, True, False],
+    }
+    rows = ROWS[:4].select(*modalities).with_present(there)
+    together = log_likelihood(fitted, rows, num=2).value
+    assert np.isfinite(together).all()
+    monkeypatch.setattr(import_module(ProbabilityFlow.__module__), "STATES", 1)
+    np.testing.assert_allclose(log_likelihood(fitted, rows, num=2).value, together, rtol=1e-5)
 
 
 def test_several_are_diffused_each_in_its_own_units(still):
