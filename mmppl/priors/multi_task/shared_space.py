@@ -56,7 +56,8 @@ class SharedSpace:
             ones by default.
         encoders: Maps of your own into the primary block, by name, which nothing trains: matrices ``(size, own)`` or
             functions of ``(*, size)`` to ``(*, own)``, such as a generator; or ``"network"`` for the image that the
-            diffusion's own network, which must be conditional and predict velocities, expects of the block alone.
+            diffusion's own network, which must be conditional and predict velocities, expects of the block alone. Maps
+            are of codes as they are diffused, in standard deviations about their mean where they are numbers.
         tolerance: The most of what joined that may be left at the end, as a share of the noise.
 
     Raises:
