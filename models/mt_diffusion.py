@@ -106,9 +106,10 @@ def mt_diffusion(
 
     Raises:
         OptionError: If an option is unknown or out of range, an encoder's output is not of the primary modality's
-            shape, or a tap is unknown.
+            shape, a tap is unknown or of an image that is read off the output.
         ModalityError: If there is one modality alone, no such primary one, or one that cannot be diffused in its own
-            space, or a modality of ``coders``, ``taps``, ``encoders`` or ``head_weight`` is unknown.
+            space, or a modality of ``coders``, ``taps``, ``encoders`` or ``head_weight`` is unknown, or, of the last
+            three, diffused.
     """
     if primary is None:
         primary = space if space in modalities else next(iter(modalities))
@@ -136,10 +137,11 @@ def mt_diffusion(
         own.check_whole()
     if shared.coders and any(name in owns for name in shared.coders):
         raise OptionError(f"Expected coders of modalities that have autoencoders; got them for {list(shared.coders)}.")
+    read = [name for name in modalities if name not in primary]
     for what, named in (("taps", taps), ("head_weight", head_weight)):
-        unknown = [n for n in named if n not in modalities] if isinstance(named, Mapping) else []
+        unknown = [n for n in named if n not in read] if isinstance(named, Mapping) else []
         if unknown:
-            raise ModalityError(f"Expected {what} for modalities among {list(modalities)}; got {unknown}.")
+            raise ModalityError(f"Expected {what} for modalities that heads read, {read}; got {unknown}.")
     blocks = Blocks.of({name: owns[name].size if name in owns else shared.latent_dim for name in modalities})
     pictures = any(name in owns and modalities[name].kind == "image" for name in primary)
     if time_sampling is None:
@@ -188,6 +190,11 @@ def _network(
         and modalities[name].shape[1:] == (height, width)
         and size == modalities[name].shape[0] * height * width
     )
+    ignored = [names[i] for i in images if taps.get(names[i], "output") != "output"]
+    if ignored:
+        raise OptionError(
+            f"Expected no taps for images of {height} x {width} pixels, which are read off the output; got {ignored}."
+        )
     usual = ImageUNet.usual if kind == "unet" else ImageTransformer.usual
     common = blocks.sizes, (channels, height, width), images, tuple(taps.get(name, usual) for name in names)
     if kind == "dit":

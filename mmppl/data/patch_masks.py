@@ -45,7 +45,10 @@ def patch_masks(
         >>> masks.shape, set(masks.sum((1, 2, 3)).tolist())
         ((100, 1, 8, 8), {48})
     """
-    weights = np.asarray(law, dtype=float)
+    try:
+        weights = np.asarray(law, dtype=float)
+    except (TypeError, ValueError):
+        weights = np.empty(0)
     if (
         weights.ndim != 1
         or not weights.size

@@ -35,7 +35,8 @@ class Prediction:
             coordinates that vary; None for labels and tokens, and where nothing varies.
         accuracy: Share of labels or tokens that are the most likely under :math:`p(x_m \mid x_S)`; None for numbers.
         nll: Mean of :math:`-\log \frac{1}{K} \sum_k p(x_m \mid z_k)` with :math:`z_k \sim q(z \mid x_S)`, nats per
-            datum: in expectation an upper bound on the log loss of :math:`\int p(x_m \mid z) q(z \mid x_S) dz`.
+            datum: in expectation an upper bound on the log loss of :math:`\int p(x_m \mid z) q(z \mid x_S) dz`. None
+            where z says a number or pixel itself, as in a diffusion in the space of the data: no draw meets another.
         nll_error: Its standard error over data; None where a few draws make up the sum over K, PSIS k of the densities
             being above 0.7 for more than a twentieth of the data, and the bound is off by an unknown number of nats.
         coverage: Share of values in the central set of the level asked for.
@@ -45,7 +46,7 @@ class Prediction:
     error: float | None
     r2: float | None
     accuracy: float | None
-    nll: float
+    nll: float | None
     nll_error: float | None
     coverage: float
 
@@ -142,9 +143,12 @@ def _predict(
         error, r2 = _error(predicted, value, there, pooled=modality.kind == "image")
         error = error if _one_unit(modality) else None
     inside = np.abs(place - 0.5) <= level / 2
-    told = trusted_k(share_above(k))
+    # A point has no density, and that of a pixel about itself is too narrow for draws to meet it.
+    points = not np.isfinite(log_lik).all() or fitted.program.bound is not None and modality.kind not in LABELS
+    nll = None if points else -float(log_lik.mean())
+    told = not points and trusted_k(share_above(k))
     nll_error = float(log_lik.std(ddof=1) / len(rows) ** 0.5) if told else None
-    return Prediction(len(rows), error, r2, accuracy, -float(log_lik.mean()), nll_error, float(np.mean(inside[there])))
+    return Prediction(len(rows), error, r2, accuracy, nll, nll_error, float(np.mean(inside[there])))
 
 
 def _guess(
@@ -163,7 +167,10 @@ def _guess(
         predicted = host.decode(fitted.model, hidden, seen, again + 1, True)[name].mean(0)
     log_lik = host.scores(fitted.model, hidden, rows.only(name), prior=False)[0][name]
     place = places(drawn, np.asarray(rows[name]), np.random.default_rng(again))
-    return predicted, place, logsumexp(log_lik, axis=0) - np.log(num), pareto_k(log_lik)
+    met = np.isfinite(log_lik).any(axis=0)
+    k = np.full(len(rows), np.inf)
+    k[met] = pareto_k(log_lik[:, met])
+    return predicted, place, logsumexp(log_lik, axis=0) - np.log(num), k
 
 
 def _one_unit(modality: Modality) -> bool:

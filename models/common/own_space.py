@@ -128,12 +128,13 @@ class OwnSpace:
     def statistics(self, codes: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation that standardise codes: common ones of an image or of ids, of each number else.
 
-        Ids that are not diffused have none.
+        Ids that are not diffused have none, nor has what no row has.
         """
         loc, scale = np.zeros(self.size), np.ones(self.size)
-        if not (self.numbers or self._blurred):
+        there = np.asarray(codes.present[self.name])
+        if not (self.numbers or self._blurred) or not there.any():
             return loc, scale
-        rows = np.asarray(codes[self.name], dtype=np.float64)[np.asarray(codes.present[self.name])]
+        rows = np.asarray(codes[self.name], dtype=np.float64)[there]
         axis = None if self.modality.kind == "image" or self._blurred else 0
         spread = rows.std(axis=axis)
         return loc + rows.mean(axis=axis), np.maximum(scale * spread, FLOOR * max(float(spread.max()), 1e-12))

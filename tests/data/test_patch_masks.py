@@ -69,6 +69,8 @@ def test_what_cannot_be_masked_is_said():
         patch_masks(3, 4, 6, size=5, law=[1])
     with pytest.raises(OptionError, match=r"Expected law to be weights >= 0"):
         patch_masks(3, 4, 6, size=2, law=[0.0, -1.0])
+    with pytest.raises(OptionError, match="Expected law to be weights >= 0 .* got 'uniform'"):
+        patch_masks(3, 4, 6, size=2, law="uniform")
     with pytest.raises(ModalityError, match=r"Expected an image among .* got 'v'"):
         with_masks(pictures(), "v", size=2, law=[1])
     with pytest.raises(ModalityError, match="a name that is not among"):

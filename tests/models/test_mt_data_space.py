@@ -5,6 +5,7 @@ moments of the training data; its heads say that classes are alike and that coun
 """
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from mmppl.batch import Batch, Modality
-from mmppl.errors import ModalityError, OptionError
+from mmppl.diagnostics import prediction_by_subset
+from mmppl.errors import MissingWarning, ModalityError, OptionError
 from mmppl.inference import fit, generate, log_likelihood
 from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
 from mmppl.priors.multi_task.model import TIMES
+from mmppl.priors.score.probability_flow import ProbabilityFlow
 
 MODALITIES = {
     "image": Modality((1, 1, 2), kind="image"),
@@ -106,6 +109,32 @@ def test_draws_are_data(still):
     back = generate(fitted, given, num=2)
     for name in ("vector", "label", "number"):
         assert np.array_equal(back[name][1], ROWS[name][:3])
+
+
+def test_predictions_have_no_log_loss_of_what_draws_cannot_meet(still):
+    names = ("image", "label", "vector", "number")
+    found = prediction_by_subset(still(names), ROWS.select(*names), subsets=[("image",), ("label",)], num=200)
+    own = found["image",] | found["label",]
+    assert [own[name].nll for name in ("image", "vector", "number")] == [None] * 3
+    assert own["label"].nll == pytest.approx(math.log(3), abs=0.05)
+
+
+@pytest.mark.parametrize("ppl", ["pyro"], indirect=True)
+def test_derivatives_of_a_density_are_taken_together_or_one_by_one(small, monkeypatch):
+    """Also where rows differ in what they have."""
+    modalities = {name: MODALITIES[name] for name in ("vector", "image", "label")}
+    program = small("mt_diffusion", modalities, space="data", primary=("vector", "image"), net="residual", width=8)
+    fitted = fit(program, ROWS.select(*modalities), epochs=4, learning_rate=1e-2, progress=False)
+    there = {
+        "vector": [True, True, False, True],
+        "image": [True, False, True, True],
+        "label": [True, True, True, False],
+    }
+    rows = ROWS[:4].select(*modalities).with_present(there)
+    together = log_likelihood(fitted, rows, num=2).value
+    assert np.isfinite(together).all()
+    monkeypatch.setattr(import_module(ProbabilityFlow.__module__), "STATES", 1)
+    np.testing.assert_allclose(log_likelihood(fitted, rows, num=2).value, together, rtol=1e-5)
 
 
 def test_several_are_diffused_each_in_its_own_units(still):
@@ -209,17 +238,36 @@ def test_what_cannot_be_is_said(small):
         make(space="image", primary=("image", "label"))
     with pytest.raises(OptionError, match=r"Expected a tap among \('middle', 'output'\).* got \('middle', 'end'\)"):
         make(taps={"label": "end"})
-    with pytest.raises(ModalityError, match=r"Expected taps for modalities among .* got \['text'\]"):
+    with pytest.raises(ModalityError, match=r"Expected taps for modalities that heads read, .*; got \['text'\]"):
         make(taps={"text": "middle"})
+    with pytest.raises(ModalityError, match=r"Expected head_weight for modalities .*; got \['image'\]"):
+        make(head_weight={"image": 1.0, "label": 1.0})
+    pair = {"image": MODALITIES["image"], "other": MODALITIES["image"]}
+    with pytest.raises(OptionError, match=r"no taps for images of 1 x 2 pixels, .* output; got \['other'\]"):
+        small("mt_diffusion", pair, space="data", taps={"other": "middle"})
     with pytest.raises(OptionError, match="net 'residual' where no image is diffused in its own space; got 'unet'"):
         make(("vector", "label"), net="unet")
     with pytest.raises(OptionError, match=r"the encoder of block 'label' to map into the primary block 'image'"):
         make(encoders={"label": np.ones((3, 5))})
+    with pytest.raises(OptionError, match="Block 'label': expected an encoder of finite numbers; got others"):
+        make(encoders={"label": np.full((3, 2), np.nan)})
     with pytest.raises(ModalityError, match="encoders of blocks among"):
         make(encoders={"text": np.ones((3, 5))})
     lacking = Modality((2,), partial=True)
     with pytest.raises(ModalityError, match="whole events in its own space; got partial=True"):
         small("mt_diffusion", {"a": lacking, "label": MODALITIES["label"]}, space="data")
+
+
+def test_matrices_as_encoders_and_what_no_row_has(small):
+    """A matrix is no text, and a vector that is nowhere leaves the rest to be learned."""
+    modalities = {name: MODALITIES[name] for name in ("image", "label", "vector")}
+    encoders = {"label": np.arange(6.0).reshape(3, 2), "vector": [[1.0, -1.0]]}
+    program = small("mt_diffusion", modalities, space="data", net="residual", encoders=encoders)
+    rows = ROWS.select(*modalities).with_present({"vector": np.zeros(64, bool)})
+    with pytest.warns(MissingWarning, match="'vector' has no value"):
+        fitted = fit(program, rows, epochs=2, progress=False)
+    assert np.isfinite(fitted.history.table()["loss"]).all()
+    assert np.isfinite(generate(fitted, rows[:2])["vector"]).all()
 
 
 def test_sizes_of_codes():

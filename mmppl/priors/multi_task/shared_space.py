@@ -56,13 +56,14 @@ class SharedSpace:
             ones by default.
         encoders: Maps of your own into the primary block, by name, which nothing trains: matrices ``(size, own)`` or
             functions of ``(*, size)`` to ``(*, own)``, such as a generator; or ``"network"`` for the image that the
-            diffusion's own network, which must be conditional and predict velocities, expects of the block alone.
+            diffusion's own network, which must be conditional and predict velocities, expects of the block alone. Maps
+            are of codes as they are diffused, in standard deviations about their mean where they are numbers.
         tolerance: The most of what joined that may be left at the end, as a share of the noise.
 
     Raises:
         ModalityError: If there is no such block, or it is named twice.
-        OptionError: If k is negative, more than the tolerance is left at the end, a head does not fit its block, or the
-            output of an encoder is not of the primary block's shape.
+        OptionError: If k is negative, more than the tolerance is left at the end, a head does not fit its block, the
+            output of an encoder is not of the primary block's shape, or a matrix is not finite.
 
     Example:
         >>> space = SharedSpace(Blocks.of({"ink": 2, "word": 2}))
@@ -103,6 +104,8 @@ class SharedSpace:
                 raise OptionError(f"Block '{name}': expected an encoder that is a map, or 'network'; got {encoder!r}.")
             if encoder is not None and not callable(encoder) and not isinstance(encoder, str):
                 self._check_encoded(name, tuple(np.shape(encoder)), (size, self.own))
+                if not np.isfinite(np.asarray(encoder, dtype=float)).all():
+                    raise OptionError(f"Block '{name}': expected an encoder of finite numbers; got others.")
         left = abs(float(self.weight(np.ones(()))))
         if len(self.blocks) > 1 and left > self.tolerance:
             raise OptionError(
@@ -130,7 +133,8 @@ class SharedSpace:
     @property
     def generators(self) -> tuple[int, ...]:
         """Indices of the blocks that join as the network's own image of them."""
-        return tuple(i for i, name in enumerate(self.blocks.names) if self.encoders.get(name) == "network")
+        # An array is never equal to a text: it would be compared number by number.
+        return tuple(i for i, name in enumerate(self.blocks.names) if isinstance(self.encoders.get(name), str))
 
     @property
     def joining(self) -> Joining:
@@ -188,7 +192,7 @@ class SharedSpace:
             if callable(encoder):
                 part = self.blocks.split(x)[name]
                 image = encoder(part)
-                self._check_encoded(name, tuple(image.shape), (*part.shape[:-1], self.own))
+                self._check_encoded(name, tuple(np.shape(image)), (*part.shape[:-1], self.own))
                 joins = xp.any(part != 0.0, axis=-1)[..., None]
                 out = out + self.place_in(xp.where(joins, image, xp.zeros_like(image)))
         return out

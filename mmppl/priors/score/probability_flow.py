@@ -10,6 +10,7 @@ References:
 
 import math
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from mmppl._backend import Backend
@@ -23,6 +24,8 @@ Array = Any
 __all__ = ["ProbabilityFlow"]
 
 SLACK = 10.0
+# Rows times directions that a network takes at once.
+STATES = 1024
 
 
 @checked(rtol=above(0), atol=above(0), probes=at_least(1), first=within(0, 1, open_ends="()"))
@@ -82,6 +85,8 @@ class ProbabilityFlow:
         live = xp.astype(free, z.dtype)
         directions = self._directions(backend, z)
         number = directions.shape[0]
+        together = _most_together(number, prod(z.shape[:-1]))
+        groups = xp.reshape(directions, (number // together, together, *directions.shape[1:]))
 
         def drift(z: Array, t: Array) -> Array:
             return live * (sde.rate(t) * z - 0.5 * sde.noise_rate(t) * score(z, t, None))
@@ -91,10 +96,11 @@ class ProbabilityFlow:
 
             def along(carry: Array, v: Array) -> tuple[Array, Array]:
                 v = live * v
-                _, pulled = backend.value_and_grad(lambda x: xp.sum(drift(x, t) * v, axis=-1), at)
+                _, pulled = backend.value_and_grad(lambda x: xp.sum(drift(x, t) * v, axis=-1), at + xp.zeros_like(v))
                 return carry, xp.sum(pulled * v, axis=-1)
 
-            _, parts = backend.scan(along, backend.asarray(0.0, like=z), directions)
+            _, parts = backend.scan(along, backend.asarray(0.0, like=z), groups)
+            parts = xp.reshape(parts, (number, *at.shape[:-1]))
             return xp.concat([backend.stop_gradient(drift(at, t)), xp.moveaxis(parts, 0, -1)], axis=-1)
 
         state = xp.concat([z, xp.zeros((*z.shape[:-1], number), dtype=z.dtype) + 0.0 * z[..., :1]], axis=-1)
@@ -124,3 +130,13 @@ class ProbabilityFlow:
             shape = (z.shape[-1], *(1,) * (z.ndim - 1), z.shape[-1])
             return xp.reshape(xp.eye(z.shape[-1], dtype=z.dtype), shape)
         return random_signs(backend, backend.rng(self.seed), self.probes, z)
+
+
+def _most_together(number: int, rows: int) -> int:
+    """Most of ``number`` directions that are taken at once: a divisor, so that groups are alike.
+
+    Example:
+        >>> _most_together(64, 4), _most_together(64, 100), _most_together(64, 5000)
+        (64, 8, 1)
+    """
+    return max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * rows <= STATES))
