@@ -75,8 +75,9 @@ def infer(
         options: Of the kernel, such as ``step_size``.
 
     Raises:
-        OptionError: If the method, an option or a site is unknown, start values have another shape, there are fewer
-            devices, or all rows are one target, as of ``"nuts"``, which devices cannot divide.
+        OptionError: If the method, an option or a site is unknown, chains are asked for of latents that are the data
+            themselves (a diffusion of all modalities in the space of the data), start values have another shape,
+            there are fewer devices, or all rows are one target, as of ``"nuts"``, which devices cannot divide.
         ModalityError, DataError: If the data do not fit the program, or a log density is not a number at the start.
         InferenceError: If a likelihood has no gradient that the kernel could follow, or every proposal is refused.
 
@@ -118,6 +119,8 @@ def draw_posterior(
     fitted = program if isinstance(program, Fitted) else Fitted(program, {})
     data = fitted.program.taken(data).validate(fitted.program.modalities)
     name, make = _method(fitted, method, options)
+    if name not in INDEPENDENT:
+        fitted.program.need_chains()
     seeds = None if isinstance(seed, int | np.integer) else [int(s) for s in seed]
     one = int(seed) if isinstance(seed, int | np.integer) else 0
     if seeds is not None and len(seeds) != len(data):

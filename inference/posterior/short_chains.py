@@ -28,6 +28,7 @@ def refine_draws(
         raise OptionError(f"Expected steps >= 0; got {steps}.")
     if not steps:
         return hidden
+    fitted.program.need_chains()
     fitted.rows_alone("Refinement")
     hidden = {name: z for name, z in hidden.items() if name in fitted.latents}
     ppl = fitted.program.ppl

@@ -214,6 +214,14 @@ class Program:
                 f"autoencoder='vae'{instead}."
             )
 
+    def need_chains(self) -> None:
+        """Raises :class:`OptionError` if the latents are the data themselves, which chains need not look for."""
+        if self.bound is not None:
+            raise OptionError(
+                f"Expected latents that data do not say themselves, for chains; got '{self.name}', which diffuses data "
+                "in their own space. Draw what is missing by generate(fitted, given), or take method='guide'."
+            )
+
     def check_options_can_be_saved(self) -> None:
         """Raises :class:`OptionError` if a run folder cannot hold the options."""
         live = functions_in(self.options)

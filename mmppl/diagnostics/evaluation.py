@@ -198,7 +198,7 @@ def _why_no_likelihood(fitted: Fitted, asked: int | None) -> str | None:
         return "The encoders are deterministic."
     if asked == 0:
         return "None was asked for: likelihood_rows is 0."
-    if fitted.program.ode_density and asked is None:
+    if fitted.program.ode_density and fitted.program.bound is None and asked is None:
         return "Under a diffusion every draw takes an integration; evaluate(likelihood_rows=...) in Python does them."
     return None
 

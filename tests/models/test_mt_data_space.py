@@ -14,8 +14,10 @@ from scipy.special import logsumexp
 
 from mmppl.batch import Batch, Modality
 from mmppl.diagnostics import prediction_by_subset
+from mmppl.diagnostics.likelihood import likelihood_of_rows
+from mmppl.diagnostics.report.tables import likelihood_text
 from mmppl.errors import MissingWarning, ModalityError, OptionError
-from mmppl.inference import fit, generate, log_likelihood
+from mmppl.inference import fit, generate, infer, log_likelihood
 from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
 from mmppl.priors.multi_task.model import TIMES
 from mmppl.priors.score.probability_flow import ProbabilityFlow
@@ -135,6 +137,33 @@ def test_derivatives_of_a_density_are_taken_together_or_one_by_one(small, monkey
     assert np.isfinite(together).all()
     monkeypatch.setattr(import_module(ProbabilityFlow.__module__), "STATES", 1)
     np.testing.assert_allclose(log_likelihood(fitted, rows, num=2).value, together, rtol=1e-5)
+
+
+def test_evaluations_tell_the_bound_of_rows_that_have_one(still):
+    names = ("vector", "label")
+    rows = ROWS[:20].with_present({"vector": np.arange(20) > 3, "label": np.ones(20, bool)})
+    fitted = still(names)
+    found = likelihood_of_rows(fitted, rows.select(*names), None, 1000, 0)
+    assert (found["method"], found["num"], found["particles"]) == ("bound", 16, 64)
+    wanted = np.mean([exact(rows)[name][4:] for name in names], axis=1).sum()
+    assert found["value"] < wanted + 5.0 * found["error"]
+    assert found["value"] == pytest.approx(wanted, abs=0.3 + 5.0 * found["error"])
+    assert likelihood_text(found)[0].startswith("at least -")
+    none = likelihood_of_rows(fitted, rows[:3].select(*names), None, 1000, 0)
+    assert (none["value"], none["num"], none["trusted"]) == (None, 0, False)
+    assert likelihood_text(none)[0] == "–"
+
+
+def test_latents_that_are_the_data_have_no_chains(still):
+    names = ("vector", "label")
+    fitted, rows = still(names), ROWS[:3].select(*names)
+    for method in ("hmc", "mala"):
+        with pytest.raises(OptionError, match="latents that data do not say themselves, .* got 'mt_diffusion'"):
+            infer(fitted, rows, method=method, num_samples=2, num_warmup=2)
+    with pytest.raises(OptionError, match=r"Draw what is missing by generate\(fitted, given\)"):
+        generate(fitted, rows.only("label"), sampler="mala")
+    (drawn,) = infer(fitted, rows, method="guide", num_samples=5).draws.values()
+    assert drawn.shape == (1, 5, 3, 4)
 
 
 def test_several_are_diffused_each_in_its_own_units(still):

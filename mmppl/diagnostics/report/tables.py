@@ -73,12 +73,19 @@ def estimate_text(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
 def likelihood_text(value: Mapping[str, Any]) -> tuple[str, str]:
     """A log likelihood of ``evaluation.json``, with an error where it is to be trusted, and why it has none elsewhere.
 
-    Evaluations by an earlier version hold errors that are not to be trusted; they are left out too.
+    Evaluations by an earlier version hold errors that are not to be trusted; they are left out too. A lower bound has
+    "at least" before it.
 
     Example:
         >>> likelihood_text({"value": -3.5, "error": 0.1, "share_k_above_0.7": 0.96})
         ('-3.50', 'not trusted')
+        >>> likelihood_text({"value": -3.5, "error": 0.1, "method": "bound"})
+        ('at least -3.50 ± 0.10', '')
     """
+    if value["value"] is None:
+        return "–", "no row has a primary modality"
+    if value.get("method") == "bound":
+        return f"at least {estimate_text(value, 2)}", ""
     if not trusted_k(value["share_k_above_0.7"]):
         return estimate_text({**value, "error": None}, 2), "not trusted"
     return estimate_text(value, 2), "" if value["error"] is not None else "no error, as log Z has none"
@@ -96,6 +103,8 @@ def likelihood_lines(value: Mapping[str, Any]) -> list[str]:
         return [f"PSIS k above 0.7 for {100 * value['share_k_above_0.7']:.0f}%"]
     by = ", ".join(f"{count} by {name}" for name, count in value["methods"].items())
     lines = [f"{by}; PSIS k above 0.7 with every method for {value['untrusted']} of {value['num']}"]
+    if value.get("method") == "bound":
+        lines = ["a lower bound, that of the diffusion: the mean of random ones of each tuple"]
     if value["density"] != value["value"]:
         lines.append(
             f"as a density of pictures on [0, 1], to compare with continuous likelihoods: {value['density']:.2f}"
