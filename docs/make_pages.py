@@ -40,7 +40,7 @@ def _system(name: str) -> str:
     parts = [f"# `{name}`: {said['title']}", _markdown(doc.partition("\n\n")[2].partition("References:")[0])]
     rows = [(s, *SAID["symbols"][s]) for s in said["symbols"]] + said.get("extra", [])
     parts += ["## Symbols", _table(("symbol", "description", "code"), [(_symbol(a), b, c) for a, b, c in rows])]
-    parts += ["## Fit it", _example(name)]
+    parts += ["## Fit it", _example(name), *filter(None, [said.get("further")])]
     found = options(name)
     parts.append("## Options")
     parts.append(
