@@ -20,7 +20,7 @@ import numpy as np
 
 from mmppl._backend import get_backend
 from mmppl.batch import Batch, Modality
-from mmppl.errors import ModalityError
+from mmppl.errors import DataError, ModalityError
 from mmppl.inference.host import PPL
 from mmppl.likelihoods.discretized_logistic import LEVELS
 from mmppl.priors import BernoulliHead, CategoricalHead, NormalHead, PoissonHead
@@ -129,9 +129,17 @@ class OwnSpace:
         """Mean and deviation that standardise codes: common ones of an image or of ids, of each number else.
 
         Ids that are not diffused have none, nor has what no row has.
+
+        Raises:
+            DataError: If no row has what is diffused.
         """
         loc, scale = np.zeros(self.size), np.ones(self.size)
         there = np.asarray(codes.present[self.name])
+        if self.diffused and not there.any():
+            raise DataError(
+                f"Expected rows with '{self.name}', which is diffused; got {len(there)} without it. Take primary= of a "
+                "modality that there is."
+            )
         if not (self.numbers or self._blurred) or not there.any():
             return loc, scale
         rows = np.asarray(codes[self.name], dtype=np.float64)[there]

@@ -16,7 +16,7 @@ from mmppl.batch import Batch, Modality
 from mmppl.diagnostics import prediction_by_subset
 from mmppl.diagnostics.likelihood import likelihood_of_rows
 from mmppl.diagnostics.report.tables import likelihood_text
-from mmppl.errors import MissingWarning, ModalityError, OptionError
+from mmppl.errors import DataError, MissingWarning, ModalityError, OptionError
 from mmppl.inference import fit, generate, infer, log_likelihood
 from mmppl.models.common.own_space import BLURRED, LEAST, OwnSpace
 from mmppl.priors.multi_task.model import TIMES
@@ -297,6 +297,16 @@ def test_matrices_as_encoders_and_what_no_row_has(small):
         fitted = fit(program, rows, epochs=2, progress=False)
     assert np.isfinite(fitted.history.table()["loss"]).all()
     assert np.isfinite(generate(fitted, rows[:2])["vector"]).all()
+
+
+def test_what_is_diffused_has_to_be_somewhere(small):
+    modalities = {name: MODALITIES[name] for name in ("image", "label")}
+    rows = ROWS.select(*modalities).with_present({"image": np.zeros(64, bool)})
+    with (
+        pytest.warns(MissingWarning, match="'image' has no value"),
+        pytest.raises(DataError, match="Expected rows with 'image', which is diffused; got 64 without it. Take"),
+    ):
+        fit(small("mt_diffusion", modalities, space="data", net="residual"), rows, epochs=2, progress=False)
 
 
 def test_sizes_of_codes():
