@@ -367,7 +367,7 @@ def test_what_is_wrong_is_said(host):
         SharedSpace(Blocks.of(SIZES), strength=-1.0)
     with pytest.raises(OptionError, match=r"p_marginal in \[0, 1\]; got 2"):
         MultiTaskLoss(p_marginal=2.0)
-    with pytest.raises(OptionError, match="weight >= 0"):
+    with pytest.raises(OptionError, match="weights of heads >= 0"):
         MultiTaskLoss(weight=-0.1)
     with pytest.raises(OptionError, match="Expected predict among"):
         MultiTaskLoss(predict="data")

@@ -132,7 +132,7 @@ class MultiTaskLoss:
         each = self.weight if isinstance(self.weight, tuple) else (("all", self.weight),)
         numbers = [isinstance(x, Real) and not isinstance(x, bool) and 0.0 <= float(x) < math.inf for _, x in each]
         if not all(numbers):
-            raise OptionError(f"Expected weight >= 0, one number or one by block; got weight={self.weight!r}.")
+            raise OptionError(f"Expected weights of heads >= 0, one number or one by block; got {self.weight!r}.")
 
     @property
     def conditional(self) -> bool:
