@@ -40,8 +40,7 @@ def draw_times(
     References:
         | Maximum Likelihood Training of Score-Based Diffusion Models (Song et al., 2021), section 4
         | https://arxiv.org/abs/2101.09258
-        | simple diffusion: End-to-end diffusion for high resolution images (Hoogeboom et al., 2023), section 3.1, for
-          the shifted cosine schedule
+        | simple diffusion: End-to-end diffusion for high resolution images (Hoogeboom et al., 2023), section 3.1
         | https://arxiv.org/abs/2301.11093
 
     Arguments:

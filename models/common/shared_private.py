@@ -44,7 +44,7 @@ class SharedPrivate:
         more: Further networks, by name.
 
     Raises:
-        OptionError: If ``scales`` is unknown.
+        OptionError: If ``scales`` is unknown, or there is no Gaussian.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class SharedPrivate:
         conditions: Conditions = UNCONDITIONAL,
         more: Mapping[str, Any] | None = None,
     ):
+        if private_components < 1:
+            raise OptionError(f"Expected private_components >= 1; got {private_components}.")
         if scales not in SCALES:
             raise OptionError(f"Expected scales among {SCALES}; got {scales!r}.")
         specs: dict[str, Any] = {}

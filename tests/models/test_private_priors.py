@@ -55,6 +55,8 @@ def test_the_prior_is_the_aggregate_of_the_posteriors(ppl):
 
 
 def test_a_prior_that_is_learned_waits_for_the_backbone(ppl):
+    with pytest.raises(OptionError, match="Expected private_components >= 1; got -1"):
+        models.ebm_plus(VIEWS, ppl=ppl, private_components=-1)
     with pytest.raises(OptionError, match=r"private_components > 1, which needs frozen encoders; got 'joint' and True"):
         models.ebm_plus(VIEWS, ppl=ppl, private_components=2, schedule="joint")
     for more in ({"schedule": "joint"}, {"tilt": False}, {"cross_private": "auxiliary"}, {"private_components": 1}):
