@@ -85,7 +85,7 @@ def _front(info: RunInfo, evaluation: dict[str, Any] | None, data: str) -> str:
     lines = ["---", "library_name: mmppl", f"tags: {json.dumps(['mmppl', info.backend, 'multimodal', info.model])}"]
     value = (evaluation or {}).get("log_likelihood")
     if value is not None and value.get("trusted"):
-        name = ("lower bound of the " if value["method"] == "bound" else "") + "log likelihood, nats a tuple"
+        name = ("lower bound of the " if value.get("method") == "bound" else "") + "log likelihood, nats a tuple"
         metric = {"type": "log_likelihood", "name": name, "value": round(value["value"], 3)}
         task = {"task": {"type": "multimodal-generation"}, "dataset": {"name": data, "type": data}, "metrics": [metric]}
         lines.append(f"model-index: {json.dumps([{'name': info.model, 'results': [task]}])}")
