@@ -115,7 +115,7 @@ def parse_covariates(text: str | None) -> dict[str, str | None]:
     """Covariates by name, with their kinds where one is said.
 
     Raises:
-        OptionError: If a name is empty or stands twice.
+        OptionError: If a name is empty or stands twice, or a kind is empty.
 
     Example:
         >>> parse_covariates("site:category,age")
@@ -123,7 +123,7 @@ def parse_covariates(text: str | None) -> dict[str, str | None]:
     """
     parts = [part.strip() for part in text.split(",")] if text is not None else []
     pairs = [(name, kind or None) for name, _, kind in (part.partition(":") for part in parts)]
-    if any(not name for name, _ in pairs) or len(dict(pairs)) < len(pairs):
+    if any(not name for name, _ in pairs) or len(dict(pairs)) < len(pairs) or any(p.endswith(":") for p in parts):
         raise OptionError(f"Expected --covariates as name,name:kind, each once; got '{text}'.")
     return dict(pairs)
 
