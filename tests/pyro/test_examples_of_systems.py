@@ -18,6 +18,12 @@ SMALLER = {
     ".train, epochs=30)": ".train[:16], epochs=2, batch_size=8, progress=False)",
     "num=16": "num=2",
 }
+FURTHER = {
+    ".train.select": ".train[:16].select",
+    "epochs=20, batch_size=64": "epochs=1, batch_size=8, progress=False",
+    "width=128": "width=16",
+    "steps=30": "steps=2",
+}
 
 
 def test_every_system_has_a_page():
@@ -32,8 +38,7 @@ def digits():
 @pytest.mark.parametrize("name", sorted(models.SYSTEMS))
 def test_an_example_of_a_system_runs(name, sizes, digits, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (PAGES / f"{name}.md").read_text(), re.DOTALL)
-    assert len(blocks) == 1
-    source = blocks[0]
+    source, further = blocks[0], blocks[1:]
     for long, short in SMALLER.items():
         assert long in source
         source = source.replace(long, short)
@@ -45,3 +50,8 @@ def test_an_example_of_a_system_runs(name, sizes, digits, monkeypatch):
     assert fitted.program.name == name
     assert {m: x.shape for m, x in draws.items()} == {m: (2, *x.shape) for m, x in fitted.program.modalities.items()}
     assert all(np.isfinite(x).all() for x in draws.values())
+    for source in further:
+        for long, short in FURTHER.items():
+            assert long in source
+            source = source.replace(long, short)
+        exec(compile(source, f"{name}.md", "exec"), names)
