@@ -106,7 +106,7 @@ def page(rows: dict[Cell, Row]) -> str:
         f"for {', '.join(SCORED)}; all else by default. Means over seeds, ± the standard error of the mean.",
         f"The judge of MNIST reads {first['classifiers']['mnist']:.3f} of real test digits right, that of SVHN as much",
         "as each row says: that is the ceiling. The first was a perceptron, and low, for it has 8,000 digits to learn",
-        "from; now it is convolutional. By chance 0.1 of all agree. Coherences are of 1,000 draws and 1,000 test pairs;",
+        "from; now convolutional. By chance 0.1 of all agree. Coherences are of 1,000 draws and as many test pairs;",
         "the table has draws, with means of the likelihood beside them, which are what is published. Columns as on",
         "[the page of polydigits](polydigits_calibrated.md).",
         "",
