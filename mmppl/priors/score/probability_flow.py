@@ -10,7 +10,6 @@ References:
 
 import math
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from mmppl._backend import Backend
@@ -85,7 +84,7 @@ class ProbabilityFlow:
         live = xp.astype(free, z.dtype)
         directions = self._directions(backend, z)
         number = directions.shape[0]
-        together = _most_together(number, prod(z.shape[:-1]))
+        together = _most_together(number, math.prod(z.shape[:-1]))
         groups = xp.reshape(directions, (number // together, together, *directions.shape[1:]))
 
         def drift(z: Array, t: Array) -> Array:
